@@ -1,0 +1,267 @@
+"""Every tunable of Compass, with its unit and the reason for its default.
+
+`compass config` writes an editable copy; `--config FILE` reads one back, `--set dotted.key=value` changes one value.
+The classes are frozen and refuse unknown keys. Values here are the only place where a default is written.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from compass.records import Allocator, Precision, Stage
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Range = tuple[PositiveInt, PositiveInt]
+"""(lowest, highest), both included."""
+Table = tuple[tuple[PositiveFloat, PositiveFloat], ...]
+"""(x, y) points with rising x, interpolated between and clamped outside."""
+
+
+class Settings(BaseModel):
+    """A frozen group of tunables that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# ------------------------------------------------------------------------------------------- structures and graphs
+
+
+class TestBench(Settings):
+    """The complex that stands for the data when no dataset is given."""
+
+    __test__ = False  # not a test class, whatever its name says to pytest
+
+    name: str = "1ia1"
+    """Shown in logs and the profile. The embedded complex; the tradition's own is 1jmf."""
+    protein: str = ""
+    """Path of a PDB or mmCIF file, plain or gzipped. Empty: the embedded complex."""
+    ligand: str = ""
+    """Path of an SDF or MOL2 file. Empty: the embedded complex."""
+    pocket_radius: PositiveFloat | None = 8.0
+    """Å around any ligand atom within which protein atoms are kept; None keeps the whole protein. 8 Å holds the first
+    two shells of residues, what most published affinity models see."""
+    max_atoms: PositiveInt = 25_000
+    """A complex with more atoms is refused: the largest whole protein among the bundled examples has 20,912."""
+    binding_data: str = "Ki=1.4nM"
+    """The measured affinity, as the PDBbind index writes it."""
+
+
+class StructureRules(Settings):
+    """What becomes of the irregular parts of a structure file."""
+
+    hydrogens: Literal["drop", "keep"] = "drop"
+    """Crystal structures mostly lack them; dropping makes all inputs alike."""
+    waters: Literal["drop", "keep"] = "drop"
+    """Ordered waters are deposited unevenly between structures."""
+    metals: Literal["keep", "drop"] = "keep"
+    """Catalytic and structural metals bind ligands."""
+    cofactors: Literal["keep", "drop"] = "keep"
+    """Other hetero residues (haem, NADPH …) shape the pocket."""
+    alternates: Literal["highest_occupancy", "first", "all"] = "highest_occupancy"
+    """Which alternate location of an atom to take; a tie goes to the first label."""
+    models: Literal["first", "all"] = "first"
+    """NMR entries hold many models; one is one structure."""
+    unknown_elements: Literal["refuse", "drop", "as_carbon"] = "refuse"
+    """An element that cannot be read is a sign of a damaged file."""
+
+
+class GraphRules(Settings):
+    """How atoms become a graph."""
+
+    cutoff: PositiveFloat = 5.0
+    """Å. ViSNet's published cutoff."""
+    max_neighbours: PositiveInt = 32
+    """Nearest first. ViSNet's published cap."""
+
+
+# ---------------------------------------------------------------------------------------------------------- stages
+
+
+class StageRules(Settings):
+    """One stage's target, how far it bends, and how much quality counts."""
+
+    target_s: PositiveFloat | None
+    """Seconds a cycle should take; None: no limit."""
+    window_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds beyond the target that are still admissible, at a falling worth."""
+    quality_weight: Share = 0.0
+    """q of the score: 0 is throughput alone, 1 is capacity alone."""
+    precision: tuple[Precision, ...] = ("fp32",)
+    """What to choose from. Precision changes quality in a way that parameters do not show, so one value is the rule."""
+    checkpointing: tuple[bool, ...] = (False, True)
+    """Recomputing activations trades time for memory and leaves quality alone, so it is searched."""
+    allocator: Allocator = "fast"
+    """The C allocator's settings on a CPU. `fast` is 1.5 times faster, `tight` keeps the footprint within a few per
+    cent of live bytes, so that more of the budget can be promised."""
+
+
+class Stages(Settings):
+    """The four stages of development."""
+
+    smoke_test: StageRules = StageRules(target_s=None, checkpointing=(False,))
+    prototyping: StageRules = StageRules(target_s=20 * 60, window_s=20 * 60, quality_weight=0.2)
+    """Time is the ruler: q = 0.2 lands near a tenth of the reference's capacity."""
+    validation: StageRules = StageRules(target_s=90 * 60, window_s=20 * 60, quality_weight=0.3)
+    """Balance: q = 0.3 lands near half of the reference's capacity."""
+    production: StageRules = StageRules(target_s=None, quality_weight=1.0, allocator="tight")
+    """Quality: memory binds, so the allocator that wastes least of it."""
+
+    def __getitem__(self, stage: Stage) -> StageRules:
+        rules: StageRules = getattr(self, stage)
+        return rules
+
+
+class ScoreRules(Settings):
+    """The score, a two-term scaling law (lower is better; the production reference scores 1)."""
+
+    alpha: PositiveFloat = 0.26
+    """Exponent of capacity: Frey et al., Nature Machine Intelligence 2023, equivariant graph networks."""
+    beta: PositiveFloat = 0.26
+    """Exponent of throughput: the same law in samples seen."""
+    late_worth: Share = 0.5
+    """What a sample is worth at the end of the window; falls linearly from 1 at the target."""
+    tie_share: Share = 0.01
+    """Scores this close are equal in practice: the stage's own preference decides, never chance."""
+
+
+# ----------------------------------------------------------------------------------------------------------- space
+
+
+class SpaceRules(Settings):
+    """Which models exist."""
+
+    layers: Range = (2, 12)
+    """Depth at a VRAM factor of 1."""
+    channels: Range = (16, 512)
+    """Width at a VRAM factor of 1."""
+    channel_step: PositiveInt = 16
+    """Tile-aligned widths are faster; a step of 8 buys 0.03 % of the score."""
+    channels_per_layer: tuple[PositiveFloat, PositiveFloat] = (12.0, 32.0)
+    """Width and depth grow together. Published ViSNets: 128/6 and 256/9; parameters alone favour one wide layer."""
+    vram_factors: Table = ((2.0, 0.75), (8.0, 0.85), (16.0, 1.0), (24.0, 1.15), (40.0, 1.35), (80.0, 1.6))
+    """(GiB of memory, factor on the upper end of layers and channels); 1.0 at 16 GiB."""
+    small_share: tuple[Share, Share] = (0.03, 0.30)
+    """Prototyping's share of the reference's capacity."""
+    large_share: tuple[Share, Share] = (0.30, 0.80)
+    """Validation's share of the reference's capacity."""
+    reference_share: Share = 0.02
+    """Production takes the fastest among the models within this share of the largest capacity."""
+    data_cap: Table = ((1_000, 250_000), (10_000, 750_000), (25_000, 1_000_000), (100_000, 2_000_000))
+    """(complexes, trainable parameters), interpolated log–log and clamped: more parameters than data feed only
+    memorise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("layers", "channels", "channels_per_layer", "small_share", "large_share"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: the lowest value {low} is above the highest {high}")
+        for name in ("vram_factors", "data_cap"):
+            xs = [x for x, _ in getattr(self, name)]
+            if not xs or xs != sorted(set(xs)):
+                raise ValueError(f"{name}: needs at least one point, with rising first values")
+        return self
+
+
+class BatchRules(Settings):
+    """How large a batch may be."""
+
+    min_batch: PositiveInt = 2
+    """Below two, batch statistics and a median gradient mean little; used only if nothing else is admissible."""
+    max_batch: PositiveInt = 4096
+    """Beyond this, published graph networks gain nothing from a larger batch."""
+    training_share: Share = 0.05
+    """A batch is at most this share of the training set: fewer than twenty updates an epoch learn slowly."""
+    effective_batch: PositiveInt = 64
+    """Graphs per weight update; smaller batches accumulate gradients up to it."""
+
+
+class DatasetRules(Settings):
+    """What is known of the dataset before it is read."""
+
+    default_size: PositiveInt = 19_000
+    """Complexes assumed when nobody says: the size of the PDBbind general set."""
+
+
+# ----------------------------------------------------------------------------------------------------- measurement
+
+
+class RuntimeRules(Settings):
+    """What is fixed before anything is measured."""
+
+    threads: PositiveInt | None = None
+    """Compute threads; None: the cores this process may use."""
+
+
+class MemoryRules(Settings):
+    """How much memory may be promised."""
+
+    reserve_share: Share = 0.05
+    """Left to the system when no limit is given: other programs grow too."""
+    coverage: Share = 0.99
+    """How often the upper bound of live bytes must hold."""
+    idle_headroom_bytes: PositiveInt = 64 * 1024**2
+    """A limit must leave at least this much above an idle worker, or no model fits."""
+
+
+class ProbeRules(Settings):
+    """How long and how often to measure."""
+
+    micro_loads: tuple[tuple[PositiveInt, PositiveInt], ...] = ((100, 8), (300, 8), (300, 32))
+    """(atoms, neighbours) of the calibration's made-up graphs: three determine a plane in atoms and edges."""
+    micro_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 16), (3, 64), (6, 16), (6, 64))
+    """(layers, channels) probed at every load. From three layers up: with two the fit was off by 2–6 %."""
+    extra_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 96), (5, 128))
+    """(layers, channels) probed at the first load, for the square of the channels."""
+    micro_timeout_s: PositiveFloat = 60.0
+    """A micro-probe takes some tens of milliseconds; a minute is a hang."""
+    settle_share: Share = 0.02
+    """A step time is settled when half its interval is under this share of the median."""
+    min_steps: PositiveInt = 5
+    """Optimizer state exists from the second step on and caches fill until the third."""
+    max_steps: PositiveInt = 30
+    """Patience for a noisy machine."""
+    shuffled_batches: PositiveInt = 5
+    """Between the two worst batches of a certificate: one run proves nothing, order and history matter."""
+    timeout_factor: PositiveFloat = 10.0
+    """A probe may take this many times its predicted time before it is killed."""
+    timeout_floor_s: PositiveFloat = 120.0
+    """Never less: start-up on a busy machine."""
+    confirm_rounds: PositiveInt = 3
+    """How often a stage may correct its choice by what confirming showed."""
+
+
+class SearchRules(Settings):
+    """When to stop searching."""
+
+    gain_share: Share = 0.001
+    """Stop when the expected improvement of the score is below this share."""
+    probes_per_stage: PositiveInt = 3
+    """Timing probes a stage may spend on contenders."""
+    runners_up: PositiveInt = 4
+    """How many alternatives the profile keeps."""
+
+
+class OptimizerConfig(Settings):
+    """Everything tunable."""
+
+    test_bench: TestBench = TestBench()
+    structures: StructureRules = StructureRules()
+    graph: GraphRules = GraphRules()
+    dataset: DatasetRules = DatasetRules()
+    stages: Stages = Stages()
+    score: ScoreRules = ScoreRules()
+    space: SpaceRules = SpaceRules()
+    batch: BatchRules = BatchRules()
+    runtime: RuntimeRules = RuntimeRules()
+    memory: MemoryRules = MemoryRules()
+    probe: ProbeRules = ProbeRules()
+    search: SearchRules = SearchRules()
+    cycle_batches: PositiveInt = 450
+    """Batches in a cycle."""
+    seed: int = 0
+    """Of everything random."""

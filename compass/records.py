@@ -1,0 +1,227 @@
+"""The frozen values that cross rooms and processes. They hold data and arithmetic, never behaviour.
+
+Everything here has a JSON form (`model_dump_json` / `model_validate_json`), because a probe is asked for and answered
+across a process boundary, kept in a ledger and written into a profile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar = bool | int | float | str
+Precision = Literal["fp32", "bf16"]
+Stage = Literal["smoke_test", "prototyping", "validation", "production"]
+STAGES: tuple[Stage, ...] = ("smoke_test", "prototyping", "validation", "production")
+
+
+class Record(BaseModel):
+    """A frozen value with a JSON form; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(*parts: object) -> str:
+    """Sixteen hex digits that change when any of `parts` (by its `repr`) changes."""
+    return hashlib.blake2b("\x1f".join(map(repr, parts)).encode(), digest_size=8).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------- what is trained
+
+
+class Variant(Record):
+    """What a cost law is fitted for separately: everything about a model but its depth and width."""
+
+    precision: Precision = "fp32"
+    checkpointing: bool = False
+    options: tuple[tuple[str, Scalar], ...] = ()
+    """The family's own knobs, sorted by name; for ViSNet `heads`, `lmax`, `rbf`."""
+
+    def option(self, name: str) -> Scalar:
+        """The family knob `name`. Raises KeyError if the family has none of that name."""
+        return dict(self.options)[name]
+
+    def __str__(self) -> str:
+        return f"{self.precision}{'+checkpointing' if self.checkpointing else ''}"
+
+
+class Knobs(Record):
+    """One configuration of a model family: depth, width and the variant."""
+
+    layers: int = Field(ge=1)
+    channels: int = Field(ge=1)
+    variant: Variant = Variant()
+
+    def covers(self, other: Knobs) -> bool:
+        """Whether this is at least as large as `other` in both layers and channels."""
+        return self.layers >= other.layers and self.channels >= other.channels
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers × {self.channels} channels, {self.variant}"
+
+
+class Load(Record):
+    """How much work a batch is: its graphs, and its size in each feature the workload declares (nodes, edges, …)."""
+
+    graphs: int = Field(ge=0)
+    sizes: tuple[tuple[str, float], ...]
+    """(feature, amount) pairs, in the order the workload declares them."""
+
+    def __getitem__(self, feature: str) -> float:
+        return dict(self.sizes)[feature]
+
+    def __add__(self, other: Load) -> Load:
+        added = tuple((name, size + other[name]) for name, size in self.sizes)
+        return Load(graphs=self.graphs + other.graphs, sizes=added)
+
+    def __mul__(self, copies: int) -> Load:
+        scaled = tuple((name, size * copies) for name, size in self.sizes)
+        return Load(graphs=self.graphs * copies, sizes=scaled)
+
+    def __str__(self) -> str:
+        return ", ".join([f"{self.graphs:,} graphs", *(f"{size:,.0f} {name}" for name, size in self.sizes)])
+
+
+class Batch(Record):
+    """What one training step is given: named samples with their copies, or a made-up batch of a given load."""
+
+    members: tuple[tuple[str, int], ...] = ()
+    """(sample id, copies) pairs."""
+    synthetic: Load | None = None
+
+
+# ------------------------------------------------------------------------------------------------- where it runs
+
+Allocator = Literal["fast", "tight", "system"]
+
+
+class RuntimeSettings(Record):
+    """What is fixed before a worker starts, because it changes every figure measured after it."""
+
+    threads: int = Field(ge=1)
+    allocator: Allocator = "fast"
+
+
+class Hardware(Record):
+    """The device, and the memory that may be used on it."""
+
+    kind: str
+    """`cuda`, `xpu`, `mps` or `cpu`."""
+    name: str
+    driver: str
+    total_bytes: int
+    free_bytes: int
+    others_bytes: int
+    """Held by other processes when it was looked at."""
+    limit_bytes: int | None = None
+    """A limit from outside: the control group's, or the user's `--memory-limit`."""
+    budget_bytes: int
+    """What a training process may hold in all, after every limit."""
+
+
+class Fingerprint(Record):
+    """What a measurement depends on. A figure measured under another fingerprint is not used."""
+
+    device: str
+    driver: str
+    torch: str
+    versions: tuple[tuple[str, str], ...]
+    workload: str
+    """Digest of the workload's name, options, code version and samples."""
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits standing for the whole."""
+        return digest(self)
+
+
+# ------------------------------------------------------------------------------------------------------- probing
+
+
+class ProbeSpec(Record):
+    """A request for real training steps.
+
+    The batches run in order, the last of them again until its step time has settled; with `profile`, one more step of
+    the last batch then runs under the memory profiler.
+    """
+
+    knobs: Knobs
+    batches: tuple[Batch, ...] = Field(min_length=1)
+    min_steps: int = Field(ge=1)
+    max_steps: int = Field(ge=1)
+    settle_share: float = 0.02
+    """Stop when the half-width of the median's interval falls under this share of the median."""
+    profile: bool = True
+    fresh: bool = False
+    """Run in a process of its own, so that no earlier probe has touched its memory."""
+    ceiling_bytes: int | None = None
+    """The whole footprint the process may reach, enforced by the operating system or the device's allocator."""
+    timeout_s: float
+    runtime: RuntimeSettings
+
+    @property
+    def key(self) -> str:
+        """What makes two probes the same question: everything but the patience."""
+        return digest(self.model_copy(update={"timeout_s": 0.0}))
+
+
+class Status(StrEnum):
+    """How a probe ended. Only `out_of_memory` says anything about size; the rest say it is not about size."""
+
+    OK = "ok"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    CRASHED = "crashed"
+    INVALID = "invalid"
+
+
+class StepTime(Record):
+    """The median step of the settled ones, with a distribution-free interval for the median."""
+
+    median_s: float
+    low_s: float
+    high_s: float
+    n_steps: int
+
+
+class Outcome(Record):
+    """What a probe found. Failure is a value: `status` and `detail` say what happened, measured fields stay None."""
+
+    status: Status
+    detail: str = ""
+    load: Load | None = None
+    parameters: int | None = None
+    step: StepTime | None = None
+    live_bytes: int | None = None
+    """Peak bytes held by live tensors during a step; on an accelerator, allocated bytes."""
+    segments: tuple[tuple[str, int], ...] = ()
+    """(segment, its own peak of live bytes) in the order a step passes through them."""
+    footprint_bytes: int | None = None
+    """Peak of what counts against the budget: the process's memory on the CPU, reserved and context bytes elsewhere."""
+    baseline_bytes: int | None = None
+    """The footprint before the model was built."""
+    n_steps: int = 0
+    wall_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the probe ran to its end."""
+        return self.status is Status.OK
+
+
+class Description(Record):
+    """What a worker says of itself before anything is probed."""
+
+    fingerprint: Fingerprint
+    hardware: Hardware
+    features: tuple[str, ...]
+    """The sizes a load is described by, in order."""
+    baseline_bytes: int
+    """The footprint of an idle worker: interpreter, libraries, device context."""
+    samples: tuple[tuple[str, Load], ...]
+    """(sample id, load of one copy)."""
+    parameters: tuple[tuple[Knobs, int], ...] = ()
+    """Trainable parameters of the knobs that were asked about."""

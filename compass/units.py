@@ -1,0 +1,59 @@
+"""Bytes and seconds, from what people write and to what people read."""
+
+from __future__ import annotations
+
+import re
+
+from compass.errors import InputError
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+_BYTES_PER_UNIT = {
+    "": 1, "b": 1,
+    "k": KIB, "kib": KIB, "kb": 1000,
+    "m": MIB, "mib": MIB, "mb": 1000**2,
+    "g": GIB, "gib": GIB, "gb": 1000**3,
+    "t": 1024**4, "tib": 1024**4, "tb": 1000**4,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+
+
+def parse_bytes(text: str, *, where: str) -> int:
+    """Bytes in a size such as `6GiB`, `512 MB` or `1073741824`; `where` names the field in the error.
+
+    Raises:
+        InputError: not a size, or not above zero.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _BYTES_PER_UNIT.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise InputError(where, got=repr(text), expected="a size such as 6GiB, 512MB or 1073741824",
+                         fix="Write a number and a unit.")  # fmt: skip
+    n_bytes = int(float(match[1]) * factor)
+    if n_bytes <= 0:
+        raise InputError(where, got=repr(text), expected="a size above zero", fix="Give the memory that may be used.")
+    return n_bytes
+
+
+def format_bytes(n_bytes: float) -> str:
+    """`n_bytes` in the largest binary unit that keeps at least one whole digit, e.g. `3.42 GiB`."""
+    for unit, size in (("TiB", 1024**4), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if abs(n_bytes) >= size:
+            return f"{n_bytes / size:.2f} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """`seconds` as a person would say it: `840 ms`, `12.3 s`, `21.4 min`, `3.1 h`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def format_count(count: float) -> str:
+    """A count with thousands separators, e.g. `1,502`."""
+    return f"{count:,.0f}"
