@@ -225,3 +225,126 @@ class Description(Record):
     """(sample id, load of one copy)."""
     parameters: tuple[tuple[Knobs, int], ...] = ()
     """Trainable parameters of the knobs that were asked about."""
+
+
+# --------------------------------------------------------------------------------------------------------- choosing
+
+
+class AffineBytes(Record):
+    """Bytes that are affine in a load: `base + Σ per_unit · size`."""
+
+    base: float
+    per_unit: tuple[tuple[str, float], ...]
+    """(feature, bytes a unit of it costs)."""
+
+    def at(self, load: Load) -> float:
+        """Bytes at `load`."""
+        return self.base + sum(rate * load[name] for name, rate in self.per_unit)
+
+
+class BytesLaw(Record):
+    """The memory of one configuration as a function of the load: the largest of its segments' affine peaks.
+
+    What batching and training need to know of the fitted models, without importing them.
+    """
+
+    segments: tuple[tuple[str, AffineBytes], ...] = Field(min_length=1)
+    margin_share: float = 0.0
+    """One-sided: true live bytes stay under `live · (1 + margin_share)` as often as the configured coverage says."""
+    baseline_bytes: int = 0
+    """Footprint without a model."""
+    footprint_ratio: float = 1.0
+    """Upper quantile of (footprint − baseline) / live."""
+
+    def live(self, load: Load) -> float:
+        """Predicted peak of live bytes at `load`."""
+        return max(piece.at(load) for _, piece in self.segments)
+
+    def upper_live(self, load: Load) -> float:
+        """Upper bound of live bytes at `load`."""
+        return self.live(load) * (1.0 + self.margin_share)
+
+    def upper_footprint(self, load: Load) -> float:
+        """Upper bound of the footprint at `load`: what is compared with the budget."""
+        return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
+
+
+class Choice(Record):
+    """A configuration with a batch, and what it is predicted to do."""
+
+    knobs: Knobs
+    capacity: int
+    """Trainable parameters."""
+    batch_size: int
+    load: Load
+    live_bytes: float
+    footprint_bytes: float
+    """Upper bound."""
+    step_s: float
+    cycle_s: float
+    throughput: float
+    """Graphs per second."""
+    score: float | None = None
+
+
+class Certificate(Record):
+    """The proof that a plan fits: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
+
+    ceiling_bytes: int
+    batches: tuple[Batch, ...]
+    worst: Load
+    live_bytes: int
+    footprint_bytes: int
+    n_steps: int
+    enforced: bool
+    """Whether the ceiling was enforced; without a limit nothing else would have stopped the process."""
+
+
+class StagePlan(Record):
+    """One stage's choice, proven."""
+
+    stage: Stage
+    choice: Choice
+    accumulate: int
+    """Batches a weight update gathers to reach the configured effective batch."""
+    runtime: RuntimeSettings
+    bytes_law: BytesLaw
+    step: StepTime
+    """Measured while confirming."""
+    cycle_s: float
+    """Measured: batches in a cycle × the median step."""
+    throughput: float
+    """Measured graphs per second."""
+    indicative: bool = False
+    """The cycle is a hint only: too few steps, or not the work the stage will do."""
+    binds: str
+    """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
+    why: str
+    certificate: Certificate
+    literal: Choice | None = None
+    """The pick at q = 0: highest throughput, largest batch."""
+    runners_up: tuple[Choice, ...] = ()
+    front: tuple[Choice, ...] = ()
+    """The Pareto front of throughput, capacity and cycle among the admissible."""
+    follows: str = ""
+    """For validation: the prototyping plan whose findings it checks, and how much larger it is."""
+
+
+class StageFailure(Record):
+    """A stage that found nothing: which limit binds and what came nearest."""
+
+    stage: Stage
+    binds: str
+    reason: str
+    nearest: Choice | None = None
+
+
+class Progress(Record):
+    """What is going on, for whoever watches."""
+
+    phase: Literal["calibrate", "search", "confirm"]
+    what: str
+    """What is being tried, in a few words."""
+    n_done: int
+    n_expected: int
+    remaining_s: float | None = None

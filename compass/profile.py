@@ -1,0 +1,120 @@
+"""`hardware_profile.json`: every stage's plan, with the machine and the settings it holds for."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Choice, Fingerprint, Hardware, Record, Stage, StageFailure, StagePlan
+
+SCHEMA_VERSION = 1
+
+
+class Ledger(Record):
+    """What it cost to find out."""
+
+    calibration_probes: int = 0
+    calibration_steps: int = 0
+    search_probes: int = 0
+    search_steps: int = 0
+    confirm_probes: int = 0
+    confirm_steps: int = 0
+    out_of_memory: int = 0
+    reused: int = 0
+    """Probes answered from an earlier run."""
+    wall_s: float = 0.0
+
+
+class Profile(Record):
+    """The plans of all stages for one machine, workload and dataset."""
+
+    schema_version: int = SCHEMA_VERSION
+    compass_version: str
+    created: str
+    """UTC, ISO 8601."""
+    fingerprint: Fingerprint
+    hardware: Hardware
+    workload: str
+    dataset_size: int
+    data_cap: int
+    """Trainable parameters the dataset allows."""
+    reference: Choice | None = None
+    """Production's model, which the other stages are measured against."""
+    plans: dict[Stage, StagePlan] = {}
+    failures: dict[Stage, StageFailure] = {}
+    ledger: Ledger = Ledger()
+    config: OptimizerConfig
+
+    def with_earlier(self, earlier: Profile | None) -> Profile:
+        """This profile with the stages of `earlier` it did not redo, if both are of one machine and workload."""
+        if earlier is None or earlier.fingerprint != self.fingerprint:
+            return self
+        redone = self.plans.keys() | self.failures.keys()
+        plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}
+        failures = {stage: failure for stage, failure in earlier.failures.items() if stage not in redone}
+        return self.model_copy(update={"plans": {**plans, **self.plans}, "failures": {**failures, **self.failures}})
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema of a profile."""
+    return Profile.model_json_schema()
+
+
+def write_profile(profile: Profile, path: Path) -> None:
+    """Write `profile` to `path` in one motion: a reader sees the old file or the new one, never half.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    text = profile.model_dump_json(indent=2) + "\n"
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error for an output that cannot be written."""
+    return InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
+                      fix="Choose another --out.")  # fmt: skip
+
+
+def read_profile(path: Path) -> Profile:
+    """The profile in `path`.
+
+    Raises:
+        InputError: no such file, not a profile, or written by a newer Compass.
+    """
+    where = f"profile {path}"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(where, got=error.strerror or str(error), expected="a hardware_profile.json",
+                         fix="Run `compass optimize` first.") from error  # fmt: skip
+    except ValueError as error:
+        raise InputError(where, got="text that is not JSON", expected="a hardware_profile.json",
+                         fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
+                         fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
+    try:
+        return Profile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the whole file"
+        raise InputError(where, got=f"{field}: {first['msg']}", expected="a profile written by Compass",
+                         fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
