@@ -1,0 +1,162 @@
+"""A ceiling on everything a process holds, enforced by the operating system or by the device's allocator."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from compass.device.process import ROOT, process_memory
+from compass.errors import InputError
+from compass.units import format_bytes
+
+
+class CeilingTooLow(InputError):  # noqa: N818 - it names what is wrong, as its siblings do
+    """The ceiling is below what the process already holds, so nothing could run under it."""
+
+    def __init__(self, ceiling_bytes: int, held_bytes: int) -> None:
+        super().__init__(
+            "memory limit",
+            got=format_bytes(ceiling_bytes),
+            expected=f"more than the {format_bytes(held_bytes)} that the idle worker already holds",
+            fix="Raise the limit.",
+        )
+        self.ceiling_bytes, self.held_bytes = ceiling_bytes, held_bytes
+
+
+class Ceiling:
+    """A context in which this process's whole footprint stays under `ceiling_bytes`, or allocation fails.
+
+    `enforced` says, once it is imposed, whether anything holds the process back; `how` says what does, or why nothing
+    does. It is measured from what the process holds when imposed, so impose it after the libraries are loaded.
+    """
+
+    def __init__(self, ceiling_bytes: int) -> None:
+        self.ceiling_bytes = ceiling_bytes
+        self.enforced = False
+        self.how = "not imposed"
+
+    def impose(self) -> None:
+        """Put the ceiling in place.
+
+        Raises:
+            CeilingTooLow: the process already holds more.
+        """
+        self.how = "nothing enforces a ceiling here: the footprint is only measured"
+
+    def lift(self) -> None:
+        """Put things back as they were. Safe to call twice."""
+        self.enforced = False
+
+    def __enter__(self) -> Self:
+        self.impose()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.lift()
+
+
+class DataCeiling(Ceiling):
+    """The CPU's ceiling on Linux: the soft `RLIMIT_DATA`, which the kernel applies to brk and private mappings.
+
+    File-backed pages are outside that limit but inside the footprint, so those resident now are subtracted. The hard
+    limit stays, so that the ceiling can be lifted again.
+    """
+
+    def __init__(self, ceiling_bytes: int, *, root: Path = ROOT) -> None:
+        super().__init__(ceiling_bytes)
+        self._root = root
+        self._previous: tuple[int, int] | None = None
+
+    def impose(self) -> None:
+        """Lower the soft limit; one that is already lower stays."""
+        import resource
+
+        now = process_memory(root=self._root)
+        if now.footprint_bytes >= self.ceiling_bytes:
+            raise CeilingTooLow(self.ceiling_bytes, now.footprint_bytes)
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = self.ceiling_bytes - now.rss_file_bytes
+        for present in (soft, hard):
+            if present != resource.RLIM_INFINITY:
+                wanted = min(wanted, present)
+        if self._previous is None:
+            self._previous = (soft, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+        self.enforced = True
+        self.how = (
+            f"RLIMIT_DATA of {format_bytes(wanted)}, with {format_bytes(now.rss_file_bytes)} of file-backed pages"
+        )
+
+    def lift(self) -> None:
+        """Restore the soft limit that was there."""
+        import resource
+
+        if self._previous is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, self._previous)
+            self._previous = None
+        super().lift()
+
+
+class AllocatorCeiling(Ceiling):
+    """An accelerator's ceiling: the share of the device's memory that torch's caching allocator may reserve.
+
+    `module` is `torch.cuda`, `torch.xpu` or anything with their `set_per_process_memory_fraction`. The context is
+    outside the allocator, so it is subtracted. torch 2.13's device-generic `torch.accelerator` has no such call.
+    """
+
+    def __init__(
+        self, ceiling_bytes: int, *, module: Any, index: int, total_bytes: int, context_bytes: int, reserved_bytes: int
+    ) -> None:
+        super().__init__(ceiling_bytes)
+        self._module, self._index = module, index
+        self._total_bytes, self._context_bytes, self._reserved_bytes = total_bytes, context_bytes, reserved_bytes
+
+    def impose(self) -> None:
+        """Limit the allocator to the ceiling less the context."""
+        held = self._context_bytes + self._reserved_bytes
+        if held >= self.ceiling_bytes:
+            raise CeilingTooLow(self.ceiling_bytes, held)
+        if not hasattr(self._module, "set_per_process_memory_fraction"):
+            super().impose()
+            return
+        allowed = min(self.ceiling_bytes - self._context_bytes, self._total_bytes)
+        self._set(allowed / self._total_bytes)
+        self.enforced = True
+        self.how = f"allocator limit of {format_bytes(allowed)}, with {format_bytes(self._context_bytes)} of context"
+
+    def lift(self) -> None:
+        """Allow the allocator the whole device again."""
+        if self.enforced:
+            self._set(1.0)
+        super().lift()
+
+    def _set(self, fraction: float) -> None:
+        self._module.set_per_process_memory_fraction(float(fraction), self._index)
+
+
+class MpsCeiling(AllocatorCeiling):
+    """Apple's ceiling: a share of the recommended working set; its call takes no device."""
+
+    DEFAULT_FRACTION = 1.7
+    """MPSAllocator's own high watermark (torch, aten/src/ATen/mps/MPSAllocator.h, default_high_watermark_ratio)."""
+
+    def lift(self) -> None:
+        """Restore torch's own watermark."""
+        if self.enforced:
+            self._set(self.DEFAULT_FRACTION)
+        self.enforced = False
+
+    def _set(self, fraction: float) -> None:
+        self._module.set_per_process_memory_fraction(float(fraction))
+
+
+def cpu_ceiling(ceiling_bytes: int) -> Ceiling:
+    """The ceiling of a process that trains on the CPU.
+
+    Linux alone enforces one: macOS ignores `RLIMIT_DATA` for mappings, and Windows would need a job object.
+    """
+    return DataCeiling(ceiling_bytes) if sys.platform == "linux" else Ceiling(ceiling_bytes)

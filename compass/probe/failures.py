@@ -1,0 +1,206 @@
+"""The one place where out-of-memory is recognised, in an exception or in a process's last words.
+
+Only an out-of-memory may shrink the search, so both mistakes cost: one that is missed is taken for a broken
+configuration, and a programming error taken for one makes every larger model look infeasible.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from compass.records import Status
+
+
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what happened
+    """A training step whose loss is not a number, or infinite."""
+
+    def __init__(self, step: int, loss: float) -> None:
+        super().__init__(f"loss became {loss} at step {step}")
+        self.step, self.loss = step, loss
+
+
+class Face(NamedTuple):
+    """One way in which running out of memory shows itself."""
+
+    name: str
+    pattern: re.Pattern[str]
+    under_ceiling_only: bool = False
+    """Something else is likelier to cause it, unless the process ran under a ceiling."""
+
+
+def _face(name: str, pattern: str, *, under_ceiling_only: bool = False) -> Face:
+    return Face(name, re.compile(pattern), under_ceiling_only)
+
+
+FACES: tuple[Face, ...] = (
+    # torch's caching allocators: "CUDA out of memory. Tried to allocate …", and its HIP and XPU twins.
+    _face("device allocator", r"(?:CUDA|HIP|XPU|MTIA|PrivateUse1) out of memory"),
+    # The driver itself, outside the cache: context, kernels, pinned memory. Accelerate misses this one.
+    _face("device driver", r"(?:CUDA|HIP)(?: driver)? error: out of memory"),
+    _face("device driver", r"cuda runtime error \(2\)|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"),
+    _face("device driver", r"hipErrorOutOfMemory|hipErrorMemoryAllocation"),
+    _face("NCCL", r"(?:Cuda|HIP) failure \d* ?'out of memory'"),
+    _face("cuBLAS", r"CUBLAS_STATUS_ALLOC_FAILED"),
+    # No room for cuBLAS's handle and workspace on a full device: discuss.pytorch.org/t/125450. A bad index poisons the
+    # context with the same words, but then a device-side assert stands beside them (see _NOT_MEMORY).
+    _face("cuBLAS", r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate"),
+    _face("hipBLAS", r"HIPBLAS_STATUS_ALLOC_FAILED|rocblas_status_memory_error"),
+    _face("cuSOLVER", r"CUSOLVER_STATUS_ALLOC_FAILED"),
+    _face("cuSPARSE", r"CUSPARSE_STATUS_(?:ALLOC_FAILED|INSUFFICIENT_RESOURCES)"),
+    _face("cuFFT", r"CUFFT_ALLOC_FAILED"),
+    _face("cuDNN", r"CUDNN_STATUS_(?:ALLOC_FAILED|INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED)"),
+    _face("cuDNN", r"(?i:cudnn)[^\n]{0,200}not enough memory"),
+    _face("MIOpen", r"miopenStatusAllocFailed"),
+    # Unified Runtime's words, and SYCL's older Plugin Interface. pytorch/pytorch#177714: XPU raises these as a plain
+    # RuntimeError; open-edge-platform/physical-ai-studio#440: or dies of an uncaught sycl::exception with them.
+    _face("XPU runtime", r"(?:UR_RESULT|PI|ZE_RESULT)_ERROR_OUT_OF_(?:DEVICE_MEMORY|HOST_MEMORY|RESOURCES)"),
+    _face("MPS allocator", r"MPS backend out of memory"),
+    _face("MPS allocator", r"kIOGPUCommandBufferCallbackErrorOutOfMemory"),
+    # Metal's limit for one buffer, below the device's memory.
+    _face("MPS allocator", r"Invalid buffer size: [\d.]+ [KMGT]?i?B"),
+    _face("CPU allocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
+    _face("CPU allocator", r"not enough memory: you tried to allocate"),
+    _face("NumPy", r"Unable to allocate [\d.]+ \S+ for an array"),
+    # What C++ says of it: libstdc++, then Microsoft's library.
+    _face("C++ allocator", r"std::bad_alloc|\bbad allocation\b"),
+    _face("Python", r"^MemoryError\b|\nMemoryError\b"),
+    # Exact case, and not the loader's "cannot allocate memory in static TLS block", which is about the order of imports.
+    _face("operating system", r"Cannot allocate memory(?! in static TLS)"),
+    _face("OpenBLAS", r"OpenBLAS\s?: ?(?:error: )?Memory allocation still failed"),
+    _face("OpenBLAS", r"OpenBLAS error: Memory allocation still failed"),
+    _face("GNU OpenMP", r"libgomp: Out of memory"),
+    _face("LLVM OpenMP", r"OMP: (?:Error|System error) #\d+: .*(?:[Oo]ut of memory|not enough memory)"),
+    _face("MKL", r"MKL (?:FATAL )?ERROR: .*(?:not enough|insufficient|[Cc]annot allocate) memory"),
+    # Process limits cause these three as well; under a ceiling it is a thread's stack that found no room.
+    _face("thread creation", r"can't start new thread", under_ceiling_only=True),
+    _face("GNU OpenMP", r"libgomp: Thread creation failed", under_ceiling_only=True),
+    _face("OpenBLAS", r"OpenBLAS blas_thread_init: pthread_create failed", under_ceiling_only=True),
+    _face("thread creation", r"Resource temporarily unavailable", under_ceiling_only=True),
+    _face("loader", r"failed to map segment from shared object", under_ceiling_only=True),
+    # oneDNN turns its status out_of_memory into these (uxlfoundation/oneDNN#914), and an unsupported shape too.
+    _face("oneDNN", r"could not (?:create|execute) a primitive|could not create a memory", under_ceiling_only=True),
+)
+_NOT_MEMORY = re.compile(r"device-side assert")
+_LAST_WORDS = 2000
+"""Characters of a traceback or of stderr that are kept."""
+_SHOWN = 300
+"""Characters of an out-of-memory message that are shown."""
+_WINDOWS_MEMORY_STATUS = {0xC0000017: "STATUS_NO_MEMORY", 0xC000012D: "STATUS_COMMITMENT_LIMIT"}
+_WINDOWS_MEMORY_ERRORS = (8, 14, 1450, 1455)
+"""ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_NO_SYSTEM_RESOURCES, ERROR_COMMITMENT_LIMIT."""
+
+
+def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str]:
+    """What `error`, raised in the worker, says of a configuration: a status, and a line to show.
+
+    Wrapped and chained exceptions are looked through (`torch.utils.checkpoint` and autograd wrap). `ceiling` says
+    whether the process ran under one. The result holds no reference to `error`, whose frames keep tensors alive
+    (pytorch/pytorch#18853): let go of it before the next probe.
+
+    Raises:
+        KeyboardInterrupt, SystemExit, GeneratorExit: `error` itself; an interrupt always escapes.
+    """
+    if not isinstance(error, Exception):
+        raise error
+    for link in _chain(error):
+        name = _memory_face(link, ceiling=ceiling)
+        if name:
+            return Status.OUT_OF_MEMORY, f"{name}: {_first_line(link)}"
+    if isinstance(error, NonFiniteLoss):
+        return Status.INVALID, str(error)
+    lines = "".join(traceback.format_exception(error)).rstrip()
+    return Status.INVALID, _tail(lines)
+
+
+def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[Status, str]:
+    """What the death of a worker says of the configuration it was probing.
+
+    Args:
+        returncode: As `subprocess` gives it: negative for a signal. A shell's 128 + signal is understood too.
+        stderr_tail: The end of what the worker wrote on its standard error.
+        ceiling: Whether it ran under a memory ceiling.
+    """
+    face = _match(stderr_tail, ceiling=ceiling)
+    if face:
+        name, line = face
+        return Status.OUT_OF_MEMORY, f"{name}: {line}"
+    if returncode & 0xFFFFFFFF in _WINDOWS_MEMORY_STATUS:
+        return Status.OUT_OF_MEMORY, f"ended with {_WINDOWS_MEMORY_STATUS[returncode & 0xFFFFFFFF]}"
+    number = -returncode if returncode < 0 else returncode - 128 if 128 < returncode < 128 + 65 else None
+    if number == 9:
+        return Status.OUT_OF_MEMORY, "killed by the kernel (SIGKILL), as it does when memory runs out"
+    how = f"ended with exit code {returncode}" if number is None else f"died of {_signal_name(number)}"
+    last = stderr_tail.strip()
+    return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} and said nothing"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it was raised from or while handling, and the members of groups: each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        if isinstance(link, BaseExceptionGroup):
+            waiting.extend(link.exceptions)
+        waiting.extend(e for e in (link.__cause__, link.__context__) if e is not None)
+
+
+def _memory_face(error: BaseException, *, ceiling: bool) -> str | None:
+    """The name of the face of out-of-memory that `error` is, or None."""
+    torch = sys.modules.get("torch")  # where torch is not loaded, nothing of torch was raised
+    message = str(error)
+    face = _match(message, ceiling=ceiling) if isinstance(error, RuntimeError | OSError | ImportError) else None
+    if face:
+        return face[0]
+    if torch is not None and isinstance(error, getattr(torch, "OutOfMemoryError", ())):
+        return "device allocator"
+    if isinstance(error, MemoryError):
+        return "NumPy" if type(error).__module__.startswith("numpy") else "Python"
+    if isinstance(error, OSError) and (
+        error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS_MEMORY_ERRORS
+    ):
+        return "operating system"
+    return None
+
+
+def _match(text: str, *, ceiling: bool) -> tuple[str, str] | None:
+    """(face, the line it stands in) of the last sign of out-of-memory in `text`."""
+    if _NOT_MEMORY.search(text):
+        return None
+    found = [
+        (match.end(), face.name)
+        for face in FACES
+        if ceiling or not face.under_ceiling_only
+        for match in face.pattern.finditer(text)
+    ]
+    if not found:
+        return None
+    end, name = max(found)
+    line = text[text.rfind("\n", 0, end - 1) + 1 :].partition("\n")[0]
+    return name, line.strip()[:_SHOWN]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:_SHOWN]
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= _LAST_WORDS else "…" + text[-_LAST_WORDS:]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

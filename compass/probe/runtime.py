@@ -1,0 +1,128 @@
+"""What is fixed in a worker's environment before it starts, because it changes every figure measured after it.
+
+All of it is read once, when a library is loaded, so it cannot be set from inside the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+
+from compass.records import Allocator, RuntimeSettings
+
+_THREAD_COUNTS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMEXPR_MAX_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+)
+_DROPPED = (
+    # These would overrule the thread counts or the waiting policy.
+    "OMP_THREAD_LIMIT",
+    "OMP_DYNAMIC",
+    "MKL_DYNAMIC",
+    "MKL_DOMAIN_NUM_THREADS",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
+    # Python's debugging allocators, and profilers that hold on to memory.
+    "PYTHONMALLOC",
+    "PYTHONTRACEMALLOC",
+    "PYTHONDEVMODE",
+    # Without its cache every allocation of torch is another one than in training; blocking launches are other times.
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "CUDA_LAUNCH_BLOCKING",
+)
+_MMAP_THRESHOLD_MAX_BEFORE_2_35 = 32 * 1024**2
+"""Half of HEAP_MAX_SIZE on 64 bits. glibc refused more until 2.35 made the heap's size variable for huge pages
+(malloc.c, do_set_mmap_threshold), and a refused threshold stays at 128 KiB for good once the trim threshold is set."""
+_FAST_MMAP_THRESHOLD = 1024**3
+_FAST_TRIM_THRESHOLD = 1024**4
+"""More than a step holds: what it frees stays for the next one."""
+_TIGHT_MMAP_THRESHOLD = 64 * 1024
+"""Whatever is larger is given back the moment it is freed, so that the footprint follows the live bytes."""
+_OURS = ("mmap_threshold", "mmap_max", "trim_threshold", "top_pad", "hugetlb")
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""madvise for huge pages: half the page faults' time, measured 1.05 s a step instead of 2.0 s under `tight`. glibc
+from 2.35 on knows it, an older one ignores it."""
+_OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
+_DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+_EXPANDABLE = "expandable_segments:True"
+
+
+def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The whole environment of a worker that is to run under `settings`.
+
+    It is the parent's (`inherited`, by default this process's) less whatever contradicts the settings. The parent's
+    own settings of the C allocator never reach the worker, except for tunables that are none of ours.
+    """
+    env = dict(os.environ if inherited is None else inherited)
+    for name in _DROPPED:
+        env.pop(name, None)
+    for name in [name for name in env if re.fullmatch(r"MALLOC_\w+_", name)]:
+        del env[name]
+    env.update(dict.fromkeys(_THREAD_COUNTS, str(settings.threads)))
+    env["OMP_WAIT_POLICY"] = "passive"  # libgomp's spinning on a shared core: 2–9 s a step instead of 0.14–0.4 s
+    env["PYTHONUNBUFFERED"] = "1"  # the last words of a worker that dies are how its death is understood
+    env["PYTHONFAULTHANDLER"] = "1"
+    _set_c_allocator(env, settings.allocator)
+    _set_device_allocator(env, settings.allocator)
+    return env
+
+
+def _set_c_allocator(env: dict[str, str], allocator: Allocator) -> None:
+    tunables = [
+        tunable
+        for tunable in env.pop("GLIBC_TUNABLES", "").split(":")
+        if tunable and tunable.partition("=")[0] not in {f"glibc.malloc.{name}" for name in _OURS}
+    ]
+    if allocator != "system" and sys.platform == "linux":
+        if allocator == "fast":
+            env["MALLOC_MMAP_THRESHOLD_"] = str(_highest_mmap_threshold())
+            env["MALLOC_TRIM_THRESHOLD_"] = str(_FAST_TRIM_THRESHOLD)
+        else:
+            env["MALLOC_MMAP_THRESHOLD_"] = str(_TIGHT_MMAP_THRESHOLD)
+        tunables.append(_HUGE_PAGES)
+        kept = [name for name in re.split(r"[ :]+", env.pop("LD_PRELOAD", "")) if not _OTHER_ALLOCATORS.search(name)]
+        if any(kept):
+            env["LD_PRELOAD"] = ":".join(filter(None, kept))
+    if tunables:
+        env["GLIBC_TUNABLES"] = ":".join(tunables)
+
+
+def _set_device_allocator(env: dict[str, str], allocator: Allocator) -> None:
+    if allocator == "system":
+        return
+    for name in _DEVICE_ALLOCATOR:
+        env.pop(name, None)
+    if sys.platform == "linux":  # torch has expandable segments nowhere else
+        # torch 2.13 reads the second before the first on CUDA and ROCm (c10/cuda/CUDAAllocatorConfig.h) and the first
+        # for every other device (c10/core/AllocatorConfig.h); before 2.9 there was only the second.
+        env["PYTORCH_ALLOC_CONF"] = env["PYTORCH_CUDA_ALLOC_CONF"] = _EXPANDABLE
+
+
+def _highest_mmap_threshold() -> int:
+    library, version = platform.libc_ver()
+    if library == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < (2, 35):
+        return _MMAP_THRESHOLD_MAX_BEFORE_2_35
+    return _FAST_MMAP_THRESHOLD
+
+
+def describe_runtime() -> dict[str, str]:
+    """What is really in force in this worker, for the record."""
+    import torch
+
+    library, version = platform.libc_ver()
+    found = {
+        "threads": str(torch.get_num_threads()),
+        "interop_threads": str(torch.get_num_interop_threads()),
+        "libc": f"{library} {version}".strip() or "unknown",
+    }
+    shown = ("OMP_WAIT_POLICY", "GLIBC_TUNABLES", "LD_PRELOAD", *_DEVICE_ALLOCATOR)
+    names = sorted({*shown, *(name for name in os.environ if re.fullmatch(r"MALLOC_\w+_", name))})
+    return found | {name: os.environ[name] for name in names if name in os.environ}
