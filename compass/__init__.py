@@ -1,0 +1,41 @@
+"""Compass finds the training configuration that suits your stage of development, and proves it runs here.
+
+    from compass import Request, optimize
+    profile = optimize(Request(dataset_size=19_000))
+
+The names below are imported when first used, so that `import compass` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from compass.version import __version__
+
+if TYPE_CHECKING:
+    from compass.optimizer import Request, optimize
+    from compass.optimizer_config import OptimizerConfig
+    from compass.profile import Profile
+    from compass.profile import read_profile as load_profile
+
+__all__ = ["OptimizerConfig", "Profile", "Request", "__version__", "load_profile", "optimize"]
+
+_HOMES = {
+    "OptimizerConfig": "compass.optimizer_config:OptimizerConfig",
+    "Profile": "compass.profile:Profile",
+    "Request": "compass.optimizer:Request",
+    "load_profile": "compass.profile:read_profile",
+    "optimize": "compass.optimizer:optimize",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

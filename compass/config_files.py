@@ -1,0 +1,266 @@
+"""Settings from a file and from `--set`, and settings written back as a Python file a person can edit."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import math
+import re
+import runpy
+import textwrap
+import tomllib
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig, Settings
+
+_HELP = "`compass config` shows every key with its reason."
+_SHOULD = re.compile(r"^(Input|Tuple|List|String) should (be|have) |, (got|unable) .*| after validation, .*")
+"""What to take out of pydantic's messages to be left with what is expected."""
+_WIDTH = 110
+_MISSING = object()
+
+Tree = dict[str, Any]
+"""The settings as nested dictionaries, groups within groups."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One value given on the command line: the flag it came by, the dotted key it sets, and what to."""
+
+    flag: str
+    key: str
+    value: Any
+
+    @classmethod
+    def parse(cls, text: str) -> Change:
+        """The change in `dotted.key=value`; the value is JSON or a Python literal, else the text itself.
+
+        Raises:
+            InputError: no `=`, or no key before it.
+        """
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError("--set", got=repr(text), expected="dotted.key=value",
+                             fix="For example --set stages.prototyping.target_s=1800.")  # fmt: skip
+        return cls(f"--set {key}", key, _Given(value.strip()))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value as it was typed. What it means depends on the setting: a name such as 1e10 is not a number."""
+
+    text: str
+
+    def read_as(self, current: Any) -> Any:
+        for read in (json.loads, ast.literal_eval):
+            try:
+                value = read(self.text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            return self.text if isinstance(current, str) and not isinstance(value, str) else value
+        return self.text
+
+
+def load_config(path: Path | None = None, changes: Sequence[str | Change] = ()) -> OptimizerConfig:
+    """The defaults, changed by the file at `path`, then by each of `changes` (`dotted.key=value`) in turn.
+
+    A `.py` file defines `config = OptimizerConfig(...)`; a `.toml` or `.json` file holds only the keys that differ.
+
+    Raises:
+        InputError: the file cannot be read, a key does not exist, or a value is of the wrong kind or out of range.
+    """
+    tree: Tree = OptimizerConfig().model_dump()
+    if path is not None:
+        _merge(tree, _read_tree(path), source=f"config {path}: ")
+    parsed = [Change.parse(change) if isinstance(change, str) else change for change in changes]
+    for change in parsed:
+        _apply(tree, change)
+    _check_finite(tree, path, parsed)
+    try:
+        return OptimizerConfig.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, path, parsed) from error
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+def _read_tree(path: Path) -> Tree:
+    where = f"config {path}"
+    try:
+        if path.suffix == ".py":
+            return _run(path)
+        if path.suffix not in {".json", ".toml"}:
+            raise InputError(where, got=f"a name ending in {path.suffix!r}", expected="a .py, .toml or .json file",
+                             fix="`compass config --out my_config.py` writes one.")  # fmt: skip
+        text = path.read_text(encoding="utf-8")
+        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(where, got=error.strerror or str(error), expected="a file that can be read",
+                         fix="`compass config --out my_config.py` writes one.") from error  # fmt: skip
+    except (ValueError, RecursionError) as error:
+        raise InputError(where, got=_one_line(error), expected=f"valid {path.suffix[1:].upper()}",
+                         fix="Correct the file.") from error  # fmt: skip
+    if not isinstance(tree, dict):
+        raise InputError(where, got=repr(tree), expected="groups of settings", fix=_HELP)
+    return tree
+
+
+def _run(path: Path) -> Tree:
+    where = f"config {path}"
+    path.read_bytes()  # so that any later OSError is the script's own
+    try:
+        config = runpy.run_path(str(path)).get("config", _MISSING)
+    except ValidationError as error:
+        raise _explained(error, path, within=error.title) from error
+    except (Exception, SystemExit) as error:
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = error.lineno if isinstance(error, SyntaxError) else next(iter(reversed(frames)), None)
+        got = f"{type(error).__name__}{f' in line {line}' if line else ''}: {_one_line(error)}"
+        raise InputError(where, got=got, expected="Python that runs", fix="Correct the file.") from error
+    if not isinstance(config, OptimizerConfig):
+        got = "no `config`" if config is _MISSING else f"a `config` that is a {type(config).__name__}"
+        raise InputError(where, got=got, expected="config = OptimizerConfig(...)",
+                         fix="`compass config --out my_config.py` writes one.")  # fmt: skip
+    return config.model_dump()
+
+
+# ------------------------------------------------------------------------------------------------------------- keys
+
+
+def _merge(tree: Tree, given: Tree, *, source: str, group: str = "") -> None:
+    """Put what is `given` into `tree`, group by group, so that a group's other settings stay."""
+    for name, value in given.items():
+        key = f"{group}{name}"
+        if name not in tree:
+            raise _unknown(f"{source}{key}", name, tree)
+        if isinstance(tree[name], dict):
+            if not isinstance(value, dict):
+                raise InputError(f"{source}{key}", got=repr(value), expected="a group of settings",
+                                 fix=f"Name one of {', '.join(tree[name])}.")  # fmt: skip
+            _merge(tree[name], value, source=source, group=f"{key}.")
+        else:
+            tree[name] = value
+
+
+def _apply(tree: Tree, change: Change) -> None:
+    *groups, name = change.key.split(".")
+    for group in groups:
+        if group not in tree:
+            raise _unknown(change.flag, group, tree)
+        if not isinstance(tree[group], dict):
+            raise InputError(change.flag, got=f"a key below {group!r}", expected="a single value there",
+                             fix=_HELP)  # fmt: skip
+        tree = tree[group]
+    if name not in tree:
+        raise _unknown(change.flag, name, tree)
+    value = change.value.read_as(tree[name]) if isinstance(change.value, _Given) else change.value
+    _merge(tree, {name: value}, source="--set ", group="".join(f"{group}." for group in groups))
+
+
+def _unknown(where: str, name: str, siblings: Collection[str]) -> InputError:
+    close = difflib.get_close_matches(name, siblings, n=3)
+    hint = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(siblings)}."
+    return InputError(where, got=f"the unknown key {name!r}", expected="a setting of Compass", fix=hint)
+
+
+# ----------------------------------------------------------------------------------------------------------- values
+
+
+def _leaves(tree: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else None
+    if children is None:
+        yield ".".join(key), tree
+    else:
+        for name, child in children:
+            yield from _leaves(child, (*key, str(name)))
+
+
+def _check_finite(tree: Tree, path: Path | None, changes: Sequence[Change]) -> None:
+    for key, value in _leaves(tree):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(_origin(key, path, changes), got=repr(value), expected="a finite number", fix=_HELP)
+
+
+def _origin(key: str, path: Path | None, changes: Sequence[Change]) -> str:
+    """The flag that set `key`, else the file, with the key."""
+    for change in reversed(changes):
+        if f"{key}.".startswith(f"{change.key}."):
+            return f"{change.flag}{key[len(change.key) :]}"
+    return f"config {path}: {key}" if path is not None else key
+
+
+def _explained(
+    error: ValidationError, path: Path | None, changes: Sequence[Change] = (), *, within: str = ""
+) -> InputError:
+    """The first thing pydantic found wrong, in one line; `within` names the class if its place is not known."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo leaves a gap as well
+    place = ([within] if within else []) + [str(part) for part in first["loc"]]
+    got, expected = repr(first["input"]), _SHOULD.sub("", first["msg"])
+    if first["type"] == "extra_forbidden":  # only Python files: the keys of the others were looked at before
+        fields = next((kind.model_fields for kind in Settings.__subclasses__() if kind.__name__ == within), {})
+        return _unknown(_origin(".".join(place), path, changes), place[-1], fields)
+    if first["type"] == "missing":
+        got, expected = "nothing", "a value"
+    if first["type"] == "value_error":  # a class's own check says "field: what is wrong"
+        field, _, wrong = str(first["ctx"]["error"]).partition(": ")
+        place, got, expected = [*place, field], f"{first['input'][field]!r}: {wrong}", "values that agree"
+    return InputError(_origin(".".join(place), path, changes), got=got, expected=expected, fix=_HELP)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def render_config(config: OptimizerConfig) -> str:
+    """`config` as a Python file with every value and its reason, which loads back to an equal one."""
+    classes: set[str] = set()
+    body = _render_group(config, 0, classes)
+    return (
+        '"""Settings of Compass. Change what you like; then\n\n'
+        "    compass optimize --config THIS_FILE\n"
+        '"""\n\n'
+        "from compass.optimizer_config import (\n"
+        + "".join(f"    {name},\n" for name in sorted(classes))
+        + f")\n\nconfig = {body}\n"
+    )
+
+
+def _render_group(group: BaseModel, depth: int, classes: set[str]) -> str:
+    name = type(group).__name__
+    classes.add(name)
+    indent = "    " * (depth + 1)
+    lines: list[str] = []
+    for field, info in type(group).model_fields.items():
+        value = getattr(group, field)
+        reason = info.description or (type(value).__doc__ if isinstance(value, BaseModel) else None) or ""
+        lines += textwrap.wrap(" ".join(reason.split()), _WIDTH, initial_indent=f"{indent}# ",
+                               subsequent_indent=f"{indent}# ")  # fmt: skip
+        rendered = _render_group(value, depth + 1, classes) if isinstance(value, BaseModel) else _literal(value)
+        lines.append(f"{indent}{field}={rendered},")
+    return "\n".join([f"{name}(", *lines, "    " * depth + ")"])
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case tuple():
+            return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+        case int() if not isinstance(value, bool):
+            return f"{value:_}"
+        case str() if '"' not in value:
+            return f'"{repr(value)[1:-1]}"'
+        case _:
+            return repr(value)
