@@ -38,31 +38,33 @@ class TestBench(Settings):
     name: str = "1ia1"
     """Shown in logs and the profile. The embedded complex; the tradition's own is 1jmf."""
     protein: str = ""
-    """Path of a PDB or mmCIF file, plain or gzipped. Empty: the embedded complex."""
+    """Path of a PDB or mmCIF file, plain or gzipped. Empty, and the ligand's too: the embedded complex."""
     ligand: str = ""
-    """Path of an SDF or MOL2 file. Empty: the embedded complex."""
+    """Path of an SDF or MOL2 file, plain or gzipped. Empty, and the protein's too: the embedded complex."""
     pocket_radius: PositiveFloat | None = 8.0
-    """Å around any ligand atom within which protein atoms are kept; None keeps the whole protein. 8 Å holds the first
-    two shells of residues, what most published affinity models see."""
+    """Å around any heavy ligand atom within which protein atoms are kept, atom by atom; None keeps the whole protein.
+    8 Å holds the first two shells of residues, what most published affinity models see."""
     max_atoms: PositiveInt = 25_000
     """A complex with more atoms is refused: the largest whole protein among the bundled examples has 20,912."""
     binding_data: str = "Ki=1.4nM"
-    """The measured affinity, as the PDBbind index writes it."""
+    """The measured affinity, as the PDBbind index writes it. For the embedded complex it is only a regression target of
+    a plausible size, not a verified measurement: memory and time do not depend on it."""
 
 
 class StructureRules(Settings):
     """What becomes of the irregular parts of a structure file."""
 
     hydrogens: Literal["drop", "keep"] = "drop"
-    """Crystal structures mostly lack them; dropping makes all inputs alike."""
+    """Crystal structures mostly lack them; dropping makes all inputs alike. Deuterium counts as hydrogen."""
     waters: Literal["drop", "keep"] = "drop"
-    """Ordered waters are deposited unevenly between structures."""
+    """Ordered waters are deposited unevenly between structures. A residue of one oxygen is a water by any name."""
     metals: Literal["keep", "drop"] = "keep"
-    """Catalytic and structural metals bind ligands."""
+    """Catalytic and structural metals bind ligands. Single ions; a haem's iron belongs to its cofactor."""
     cofactors: Literal["keep", "drop"] = "keep"
-    """Other hetero residues (haem, NADPH …) shape the pocket."""
+    """Other residues outside the chains (haem, NADPH, sugars, chloride …) shape the pocket."""
     alternates: Literal["highest_occupancy", "first", "all"] = "highest_occupancy"
-    """Which alternate location of an atom to take; a tie goes to the first label."""
+    """Which alternate location of a residue to take; a tie goes to the first label in the alphabet. One label for the
+    whole residue: atom by atom, a side chain could come out half of one conformer, half of the other."""
     models: Literal["first", "all"] = "first"
     """NMR entries hold many models; one is one structure."""
     unknown_elements: Literal["refuse", "drop", "as_carbon"] = "refuse"
@@ -75,7 +77,7 @@ class GraphRules(Settings):
     cutoff: PositiveFloat = 5.0
     """Å. ViSNet's published cutoff."""
     max_neighbours: PositiveInt = 32
-    """Nearest first. ViSNet's published cap."""
+    """Nearest first, the atom's edge to itself not counted. ViSNet's published cap."""
 
 
 # ---------------------------------------------------------------------------------------------------------- stages

@@ -1,0 +1,170 @@
+"""A structure file before its chemistry is looked at: what can be wrong with it, and its text."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compass.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class Reason(StrEnum):
+    """Why a complex cannot be used. The values are stable: dataset scans count and filter by them."""
+
+    MISSING = "missing"
+    WRONG_EXTENSION = "wrong_extension"
+    EMPTY = "empty"
+    BINARY = "binary"
+    TRUNCATED = "truncated"
+    UNREADABLE = "unreadable"
+    NO_LIGAND = "no_ligand"
+    NO_3D = "no_3d"
+    NO_ATOMS = "no_atoms"
+    EMPTY_POCKET = "empty_pocket"
+    TOO_MANY_ATOMS = "too_many_atoms"
+    UNKNOWN_ELEMENT = "unknown_element"
+    OVERLAPPING = "overlapping"
+
+
+class StructureError(InputError):
+    """A structure file that cannot be used, with a typed reason beside the line for the reader."""
+
+    def __init__(self, reason: Reason, where: Path | str, *, got: str, expected: str, fix: str) -> None:
+        super().__init__(str(where), got=got, expected=expected, fix=fix)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Callable[[], StructureError], tuple[()]]:
+        # Exceptions pickle by positional arguments; a scan in worker processes needs the keywords too.
+        again = functools.partial(
+            StructureError, self.reason, self.where, got=self.got, expected=self.expected, fix=self.fix
+        )
+        return again, ()
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """Atoms as a file gives them, hydrogens and unreadable elements (0) included."""
+
+    elements: NDArray[np.int64]
+    """(n,) atomic numbers; 0 where the element could not be read."""
+    positions: NDArray[np.float64]
+    """(n, 3) Å."""
+    residues: NDArray[np.int64]
+    """(n,) which residue an atom belongs to; any numbering."""
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def where(self, keep: NDArray[np.bool_]) -> Atoms:
+        """The atoms that `keep` (n,) marks, in their order."""
+        return Atoms(self.elements[keep], self.positions[keep], self.residues[keep])
+
+
+def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str, str]:
+    """The format and the text of a structure file, plain or gzipped.
+
+    Args:
+        path: the file; its extension, apart from a final `.gz`, says the format. Case does not matter.
+        formats: extension → format.
+        what: what the file should hold, for the error.
+
+    Returns:
+        (format, text).
+
+    Raises:
+        StructureError: missing, wrong_extension, empty, binary, truncated (gzip) or unreadable.
+    """
+    name = path.name.lower()
+    gzipped = name.endswith(".gz")
+    extension = "." + name.removesuffix(".gz").rpartition(".")[2] if "." in name.removesuffix(".gz") else ""
+    if extension not in formats:
+        *others, last = formats
+        raise StructureError(
+            Reason.WRONG_EXTENSION, path,
+            got=f"the extension {extension!r}" if extension else "no extension",
+            expected=f"{', '.join(others)} or {last}, plain or followed by .gz",
+            fix="Convert the file, or rename it if it is in one of these formats.",
+        )  # fmt: skip
+    data = _read_bytes(path, what=what)
+    if gzipped and data:
+        data = _gunzip(path, data)
+    if not data.strip():
+        raise StructureError(
+            Reason.EMPTY, path, got="an empty file", expected=what, fix="Fetch or export the file again."
+        )
+    if b"\0" in data or data.startswith(b"\x1f\x8b"):
+        raise StructureError(
+            Reason.BINARY, path,
+            got="binary data", expected=f"{what} as text",
+            fix="If the file is gzipped, end its name with .gz; otherwise export it again as text.",
+        )  # fmt: skip
+    # Author names in old entries are not always UTF-8; coordinates and elements are ASCII.
+    return formats[extension], data.decode("utf-8-sig", errors="replace")
+
+
+def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
+    """Refuses coordinates (n, 3) that are not numbers.
+
+    Raises:
+        StructureError: unreadable.
+    """
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        raise StructureError(
+            Reason.UNREADABLE, path,
+            got=f"no coordinates for atom {bad[0] + 1}", expected="three numbers for every atom",
+            fix="Fetch or export the file again.",
+        )  # fmt: skip
+
+
+def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
+    """The error for a file its parser gave up on; `why` is brought onto one line."""
+    return StructureError(
+        Reason.UNREADABLE, path,
+        got=" ".join(str(why).split()), expected=expected, fix="Fetch or export the file again.",
+    )  # fmt: skip
+
+
+def _read_bytes(path: Path, *, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise StructureError(Reason.MISSING, path, got="no such file", expected=what, fix="Check the path.") from None
+    except IsADirectoryError:
+        raise StructureError(
+            Reason.MISSING, path, got="a folder", expected=what, fix="Give the file inside it."
+        ) from None
+    except OSError as error:
+        raise StructureError(
+            Reason.UNREADABLE, path,
+            got=f"a file that cannot be opened ({error.strerror})", expected=what,
+            fix="Check the file's permissions and its disk.",
+        ) from None  # fmt: skip
+
+
+def _gunzip(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except EOFError:
+        raise StructureError(
+            Reason.TRUNCATED, path,
+            got="a gzip stream that ends early", expected="a complete file", fix="Fetch the file again.",
+        ) from None  # fmt: skip
+    except (gzip.BadGzipFile, zlib.error):
+        raise StructureError(
+            Reason.UNREADABLE, path,
+            got="data that is not gzip", expected="a gzipped file, as its name says",
+            fix="Take .gz off the name if the file is plain; otherwise fetch it again.",
+        ) from None  # fmt: skip
