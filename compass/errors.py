@@ -24,3 +24,11 @@ class WorkerError(CompassError):
     """The worker process could not be started or broke the protocol: nothing can be measured here."""
 
     exit_code = 1
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The training loss is not a number or infinite: the configuration runs but does not train."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(f"the loss became {value}")
+        self.value = value

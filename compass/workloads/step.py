@@ -1,0 +1,47 @@
+"""The training step. Probes and training call this one function, so a probe measures what training does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compass.errors import NonFiniteLoss
+
+if TYPE_CHECKING:
+    from compass.records import Precision
+    from compass.workloads.protocol import Workload
+
+
+def make_optimizer(model: torch.nn.Module, *, learning_rate: float = 3e-4) -> torch.optim.Optimizer:
+    """AdamW as ViSNet's authors train it; two states a parameter."""
+    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+
+
+def training_step(
+    workload: Workload,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    precision: Precision,
+    *,
+    clip_norm: float = 10.0,
+) -> float:
+    """One weight update on `batch`, already on the model's device. Returns the loss.
+
+    bf16 is autocast over fp32 weights: activations shrink, master weights and optimizer state do not.
+
+    Raises:
+        NonFiniteLoss: the loss is not a number or infinite; the weights are left as they were.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    device_type = next(model.parameters()).device.type
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        loss = workload.loss(model, batch)
+    value = loss.item()
+    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the definition of not-a-number
+        raise NonFiniteLoss(value)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    return value
