@@ -1,6 +1,21 @@
 """What hardware is here, how much of its memory may be used, and how much is. Importing this loads no torch."""
 
 from compass.device.ceiling import Ceiling, CeilingTooLow
+from compass.device.fingerprint import fingerprint
+from compass.device.hardware import available_cores, detect, devices, resolve
+from compass.device.meter import Meter, meter_for
 from compass.device.process import ProcessMemory, process_memory
 
-__all__ = ["Ceiling", "CeilingTooLow", "ProcessMemory", "process_memory"]
+__all__ = [
+    "Ceiling",
+    "CeilingTooLow",
+    "Meter",
+    "ProcessMemory",
+    "available_cores",
+    "detect",
+    "devices",
+    "fingerprint",
+    "meter_for",
+    "process_memory",
+    "resolve",
+]

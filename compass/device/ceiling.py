@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from compass.device.accelerator import Accelerator
 from compass.device.process import ROOT, process_memory
 from compass.errors import InputError
 from compass.units import format_bytes
@@ -102,56 +103,29 @@ class DataCeiling(Ceiling):
 
 
 class AllocatorCeiling(Ceiling):
-    """An accelerator's ceiling: the share of the device's memory that torch's caching allocator may reserve.
+    """An accelerator's ceiling: what torch's allocator may hold. The context is outside it, so it is subtracted."""
 
-    `module` is `torch.cuda`, `torch.xpu` or anything with their `set_per_process_memory_fraction`. The context is
-    outside the allocator, so it is subtracted. torch 2.13's device-generic `torch.accelerator` has no such call.
-    """
-
-    def __init__(
-        self, ceiling_bytes: int, *, module: Any, index: int, total_bytes: int, context_bytes: int, reserved_bytes: int
-    ) -> None:
+    def __init__(self, ceiling_bytes: int, accelerator: Accelerator, *, context_bytes: int) -> None:
         super().__init__(ceiling_bytes)
-        self._module, self._index = module, index
-        self._total_bytes, self._context_bytes, self._reserved_bytes = total_bytes, context_bytes, reserved_bytes
+        self._accelerator, self._context_bytes = accelerator, context_bytes
 
     def impose(self) -> None:
         """Limit the allocator to the ceiling less the context."""
-        held = self._context_bytes + self._reserved_bytes
+        held = self._context_bytes + self._accelerator.reserved_bytes()
         if held >= self.ceiling_bytes:
             raise CeilingTooLow(self.ceiling_bytes, held)
-        if not hasattr(self._module, "set_per_process_memory_fraction"):
+        allowed = min(self.ceiling_bytes - self._context_bytes, self._accelerator.total_bytes)
+        if not self._accelerator.limit(allowed):
             super().impose()
             return
-        allowed = min(self.ceiling_bytes - self._context_bytes, self._total_bytes)
-        self._set(allowed / self._total_bytes)
         self.enforced = True
         self.how = f"allocator limit of {format_bytes(allowed)}, with {format_bytes(self._context_bytes)} of context"
 
     def lift(self) -> None:
         """Allow the allocator the whole device again."""
         if self.enforced:
-            self._set(1.0)
+            self._accelerator.limit(None)
         super().lift()
-
-    def _set(self, fraction: float) -> None:
-        self._module.set_per_process_memory_fraction(float(fraction), self._index)
-
-
-class MpsCeiling(AllocatorCeiling):
-    """Apple's ceiling: a share of the recommended working set; its call takes no device."""
-
-    DEFAULT_FRACTION = 1.7
-    """MPSAllocator's own high watermark (torch, aten/src/ATen/mps/MPSAllocator.h, default_high_watermark_ratio)."""
-
-    def lift(self) -> None:
-        """Restore torch's own watermark."""
-        if self.enforced:
-            self._set(self.DEFAULT_FRACTION)
-        self.enforced = False
-
-    def _set(self, fraction: float) -> None:
-        self._module.set_per_process_memory_fraction(float(fraction))
 
 
 def cpu_ceiling(ceiling_bytes: int) -> Ceiling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,13 @@ class ProcessMemory:
     """Resident pages backed by files or shared with others (libraries, shared memory): outside `data_bytes`."""
     peak_rss_bytes: int
     """The most that was ever resident, as the kernel keeps it."""
+    swapped_bytes: int = 0
+    """Pages swapped out."""
 
     @property
     def footprint_bytes(self) -> int:
         """What counts against a memory budget now. Never less than what is resident."""
         return max(self.rss_bytes, self.data_bytes + self.rss_file_bytes)
-
-    @property
-    def peak_footprint_bytes(self) -> int:
-        """The most that is known to have counted against a budget: the peak resident set, if that was more."""
-        return max(self.peak_rss_bytes, self.footprint_bytes)
 
 
 def process_memory(pid: int | None = None, *, root: Path = ROOT) -> ProcessMemory:
@@ -63,6 +61,7 @@ def process_memory(pid: int | None = None, *, root: Path = ROOT) -> ProcessMemor
         rss_bytes=n_bytes("VmRSS"),
         rss_file_bytes=n_bytes("RssFile") + n_bytes("RssShmem"),
         peak_rss_bytes=n_bytes("VmHWM"),
+        swapped_bytes=n_bytes("VmSwap"),
     )
 
 
@@ -79,8 +78,6 @@ def _portable(pid: int | None) -> ProcessMemory:
 
 
 def _peak_by_getrusage() -> int:
-    import sys
-
     if sys.platform == "win32":
         return 0
     import resource

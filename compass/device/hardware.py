@@ -1,0 +1,181 @@
+"""Which device to use, and how much of its memory a training process may hold."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from compass.device.accelerator import Accelerator, CachedAccelerator, MpsAccelerator
+from compass.device.cgroups import group_cores, group_memory
+from compass.device.process import ROOT, process_memory
+from compass.errors import InputError
+from compass.records import Hardware
+from compass.units import format_bytes
+
+KINDS = ("cuda", "xpu", "mps", "cpu")
+"""In the order of preference. ROCm calls itself `cuda`."""
+
+
+def detect(
+    kind: str | None = None,
+    *,
+    limit_bytes: int | None,
+    reserve_share: float,
+    root: Path = ROOT,
+    torch: Any = None,
+    nvml: Any = None,
+) -> Hardware:
+    """The device `kind` (such as `cuda:1`; None takes the best), and its memory. Creates the device's context.
+
+    Without a limit from the user, `reserve_share` of the memory is left to the system and other programs.
+
+    Args:
+        kind: What the user asked for.
+        limit_bytes: What the user allows the whole process to hold.
+        reserve_share: Share of the memory that is not promised without a limit.
+        root: Where `/proc` and `/sys` are; tests build their own.
+        torch: Stands in for torch; tests bring their own.
+        nvml: Stands in for NVIDIA's management library.
+
+    Raises:
+        InputError: no such device here, or the limit is above what there is.
+    """
+    device = resolve(kind, torch=torch)
+    if device == "cpu":
+        return _cpu(limit_bytes, reserve_share, root)
+    accelerator = open_accelerator(device, torch=torch, nvml=nvml)
+    return _accelerated(accelerator, limit_bytes, reserve_share)
+
+
+def resolve(kind: str | None = None, *, torch: Any = None) -> str:
+    """The torch device string for what the user asked for: `cuda:1`, `mps`, `cpu`; None takes the best there is.
+
+    Raises:
+        InputError: unknown, or not here; the message lists what is.
+    """
+    present = devices(torch=torch)
+    if kind is None:
+        return present[0]
+    wanted = kind.strip().lower()
+    for device in (wanted, f"{wanted}:0", wanted.removesuffix(":0")):
+        if device in present:
+            return device
+    raise InputError(
+        "device",
+        got=repr(kind),
+        expected=f"one of {', '.join(present)}",
+        fix=f"Choose one that is here, or leave it out to take {present[0]}.",
+    )
+
+
+def devices(*, torch: Any = None) -> tuple[str, ...]:
+    """The torch device strings of everything that can train here, best first; `cpu` is always the last."""
+    torch = _torch(torch)
+    found = []
+    for kind in ("cuda", "xpu"):
+        module = getattr(torch, kind, None)
+        if module is not None and module.is_available():
+            found += [f"{kind}:{index}" for index in range(module.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return (*found, "cpu")
+
+
+def open_accelerator(device: str, *, torch: Any = None, nvml: Any = None) -> Accelerator:
+    """The accelerator `device`, as `resolve` names it. Creates its context."""
+    torch = _torch(torch)
+    kind, _, index = device.partition(":")
+    return MpsAccelerator(torch) if kind == "mps" else CachedAccelerator(kind, int(index or 0), torch, nvml=nvml)
+
+
+def available_cores(*, root: Path = ROOT) -> int:
+    """Cores this process may keep busy: its affinity mask and its control group's quota, whichever allows fewer.
+
+    A quota of 1.5 cores counts as one: a second thread would be stopped for half of every period, and the first would
+    wait for it.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = group_cores(root=root)
+    return max(1, n_cores if quota is None else min(n_cores, int(quota)))
+
+
+def _cpu(limit_bytes: int | None, reserve_share: float, root: Path) -> Hardware:
+    total, available = _system_memory(root)
+    group = group_memory(root=root)
+    own = process_memory(root=root).rss_bytes
+    ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
+    free = available if group.free_bytes is None else min(available, group.free_bytes)
+    return Hardware(
+        kind="cpu",
+        name=_cpu_name(root),
+        # The C library's allocator is to a CPU what the driver is to a GPU.
+        driver=" ".join(filter(None, (platform.system(), *platform.libc_ver()))),
+        total_bytes=total,
+        free_bytes=free,
+        others_bytes=max(0, total - available - own),
+        limit_bytes=min((n for n in (limit_bytes, group.limit_bytes) if n is not None), default=None),
+        budget_bytes=_budget(ceiling, min(ceiling, free + own), limit_bytes, reserve_share, "this machine"),
+    )
+
+
+def _accelerated(accelerator: Accelerator, limit_bytes: int | None, reserve_share: float) -> Hardware:
+    total, used = accelerator.total_bytes, accelerator.used_bytes()
+    others = max(0, used - (accelerator.own_bytes() or 0))
+    return Hardware(
+        kind=accelerator.kind,
+        name=accelerator.name,
+        driver=accelerator.driver,
+        total_bytes=total,
+        free_bytes=max(0, total - used),
+        others_bytes=others,
+        limit_bytes=limit_bytes,
+        budget_bytes=_budget(total, total - others, limit_bytes, reserve_share, accelerator.name),
+    )
+
+
+def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float, whose: str) -> int:
+    """What may be promised of `total`, when this process could get `obtainable` right now."""
+    if limit is None:
+        return max(0, obtainable - int(reserve_share * total))
+    if limit > total:
+        raise InputError(
+            "memory limit",
+            got=format_bytes(limit),
+            expected=f"at most the {format_bytes(total)} of {whose}",
+            fix="Lower the limit, or leave it out to use what is free.",
+        )
+    # A limit is what the user lets us have; what others hold cannot be had at all.
+    return max(0, min(limit, obtainable))
+
+
+def _system_memory(root: Path) -> tuple[int, int]:
+    """(total, available) bytes of the machine."""
+    try:
+        text = (root / "proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        import psutil
+
+        memory: Any = psutil.virtual_memory()
+        return int(memory.total), int(memory.available)
+    kib = {name: int(amount) for name, amount in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
+    # Kernels before 3.14 do not say what is available.
+    available = kib.get("MemAvailable", kib.get("MemFree", 0) + kib.get("Cached", 0))
+    return kib["MemTotal"] * 1024, available * 1024
+
+
+def _cpu_name(root: Path) -> str:
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine() or "CPU"
+
+
+def _torch(torch: Any) -> Any:
+    if torch is None:
+        import torch
+    return torch
