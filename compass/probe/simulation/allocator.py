@@ -1,0 +1,113 @@
+"""A caching device allocator, as PyTorch's `c10/cuda/CUDACachingAllocator.cpp` behaves by default.
+
+Requests are rounded to 512 bytes and served best-fit from two pools; a pool that has nothing large enough reserves a
+whole segment from the device. Blocks are split and merged inside their segment only, so memory falls into pieces and
+`reserved` grows beyond what was ever allocated at once.
+
+One difference is deliberate: the real allocator, when the device refuses a segment, empties its cache and tries again.
+Here the refusal is final. A configuration that lives on such retries stalls in every step and proves nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+
+ROUNDING = 512
+SMALL_LIMIT = 1024**2
+"""Requests up to this come from the small pool."""
+SMALL_SEGMENT = 2 * 1024**2
+LARGE_SEGMENT = 20 * 1024**2
+"""For requests up to ten MiB; larger ones get a segment of their own, rounded up to two MiB."""
+OWN_SEGMENT_FROM = 10 * 1024**2
+SEGMENT_ROUNDING = 2 * 1024**2
+
+_NONE = -1
+
+
+class CachingAllocator:
+    """Hands out block numbers. `allocated`, `reserved` and `peak` are bytes; `peak` may be reset between segments."""
+
+    def __init__(self) -> None:
+        self.allocated = 0
+        self.reserved = 0
+        self.peak = 0
+        self._size: list[int] = []
+        self._before: list[int] = []
+        self._after: list[int] = []
+        self._is_free: list[bool] = []
+        self._is_small: list[bool] = []
+        self._small: list[tuple[int, int]] = []
+        self._large: list[tuple[int, int]] = []
+
+    def malloc(self, n_bytes: int) -> int:
+        """A block of at least `n_bytes`."""
+        size = (n_bytes + ROUNDING - 1) // ROUNDING * ROUNDING or ROUNDING
+        small = size <= SMALL_LIMIT
+        pool = self._small if small else self._large
+        place = bisect_left(pool, (size, _NONE))
+        if place < len(pool):
+            block = pool.pop(place)[1]
+            self._is_free[block] = False
+        else:
+            block = self._reserve(size, small=small)
+        rest = self._size[block] - size
+        if rest > SMALL_LIMIT or (small and rest >= ROUNDING):
+            self._split(block, size, rest, pool)
+        self.allocated += self._size[block]
+        self.peak = max(self.peak, self.allocated)
+        return block
+
+    def free(self, block: int) -> None:
+        """Give `block` back to its pool, merged with free neighbours."""
+        self.allocated -= self._size[block]
+        pool = self._small if self._is_small[block] else self._large
+        before, after = self._before[block], self._after[block]
+        if after != _NONE and self._is_free[after]:
+            self._swallow(block, after, pool)
+        if before != _NONE and self._is_free[before]:
+            del pool[bisect_left(pool, (self._size[before], before))]
+            self._merge(before, block)
+            block = before
+        self._is_free[block] = True
+        insort(pool, (self._size[block], block))
+
+    def _new(self, size: int, before: int, after: int, *, small: bool) -> int:
+        self._size.append(size)
+        self._before.append(before)
+        self._after.append(after)
+        self._is_free.append(False)
+        self._is_small.append(small)
+        return len(self._size) - 1
+
+    def _reserve(self, size: int, *, small: bool) -> int:
+        if small:
+            segment = SMALL_SEGMENT
+        elif size < OWN_SEGMENT_FROM:
+            segment = LARGE_SEGMENT
+        else:
+            segment = (size + SEGMENT_ROUNDING - 1) // SEGMENT_ROUNDING * SEGMENT_ROUNDING
+        self.reserved += segment
+        return self._new(segment, _NONE, _NONE, small=small)
+
+    def _split(self, block: int, size: int, rest: int, pool: list[tuple[int, int]]) -> None:
+        after = self._after[block]
+        piece = self._new(rest, block, after, small=self._is_small[block])
+        self._is_free[piece] = True
+        if after != _NONE:
+            self._before[after] = piece
+        self._after[block] = piece
+        self._size[block] = size
+        insort(pool, (rest, piece))
+
+    def _swallow(self, block: int, after: int, pool: list[tuple[int, int]]) -> None:
+        del pool[bisect_left(pool, (self._size[after], after))]
+        self._merge(block, after)
+
+    def _merge(self, block: int, after: int) -> None:
+        """`after` becomes part of `block`, its left neighbour."""
+        self._size[block] += self._size[after]
+        self._is_free[after] = False
+        beyond = self._after[after]
+        self._after[block] = beyond
+        if beyond != _NONE:
+            self._before[beyond] = block

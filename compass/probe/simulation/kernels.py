@@ -1,0 +1,311 @@
+"""How long each kernel of a step takes on a machine, and how the host's queue hides it or is hidden by it.
+
+Four kinds of kernel, each with its own physics:
+
+- *matrix products* run in tiles on multiprocessors, in whole waves; short dimensions fill a tile badly, weight
+  gradients have few tiles and are split along the sum (split-K), and small ones are limited by bandwidth;
+- *maps* (element-wise, norms, sums over a feature) are limited by bandwidth, which few threads cannot saturate and a
+  cache that holds everything multiplies;
+- *gathers* fetch whole cache lines, so rows that do not fill them waste bandwidth; a table that fits the cache is cheap;
+- *scatters* add atomically, at a rate of their own that falls when many edges meet at a node.
+
+The host sends kernels one after another. The device starts each when it has been sent and the one before is done, so a
+step of small kernels takes as long as the host and a step of large ones as long as the device, with every mixture
+between. Loads are arrays, so that an exhaustive oracle can ask for all batch sizes at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compass.probe.simulation.machines import Machine
+from compass.probe.simulation.step import Op, blocks, n_parameters
+from compass.records import Knobs
+
+Array = NDArray[np.float64]
+Engine = Literal["product", "weight_gradient", "map", "gather", "scatter"]
+
+_TILES = ((128, 128, 1.0), (128, 64, 0.84), (64, 64, 0.72), (64, 32, 0.5))
+"""(rows, columns, share of the multiprocessor's peak) of the matrix kernels a library chooses from."""
+_TILE_START_S = 1.1e-6
+"""Filling a tile's pipeline and writing it back."""
+_STREAM_SHARE = 0.88
+"""Of the datasheet's bandwidth that a copy reaches."""
+_THREADS = 2048
+"""Resident on a multiprocessor."""
+_CACHE_GAIN = 3.0
+"""Bandwidth of the second-level cache over the memory's."""
+_ATOMICS_PER_MULTIPROCESSOR = 9e9
+"""fp32 additions a second that a multiprocessor's share of the cache takes."""
+_LINE = 128
+_SECTOR = 32
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """One launch, before the load is known."""
+
+    engine: Engine
+    on_nodes: bool
+    reads: int
+    writes: int
+    lanes: int
+    inner: int
+    outer: int
+    width: int
+    """Bytes an element."""
+    host: float
+    """Host time in units of the machine's dispatch."""
+
+
+_FORWARD_HOST = {"gemm": 2.0, "map": 1.3, "gather": 1.8, "scatter": 3.0}
+"""A linear layer is a module call, PyG's scatter expands its index first."""
+_BACKWARD_HOST = 0.9
+"""Autograd runs in C++, with no Python between kernels."""
+
+
+def _forward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
+    width = 2 if knobs.variant.precision == "bf16" and not op.wide else 4
+    engine: Engine = "product" if op.kind == "gemm" else op.kind
+    on_nodes = op.rows == "nodes"
+    kernel = _Kernel(engine, on_nodes, op.reads, op.writes, op.lanes, op.inner, op.outer, width, _FORWARD_HOST[op.kind])
+    return [kernel]
+
+
+def _backward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
+    if not op.gradient:
+        return []
+    width = 2 if knobs.variant.precision == "bf16" and not op.wide else 4
+    on_nodes, host = op.rows == "nodes", _BACKWARD_HOST
+
+    def kernel(engine: Engine, reads: int, writes: int, inner: int = 0, outer: int = 0) -> _Kernel:
+        return _Kernel(engine, on_nodes, reads, writes, op.lanes, inner, outer, width, host)
+
+    if op.kind == "gemm":
+        products = [
+            kernel("product", op.writes, op.reads, op.outer, op.inner),
+            kernel("weight_gradient", op.reads, op.writes, op.inner, op.outer),
+        ]
+        return products + ([kernel("map", op.writes, 0)] if len(op.weights) > 1 else [])
+    if op.kind == "gather":
+        return [kernel("scatter", op.writes, op.reads)]
+    if op.kind == "scatter":
+        return [kernel("gather", op.writes, op.reads)]
+    return [kernel("map", op.reads + op.writes, op.reads)]
+
+
+class _Table:
+    """Kernels in the order they are sent, as columns (k, 1) that broadcast over loads (b,)."""
+
+    def __init__(self, kernels: list[_Kernel]) -> None:
+        def column(name: str) -> Array:
+            return np.array([getattr(k, name) for k in kernels], dtype=float)[:, None]
+
+        self.engine = np.array([k.engine for k in kernels])
+        self.on_nodes = column("on_nodes").astype(bool)
+        self.reads, self.writes = column("reads"), column("writes")
+        self.lanes, self.inner, self.outer = column("lanes"), column("inner"), column("outer")
+        self.width, self.host = column("width"), column("host")[:, 0]
+
+    def seconds(self, machine: Machine, nodes: Array, edges: Array) -> Array:
+        """Device time of each kernel at each load, (k, b)."""
+        rows = np.where(self.on_nodes, nodes, edges)
+        result = np.empty(rows.shape)
+        for engine in np.unique(self.engine):
+            chosen = self.engine == engine
+            part = _Columns(rows[chosen], *(c[chosen] for c in (self.reads, self.writes, self.lanes, self.inner,
+                                                                self.outer, self.width)))  # fmt: skip
+            if engine == "product":
+                result[chosen] = _product_s(machine, part)
+            elif engine == "weight_gradient":
+                result[chosen] = _weight_gradient_s(machine, part)
+            elif engine == "map":
+                result[chosen] = _map_s(machine, part.rows * part.reads, part.rows * part.writes, part.width)
+            elif engine == "gather":
+                result[chosen] = _gather_s(machine, part, nodes)
+            else:
+                result[chosen] = _scatter_s(machine, part, nodes, edges)
+        return np.maximum(result, machine.launch_floor_s)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Of kernels of one engine: rows (k, b), everything else (k, 1)."""
+
+    rows: Array
+    reads: Array
+    writes: Array
+    lanes: Array
+    inner: Array
+    outer: Array
+    width: Array
+
+
+def _cached(machine: Machine, n_bytes: Array) -> Array:
+    """How much of a working set the second-level cache serves, 0 to 1."""
+    return 1.0 / (1.0 + (n_bytes / (0.6 * machine.l2_bytes)) ** 2)
+
+
+def _peak(machine: Machine, width: Array) -> Array:
+    """FLOP/s of matrix products at 2 or 4 bytes an element."""
+    narrow = machine.bf16_flops or 0.5 * machine.vector_flops
+    return np.where(width == 2, narrow, machine.tf32_flops or machine.vector_flops)
+
+
+def _summed(machine: Machine, inner: Array, width: Array) -> Array:
+    """The summed dimension as the kernel runs it: in steps of 64 bytes on tensor cores, of 8 elements otherwise."""
+    tensor = (width == 2) & (machine.bf16_flops is not None) | (width == 4) & (machine.tf32_flops is not None)
+    step = np.where(tensor, 128 / width, 8.0)
+    return np.ceil(inner / step) * step
+
+
+def _product_s(machine: Machine, k: _Columns) -> Array:
+    matrix_rows = k.rows * k.lanes
+    per_multiprocessor = _peak(machine, k.width) / machine.n_multiprocessors
+    best = np.full(matrix_rows.shape, np.inf)
+    for high, wide, share in _TILES:
+        n_tiles = np.ceil(matrix_rows / high) * np.ceil(k.outer / wide)
+        waves = np.ceil(n_tiles / machine.n_multiprocessors)
+        # The last wave of many is overlapped with the one before: quantisation is sharpest for few waves.
+        waves = np.where(waves > 8, n_tiles / machine.n_multiprocessors + 0.5, waves)
+        tile_s = 2 * high * wide * _summed(machine, k.inner, k.width) / (per_multiprocessor * share)
+        best = np.minimum(best, waves * (tile_s + _TILE_START_S / 4) + _TILE_START_S)
+    traffic_s = _stream_s(machine, k.rows * (k.reads + k.writes) * k.width, k.rows * k.writes)
+    return _overlapped(best, traffic_s)
+
+
+def _weight_gradient_s(machine: Machine, k: _Columns) -> Array:
+    summed = k.rows * k.lanes
+    per_multiprocessor = _peak(machine, k.width) / machine.n_multiprocessors
+    n_tiles = np.ceil(k.inner / 64) * np.ceil(k.outer / 64)
+    splits = np.clip(np.floor(2 * machine.n_multiprocessors / n_tiles), 1, np.maximum(1, summed / 512))
+    waves = np.ceil(n_tiles * splits / machine.n_multiprocessors)
+    tile_s = 2 * 64 * 64 * _summed(machine, summed / splits, k.width) / (per_multiprocessor * 0.62)
+    reduce_s = splits * k.inner * k.outer * 8 / (machine.bandwidth * _CACHE_GAIN)
+    traffic_s = _stream_s(machine, k.rows * (k.reads + k.writes) * k.width, k.rows * k.reads)
+    compute_s = waves * tile_s + 2 * _TILE_START_S + reduce_s
+    return _overlapped(compute_s, traffic_s)
+
+
+def _overlapped(compute_s: Array, traffic_s: Array) -> Array:
+    """Both at once, but not perfectly: where they are equal, a fifth more than either."""
+    together: Array = (compute_s**4 + traffic_s**4) ** 0.25
+    return together
+
+
+def _stream_s(machine: Machine, n_bytes: Array, n_threads: Array) -> Array:
+    """Time to move `n_bytes` with so many threads in flight."""
+    in_flight = 1.0 - np.exp(-(n_threads + 256.0) / (0.5 * machine.n_multiprocessors * _THREADS))
+    bandwidth = machine.bandwidth * _STREAM_SHARE * (1.0 + (_CACHE_GAIN - 1.0) * _cached(machine, n_bytes))
+    return n_bytes / (bandwidth * in_flight)
+
+
+def _map_s(machine: Machine, reads: Array, writes: Array, width: Array) -> Array:
+    # A sum down the rows (a bias gradient) writes next to nothing; its threads are the elements it reads.
+    n_threads = np.where(writes > 0, writes, reads / 4)
+    return machine.launch_floor_s / 2 + _stream_s(machine, (reads + writes) * width, n_threads)
+
+
+def _touched(row_bytes: Array) -> Array:
+    """Bytes fetched for one row at an arbitrary place: whole sectors, and part of a line for rows that straddle."""
+    sectors = np.ceil(row_bytes / _SECTOR) * _SECTOR
+    return sectors + np.where(row_bytes % _LINE == 0, 0.0, 0.35 * _LINE)
+
+
+def _gather_s(machine: Machine, k: _Columns, nodes: Array) -> Array:
+    fetched = _touched(k.reads * k.width) * (1.0 - 0.85 * _cached(machine, nodes * k.reads * k.width))
+    return machine.launch_floor_s / 2 + _stream_s(
+        machine, k.rows * (8 + fetched + k.writes * k.width), k.rows * k.writes
+    )
+
+
+def _scatter_s(machine: Machine, k: _Columns, nodes: Array, edges: Array) -> Array:
+    degree = edges / np.maximum(nodes, 1)
+    rate = _ATOMICS_PER_MULTIPROCESSOR * machine.n_multiprocessors / (1.0 + degree / 64)
+    traffic_s = _stream_s(machine, k.rows * (8 + _touched(k.reads * k.width)), k.rows * k.reads)
+    return machine.launch_floor_s / 2 + np.maximum(traffic_s, k.rows * k.reads / rate)
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Kernels in a row, reduced to what the queue needs; `device_s` and `latest_s` are (b,)."""
+
+    host_s: float
+    device_s: Array
+    latest_s: Array
+    """When the device is done if it was idle when the host began."""
+
+
+class _Queue:
+    """Host and device, each with its own clock."""
+
+    def __init__(self, n_loads: int) -> None:
+        self.sent_s: Array = np.zeros(n_loads)
+        self.done_s: Array = np.zeros(n_loads)
+        self.busy_host_s = 0.0
+
+    def run(self, stretch: _Stretch) -> None:
+        self.done_s = np.maximum(self.done_s + stretch.device_s, self.sent_s + stretch.latest_s)
+        self.sent_s = self.sent_s + stretch.host_s
+        self.busy_host_s += stretch.host_s
+
+    def wait(self, latency_s: float) -> None:
+        """The host waits for the device, as reading the loss does."""
+        self.done_s = np.maximum(self.done_s, self.sent_s)
+        self.sent_s = self.done_s + latency_s
+
+
+def _reduce(machine: Machine, table: _Table, nodes: Array, edges: Array) -> _Stretch:
+    """A stretch from its kernels: the device is done at max over j of (sent_j + the time of kernels j and after)."""
+    device = table.seconds(machine, nodes, edges)
+    sent = np.cumsum(table.host) * machine.dispatch_s
+    remaining = np.cumsum(device[::-1], axis=0)[::-1]
+    return _Stretch(float(sent[-1]), device.sum(axis=0), (sent[:, None] + remaining).max(axis=0))
+
+
+@lru_cache(maxsize=4096)
+def _tables(block: tuple[Op, ...], knobs: Knobs) -> tuple[_Table, _Table]:
+    """A block's kernels, forward and backward."""
+    forward = [kernel for op in block for kernel in _forward_kernels(op, knobs)]
+    backward = [kernel for op in reversed(block) for kernel in _backward_kernels(op, knobs)]
+    if knobs.variant.precision == "bf16":  # weights are cast once a step, a launch each
+        casts = sum(1 for op in block if op.kind == "gemm")
+        cast = _Kernel("map", on_nodes=True, reads=0, writes=0, lanes=1, inner=0, outer=0, width=2, host=0.8)
+        forward += [cast] * casts
+    return _Table(forward), _Table(backward)
+
+
+def _optimizer(machine: Machine, knobs: Knobs, n_loads: int) -> _Stretch:
+    """Norm clipping and AdamW in multi-tensor kernels: about eleven passes, chunks of some thirty tensors a launch."""
+    n_tensors = sum(len(op.weights) for block in blocks(knobs) for op in block)
+    n_launches = 11 * -(-n_tensors // 30)
+    traffic = np.full(n_loads, 4.0 * 19 * n_parameters(knobs))
+    device_s = _stream_s(machine, traffic, traffic / 4) + n_launches * machine.launch_floor_s
+    host_s = (1.2 * n_launches + 0.9 * n_tensors) * machine.dispatch_s  # its Python walks over every tensor
+    return _Stretch(host_s, device_s, np.maximum(device_s, host_s))
+
+
+def step_seconds(machine: Machine, knobs: Knobs, nodes: Array, edges: Array) -> tuple[Array, float]:
+    """A settled step without noise at each load (b,), and the host's own time in it, in seconds."""
+    nodes, edges = np.atleast_1d(nodes).astype(float), np.atleast_1d(edges).astype(float)
+    plan = blocks(knobs)
+    stretches = {}
+    for block in set(plan):
+        forward, backward = _tables(block, knobs)
+        stretches[block] = _reduce(machine, forward, nodes, edges), _reduce(machine, backward, nodes, edges)
+    queue = _Queue(len(nodes))
+    for block in plan:
+        queue.run(stretches[block][0])
+    queue.wait(20e-6)
+    for place in reversed(range(len(plan))):
+        if knobs.variant.checkpointing and 0 < place <= knobs.layers:
+            queue.run(stretches[plan[place]][0])
+        queue.run(stretches[plan[place]][1])
+    queue.run(_optimizer(machine, knobs, len(nodes)))
+    queue.wait(20e-6)
+    return queue.done_s, queue.busy_host_s

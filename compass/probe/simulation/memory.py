@@ -1,0 +1,204 @@
+"""The memory of a training run as an explicit timeline of allocations.
+
+Every result, gradient, weight copy, workspace and optimizer state is asked for and given back in the order eager
+PyTorch would, through the simulated allocator. The peaks are whatever comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from compass.probe.simulation.allocator import CachingAllocator
+from compass.probe.simulation.step import Op, blocks
+from compass.records import Knobs
+
+Sizes = tuple[int, int, int]
+"""(graphs, nodes, edges) of a batch."""
+SETTLED_STEPS = 3
+"""Optimizer state exists from the second step on; the third shows that nothing grows any more."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a sequence of batches does to the device's memory."""
+
+    reserved_bytes: tuple[int, ...]
+    """After each step: the most that was ever reserved."""
+    live_bytes: tuple[int, ...]
+    """Peak of allocated bytes within each step."""
+    segments: tuple[tuple[str, int], ...]
+    """Own peaks of the last step's segments, in the order they are passed."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """An operation with its bytes filled in."""
+
+    out: int
+    keep: str
+    gradient: int
+    """Of its inputs; 0 if the backward pass does not go through."""
+    weights: tuple[int, ...]
+    """Bytes of its weight tensors, always fp32."""
+    copy: int
+    """Autocast's bf16 copy of a weight matrix."""
+    workspace: int
+    """Split-K partial sums of the weight gradient."""
+
+
+def _fill(op: Op, knobs: Knobs, nodes: int, edges: int) -> _Row:
+    rows = nodes if op.rows == "nodes" else edges
+    narrow = knobs.variant.precision == "bf16"
+    width = 2 if narrow and not op.wide else 4
+    result_rows = nodes if op.kind == "scatter" else rows
+    gradient_rows = nodes if op.kind == "gather" else rows
+    matrix = op.kind == "gemm"
+    return _Row(
+        out=result_rows * op.writes * width,
+        keep=op.keep,
+        gradient=gradient_rows * op.reads * width if op.gradient else 0,
+        weights=tuple(4 * n for n in op.weights),
+        copy=2 * op.weights[0] if matrix and narrow else 0,
+        workspace=4 * min(16, max(1, rows * op.lanes // 4096)) * op.weights[0] if matrix else 0,
+    )
+
+
+class _Process:
+    """One training process: weights, gradients, states and the passes over the blocks."""
+
+    def __init__(self, knobs: Knobs, workspace_bytes: int) -> None:
+        self.memory = CachingAllocator()
+        self.knobs = knobs
+        self.plan = blocks(knobs)
+        self.weights = [4 * n for block in self.plan for op in block for n in op.weights]
+        for n_bytes in self.weights:
+            self.memory.malloc(n_bytes)
+        self.workspace_bytes = workspace_bytes
+        self.gradients: list[int] = []
+        self.has_states = False
+
+    def step(self, sizes: Sizes) -> list[tuple[str, int]]:
+        """One step; the segments' peaks."""
+        memory, layers, (graphs, nodes, edges) = self.memory, self.knobs.layers, sizes
+        filled = {block: [_fill(op, self.knobs, nodes, edges) for op in block] for block in set(self.plan)}
+        rows = [filled[block] for block in self.plan]
+        for block in self.gradients:
+            memory.free(block)
+        self.gradients = []
+        memory.peak = memory.allocated
+        batch = [memory.malloc(n) for n in (8 * nodes, 12 * nodes, 4 * nodes, 8 * nodes, 16 * edges, 4 * graphs)]
+        if self.workspace_bytes:  # taken at the first matrix product, never given back
+            memory.malloc(self.workspace_bytes)
+            self.workspace_bytes = 0
+        checkpointed = range(1, layers + 1) if self.knobs.variant.checkpointing else range(0)
+        saved = [self._forward(ops, drop=place in checkpointed) for place, ops in enumerate(rows)]
+        peaks = [("forward", self._take_peak())]
+        inner: list[int] = []
+        for place in reversed(range(len(rows))):
+            kept = saved[place]
+            if place in checkpointed:
+                kept = [*self._forward(rows[place], drop=False), *kept]
+            self._backward(rows[place], kept)
+            name, peak = _segment(place, layers), self._take_peak()
+            if name == "backward:inner":
+                inner.append(peak)
+                if place > 2:
+                    continue
+                peak = max(inner)
+            peaks.append((name, peak))
+        for block in batch:
+            memory.free(block)
+        self._optimizer()
+        peaks.append(("optimizer", self._take_peak()))
+        return peaks
+
+    def _take_peak(self) -> int:
+        peak = self.memory.peak
+        self.memory.peak = self.memory.allocated
+        return peak
+
+    def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
+        """Run a block; what the backward pass will need, as (position of the operation, block of memory).
+
+        With `drop` (checkpointing) only the block's outputs outlive it.
+        """
+        malloc, free = self.memory.malloc, self.memory.free
+        until_next: list[int] = []
+        until_end: list[int] = []
+        kept: list[tuple[int, int]] = []
+        for place, op in enumerate(ops):
+            block = malloc(op.out)
+            if op.copy and drop:
+                until_end.append(malloc(op.copy))
+            elif op.copy:
+                kept.append((place, malloc(op.copy)))
+            for old in until_next:
+                free(old)
+            until_next = []
+            if op.keep == "next":
+                until_next.append(block)
+            elif op.keep == "block" or (drop and op.keep == "backward"):
+                until_end.append(block)
+            else:
+                kept.append((place, block))
+        for old in until_next + until_end:
+            free(old)
+        return kept
+
+    def _backward(self, ops: list[_Row], kept: list[tuple[int, int]]) -> None:
+        malloc, free = self.memory.malloc, self.memory.free
+        of_op: dict[int, list[int]] = {}
+        for place, block in kept:
+            of_op.setdefault(place, []).append(block)
+        upstream: int | None = None
+        for place in reversed(range(len(ops))):
+            op = ops[place]
+            if op.gradient:
+                gradient = malloc(op.gradient)
+                if op.workspace:
+                    free(malloc(op.workspace))
+                self.gradients.extend(map(malloc, op.weights))
+                if upstream is not None:
+                    free(upstream)
+                upstream = gradient
+            for block in of_op.get(place, ()):
+                free(block)
+        if upstream is not None:
+            free(upstream)
+
+    def _optimizer(self) -> None:
+        """AdamW over lists of tensors: two states a weight, and a temporary denominator for all of them at once."""
+        malloc = self.memory.malloc
+        if not self.has_states:
+            for n_bytes in self.weights:
+                malloc(n_bytes)
+                malloc(n_bytes)
+            self.has_states = True
+        temporaries = [malloc(n_bytes) for n_bytes in self.weights]
+        for block in temporaries:
+            self.memory.free(block)
+
+
+def _segment(place: int, layers: int) -> str:
+    """The name of the backward pass of block `place`; 0 is the stem, `layers + 1` the head."""
+    if place == 0:
+        return "backward:stem"
+    if place == layers + 1:
+        return "backward:head"
+    if place == layers:
+        return "backward:last"
+    return "backward:first" if place == 1 else "backward:inner"
+
+
+@lru_cache(maxsize=20_000)
+def simulate_memory(knobs: Knobs, batches: tuple[Sizes, ...], workspace_bytes: int) -> Memory:
+    """The memory of a fresh process that trains on `batches` in order, the last of them until nothing changes."""
+    process = _Process(knobs, workspace_bytes)
+    reserved, live = [], []
+    segments: list[tuple[str, int]] = []
+    for sizes in (*batches, *[batches[-1]] * (SETTLED_STEPS - 1)):
+        segments = process.step(sizes)
+        reserved.append(process.memory.reserved)
+        live.append(max(peak for _, peak in segments))
+    return Memory(tuple(reserved), tuple(live), tuple(segments))
