@@ -126,7 +126,7 @@ class ViSNetWorkload:
     @property
     def digest(self) -> str:
         """Changes with the graphs and with the model's version."""
-        graphs = [(name, graph.content_digest) for name, graph in sorted(self._graphs.items())]
+        graphs = [_content(graph) for _, graph in sorted(self._graphs.items())]
         return digest(self.name, MODEL_VERSION, self._config.graph, graphs)
 
     def samples(self) -> Mapping[str, Load]:
@@ -166,6 +166,11 @@ class ViSNetWorkload:
     def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Mean squared error of the predicted pK."""
         return torch.nn.functional.mse_loss(model(batch), batch.labels)
+
+
+def _content(graph: Graph) -> str:
+    arrays = (graph.elements, graph.positions, graph.is_ligand, graph.edge_index)
+    return digest(graph.name, graph.label, *(array.tobytes() for array in arrays))
 
 
 def collate(graphs: list[Graph]) -> GraphBatch:

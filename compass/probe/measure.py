@@ -1,0 +1,155 @@
+"""One probe, in the worker: build the model once, time its steps until they settle, then profile one more."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compass.errors import NonFiniteLoss
+from compass.probe.failures import classify
+from compass.probe.segments import live_segments
+from compass.probe.settle import is_settled, step_time
+from compass.records import Load, Outcome, ProbeSpec, Status
+from compass.workloads.step import make_optimizer, training_step
+
+if TYPE_CHECKING:
+    from compass.device import Meter
+    from compass.workloads.protocol import Workload
+
+WARM_STEPS = 2
+"""The first allocates the optimizer's state, the second is the first with it."""
+
+
+def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, seed: int) -> Outcome:
+    """Run the training steps that `spec` asks for on `device`. What goes wrong is in the outcome.
+
+    Raises:
+        CeilingTooLow: the ceiling is below what the worker already holds.
+    """
+    started = time.perf_counter()
+    meter.reset_peak()
+    baseline_bytes = meter.footprint_bytes()
+    ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
+    trial = Trial(spec, workload, device, meter, seed)
+    try:
+        with ceiling or nullcontext():
+            trial.run_steps()
+        # Outside the ceiling: on a CPU the profiler itself takes room.
+        segments = trial.profile() if spec.profile else ()
+    except Exception as error:  # noqa: BLE001 - whatever a configuration does is its outcome
+        status, detail = classify(error, ceiling=ceiling is not None)
+        del error
+        outcome = Outcome(status=status, detail=detail)
+    else:
+        outcome = trial.outcome(segments)
+    finally:
+        footprint_bytes = max(trial.footprint_bytes, meter.footprint_bytes() if not trial.step_s else 0)
+        n_steps = trial.n_steps
+        trial.release()
+    return outcome.model_copy(
+        update={
+            "baseline_bytes": baseline_bytes,
+            "footprint_bytes": footprint_bytes,
+            "n_steps": n_steps,
+            "wall_s": time.perf_counter() - started,
+        }
+    )
+
+
+class Trial:
+    """The state of one probe: a model, its optimizer and the times of its steps."""
+
+    def __init__(self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int) -> None:
+        self._spec, self._workload, self._device, self._meter, self._seed = spec, workload, device, meter, seed
+        self._model: torch.nn.Module | None = None
+        self._optimizer: Any = None
+        self._batch: Any = None
+        self._load = Load(graphs=0, sizes=())
+        self.n_steps = 0
+        self.step_s: list[float] = []
+        """Of the steps on the last batch's load, once warm."""
+        self.footprint_bytes = 0
+
+    def run_steps(self) -> None:
+        """Every batch once, in order, then the last until its time has settled."""
+        spec = self._spec
+        torch.manual_seed(self._seed)
+        with torch.device(self._device):
+            self._model = self._workload.build(spec.knobs).train()
+        self._optimizer = make_optimizer(self._model)
+        loads = [self._workload.load(batch) for batch in spec.batches]
+        n_warm = min(WARM_STEPS, spec.min_steps - 1)
+        while self.n_steps < spec.max_steps:
+            index = min(self.n_steps, len(spec.batches) - 1)
+            if index == 0 or spec.batches[index] != spec.batches[index - 1]:
+                self._load = loads[index]
+                self._batch = None  # never two batches at once
+                self._batch = self._workload.collate(spec.batches[index]).to(self._device)
+            step_s = self._timed_step()
+            if self.n_steps > n_warm and self._load == loads[-1]:
+                self.step_s.append(step_s)
+            if self.n_steps >= max(spec.min_steps, len(spec.batches)) and (
+                spec.min_steps == spec.max_steps or is_settled(step_time(self.step_s), spec.settle_share)
+            ):
+                break
+        self.footprint_bytes = self._meter.footprint_bytes()
+
+    def profile(self) -> tuple[tuple[str, int], ...]:
+        """One more step of the last batch, with each segment's peak of live bytes."""
+        assert self._model is not None  # noqa: S101 - run_steps() built it
+        blocks = self._workload.blocks(self._model)
+        segments = live_segments(self._step, self._model, blocks, self._optimizer, self._batch, self._meter)
+        self.n_steps += 1
+        return segments
+
+    def outcome(self, segments: tuple[tuple[str, int], ...]) -> Outcome:
+        """What was found, for a probe that ran to its end."""
+        if self._meter.spilled():
+            return Outcome(
+                status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=self._load
+            )
+        assert self._model is not None  # noqa: S101 - run_steps() built it
+        live_bytes = max((n_bytes for _, n_bytes in segments), default=self._meter.peak_live_bytes())
+        return Outcome(
+            status=Status.OK,
+            load=self._load,
+            parameters=count_parameters(self._model),
+            step=step_time(self.step_s),
+            live_bytes=live_bytes,
+            segments=segments,
+        )
+
+    def release(self) -> None:
+        """Let go of every tensor."""
+        self._model = self._optimizer = self._batch = None
+        gc.collect()
+        self._meter.empty_cache()
+
+    def _step(self) -> float:
+        assert self._model is not None  # noqa: S101 - run_steps() built it
+        precision = self._spec.knobs.variant.precision
+        return training_step(self._workload, self._model, self._optimizer, self._batch, precision)
+
+    def _timed_step(self) -> float:
+        self._meter.synchronize()
+        started = time.perf_counter()
+        try:
+            self._step()
+        except NonFiniteLoss as error:
+            error.add_note(f"at step {self.n_steps}")
+            raise
+        self._meter.synchronize()
+        step_s = time.perf_counter() - started
+        self.n_steps += 1
+        if self.n_steps <= WARM_STEPS:
+            self._meter.sample()
+        return step_s
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

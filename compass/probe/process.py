@@ -1,0 +1,135 @@
+"""A worker process seen from the parent: asked, watched, and killed with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import IO, Any
+
+from compass.device.process import process_memory
+from compass.errors import InputError, WorkerError
+from compass.probe.runtime import environment
+from compass.records import RuntimeSettings
+
+POLL_S = 0.01
+"""How often the worker's memory is looked at while it works: its data segment's peak is kept by nobody else."""
+STDERR_TAIL_BYTES = 8192
+START_TIMEOUT_S = 300.0
+"""Importing torch from a cold network file system."""
+
+
+class WorkerDied(Exception):  # noqa: N818 - it names what happened
+    """The worker ended without an answer."""
+
+    def __init__(self, returncode: int, stderr_tail: str) -> None:
+        super().__init__(f"the worker ended with {returncode}: {stderr_tail[-500:]}")
+        self.returncode, self.stderr_tail = returncode, stderr_tail
+
+
+class WorkerTimedOut(Exception):  # noqa: N818 - it names what happened
+    """The worker gave no answer in time, and was killed."""
+
+
+class WorkerProcess:
+    """One `python -m compass.probe.worker`, in a process group of its own."""
+
+    def __init__(self, runtime: RuntimeSettings, opening: dict[str, Any]) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "compass.probe.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment(runtime),
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+        )
+        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
+        self._answers: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
+        self.peak_footprint_bytes = 0
+        try:
+            self.ask({"op": "open", **opening}, timeout_s=START_TIMEOUT_S)
+        except (WorkerDied, WorkerTimedOut) as error:
+            raise WorkerError(f"the worker did not start: {error}") from error
+        except BaseException:
+            self.kill()
+            raise
+
+    def ask(self, request: dict[str, Any], *, timeout_s: float) -> Any:
+        """The worker's answer; meanwhile `peak_footprint_bytes` follows its memory.
+
+        Raises:
+            InputError: the worker refused what it was given.
+            WorkerError: the worker broke down over the request but lives.
+            WorkerDied: it ended without an answer.
+            WorkerTimedOut: it gave none within `timeout_s`, and was killed.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        self.peak_footprint_bytes = 0
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                line = self._answers.get(timeout=POLL_S)
+                break
+            except queue.Empty:
+                self._watch()
+                if time.monotonic() > deadline:
+                    self.kill()
+                    raise WorkerTimedOut(f"no answer in {timeout_s:.0f} s") from None
+        if line is None:
+            returncode = self._process.wait()
+            tail = self.stderr_tail()
+            self.kill()
+            raise WorkerDied(returncode, tail)
+        answer = json.loads(line)
+        if "bad_input" in answer:
+            fields = answer["bad_input"]
+            raise InputError(fields["where"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
+        if "error" in answer:
+            raise WorkerError(f"the worker broke down: {answer['error']}")
+        return answer["ok"]
+
+    def stderr_tail(self) -> str:
+        """The last words of the worker."""
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - STDERR_TAIL_BYTES))
+        return self._stderr.read().decode(errors="replace")
+
+    def kill(self) -> None:
+        """End the worker and whatever it started. Safe to call twice."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            footprint_bytes = process_memory(self._process.pid).footprint_bytes
+            self.peak_footprint_bytes = max(self.peak_footprint_bytes, footprint_bytes)
+
+
+def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:
+    """Move lines from the pipe to the queue; None at its end."""
+    with contextlib.suppress(ValueError):  # closed under our feet by kill()
+        for line in source:
+            answers.put(line)
+    answers.put(None)

@@ -1,0 +1,164 @@
+"""Where in a training step the memory peaks.
+
+The place of the peak moves with the model and the load: the forward pass, the backward pass of one layer, the tail, the
+optimizer. Each place alone is affine in the load, their maximum is not; so each one's own peak is measured. The marks
+between them are hooks on the model and the optimizer, never in the training step, which is the user's and training's.
+
+    forward:stem → forward:first → forward:inner → forward:last → forward:head
+    → backward:head → backward:last → backward:inner → backward:first → backward:stem → optimizer
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from compass.device import Meter
+
+MARK = "compass:"
+"""Begins the names of the marks among the profiler's events."""
+START = "forward:stem"
+
+
+def live_segments(
+    step: Callable[[], object],
+    model: torch.nn.Module,
+    blocks: list[torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    meter: Meter,
+) -> tuple[tuple[str, int], ...]:
+    """Run `step` once and return (segment, its own peak of live bytes), in the order the step reached them.
+
+    On the CPU the peak is the running sum of the profiler's memory events over what was held before the step, exact
+    to the byte; on an accelerator it is the allocator's own peak, started anew at every mark.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    if meter.peak_live_bytes() is None:
+        held_bytes = _storage_bytes([*model.parameters(), *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)])
+        return _profiled(step, model, blocks, optimizer, held_bytes)
+    return _metered(step, model, blocks, optimizer, meter)
+
+
+def _profiled(
+    step: Callable[[], object],
+    model: torch.nn.Module,
+    blocks: list[torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    held_bytes: int,
+) -> tuple[tuple[str, int], ...]:
+    def mark(name: str) -> None:
+        with torch.profiler.record_function(MARK + name):
+            pass
+
+    with (
+        torch.autograd.profiler.profile(use_cpu=True, profile_memory=True, use_kineto=True) as profile,
+        _marks(model, blocks, optimizer, mark),
+    ):
+        step()
+    events = [
+        (event.start_ns(), event.name(), event.nbytes())
+        for event in profile.kineto_results.events()
+        if event.name() == "[memory]" or event.name().startswith(MARK)
+    ]
+    peaks: dict[str, int] = {START: held_bytes}
+    segment, now = START, held_bytes
+    for _, name, n_bytes in sorted(events, key=lambda event: event[0]):
+        if name.startswith(MARK):
+            segment = name.removeprefix(MARK)
+        else:
+            now += n_bytes
+        peaks[segment] = max(peaks.get(segment, 0), now)
+    return tuple(peaks.items())
+
+
+def _metered(
+    step: Callable[[], object],
+    model: torch.nn.Module,
+    blocks: list[torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    meter: Meter,
+) -> tuple[tuple[str, int], ...]:
+    peaks: dict[str, int] = defaultdict(int)
+    segment = START
+
+    def mark(name: str) -> None:
+        nonlocal segment
+        peaks[segment] = max(peaks[segment], meter.peak_live_bytes() or 0)
+        meter.reset_peak()
+        segment = name
+
+    meter.reset_peak()
+    with _marks(model, blocks, optimizer, mark):
+        step()
+        mark(START)
+    return tuple(peaks.items())
+
+
+@contextmanager
+def _marks(
+    model: torch.nn.Module,
+    blocks: list[torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    mark: Callable[[str], None],
+) -> Iterator[None]:
+    """Call `mark` with a segment's name whenever a step enters it."""
+    names = [_block_name(index, len(blocks)) for index in range(len(blocks))]
+    handles = [
+        block.register_forward_pre_hook(lambda *_, name=name: mark(f"forward:{name}"))
+        for block, name in zip(blocks, names, strict=True)
+    ]
+    if blocks:
+        handles.append(blocks[-1].register_forward_hook(lambda *_: mark("forward:head")))
+    owner = {id(p): name for block, name in zip(blocks, names, strict=True) for p in block.parameters()}
+    entered: set[str] = set()
+    reached_blocks = not blocks
+
+    def accumulated(parameter: torch.Tensor) -> None:
+        nonlocal reached_blocks
+        name = owner.get(id(parameter))
+        reached_blocks = reached_blocks or name is not None
+        segment = f"backward:{name or ('stem' if reached_blocks else 'head')}"
+        if segment not in entered:
+            entered.add(segment)
+            mark(segment)
+
+    handles += [p.register_post_accumulate_grad_hook(accumulated) for p in model.parameters() if p.requires_grad]
+    handles.append(optimizer.register_step_pre_hook(lambda *_: mark("optimizer")))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _block_name(index: int, n_blocks: int) -> str:
+    """`last` is named first: in a model of one block, that block is its last."""
+    if index == n_blocks - 1:
+        return "last"
+    return "first" if index == 0 else "inner"
+
+
+def _tensors(tree: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in a nest of dictionaries, sequences and plain objects."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from _tensors(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _tensors(value)
+    elif hasattr(tree, "__dict__"):
+        yield from _tensors(vars(tree))
+
+
+def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of the storages behind `tensors`, each counted once."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())

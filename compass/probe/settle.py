@@ -1,0 +1,30 @@
+"""When a step time is known well enough, and how well it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from scipy.stats import binom
+
+from compass.records import StepTime
+
+CONFIDENCE = 0.9
+"""Of the median's interval. More would need seven steps before any interval exists."""
+
+
+def step_time(step_s: Sequence[float]) -> StepTime:
+    """The median of `step_s` (at least one), with the distribution-free interval between two order statistics.
+
+    With n values, the interval between the k-th smallest and k-th largest misses the median with probability
+    2·P(Binomial(n, ½) < k) (David & Nagaraja, Order Statistics, 7.1). Below five values it is the whole range.
+    """
+    ordered = sorted(step_s)
+    n = len(ordered)
+    k = max(1, int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)))
+    return StepTime(median_s=median(ordered), low_s=ordered[k - 1], high_s=ordered[n - k], n_steps=n)
+
+
+def is_settled(time: StepTime, share: float) -> bool:
+    """Whether half the interval is within `share` of the median."""
+    return time.n_steps >= 3 and time.high_s - time.low_s <= 2 * share * time.median_s

@@ -1,0 +1,107 @@
+"""The child side: `python -m compass.probe.worker` answers requests, one JSON line each, until its input ends.
+
+Its answers go to the pipe that was its standard output; from then on, whatever a model prints to standard output goes to
+standard error, where the parent keeps its tail. The first request opens the workload and the device.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from typing import IO, Any
+
+from compass.device import detect, fingerprint, meter_for, resolve
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Description, Knobs, ProbeSpec
+
+
+class Worker:
+    """One workload on one device."""
+
+    def __init__(self, *, workload: str, config: dict[str, Any], device: str | None, limit_bytes: int | None) -> None:
+        from compass.workloads.registry import load_workload
+
+        self._config = OptimizerConfig.model_validate(config)
+        self._workload = load_workload(workload, self._config)
+        self._device = resolve(device)
+        reserve_share = self._config.memory.reserve_share
+        self._hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
+        self._samples = dict(self._workload.samples())
+        self._meter = meter_for(self._device, self._hardware)
+
+    def describe(self, knobs: list[dict[str, Any]]) -> str:
+        """A `Description`, as JSON."""
+        self._meter.reset_peak()
+        return Description(
+            fingerprint=fingerprint(self._hardware, self._workload.digest),
+            hardware=self._hardware,
+            features=self._workload.features,
+            baseline_bytes=self._meter.footprint_bytes(),
+            samples=tuple(self._samples.items()),
+            parameters=tuple(self._count(Knobs.model_validate(item)) for item in knobs),
+        ).model_dump_json()
+
+    def probe(self, spec: dict[str, Any]) -> str:
+        """An `Outcome`, as JSON."""
+        from compass.probe.measure import measure
+
+        outcome = measure(
+            ProbeSpec.model_validate(spec), self._workload, self._device, self._meter, seed=self._config.seed
+        )
+        return outcome.model_dump_json()
+
+    def _count(self, knobs: Knobs) -> tuple[Knobs, int]:
+        import torch
+
+        from compass.probe.measure import count_parameters
+
+        with torch.device("meta"):
+            return knobs, count_parameters(self._workload.build(knobs))
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    """Answer every line of `requests` with a line in `answers`: `{"ok": …}`, `{"bad_input": …}` or `{"error": …}`."""
+    worker: Worker | None = None
+    for line in requests:
+        request = json.loads(line)
+        operation = request.pop("op")
+        try:
+            if operation == "open":
+                worker, answer = Worker(**request), "{}"
+            else:
+                answer = getattr(worker, operation)(**request)
+            text = f'{{"ok": {answer}}}'
+        except InputError as error:
+            fields = {"where": error.where, "got": error.got, "expected": error.expected, "fix": error.fix}
+            text = json.dumps({"bad_input": fields})
+        except Exception:  # noqa: BLE001 - the parent decides; it must not wait for an answer that never comes
+            text = json.dumps({"error": traceback.format_exc()})
+        answers.write(text + "\n")
+        answers.flush()
+
+
+def _die_with_parent() -> None:
+    """Have Linux kill this process when its parent is gone, however that came about."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def main() -> None:
+    """Take the two private pipes and serve."""
+    _die_with_parent()
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - a descriptor is wanted
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    serve(requests, answers)
+
+
+if __name__ == "__main__":
+    main()
