@@ -44,7 +44,7 @@ class Complex:
         return len(self.elements)
 
 
-def read_complex(  # noqa: PLR0913 - what is read, and how; a bundle would only be unpacked again
+def read_complex(
     name: str, protein: Path, ligand: Path, *, pocket_radius: float | None, max_atoms: int, rules: StructureRules
 ) -> Complex:
     """Reads a complex, cleans it as `rules` say and cuts the pocket out.
@@ -90,12 +90,12 @@ def read_complex(  # noqa: PLR0913 - what is read, and how; a bundle would only 
             got=f"{format_count(n_atoms)} atoms", expected=f"at most max_atoms = {format_count(max_atoms)}",
             fix="Raise max_atoms, or set a smaller pocket_radius.",
         )  # fmt: skip
-    positions = np.concatenate([protein_atoms.positions, ligand_atoms.positions])
-    _require_apart(protein, positions)
+    _require_apart(protein, protein_atoms.positions)
+    _require_apart(ligand, ligand_atoms.positions)
     return Complex(
         name=name,
         elements=np.concatenate([protein_atoms.elements, ligand_atoms.elements]),
-        positions=positions.astype(np.float32),
+        positions=np.concatenate([protein_atoms.positions, ligand_atoms.positions]).astype(np.float32),
         is_ligand=np.arange(n_atoms) >= len(protein_atoms),
     )
 
@@ -151,6 +151,6 @@ def _require_apart(path: Path, positions: NDArray[np.float64]) -> None:
         x, y, z = positions[pairs[:, 0].min()]
         raise StructureError(
             Reason.OVERLAPPING, path,
-            got=f"{format_count(len(pairs))} pairs of atoms at one place, the first at ({x:.3f}, {y:.3f}, {z:.3f})",
+            got=f"atoms at one place (pairs: {format_count(len(pairs))}), the first at ({x:.3f}, {y:.3f}, {z:.3f})",
             expected="atoms apart from each other", fix="Remove the copies from the file.",
         )  # fmt: skip
