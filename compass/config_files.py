@@ -84,11 +84,12 @@ def load_config(path: Path | None = None, changes: Sequence[str | Change] = ()) 
     parsed = [Change.parse(change) if isinstance(change, str) else change for change in changes]
     for change in parsed:
         _apply(tree, change)
-    _check_finite(tree, path, parsed)
     try:
-        return OptimizerConfig.model_validate(tree)
+        config = OptimizerConfig.model_validate(tree)
     except ValidationError as error:
         raise _explained(error, path, parsed) from error
+    _check_finite(config.model_dump(), path, parsed)
+    return config
 
 
 # ------------------------------------------------------------------------------------------------------------ files
@@ -264,3 +265,20 @@ def _literal(value: Any) -> str:
             return f'"{repr(value)[1:-1]}"'
         case _:
             return repr(value)
+
+
+def write_config(config: OptimizerConfig, out: Path, *, force: bool = False) -> None:
+    """Write `config` to `out` as an editable Python file.
+
+    Raises:
+        InputError: `out` is there already and `force` is not given, or cannot be written.
+    """
+    try:
+        with out.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(render_config(config))
+    except FileExistsError as error:
+        raise InputError(f"output {out}", got="a file that is already there", expected="a new file",
+                         fix="Give --force to overwrite it.") from error  # fmt: skip
+    except OSError as error:
+        raise InputError(f"output {out}", got=error.strerror or str(error), expected="a file in a writable folder",
+                         fix="Choose another --out.") from error  # fmt: skip

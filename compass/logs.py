@@ -83,9 +83,10 @@ def _keeper(file: Path) -> logging.Handler:
 
 def _speaker(console: Console | None) -> logging.Handler:
     if console is not None and console.is_terminal:
+        from rich.highlighter import NullHighlighter
         from rich.logging import RichHandler
 
-        return RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", highlighter=None)
+        return RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", highlighter=NullHighlighter())
     speaker = logging.StreamHandler(sys.stderr)
     speaker.setFormatter(PlainFormatter())
     return speaker

@@ -1,0 +1,8 @@
+"""The command line: parse → call → print. Each command imports what it needs when it runs, so that help is quick."""
+
+from compass.cli.app import app
+
+
+def main() -> None:
+    """Run the `compass` command."""
+    app()

@@ -1,0 +1,27 @@
+"""`compass config`: every setting with its reason, as a file to edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compass.cli.options import Config, Set
+
+
+def config(
+    config_file: Config = None,
+    set_values: Set = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to FILE, not to stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+) -> None:
+    """Print or write an editable optimizer_config.py: every setting with its reason."""
+    from compass.config_files import load_config, render_config, write_config
+
+    settings = load_config(config_file, set_values or ())
+    if out is None:
+        typer.echo(render_config(settings), nl=False)
+    else:
+        write_config(settings, out, force=force)
+        typer.echo(f"wrote {out}", err=True)

@@ -1,0 +1,49 @@
+"""What `compass optimize --dry-run` says."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from compass.cli.tables import print_rows
+from compass.optimizer import Request
+from compass.optimizer_config import StageRules
+from compass.units import format_bytes, format_count, format_seconds
+
+
+def print_dry_run(request: Request, *, as_json: bool) -> None:
+    """Say what would be done. Nothing is started, so what depends on the device stays open."""
+    rows = describe(request)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    print_rows(rows.items())
+
+
+def describe(request: Request) -> dict[str, str]:
+    """What `request` asks for, by topic."""
+    config, probe = request.config, request.config.probe
+    variants = {
+        (p, c) for s in request.stages for p in config.stages[s].precision for c in config.stages[s].checkpointing
+    }
+    n_probes = len(probe.micro_loads) * len(probe.micro_architectures) + len(probe.extra_architectures)
+    limit = request.memory_limit_bytes
+    return {
+        **{f"stage {stage}": _budget(config.stages[stage]) for stage in request.stages},
+        "test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})",
+        "workload": request.workload,
+        "device": request.device or "the best there is",
+        "memory": f"at most {format_bytes(limit)}" if limit else
+                  f"what the device has free, less {config.memory.reserve_share:.0%}",
+        "dataset": f"{format_count(request.dataset_size or config.dataset.default_size)} complexes",
+        "calibration": f"{n_probes} probes for each of {len(variants)} variants",
+        "search": f"at most {config.search.probes_per_stage} timing probes a stage",
+        "profile": str(request.out),
+    }  # fmt: skip
+
+
+def _budget(rules: StageRules) -> str:
+    if rules.target_s is None:
+        return "no time limit"
+    return f"{format_seconds(rules.target_s)} a cycle, flexible by {format_seconds(rules.window_s)}"

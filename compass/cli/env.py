@@ -1,0 +1,38 @@
+"""`compass env`: what hardware and versions are here, as a worker sees them."""
+
+from __future__ import annotations
+
+import typer
+
+from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set, Workload
+
+
+def env(
+    device: Device = None,
+    memory_limit: MemoryLimit = None,
+    config_file: Config = None,
+    set_values: Set = None,
+    workload: Workload = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the device, its memory and the versions that a profile would hold for."""
+    from compass.cli.parse import parse_memory_limit
+    from compass.cli.tables import print_description
+    from compass.config_files import load_config
+    from compass.optimizer import Request
+    from compass.probe.local import LocalRunner
+
+    runner = LocalRunner(
+        config=load_config(config_file, set_values or ()),
+        workload=workload or Request.workload,
+        device=device,
+        memory_limit_bytes=parse_memory_limit(memory_limit),
+    )
+    try:
+        description = runner.describe()
+    finally:
+        runner.close()
+    if as_json:
+        typer.echo(description.model_dump_json(indent=2))
+    else:
+        print_description(description)

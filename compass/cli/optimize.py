@@ -1,0 +1,104 @@
+"""`compass optimize`: find and prove a plan for each stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set, Workload
+
+if TYPE_CHECKING:
+    from compass.optimizer import Request
+    from compass.profile import Profile
+
+
+def optimize(
+    stages: Annotated[
+        list[str] | None, typer.Option(metavar="STAGE,…", help="Which stages, with commas or repeated. Default: all.")
+    ] = None,
+    dataset_size: Annotated[int | None, typer.Option(metavar="N", help="Complexes in your dataset.")] = None,
+    memory_limit: MemoryLimit = None,
+    device: Device = None,
+    protein: Annotated[str | None, typer.Option(metavar="FILE", help="Your own complex: PDB or mmCIF.")] = None,
+    ligand: Annotated[str | None, typer.Option(metavar="FILE", help="Its ligand: SDF or MOL2.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it, e.g. 1jmf.")] = None,
+    pocket_radius: Annotated[
+        str | None, typer.Option(metavar="Å", help="Keep the protein this near the ligand; none: all of it.")
+    ] = None,
+    max_atoms: Annotated[int | None, typer.Option(metavar="N", help="Refuse a complex with more atoms.")] = None,
+    config_file: Config = None,
+    set_values: Set = None,
+    workload: Workload = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the profile goes.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where probes are kept for next time.")] = None,
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+) -> None:
+    """Find a training configuration for each stage of development, and prove that it runs here.
+
+    Exit codes: 0 done, 2 bad input, 3 a stage found nothing, 130 interrupted.
+    """
+    from compass.cli import parse
+    from compass.config_files import load_config
+    from compass.optimizer import Request
+
+    flags = parse.bench_changes(
+        name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
+    )
+    config = load_config(config_file, [*(set_values or ()), *flags])
+    request = Request(
+        config=config,
+        stages=parse.parse_stages(stages) if stages else Request.stages,
+        workload=workload or Request.workload,
+        device=device,
+        memory_limit_bytes=parse.parse_memory_limit(memory_limit),
+        dataset_size=parse.dataset_size(dataset_size, config),
+        out=out or Request.out,
+        cache=cache,
+    )
+    if dry_run:
+        from compass.cli.dry_run import print_dry_run
+
+        print_dry_run(request, as_json=as_json)
+        return
+    profile = _run(request, log_level)
+    _report(profile, request, as_json=as_json)
+
+
+def _run(request: Request, log_level: str) -> Profile:
+    from rich.console import Console
+
+    from compass import optimizer
+    from compass.cli.parse import check_output
+    from compass.cli.progress import live_progress
+    from compass.logs import LOG_NAME, logging_to
+
+    check_output(request.out)
+    console = Console(stderr=True)
+    try:
+        with (
+            logging_to(request.out.parent / LOG_NAME, level=log_level, console=console),
+            live_progress(console) as watch,
+        ):
+            return optimizer.optimize(request, watch=watch)
+    except KeyboardInterrupt:
+        typer.secho(f"interrupted: finished stages are kept in {request.out}", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+
+
+def _report(profile: Profile, request: Request, *, as_json: bool) -> None:
+    from compass.cli.tables import failure_line, print_profile
+
+    if as_json:
+        typer.echo(profile.model_dump_json(indent=2))
+    else:
+        print_profile(profile)
+        typer.echo(f"\nwrote {request.out}")
+    failures = [profile.failures[stage] for stage in request.stages if stage in profile.failures]
+    for failure in failures:
+        typer.secho(failure_line(failure), fg="red", err=True)
+    if failures:
+        raise typer.Exit(3)

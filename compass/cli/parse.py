@@ -1,0 +1,69 @@
+"""From flags to a `Request`. Whatever cannot be used is refused here, before anything starts."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from compass.config_files import Change
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.profile import unwritable
+from compass.records import STAGES, Stage
+from compass.units import parse_bytes
+
+
+def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Stage, ...]:
+    """The stages named in `given`, each entry one name or several with commas, in the order of development."""
+    names = [name.strip() for entry in given for name in entry.split(",")]
+    for name in names:
+        if name not in STAGES:
+            close = difflib.get_close_matches(name, STAGES, n=1)
+            raise InputError(option, got=repr(name), expected=f"one of {', '.join(STAGES)}",
+                             fix=f"Did you mean {close[0]}?" if close else "Name one or more of these.")  # fmt: skip
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+def parse_memory_limit(text: str | None) -> int | None:
+    """Bytes in a `--memory-limit`."""
+    return None if text is None else parse_bytes(text, where="--memory-limit")
+
+
+def bench_changes(
+    *, name: str | None, protein: str | None, ligand: str | None, pocket_radius: str | None, max_atoms: int | None
+) -> list[Change]:
+    """The settings that the test bench's own flags stand for. A complex without a name is called after its file."""
+    if name is None and protein:
+        name = Path(protein).name.partition(".")[0]
+    given = {"name": name, "protein": protein, "ligand": ligand, "pocket_radius": pocket_radius, "max_atoms": max_atoms}
+    values = {field: value for field, value in given.items() if value is not None}
+    if pocket_radius is not None and pocket_radius.lower() == "none":
+        values["pocket_radius"] = None
+    return [Change(f"--{field.replace('_', '-')}", f"test_bench.{field}", value) for field, value in values.items()]
+
+
+def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
+    """The dataset's size: as given, else asked for if a person is there to answer, else left to the configuration."""
+    if given is None and sys.stdin.isatty() and sys.stderr.isatty():
+        given = typer.prompt("Complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
+    if given is not None and given < 1:
+        raise InputError("--dataset-size", got=repr(given), expected="a whole number above zero",
+                         fix="Give the number of complexes you train on.")  # fmt: skip
+    return given
+
+
+def check_output(out: Path) -> None:
+    """Make sure that `out` can be written, by writing beside it, before an hour is spent on what goes there."""
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise unwritable(out, error) from error

@@ -1,0 +1,31 @@
+"""`compass show`: a profile as tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compass.cli.options import AsJson
+
+
+def show(
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only this stage, in full.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a profile: the plan of each stage, or of one in full."""
+    from compass.cli.parse import parse_stages
+    from compass.cli.tables import print_profile, print_stage
+    from compass.optimizer import Request
+    from compass.profile import read_profile
+
+    profile = read_profile(path or Request.out)
+    if stage is not None:
+        [name] = parse_stages([stage], option="--stage")
+        print_stage(profile, name, as_json=as_json)
+    elif as_json:
+        typer.echo(profile.model_dump_json(indent=2))
+    else:
+        print_profile(profile)

@@ -1,0 +1,167 @@
+"""Profiles as tables that can be read in 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compass.errors import InputError
+from compass.profile import Profile
+from compass.records import STAGES, Choice, Description, Knobs, Stage, StageFailure, StagePlan
+from compass.units import format_bytes, format_count, format_seconds
+
+
+def print_profile(profile: Profile) -> None:
+    """The machine in a line, the plans in a table, and a sentence on each."""
+    console = Console(highlight=False, markup=False)
+    hardware = profile.hardware
+    console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
+    console.print(
+        f"{profile.workload}, {format_count(profile.dataset_size)} complexes: "
+        f"at most {format_count(profile.data_cap)} parameters"
+    )
+    if profile.reference is not None:
+        console.print(f"reference: {_model(profile.reference.knobs)}, {format_count(profile.reference.capacity)}")
+    if profile.plans:
+        console.print(_plans_table(profile.plans[stage] for stage in STAGES if stage in profile.plans))
+    for stage in STAGES:
+        if stage in profile.plans:
+            console.print(f"{stage}: {profile.plans[stage].why}")
+        if stage in profile.failures:
+            console.print(failure_line(profile.failures[stage]))
+
+
+def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
+    """One stage in full.
+
+    Raises:
+        InputError: the profile has nothing on it.
+    """
+    entry = profile.plans.get(stage) or profile.failures.get(stage)
+    if entry is None:
+        raise InputError(f"stage {stage}", got="nothing in this profile", expected="a plan",
+                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+    if as_json:
+        typer.echo(entry.model_dump_json(indent=2))
+        return
+    console = Console(highlight=False, markup=False)
+    if isinstance(entry, StageFailure):
+        console.print(failure_line(entry))
+        return
+    print_rows(_details(entry))
+    for title, choices in (("runners-up", entry.runners_up), ("front of throughput, capacity and cycle", entry.front)):
+        if choices:
+            console.print(_choices_table(title, choices))
+
+
+def print_description(found: Description) -> None:
+    """The device, its memory and the versions, one a line."""
+    hardware, fingerprint = found.hardware, found.fingerprint
+    limit = "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)
+    print_rows([
+        ("device", f"{hardware.name} ({hardware.kind})"),
+        ("driver", hardware.driver),
+        ("memory", (f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
+                   f"{format_bytes(hardware.others_bytes)} held by others")),
+        ("limit", limit),
+        ("budget", (f"{format_bytes(hardware.budget_bytes)} may be used, an idle worker takes "
+                   f"{format_bytes(found.baseline_bytes)}")),
+        ("torch", fingerprint.torch),
+        *fingerprint.versions,
+        ("fingerprint", fingerprint.key),
+        *((f"sample {name}", str(load)) for name, load in found.samples),
+    ])  # fmt: skip
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Labels on the left, texts on the right."""
+    table = Table.grid(padding=(0, 2))
+    for label, text in rows:
+        table.add_row(Text(label), Text(text))
+    Console().print(table)
+
+
+def failure_line(failure: StageFailure) -> str:
+    """Which stage found nothing, what binds, and what came nearest, e.g. `production: nothing found, memory binds: …`."""
+    line = f"{failure.stage}: nothing found, {failure.binds} binds: {failure.reason}"
+    if failure.nearest is None:
+        return line
+    near = failure.nearest
+    return (
+        f"{line} Nearest miss: {_model(near.knobs)}, batch {near.batch_size}, "
+        f"{format_bytes(near.footprint_bytes)}, a cycle of {format_seconds(near.cycle_s)}."
+    )
+
+
+def _model(knobs: Knobs) -> str:
+    return f"{knobs.layers} × {knobs.channels} {knobs.variant}"
+
+
+def _plans_table(plans: Iterable[StagePlan]) -> Table:
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("layers × channels")
+    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "binds"):
+        table.add_column(header, justify="right")
+    for plan in plans:
+        table.add_row(
+            plan.stage,
+            _model(plan.choice.knobs),
+            format_count(plan.choice.capacity),
+            format_count(plan.choice.batch_size),
+            f"{'~' if plan.indicative else ''}{format_seconds(plan.cycle_s)}",
+            f"{plan.throughput:.3g}",
+            format_bytes(plan.certificate.footprint_bytes),
+            plan.binds,
+        )
+    return table
+
+
+def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
+    table.add_column("layers × channels")
+    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "score"):
+        table.add_column(header, justify="right")
+    for choice in choices:
+        table.add_row(
+            _model(choice.knobs),
+            format_count(choice.capacity),
+            format_count(choice.batch_size),
+            format_seconds(choice.cycle_s),
+            f"{choice.throughput:.3g}",
+            format_bytes(choice.footprint_bytes),
+            "" if choice.score is None else f"{choice.score:.4f}",
+        )
+    return table
+
+
+def _details(plan: StagePlan) -> list[tuple[str, str]]:
+    choice, proof, step = plan.choice, plan.certificate, plan.step
+    ceiling = "enforced" if proof.enforced else "not enforced"
+    rows = [
+        ("stage", plan.stage),
+        ("model", f"{choice.knobs}"),
+        *((f"  {name}", str(value)) for name, value in choice.knobs.variant.options),
+        ("parameters", format_count(choice.capacity)),
+        ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches a weight update"),
+        ("step", f"{format_seconds(step.median_s)} ({format_seconds(step.low_s)} to {format_seconds(step.high_s)})"),
+        ("cycle", f"{format_seconds(plan.cycle_s)}{', indicative only' if plan.indicative else ''}"),
+        ("throughput", f"{plan.throughput:.3g} graphs/s"),
+        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
+        ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
+                      f"{format_bytes(proof.footprint_bytes)} measured")),
+        ("certificate", f"{proof.n_steps} steps under {format_bytes(proof.ceiling_bytes)}, {ceiling}"),
+        ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
+        ("binds", plan.binds),
+        ("why", plan.why),
+    ]  # fmt: skip
+    if plan.follows:
+        rows.append(("follows", plan.follows))
+    if plan.literal is not None:
+        rows.append(("throughput alone", (f"{_model(plan.literal.knobs)}, batch {plan.literal.batch_size}, "
+                                         f"{plan.literal.throughput:.3g} graphs/s")))  # fmt: skip
+    return rows
