@@ -92,31 +92,27 @@ class _Process:
             memory.malloc(self.workspace_bytes)
             self.workspace_bytes = 0
         checkpointed = range(1, layers + 1) if self.knobs.variant.checkpointing else range(0)
-        saved = [self._forward(ops, drop=place in checkpointed) for place, ops in enumerate(rows)]
-        peaks = [("forward", self._take_peak())]
-        inner: list[int] = []
+        peaks: dict[str, int] = {}
+        saved = []
+        for place, ops in enumerate(rows):
+            saved.append(self._forward(ops, drop=place in checkpointed))
+            self._take_peak(peaks, f"forward:{_block_name(place, layers)}")
         for place in reversed(range(len(rows))):
             kept = saved[place]
             if place in checkpointed:
                 kept = [*self._forward(rows[place], drop=False), *kept]
             self._backward(rows[place], kept)
-            name, peak = _segment(place, layers), self._take_peak()
-            if name == "backward:inner":
-                inner.append(peak)
-                if place > 2:
-                    continue
-                peak = max(inner)
-            peaks.append((name, peak))
+            self._take_peak(peaks, f"backward:{_block_name(place, layers)}")
         for block in batch:
             memory.free(block)
         self._optimizer()
-        peaks.append(("optimizer", self._take_peak()))
-        return peaks
+        self._take_peak(peaks, "optimizer")
+        return list(peaks.items())
 
-    def _take_peak(self) -> int:
-        peak = self.memory.peak
+    def _take_peak(self, peaks: dict[str, int], segment: str) -> None:
+        """Write the peak since the last call into `peaks`; of several inner layers the largest stays."""
+        peaks[segment] = max(peaks.get(segment, 0), self.memory.peak)
         self.memory.peak = self.memory.allocated
-        return peak
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
         """Run a block; what the backward pass will need, as (position of the operation, block of memory).
@@ -180,15 +176,13 @@ class _Process:
             self.memory.free(block)
 
 
-def _segment(place: int, layers: int) -> str:
-    """The name of the backward pass of block `place`; 0 is the stem, `layers + 1` the head."""
-    if place == 0:
-        return "backward:stem"
-    if place == layers + 1:
-        return "backward:head"
+def _block_name(place: int, layers: int) -> str:
+    """What the worker calls block `place`; 0 is the stem, `layers + 1` the head."""
+    if place in (0, layers + 1):
+        return "head" if place else "stem"
     if place == layers:
-        return "backward:last"
-    return "backward:first" if place == 1 else "backward:inner"
+        return "last"
+    return "first" if place == 1 else "inner"
 
 
 @lru_cache(maxsize=20_000)

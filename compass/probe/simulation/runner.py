@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compass.optimizer_config import MemoryRules
+from compass.probe.settle import is_settled, step_time
 from compass.probe.simulation.kernels import Array, step_seconds
 from compass.probe.simulation.machines import Machine
 from compass.probe.simulation.memory import Memory, Sizes, simulate_memory
-from compass.probe.simulation.noise import N_WARM_UP, measured_steps, median_of
+from compass.probe.simulation.noise import measured_steps
 from compass.probe.simulation.step import DEFAULT_OPTIONS, n_parameters
 from compass.records import (
     Batch,
@@ -30,6 +32,7 @@ from compass.records import (
 from compass.units import format_bytes
 
 FEATURES = ("nodes", "edges")
+_WARM_STEPS = 2
 _BUILD_S = 0.15
 """Building a model and moving it to the device."""
 _PROFILED_FACTOR = 3.0
@@ -61,7 +64,7 @@ class _Course:
     seconds: Array
     """Of each step that ran, (n,)."""
     timed: Array
-    """Settled steps of the last batch, (m,)."""
+    """Of the last load's steps once warm, (m,)."""
     refusal: _Refusal | None
     timed_out: bool
 
@@ -119,22 +122,24 @@ class SimulatedRunner:
         ))  # fmt: skip
         memory = simulate_memory(spec.knobs, tuple(map(_sizes, loads)), self.machine.cublas_workspace_bytes)
         course = self._course(spec, loads, rng, start_s, refusal=self._refusal(memory, spec.ceiling_bytes))
-        n_steps = len(course.seconds)
-        ran = {"load": loads[-1], "n_steps": n_steps, "wall_s": start_s + float(course.seconds.sum())}
+        n_steps, wall_s = len(course.seconds), start_s + float(course.seconds.sum())
         if course.timed_out:
-            detail = f"killed after {spec.timeout_s:.0f} s, in step {n_steps}"
-            return Outcome(status=Status.TIMED_OUT, detail=detail, **ran | {"wall_s": spec.timeout_s})
+            detail = f"no answer within {spec.timeout_s:.0f} s"
+            return Outcome(status=Status.TIMED_OUT, detail=detail, n_steps=n_steps, wall_s=spec.timeout_s)
         if course.refusal is not None:
-            return Outcome(status=Status.OUT_OF_MEMORY, detail=course.refusal.detail, **ran)
+            detail = course.refusal.detail
+            return Outcome(status=Status.OUT_OF_MEMORY, detail=detail, n_steps=n_steps, wall_s=wall_s)
         return Outcome(
             status=Status.OK,
+            load=loads[-1],
             parameters=n_parameters(spec.knobs),
-            step=median_of(course.timed),
+            step=step_time(course.timed.tolist()),
             live_bytes=max(memory.live_bytes[:n_steps]),
             segments=memory.segments if spec.profile else (),
             footprint_bytes=memory.reserved_bytes[:n_steps][-1] + self.machine.context_bytes,
             baseline_bytes=self.machine.context_bytes,
-            **ran,
+            n_steps=n_steps,
+            wall_s=wall_s,
         )
 
     def close(self) -> None:
@@ -167,11 +172,11 @@ class SimulatedRunner:
     def _hardware(self) -> Hardware:
         machine = self.machine
         usable = machine.total_bytes - machine.others_bytes
-        budget = int(usable * (1.0 - MemoryRules().reserve_share))
+        budget = usable - int(MemoryRules().reserve_share * machine.total_bytes)
         return Hardware(
             kind="cuda", name=machine.name, driver="simulated", total_bytes=machine.total_bytes, free_bytes=usable,
             others_bytes=machine.others_bytes, limit_bytes=self._limit_bytes,
-            budget_bytes=budget if self._limit_bytes is None else min(budget, self._limit_bytes),
+            budget_bytes=budget if self._limit_bytes is None else min(usable, self._limit_bytes),
         )  # fmt: skip
 
     def _load(self, batch: Batch) -> Load:
@@ -223,19 +228,17 @@ class SimulatedRunner:
         *,
         refusal: _Refusal | None,
     ) -> _Course:
-        """The steps on the clock: the batches in order, the last until settled, one more profiled.
+        """The steps on the clock: every batch once, the last until settled, one more profiled.
 
         A step that is refused memory takes no time and is not counted; one that spills runs, slowly, and is the last.
         """
-        n_lead = len(loads) - 1
-        n_most = n_lead + spec.max_steps
-        distinct = {load: step_seconds(self.machine, spec.knobs, *_arrays(load)) for load in loads}
-        settled_s = np.array([float(distinct[load][0][0]) for load in loads] + [0.0] * (n_most - len(loads)))
-        settled_s[n_lead:] = settled_s[n_lead]
-        host_s = np.full(n_most, distinct[loads[-1]][1])
+        settled = {load: step_seconds(self.machine, spec.knobs, *_arrays(load)) for load in loads}
+        in_order = [loads[min(step, len(loads) - 1)] for step in range(spec.max_steps)]
+        settled_s = np.array([float(settled[load][0][0]) for load in in_order])
+        host_s = np.array([settled[load][1] for load in in_order])
         seconds = measured_steps(self.machine, settled_s, host_s, rng)
-        n_steps, n_warm = self._n_settled(spec, seconds, n_lead)
-        timed = seconds[n_lead + n_warm : n_steps]
+        is_last = np.array([load == loads[-1] for load in in_order])
+        n_steps, timed = _settle(spec, seconds, is_last)
         seconds = seconds[:n_steps]
         if spec.profile:
             seconds = np.append(seconds, settled_s[-1] * _PROFILED_FACTOR)
@@ -249,16 +252,19 @@ class SimulatedRunner:
         timed_out = n_in_time < len(seconds) or start_s > spec.timeout_s
         return _Course(seconds[:n_in_time], timed, refusal, timed_out)
 
-    def _n_settled(self, spec: ProbeSpec, seconds: Array, n_lead: int) -> tuple[int, int]:
-        """(steps in all when the last batch's time has settled, how many of its first are warm-up)."""
-        n_warm = min(max(0, N_WARM_UP - n_lead), spec.max_steps - 1)
-        for n in range(min(spec.min_steps, spec.max_steps), spec.max_steps):
-            if n <= n_warm:
-                continue
-            step = median_of(seconds[n_lead + n_warm : n_lead + n])
-            if (step.high_s - step.low_s) / 2 <= spec.settle_share * step.median_s:
-                return n_lead + n, n_warm
-        return n_lead + spec.max_steps, n_warm
+
+def _settle(spec: ProbeSpec, seconds: Array, is_last: NDArray[np.bool_]) -> tuple[int, Array]:
+    """(steps run, the last load's steps once warm), by the rules of the real worker (`compass.probe.measure`)."""
+    n_warm = min(_WARM_STEPS, spec.min_steps - 1)
+    warm = is_last & (np.arange(len(seconds)) >= n_warm)
+    for n in range(min(max(spec.min_steps, len(spec.batches)), spec.max_steps), spec.max_steps):
+        timed = seconds[:n][warm[:n]]
+        if len(timed) and (
+            spec.min_steps == spec.max_steps or is_settled(step_time(timed.tolist()), spec.settle_share)
+        ):
+            return n, timed
+    timed = seconds[warm]
+    return spec.max_steps, timed if len(timed) else seconds[-1:]
 
 
 def _sizes(load: Load) -> Sizes:
