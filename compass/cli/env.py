@@ -19,14 +19,18 @@ def env(
     from compass.cli.parse import parse_memory_limit
     from compass.cli.tables import print_description
     from compass.config_files import load_config
+    from compass.device import available_cores
     from compass.optimizer import Request
     from compass.probe.local import LocalRunner
+    from compass.records import RuntimeSettings
 
+    config = load_config(config_file, set_values or ())
     runner = LocalRunner(
-        config=load_config(config_file, set_values or ()),
+        config,
+        RuntimeSettings(threads=config.runtime.threads or available_cores()),
         workload=workload or Request.workload,
         device=device,
-        memory_limit_bytes=parse_memory_limit(memory_limit),
+        limit_bytes=parse_memory_limit(memory_limit),
     )
     try:
         description = runner.describe()

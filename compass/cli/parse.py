@@ -42,7 +42,13 @@ def bench_changes(
     """The settings that the test bench's own flags stand for. A complex without a name is called after its file."""
     if name is None and protein:
         name = Path(protein).name.partition(".")[0]
-    given = {"name": name, "protein": protein, "ligand": ligand, "pocket_radius": pocket_radius, "max_atoms": max_atoms}
+    given: dict[str, object] = {
+        "name": name,
+        "protein": protein,
+        "ligand": ligand,
+        "pocket_radius": pocket_radius,
+        "max_atoms": max_atoms,
+    }
     values = {field: value for field, value in given.items() if value is not None}
     if pocket_radius is not None and pocket_radius.lower() == "none":
         values["pocket_radius"] = None

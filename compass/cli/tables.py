@@ -148,7 +148,7 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         *((f"  {name}", str(value)) for name, value in choice.knobs.variant.options),
         ("parameters", format_count(choice.capacity)),
         ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches a weight update"),
-        ("step", f"{format_seconds(step.median_s)} ({format_seconds(step.low_s)} to {format_seconds(step.high_s)})"),
+        ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.cycle_s)}{', indicative only' if plan.indicative else ''}"),
         ("throughput", f"{plan.throughput:.3g} graphs/s"),
         ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
