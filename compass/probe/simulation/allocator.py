@@ -4,6 +4,10 @@ Requests are rounded to 512 bytes and served best-fit from two pools; a pool tha
 whole segment from the device. Blocks are split and merged inside their segment only, so memory falls into pieces and
 `reserved` grows beyond what was ever allocated at once.
 
+Large blocks are split only where more than a MiB would be left, so a block may be that much larger than what was asked
+for. PyTorch counts both: `requested_bytes` is what tensors hold, `allocated_bytes` (what `max_memory_allocated` reports)
+is what their blocks hold. The first is a law of the model and its load, the second only nearly.
+
 One difference is deliberate: the real allocator, when the device refuses a segment, empties its cache and tries again.
 Here the refusal is final. A configuration that lives on such retries stalls in every step and proves nothing.
 """
@@ -25,12 +29,15 @@ _NONE = -1
 
 
 class CachingAllocator:
-    """Hands out block numbers. `allocated`, `reserved` and `peak` are bytes; `peak` may be reset between segments."""
+    """Hands out block numbers. All figures are bytes; `start_peaks` begins the peaks anew."""
 
     def __init__(self) -> None:
+        self.requested = 0
         self.allocated = 0
         self.reserved = 0
-        self.peak = 0
+        self.peak_requested = 0
+        self.peak_allocated = 0
+        self._asked: list[int] = []
         self._size: list[int] = []
         self._before: list[int] = []
         self._after: list[int] = []
@@ -53,12 +60,20 @@ class CachingAllocator:
         rest = self._size[block] - size
         if rest > SMALL_LIMIT or (small and rest >= ROUNDING):
             self._split(block, size, rest, pool)
+        self._asked[block] = n_bytes
+        self.requested += n_bytes
         self.allocated += self._size[block]
-        self.peak = max(self.peak, self.allocated)
+        self.peak_requested = max(self.peak_requested, self.requested)
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
         return block
+
+    def start_peaks(self) -> None:
+        """Forget the peaks: from here on only what comes counts."""
+        self.peak_requested, self.peak_allocated = self.requested, self.allocated
 
     def free(self, block: int) -> None:
         """Give `block` back to its pool, merged with free neighbours."""
+        self.requested -= self._asked[block]
         self.allocated -= self._size[block]
         pool = self._small if self._is_small[block] else self._large
         before, after = self._before[block], self._after[block]
@@ -73,6 +88,7 @@ class CachingAllocator:
 
     def _new(self, size: int, before: int, after: int, *, small: bool) -> int:
         self._size.append(size)
+        self._asked.append(0)
         self._before.append(before)
         self._after.append(after)
         self._is_free.append(False)

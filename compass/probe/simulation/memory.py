@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from compass.probe.simulation.allocator import CachingAllocator
 from compass.probe.simulation.step import Op, blocks
 from compass.records import Knobs
 
+Counted = Literal["requested", "allocated"]
+"""What counts as live: what tensors asked for, or the blocks they got (see `allocator`)."""
 Sizes = tuple[int, int, int]
 """(graphs, nodes, edges) of a batch."""
 SETTLED_STEPS = 3
@@ -26,7 +29,7 @@ class Memory:
     reserved_bytes: tuple[int, ...]
     """After each step: the most that was ever reserved."""
     live_bytes: tuple[int, ...]
-    """Peak of allocated bytes within each step."""
+    """Peak of live bytes within each step."""
     segments: tuple[tuple[str, int], ...]
     """Own peaks of the last step's segments, in the order they are passed."""
 
@@ -67,7 +70,8 @@ def _fill(op: Op, knobs: Knobs, nodes: int, edges: int) -> _Row:
 class _Process:
     """One training process: weights, gradients, states and the passes over the blocks."""
 
-    def __init__(self, knobs: Knobs, workspace_bytes: int) -> None:
+    def __init__(self, knobs: Knobs, workspace_bytes: int, counted: Counted) -> None:
+        self.counted = counted
         self.memory = CachingAllocator()
         self.knobs = knobs
         self.plan = blocks(knobs)
@@ -86,7 +90,7 @@ class _Process:
         for block in self.gradients:
             memory.free(block)
         self.gradients = []
-        memory.peak = memory.allocated
+        memory.start_peaks()
         batch = [memory.malloc(n) for n in (8 * nodes, 12 * nodes, 4 * nodes, 8 * nodes, 16 * edges, 4 * graphs)]
         if self.workspace_bytes:  # taken at the first matrix product, never given back
             memory.malloc(self.workspace_bytes)
@@ -111,8 +115,10 @@ class _Process:
 
     def _take_peak(self, peaks: dict[str, int], segment: str) -> None:
         """Write the peak since the last call into `peaks`; of several inner layers the largest stays."""
-        peaks[segment] = max(peaks.get(segment, 0), self.memory.peak)
-        self.memory.peak = self.memory.allocated
+        memory = self.memory
+        peak = memory.peak_requested if self.counted == "requested" else memory.peak_allocated
+        peaks[segment] = max(peaks.get(segment, 0), peak)
+        memory.start_peaks()
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
         """Run a block; what the backward pass will need, as (position of the operation, block of memory).
@@ -186,9 +192,11 @@ def _block_name(place: int, layers: int) -> str:
 
 
 @lru_cache(maxsize=20_000)
-def simulate_memory(knobs: Knobs, batches: tuple[Sizes, ...], workspace_bytes: int) -> Memory:
+def simulate_memory(
+    knobs: Knobs, batches: tuple[Sizes, ...], workspace_bytes: int, counted: Counted = "requested"
+) -> Memory:
     """The memory of a fresh process that trains on `batches` in order, the last of them until nothing changes."""
-    process = _Process(knobs, workspace_bytes)
+    process = _Process(knobs, workspace_bytes, counted)
     reserved, live = [], []
     segments: list[tuple[str, int]] = []
     for sizes in (*batches, *[batches[-1]] * (SETTLED_STEPS - 1)):

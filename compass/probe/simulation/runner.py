@@ -14,7 +14,7 @@ from compass.optimizer_config import MemoryRules
 from compass.probe.settle import is_settled, step_time
 from compass.probe.simulation.kernels import Array, step_seconds
 from compass.probe.simulation.machines import Machine
-from compass.probe.simulation.memory import Memory, Sizes, simulate_memory
+from compass.probe.simulation.memory import Counted, Memory, Sizes, simulate_memory
 from compass.probe.simulation.noise import measured_steps
 from compass.probe.simulation.step import DEFAULT_OPTIONS, n_parameters
 from compass.records import (
@@ -84,8 +84,11 @@ class SimulatedRunner:
         seed: int = 0,
         samples: Sequence[tuple[str, Load]] = DEFAULT_SAMPLES,
         memory_limit_bytes: int | None = None,
+        counted: Counted = "requested",
     ) -> None:
+        """`counted` is what live bytes are: PyTorch's `requested_bytes`, or its `allocated_bytes`."""
         self.machine = machine
+        self._counted = counted
         self.samples = dict(samples)
         self._seed = seed
         self._limit_bytes = memory_limit_bytes
@@ -120,7 +123,7 @@ class SimulatedRunner:
         rng = np.random.default_rng(int.from_bytes(
             hashlib.blake2b(f"{self._seed}/{spec.key}/{count}".encode(), digest_size=8).digest(), "big"
         ))  # fmt: skip
-        memory = simulate_memory(spec.knobs, tuple(map(_sizes, loads)), self.machine.cublas_workspace_bytes)
+        memory = self._memory(spec.knobs, *loads)
         course = self._course(spec, loads, rng, start_s, refusal=self._refusal(memory, spec.ceiling_bytes))
         n_steps, wall_s = len(course.seconds), start_s + float(course.seconds.sum())
         if course.timed_out:
@@ -157,7 +160,7 @@ class SimulatedRunner:
         return step_seconds(self.machine, knobs, nodes, edges)[0]
 
     def true_live_bytes(self, knobs: Knobs, load: Load) -> int:
-        """Peak of allocated bytes when training on `load` again and again."""
+        """Peak of live bytes when training on `load` again and again."""
         return max(self._memory(knobs, load).live_bytes)
 
     def true_footprint_bytes(self, knobs: Knobs, load: Load) -> int:
@@ -166,8 +169,8 @@ class SimulatedRunner:
 
     # --------------------------------------------------------------------------------------------------- the inside
 
-    def _memory(self, knobs: Knobs, load: Load) -> Memory:
-        return simulate_memory(knobs, (_sizes(load),), self.machine.cublas_workspace_bytes)
+    def _memory(self, knobs: Knobs, *loads: Load) -> Memory:
+        return simulate_memory(knobs, tuple(map(_sizes, loads)), self.machine.cublas_workspace_bytes, self._counted)
 
     def _hardware(self) -> Hardware:
         machine = self.machine

@@ -59,10 +59,13 @@ def test_what_is_given_back_is_all_there_again(requests):
             allocator.free(block)
             asked -= n_freed
         assert asked <= allocator.allocated <= asked + 512 * len(held) + (MIB + 512) * len(held)
-        assert allocator.allocated <= allocator.peak <= allocator.reserved
+        assert allocator.allocated <= allocator.peak_allocated <= allocator.reserved
+        assert allocator.requested == asked <= allocator.peak_requested <= allocator.peak_allocated
     for block, _ in held:
         allocator.free(block)
-    assert allocator.allocated == 0
+    assert allocator.allocated == allocator.requested == 0
+    allocator.start_peaks()
+    assert allocator.peak_allocated == allocator.peak_requested == 0
     reserved = allocator.reserved
     for n_bytes, _ in requests[:1]:
         allocator.malloc(n_bytes)
