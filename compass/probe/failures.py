@@ -14,15 +14,8 @@ import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from compass.errors import NonFiniteLoss
 from compass.records import Status
-
-
-class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what happened
-    """A training step whose loss is not a number, or infinite."""
-
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"loss became {loss} at step {step}")
-        self.step, self.loss = step, loss
 
 
 class Face(NamedTuple):
@@ -42,7 +35,7 @@ FACES: tuple[Face, ...] = (
     # torch's caching allocators: "CUDA out of memory. Tried to allocate …", and its HIP and XPU twins.
     _face("device allocator", r"(?:CUDA|HIP|XPU|MTIA|PrivateUse1) out of memory"),
     # The driver itself, outside the cache: context, kernels, pinned memory. Accelerate misses this one.
-    _face("device driver", r"(?:CUDA|HIP)(?: driver)? error: out of memory"),
+    _face("device driver", r"(?:CUDA|HIP)(?: driver)? error[^\n]{0,80}: out of memory"),
     _face("device driver", r"cuda runtime error \(2\)|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"),
     _face("device driver", r"hipErrorOutOfMemory|hipErrorMemoryAllocation"),
     _face("NCCL", r"(?:Cuda|HIP) failure \d* ?'out of memory'"),
@@ -69,20 +62,23 @@ FACES: tuple[Face, ...] = (
     _face("NumPy", r"Unable to allocate [\d.]+ \S+ for an array"),
     # What C++ says of it: libstdc++, then Microsoft's library.
     _face("C++ allocator", r"std::bad_alloc|\bbad allocation\b"),
-    _face("Python", r"^MemoryError\b|\nMemoryError\b"),
-    # Exact case, and not the loader's "cannot allocate memory in static TLS block", which is about the order of imports.
-    _face("operating system", r"Cannot allocate memory(?! in static TLS)"),
-    _face("OpenBLAS", r"OpenBLAS\s?: ?(?:error: )?Memory allocation still failed"),
-    _face("OpenBLAS", r"OpenBLAS error: Memory allocation still failed"),
+    _face("Python", r"^MemoryError\b"),
+    # Exact case: the loader's "cannot allocate memory in static TLS block" is about the order of imports.
+    _face("operating system", r"Cannot allocate memory"),
+    _face("OpenBLAS", r"OpenBLAS(?: error)? ?: Memory allocation still failed"),
     _face("GNU OpenMP", r"libgomp: Out of memory"),
     _face("LLVM OpenMP", r"OMP: (?:Error|System error) #\d+: .*(?:[Oo]ut of memory|not enough memory)"),
-    _face("MKL", r"MKL (?:FATAL )?ERROR: .*(?:not enough|insufficient|[Cc]annot allocate) memory"),
-    # Process limits cause these three as well; under a ceiling it is a thread's stack that found no room.
+    _face("MKL", r"MKL (?:FATAL )?ERROR: .*(?:[Nn]ot enough|[Ii]nsufficient|[Cc]annot allocate) memory"),
+    # Other process limits cause the next four as well; under a ceiling it is a thread's stack that found no room.
     _face("thread creation", r"can't start new thread", under_ceiling_only=True),
+    _face("thread creation", r"(?:^|what\(\):\s+)Resource temporarily unavailable", under_ceiling_only=True),
     _face("GNU OpenMP", r"libgomp: Thread creation failed", under_ceiling_only=True),
     _face("OpenBLAS", r"OpenBLAS blas_thread_init: pthread_create failed", under_ceiling_only=True),
-    _face("thread creation", r"Resource temporarily unavailable", under_ceiling_only=True),
-    _face("loader", r"failed to map segment from shared object", under_ceiling_only=True),
+    # Seen at the edge of a ceiling: libraries that are first imported within a step …
+    _face("loader", r"failed to map segment from shared object|cannot map zero-fill pages", under_ceiling_only=True),
+    # … and CPython 3.11 and 3.12, which lose the MemoryError of an import or of a compiled regular expression.
+    _face("Python", r"error return without exception set", under_ceiling_only=True),
+    _face("Python", r"returned NULL without setting an exception", under_ceiling_only=True),
     # oneDNN turns its status out_of_memory into these (uxlfoundation/oneDNN#914), and an unsupported shape too.
     _face("oneDNN", r"could not (?:create|execute) a primitive|could not create a memory", under_ceiling_only=True),
 )
@@ -109,11 +105,11 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
     if not isinstance(error, Exception):
         raise error
     for link in _chain(error):
-        name = _memory_face(link, ceiling=ceiling)
-        if name:
-            return Status.OUT_OF_MEMORY, f"{name}: {_first_line(link)}"
+        sign = _memory_sign(link, ceiling=ceiling)
+        if sign:
+            return Status.OUT_OF_MEMORY, sign
     if isinstance(error, NonFiniteLoss):
-        return Status.INVALID, str(error)
+        return Status.INVALID, ", ".join([str(error), *getattr(error, "__notes__", ())])
     lines = "".join(traceback.format_exception(error)).rstrip()
     return Status.INVALID, _tail(lines)
 
@@ -123,13 +119,13 @@ def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[
 
     Args:
         returncode: As `subprocess` gives it: negative for a signal. A shell's 128 + signal is understood too.
-        stderr_tail: The end of what the worker wrote on its standard error.
+        stderr_tail: The end of what the worker wrote on its standard error since this probe began: what an earlier
+            probe of the same worker left there would be taken for this one's.
         ceiling: Whether it ran under a memory ceiling.
     """
-    face = _match(stderr_tail, ceiling=ceiling)
-    if face:
-        name, line = face
-        return Status.OUT_OF_MEMORY, f"{name}: {line}"
+    sign = _find(stderr_tail, ceiling=ceiling)
+    if sign:
+        return Status.OUT_OF_MEMORY, sign
     if returncode & 0xFFFFFFFF in _WINDOWS_MEMORY_STATUS:
         return Status.OUT_OF_MEMORY, f"ended with {_WINDOWS_MEMORY_STATUS[returncode & 0xFFFFFFFF]}"
     number = -returncode if returncode < 0 else returncode - 128 if 128 < returncode < 128 + 65 else None
@@ -155,39 +151,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         waiting.extend(e for e in (link.__cause__, link.__context__) if e is not None)
 
 
-def _memory_face(error: BaseException, *, ceiling: bool) -> str | None:
-    """The name of the face of out-of-memory that `error` is, or None."""
+def _memory_sign(error: BaseException, *, ceiling: bool) -> str | None:
+    """What shows that `error` is an out-of-memory, or None. Only types that the libraries raise are read for signs."""
+    if isinstance(error, RuntimeError | MemoryError | OSError | ImportError | SystemError):
+        sign = _find(str(error), ceiling=ceiling)
+        if sign:
+            return sign
     torch = sys.modules.get("torch")  # where torch is not loaded, nothing of torch was raised
-    message = str(error)
-    face = _match(message, ceiling=ceiling) if isinstance(error, RuntimeError | OSError | ImportError) else None
-    if face:
-        return face[0]
     if torch is not None and isinstance(error, getattr(torch, "OutOfMemoryError", ())):
-        return "device allocator"
+        return f"device allocator: {_first_line(error)}"
     if isinstance(error, MemoryError):
-        return "NumPy" if type(error).__module__.startswith("numpy") else "Python"
+        return f"Python: {_first_line(error)}"
     if isinstance(error, OSError) and (
         error.errno == errno.ENOMEM or getattr(error, "winerror", None) in _WINDOWS_MEMORY_ERRORS
     ):
-        return "operating system"
+        return f"operating system: {_first_line(error)}"
     return None
 
 
-def _match(text: str, *, ceiling: bool) -> tuple[str, str] | None:
-    """(face, the line it stands in) of the last sign of out-of-memory in `text`."""
+def _find(text: str, *, ceiling: bool) -> str | None:
+    """The last sign of out-of-memory in `text`: the face's name, and its line from there on."""
     if _NOT_MEMORY.search(text):
         return None
-    found = [
-        (match.end(), face.name)
-        for face in FACES
-        if ceiling or not face.under_ceiling_only
-        for match in face.pattern.finditer(text)
-    ]
-    if not found:
-        return None
-    end, name = max(found)
-    line = text[text.rfind("\n", 0, end - 1) + 1 :].partition("\n")[0]
-    return name, line.strip()[:_SHOWN]
+    for line in reversed(text.splitlines()):
+        for face in FACES:
+            match = face.pattern.search(line) if ceiling or not face.under_ceiling_only else None
+            if match:
+                return f"{face.name}: {line[match.start() :].strip()[:_SHOWN]}"
+    return None
 
 
 def _first_line(error: BaseException) -> str:
