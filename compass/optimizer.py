@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from compass.cost.parameters import capacities
+from compass.device import available_cores
+from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
-from compass.profile import Profile
-from compass.records import STAGES, Progress, Stage
+from compass.probe.store import Store
+from compass.profile import Ledger, Profile, read_profile, write_profile
+from compass.records import STAGES, Description, Knobs, Progress, RuntimeSettings, Stage, StageFailure, StagePlan, Variant
+from compass.search.space import architectures, data_cap, knobs_of, variants
+from compass.search.work import Work
+from compass.stages import POLICIES
+from compass.stages.confirm import prove
+from compass.stages.lab import Lab
+from compass.units import format_bytes
+from compass.version import __version__
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Request:
     """What the user asks for."""
 
-    config: OptimizerConfig = OptimizerConfig()
+    config: OptimizerConfig = field(default_factory=OptimizerConfig)
     stages: tuple[Stage, ...] = STAGES
     workload: str = "visnet"
     device: str | None = None
     memory_limit_bytes: int | None = None
     dataset_size: int | None = None
+    """Complexes to train on; None: the configured default."""
     out: Path = Path("hardware_profile.json")
     cache: Path | None = None
     """Folder of the probe store; None: the user's cache folder."""
@@ -30,5 +50,127 @@ class Request:
 def optimize(
     request: Request, *, runner: Runner | None = None, watch: Callable[[Progress], None] = lambda _: None
 ) -> Profile:
-    """Find and prove a plan for each stage, write the profile after each, and return it."""
-    raise NotImplementedError
+    """Find and prove a plan for each stage, write the profile after each, and return it.
+
+    Raises:
+        InputError: something in the request cannot be used.
+        WorkerError: no probe can be made on this machine.
+    """
+    started = time.monotonic()
+    threads = request.config.runtime.threads or available_cores()
+    machine = runner or local_runner(request, threads)
+    store = None if runner else Store((request.cache or default_cache()) / "probes.jsonl")
+    try:
+        lab = open_lab(request, machine, store, threads, watch)
+        lab.calibrate(wanted_variants(request.config))
+        paper = POLICIES["production"].rank(lab.known())
+        lab.reference = paper.pick if paper else None
+        profile = blank_profile(request, lab)
+        for stage, policy in POLICIES.items():
+            if stage in request.stages:
+                profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
+                write_profile(profile, request.out)
+        return profile
+    finally:
+        machine.close()
+        if store:
+            store.close()
+
+
+def local_runner(request: Request, threads: int) -> LocalRunner:
+    """The runner of this machine."""
+    return LocalRunner(
+        request.config,
+        RuntimeSettings(threads=threads, allocator=request.config.stages.prototyping.allocator),
+        workload=request.workload,
+        device=request.device,
+        limit_bytes=request.memory_limit_bytes,
+    )
+
+
+def open_lab(
+    request: Request, machine: Runner, store: Store | None, threads: int, watch: Callable[[Progress], None]
+) -> Lab:
+    """Look at the machine and the data, and lay out the space."""
+    config = request.config
+    description = machine.describe()
+    budget_bytes = description.hardware.budget_bytes
+    check_room(description, config)
+    kinds = wanted_variants(config)
+    shapes = architectures(config.space, budget_bytes)
+    log.info("%s with %s to use", description.hardware.name, format_bytes(budget_bytes))
+
+    def count(knobs: list[Knobs]) -> dict[Knobs, int]:
+        return dict(machine.describe(knobs).parameters)
+
+    plain = capacities(knobs_of(shapes, kinds[:1]), lambda asked: count(list(asked)))
+    by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in plain.items()}
+    dataset_size = request.dataset_size or config.dataset.default_size
+    sample, load = description.samples[0]
+    return Lab(
+        config=config,
+        runner=Recorded(machine, store, description.fingerprint.key),
+        description=description,
+        work=Work(sample, load),
+        threads=threads,
+        # Precision and checkpointing leave the parameters alone.
+        capacities={knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, kinds)},
+        dataset_size=dataset_size,
+        data_cap=data_cap(config.space.data_cap, dataset_size),
+        watch=watch,
+    )
+
+
+def check_room(description: Description, config: OptimizerConfig) -> None:
+    """Refuse a budget that an idle worker nearly fills."""
+    needed = description.baseline_bytes + config.memory.idle_headroom_bytes
+    if description.hardware.budget_bytes < needed:
+        raise InputError(
+            "memory limit", got=format_bytes(description.hardware.budget_bytes),
+            expected=f"at least {format_bytes(needed)}, of which an idle worker holds "
+            f"{format_bytes(description.baseline_bytes)}",
+            fix="Raise --memory-limit or free memory.",
+        )  # fmt: skip
+
+
+def wanted_variants(config: OptimizerConfig) -> list[Variant]:
+    """Every variant that any stage chooses from."""
+    return list(dict.fromkeys(kind for stage in STAGES for kind in variants(config.space, config.stages[stage])))
+
+
+def blank_profile(request: Request, lab: Lab) -> Profile:
+    """A profile of this machine with the stages that `request` leaves as they were."""
+    profile = Profile(
+        compass_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        fingerprint=lab.description.fingerprint,
+        hardware=lab.description.hardware,
+        workload=request.workload,
+        dataset_size=lab.dataset_size,
+        data_cap=lab.data_cap,
+        reference=lab.reference,
+        config=request.config,
+    )
+    try:
+        return profile.with_earlier(read_profile(request.out))
+    except InputError:
+        return profile
+
+
+def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wall_s: float) -> Profile:
+    """`profile` with one stage's plan or failure, and the ledger as it now stands."""
+    plans = {stage: plan for stage, plan in profile.plans.items() if stage != result.stage}
+    failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
+    if isinstance(result, StagePlan):
+        plans[result.stage] = result
+        log.info("%s: %s, batch %d: %s", result.stage, result.choice.knobs, result.choice.batch_size, result.why)
+    else:
+        failures[result.stage] = result
+        log.error("%s: nothing found, %s binds: %s", result.stage, result.binds, result.reason)
+    ledger = Ledger(**lab.runner.counts, wall_s=wall_s)
+    return profile.model_copy(update={"plans": plans, "failures": failures, "ledger": ledger})
+
+
+def default_cache() -> Path:
+    """Where probes are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"

@@ -203,6 +203,8 @@ class Outcome(Record):
     """Peak of what counts against the budget: the process's memory on the CPU, reserved and context bytes elsewhere."""
     baseline_bytes: int | None = None
     """The footprint before the model was built."""
+    enforced: bool = False
+    """Whether anything held the process under the probe's ceiling."""
     n_steps: int = 0
     wall_s: float = 0.0
 

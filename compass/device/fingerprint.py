@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any
 
 from compass.records import Fingerprint, Hardware
+from compass.version import __version__
 
 
 def fingerprint(hardware: Hardware, workload_digest: str, *, torch: Any = None) -> Fingerprint:
@@ -15,7 +16,7 @@ def fingerprint(hardware: Hardware, workload_digest: str, *, torch: Any = None) 
         import torch
     versions = {
         "python": platform.python_version(),
-        "compass": _installed("compass-optimizer"),
+        "compass": __version__,
         "torch_geometric": _installed("torch_geometric"),
         **{name: str(version) for name, version in _runtimes(hardware.kind, torch).items() if version},
     }
@@ -45,5 +46,5 @@ def _runtimes(kind: str, torch: Any) -> dict[str, Any]:
 def _installed(distribution: str) -> str:
     try:
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "not installed"
+    except metadata.PackageNotFoundError:  # found by way of a path, not installed
+        return "unknown"

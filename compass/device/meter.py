@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import sys
 from pathlib import Path
@@ -91,10 +90,10 @@ class CpuMeter:
         return None
 
     def footprint_bytes(self) -> int:
-        """The larger of the peak resident set and the sampled data and file-backed pages."""
+        """The peak resident set, and what is private but untouched now (stacks, arenas), or the largest sample."""
         now = process_memory(root=self._root)
         self._sampled_bytes = max(self._sampled_bytes, now.footprint_bytes)
-        return max(self._sampled_bytes, now.peak_rss_bytes)
+        return max(self._sampled_bytes, now.peak_rss_bytes + now.footprint_bytes - now.rss_bytes)
 
     def synchronize(self) -> None:
         """Nothing to wait for."""
@@ -104,9 +103,7 @@ class CpuMeter:
         return process_memory(root=self._root).swapped_bytes - self._swapped_bytes > SWAPPED_BYTES
 
     def empty_cache(self) -> None:
-        """Have glibc return freed memory; the next step pays for it in page faults."""
-        if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-            ctypes.CDLL(None).malloc_trim(0)
+        """Nothing: whatever the C library keeps serves the next step, and footprints are taken in fresh processes."""
 
     def ceiling(self, ceiling_bytes: int) -> Ceiling:
         """`RLIMIT_DATA` on Linux, nothing elsewhere."""

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from compass.errors import NonFiniteLoss
+from compass.errors import InputError, NonFiniteLoss
 from compass.records import Status
 
 
@@ -101,8 +101,9 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
 
     Raises:
         KeyboardInterrupt, SystemExit, GeneratorExit: `error` itself; an interrupt always escapes.
+        InputError: `error` itself; it says what the user is to change, and no configuration is to blame.
     """
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or isinstance(error, InputError):
         raise error
     for link in _chain(error):
         sign = _memory_sign(link, ceiling=ceiling)

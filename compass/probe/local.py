@@ -37,15 +37,12 @@ class LocalRunner:
             "limit_bytes": limit_bytes,
         }
         self._lasting: dict[RuntimeSettings, WorkerProcess] = {}
-        self._on_cpu = False
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
         answer = self._worker(self._runtime).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
-        description = Description.model_validate(answer)
-        self._on_cpu = description.hardware.kind == "cpu"
-        return description
+        return Description.model_validate(answer)
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that."""
@@ -68,7 +65,7 @@ class LocalRunner:
     def _ask(self, worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
         request = {"op": "probe", "spec": spec.model_dump(mode="json")}
         try:
-            outcome = Outcome.model_validate(worker.ask(request, timeout_s=spec.timeout_s))
+            return Outcome.model_validate(worker.ask(request, timeout_s=spec.timeout_s))
         except WorkerTimedOut as error:
             return Outcome(status=Status.TIMED_OUT, detail=str(error), wall_s=spec.timeout_s)
         except WorkerDied as error:
@@ -77,11 +74,6 @@ class LocalRunner:
                 error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None
             )
             return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes)
-        if self._on_cpu and outcome.footprint_bytes is not None and not spec.profile:
-            # The profiler takes room of its own, so what was seen from outside counts only without it.
-            seen_bytes = max(outcome.footprint_bytes, worker.peak_footprint_bytes)
-            return outcome.model_copy(update={"footprint_bytes": seen_bytes})
-        return outcome
 
     def _worker(self, runtime: RuntimeSettings) -> WorkerProcess:
         if runtime not in self._lasting:

@@ -35,8 +35,10 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     baseline_bytes = meter.footprint_bytes()
     ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
     trial = Trial(spec, workload, device, meter, seed)
+    enforced = False
     try:
         with ceiling or nullcontext():
+            enforced = ceiling is not None and ceiling.enforced
             trial.run_steps()
         # Outside the ceiling: on a CPU the profiler itself takes room.
         segments = trial.profile() if spec.profile else ()
@@ -52,6 +54,7 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
         trial.release()
     return outcome.model_copy(
         update={
+            "enforced": enforced,
             "baseline_bytes": baseline_bytes,
             "footprint_bytes": footprint_bytes,
             "n_steps": n_steps,

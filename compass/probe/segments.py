@@ -6,6 +6,8 @@ between them are hooks on the model and the optimizer, never in the training ste
 
     forward:stem → forward:first → forward:inner → forward:last → forward:head
     → backward:head → backward:last → backward:inner → backward:first → backward:stem → optimizer
+
+A layer that runs a second time within a step is being recomputed for its backward pass: `recompute:last` and so on.
 """
 
 from __future__ import annotations
@@ -109,24 +111,36 @@ def _marks(
 ) -> Iterator[None]:
     """Call `mark` with a segment's name whenever a step enters it."""
     names = [_block_name(index, len(blocks)) for index in range(len(blocks))]
+    entered: set[object] = set()
+
+    def entering(index: int) -> None:
+        mark(f"{'recompute' if index in entered else 'forward'}:{names[index]}")
+        entered.add(index)
+
     handles = [
-        block.register_forward_pre_hook(lambda *_, name=name: mark(f"forward:{name}"))
-        for block, name in zip(blocks, names, strict=True)
+        block.register_forward_pre_hook(lambda *_, index=index: entering(index)) for index, block in enumerate(blocks)
     ]
     if blocks:
-        handles.append(blocks[-1].register_forward_hook(lambda *_: mark("forward:head")))
-    owner = {id(p): name for block, name in zip(blocks, names, strict=True) for p in block.parameters()}
-    entered: set[str] = set()
+        left: list[None] = []
+
+        def leaving(*_: object) -> None:
+            if not left:
+                mark("forward:head")
+            left.append(None)
+
+        handles.append(blocks[-1].register_forward_hook(leaving))
+    owner = {id(p): index for index, block in enumerate(blocks) for p in block.parameters()}
     reached_blocks = not blocks
 
     def accumulated(parameter: torch.Tensor) -> None:
         nonlocal reached_blocks
-        name = owner.get(id(parameter))
-        reached_blocks = reached_blocks or name is not None
-        segment = f"backward:{name or ('stem' if reached_blocks else 'head')}"
-        if segment not in entered:
-            entered.add(segment)
-            mark(segment)
+        index = owner.get(id(parameter))
+        reached_blocks = reached_blocks or index is not None
+        name = names[index] if index is not None else "stem" if reached_blocks else "head"
+        place = ("backward", name if index is None else index)
+        if place not in entered:
+            entered.add(place)
+            mark(f"backward:{name}")
 
     handles += [p.register_post_accumulate_grad_hook(accumulated) for p in model.parameters() if p.requires_grad]
     handles.append(optimizer.register_step_pre_hook(lambda *_: mark("optimizer")))

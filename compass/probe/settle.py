@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 from statistics import median
-
-from scipy.stats import binom
 
 from compass.records import StepTime
 
@@ -21,8 +20,16 @@ def step_time(step_s: Sequence[float]) -> StepTime:
     """
     ordered = sorted(step_s)
     n = len(ordered)
-    k = max(1, int(binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)))
+    k = max(1, _rank(n))
     return StepTime(median_s=median(ordered), low_s=ordered[k - 1], high_s=ordered[n - k], n_steps=n)
+
+
+def _rank(n: int) -> int:
+    """The largest k with P(Binomial(n, ½) < k) ≤ (1 − CONFIDENCE) / 2."""
+    tail, k = 0.0, 0
+    while (tail := tail + comb(n, k) * 0.5**n) <= (1 - CONFIDENCE) / 2:
+        k += 1
+    return k
 
 
 def is_settled(time: StepTime, share: float) -> bool:

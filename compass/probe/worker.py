@@ -7,6 +7,7 @@ standard error, where the parent keeps its tail. The first request opens the wor
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -33,6 +34,8 @@ class Worker:
         self._hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
         self._samples = dict(self._workload.samples())
         self._meter = meter_for(self._device, self._hardware)
+        gc.collect()
+        gc.freeze()  # what is loaded stays, and need not be searched after every probe
 
     def describe(self, knobs: list[dict[str, Any]]) -> str:
         """A `Description`, as JSON."""

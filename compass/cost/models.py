@@ -1,0 +1,54 @@
+"""Everything that can be said of a configuration before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compass.cost.footprint import FootprintModel, fit_footprint
+from compass.cost.memory import MemoryModel, fit_memory
+from compass.cost.observation import Probe
+from compass.cost.time import TimeModel, fit_time
+from compass.optimizer_config import MemoryRules
+from compass.records import Allocator, BytesLaw, Description, Knobs
+
+
+@dataclass(frozen=True)
+class CostModels:
+    """Memory and time, fitted to all probes so far."""
+
+    memory: MemoryModel
+    footprint: FootprintModel
+    time: TimeModel
+
+    def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
+        """The memory of `knobs` as a function of the load."""
+        return self.footprint.complete(self.memory.law(knobs), knobs, allocator)
+
+    def step_s(self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Predicted seconds a step (n,) at `sizes` (n, features)."""
+        return self.time.step_s(knobs, capacity, sizes)
+
+    def spread(self, knobs: Knobs) -> float:
+        """Relative standard deviation of `step_s`."""
+        return self.time.spread(knobs)
+
+    def is_timed(self, knobs: Knobs) -> bool:
+        """Whether `knobs` themselves were timed."""
+        return knobs in self.time.factors
+
+
+def fit(
+    description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator
+) -> CostModels:
+    """Fit every model to `probes`; times are taken under `allocator` only, which changes them."""
+    on_cpu = description.hardware.kind == "cpu"
+    baseline_bytes = description.baseline_bytes
+    return CostModels(
+        memory=fit_memory(description.features, probes, margin_floor=rules.live_margin),
+        footprint=fit_footprint(rules, probes, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
+        time=fit_time(description.features, [p for p in probes if p.spec.runtime.allocator == allocator]),
+    )

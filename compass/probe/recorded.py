@@ -1,0 +1,50 @@
+"""A runner that remembers: every probe is answered from the ledger, or made and written to it."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from compass.probe.requests import Phase
+from compass.probe.runner import Runner
+from compass.probe.store import Store
+from compass.records import Outcome, ProbeSpec, Status
+from compass.units import format_bytes, format_seconds
+
+log = logging.getLogger(__name__)
+
+
+class Recorded:
+    """Probes through `runner`, remembered in `store` under `fingerprint`."""
+
+    def __init__(self, runner: Runner, store: Store | None, fingerprint: str) -> None:
+        self._runner, self._store, self._fingerprint = runner, store, fingerprint
+        self.probes: list[tuple[ProbeSpec, Outcome]] = []
+        self.counts: Counter[str] = Counter()
+
+    def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
+        """The outcome of `spec`, counted under `phase`."""
+        outcome = self._store.find(self._fingerprint, spec) if self._store else None
+        if outcome is not None:
+            self.counts["reused"] += 1
+        else:
+            outcome = self._runner.probe(spec)
+            if self._store:
+                self._store.add(self._fingerprint, spec, outcome)
+            self.counts[f"{phase}_probes"] += 1
+            self.counts[f"{phase}_steps"] += outcome.n_steps
+            self.counts["out_of_memory"] += outcome.status is Status.OUT_OF_MEMORY
+        self.probes.append((spec, outcome))
+        _log(phase, spec, outcome)
+        return outcome
+
+
+def _log(phase: Phase, spec: ProbeSpec, outcome: Outcome) -> None:
+    if outcome.ok and outcome.step is not None:
+        found = (
+            f"{format_seconds(outcome.step.median_s)} a step, {format_bytes(outcome.live_bytes or 0)} live, "
+            f"{format_bytes(outcome.footprint_bytes or 0)} in all"
+        )
+    else:
+        found = f"{outcome.status}: {outcome.detail}"
+    log.debug("%s %s %s on %s: %s", phase, spec.key, spec.knobs, outcome.load, found)

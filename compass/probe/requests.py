@@ -1,0 +1,72 @@
+"""The probes that are asked for: small ones to calibrate, timed ones to choose, long ones for proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from compass.optimizer_config import ProbeRules
+from compass.records import Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
+
+Phase = Literal["calibrate", "search", "confirm"]
+
+
+def micro_probes(
+    rules: ProbeRules, kinds: Sequence[Variant], features: tuple[str, ...], runtime: RuntimeSettings
+) -> Iterator[ProbeSpec]:
+    """Made-up graphs, small and of few shapes, for every variant: they determine the memory model."""
+    loads = [_made_up(features, nodes, neighbours) for nodes, neighbours in rules.micro_loads]
+    for kind in kinds:
+        design = [(shape, load) for shape in rules.micro_architectures for load in loads]
+        design += [(shape, loads[0]) for shape in rules.extra_architectures]
+        for (layers, channels), load in design:
+            yield ProbeSpec(
+                knobs=Knobs(layers=layers, channels=channels, variant=kind),
+                batches=(Batch(synthetic=load),),
+                min_steps=rules.micro_steps,
+                max_steps=rules.micro_steps,
+                timeout_s=rules.micro_timeout_s,
+                runtime=runtime,
+            )
+
+
+def timing_probe(rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: RuntimeSettings) -> ProbeSpec:
+    """A few steps on real samples."""
+    return ProbeSpec(
+        knobs=knobs,
+        batches=(batch,),
+        min_steps=rules.anchor_steps,
+        max_steps=rules.anchor_steps,
+        timeout_s=rules.timeout_floor_s,
+        runtime=runtime,
+    )
+
+
+def certificate_probe(
+    rules: ProbeRules,
+    knobs: Knobs,
+    batches: tuple[Batch, ...],
+    *,
+    step_s: float,
+    ceiling_bytes: int,
+    runtime: RuntimeSettings,
+) -> ProbeSpec:
+    """All `batches` under the ceiling in a fresh process, and on with the last until its time has settled."""
+    n_batches = len(batches)
+    return ProbeSpec(
+        knobs=knobs,
+        batches=batches,
+        min_steps=n_batches,
+        max_steps=n_batches + int(min(rules.patience_s / step_s, 2 * n_batches)),
+        settle_share=rules.settle_share,
+        fresh=True,
+        ceiling_bytes=ceiling_bytes,
+        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * 3 * n_batches),
+        runtime=runtime,
+    )
+
+
+def _made_up(features: tuple[str, ...], nodes: int, neighbours: int) -> Load:
+    """Nodes and edges, self-loops included; a feature of another name gets the nodes' size."""
+    sizes = {"nodes": float(nodes), "edges": float(nodes * (neighbours + 1))}
+    return Load(graphs=1, sizes=tuple((name, sizes.get(name, float(nodes))) for name in features))

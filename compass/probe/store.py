@@ -1,0 +1,71 @@
+"""The ledger on disk: one checksummed line a probe, the truth that survives a cut at any byte.
+
+A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. On opening, everything from the first damaged line on
+is cut off, so that what follows is appended to a good end.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+from compass.profile import unwritable
+from compass.records import Outcome, ProbeSpec, Status
+
+REUSED = (Status.OK, Status.OUT_OF_MEMORY)
+"""Only what says something lasting is believed a second time; a hang or a crash is tried again."""
+
+
+class Store:
+    """Finished probes, kept by fingerprint and question."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, creating it if need be.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        self._known: dict[tuple[str, str], Outcome] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+b")
+            self._file.truncate(self._read())
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
+        """The outcome of the same question under the same fingerprint."""
+        outcome = self._known.get((fingerprint, spec.key))
+        return outcome if outcome is not None and outcome.status in REUSED else None
+
+    def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
+        """Keep `outcome`, on disk before this returns."""
+        body = f"{fingerprint} {spec.model_dump_json()}\t{outcome.model_dump_json()}".encode()
+        self._file.write(b"%08x %s\n" % (zlib.crc32(body), body))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._known[fingerprint, spec.key] = outcome
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self) -> int:
+        """Take in the good lines; returns where they end."""
+        self._file.seek(0)
+        good = 0
+        for line in self._file:
+            checksum, _, body = line.rstrip(b"\n").partition(b" ")
+            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+                break
+            try:
+                fingerprint, _, rest = body.decode().partition(" ")
+                question, _, answer = rest.partition("\t")
+                spec, outcome = ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer)
+            except ValueError:  # an older form, of no use now
+                spec = None
+            if spec is not None:
+                self._known[fingerprint, spec.key] = outcome
+            good += len(line)
+        return good

@@ -1,0 +1,46 @@
+"""Which untimed choice is worth a probe: expected improvement of the score, per second the probe would take.
+
+Only time is unknown, and the score is a known function of it, so the posterior over the score is the time's log-normal
+pushed through the formula, integrated by Gauss–Hermite quadrature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from compass.optimizer_config import StageRules
+from compass.records import Choice
+from compass.search.knowledge import Knowledge
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: float) -> float:
+    """By how much timing `choice` is expected to lower the best score, in the score's own unit."""
+    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs) * NODES)
+    scores = known.score(choice.capacity, choice.batch_size, step_s, stage)
+    gains = [max(0.0, best - value) if value is not None and np.isfinite(value) else 0.0 for value in scores]
+    return float(WEIGHTS @ np.array(gains))
+
+
+def most_promising(
+    known: Knowledge, stage: StageRules, choices: Iterable[Choice], *, gain_share: float
+) -> Choice | None:
+    """The untimed choice with the largest expected gain per probe second; None if no gain is worth a probe."""
+    choices = [choice for choice in choices if choice.score is not None]
+    if not choices:
+        return None
+    timed = [choice for choice in choices if known.costs.is_timed(choice.knobs)]
+    best = min(choice.score or 0.0 for choice in timed or choices)
+    gains = {
+        choice.knobs: (expected_gain(known, stage, choice, best), choice)
+        for choice in choices
+        if not known.costs.is_timed(choice.knobs)
+    }
+    worthwhile = [(gain, choice) for gain, choice in gains.values() if gain > gain_share * best]
+    if not worthwhile:
+        return None
+    return max(worthwhile, key=lambda item: item[0] * item[1].throughput)[1]

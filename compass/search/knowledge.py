@@ -1,0 +1,147 @@
+"""Everything known when a stage decides, and the choices it leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compass.optimizer_config import OptimizerConfig, StageRules
+from compass.records import Allocator, BytesLaw, Choice, Knobs, Load
+from compass.search.pruning import Pruned
+from compass.search.score import score, worth
+from compass.search.space import variants
+from compass.search.work import Work
+
+Floats = NDArray[np.float64]
+LEVEL_SHARE = 0.01
+"""Batches whose softened throughput is within this of the best are level: the largest is taken."""
+
+
+class Costs(Protocol):
+    """What the fitted models predict."""
+
+    def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
+        """The memory of `knobs` as a function of the load."""
+        ...
+
+    def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
+        """Predicted seconds a step (n,) at `sizes` (n, features)."""
+        ...
+
+    def spread(self, knobs: Knobs) -> float:
+        """Relative standard deviation of `step_s`."""
+        ...
+
+    def is_timed(self, knobs: Knobs) -> bool:
+        """Whether `knobs` themselves were timed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The models, the data and the budget, with the reference once production has set it."""
+
+    config: OptimizerConfig
+    costs: Costs
+    work: Work
+    capacities: Mapping[Knobs, int]
+    """Trainable parameters of every model in the space."""
+    budget_bytes: int
+    dataset_size: int
+    data_cap: int
+    reference: Choice | None = None
+    pruned: Pruned = field(default_factory=Pruned)
+
+    def candidates(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
+        """The stage's models with a capacity from `low` to `high` parameters, whatever has been ruled out left out."""
+        kinds = variants(self.config.space, stage)
+        return [
+            knobs
+            for knobs, capacity in self.capacities.items()
+            if low <= capacity <= min(high, self.data_cap)
+            and knobs.variant in kinds
+            and self.pruned.reason(knobs) is None
+        ]
+
+    def bytes_law(self, knobs: Knobs, stage: StageRules) -> BytesLaw:
+        """The memory of `knobs` under the stage's allocator."""
+        return self.costs.bytes_law(knobs, stage.allocator)
+
+    @property
+    def batch_cap(self) -> int:
+        """The largest batch that configuration and data allow."""
+        rules = self.config.batch
+        return max(1, min(rules.max_batch, int(self.dataset_size * rules.training_share)))
+
+    def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
+        """The most graphs whose worst batch is sure to fit the budget, 0 if not even one does."""
+        law = self.bytes_law(knobs, stage)
+        low, high = 0, self.batch_cap
+        while low < high:
+            middle = (low + high + 1) // 2
+            if law.upper_footprint(self.work.worst_load(middle)) <= self.budget_bytes:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def best_choice(self, knobs: Knobs, stage: StageRules) -> Choice | None:
+        """`knobs` with the batch of best softened throughput, the largest of those level with it; None if none fits.
+
+        Batches under the configured minimum are taken only if no other is admissible.
+        """
+        largest = self.largest_batch(knobs, stage)
+        if largest == 0:
+            return None
+        sizes = np.arange(1, largest + 1)
+        step_s = self.costs.step_s(knobs, self.capacities[knobs], self.work.typical_sizes(sizes))
+        softened = self.soften(sizes / step_s, step_s, stage)
+        admissible = softened > 0
+        if (admissible & (sizes >= self.config.batch.min_batch)).any():
+            admissible &= sizes >= self.config.batch.min_batch
+        if not admissible.any():
+            return None
+        level = admissible & (softened >= (1 - LEVEL_SHARE) * softened[admissible].max())
+        return self.choice(knobs, stage, int(sizes[level].max()))
+
+    def choice(self, knobs: Knobs, stage: StageRules, batch_size: int) -> Choice:
+        """`knobs` with a given batch, and all that is predicted of it."""
+        law = self.bytes_law(knobs, stage)
+        worst, typical = self.work.worst_load(batch_size), self.work.typical_load(batch_size)
+        step_s = self.step_s(knobs, typical)
+        capacity = self.capacities[knobs]
+        throughput = batch_size / step_s
+        return Choice(
+            knobs=knobs,
+            capacity=capacity,
+            batch_size=batch_size,
+            load=typical,
+            live_bytes=law.live(worst),
+            footprint_bytes=law.upper_footprint(worst),
+            step_s=step_s,
+            cycle_s=step_s * self.config.cycle_batches,
+            throughput=throughput,
+            score=self.score(capacity, batch_size, np.array([step_s]), stage)[0],
+        )
+
+    def step_s(self, knobs: Knobs, load: Load) -> float:
+        """Predicted seconds a step on `load`."""
+        sizes = np.array([[size for _, size in load.sizes]])
+        return float(self.costs.step_s(knobs, self.capacities[knobs], sizes)[0])
+
+    def soften(self, throughput: Floats, step_s: Floats, stage: StageRules) -> Floats:
+        """Throughput as the stage values it: less and less beyond its target."""
+        cycle_s = step_s * self.config.cycle_batches
+        return throughput * worth(cycle_s, stage, self.config.score.late_worth)
+
+    def score(self, capacity: int, batch_size: int, step_s: Floats, stage: StageRules) -> list[float | None]:
+        """The score of a model and batch for each of several step times; None before there is a reference."""
+        if self.reference is None:
+            return [None] * len(step_s)
+        softened = self.soften(batch_size / step_s, step_s, stage)
+        values = score(softened, np.array([capacity]), self.reference, stage.quality_weight, self.config.score)
+        return [float(value) for value in values]

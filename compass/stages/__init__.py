@@ -1,0 +1,19 @@
+"""The four stages of development, one policy each, and how a policy's pick is proven."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compass.stages.production import Production
+from compass.stages.prototyping import Prototyping
+from compass.stages.smoke_test import SmokeTest
+from compass.stages.validation import Validation
+
+if TYPE_CHECKING:
+    from compass.records import Stage
+    from compass.stages.policy import Policy
+
+POLICIES: dict[Stage, Policy] = {
+    policy.stage: policy for policy in (SmokeTest(), Prototyping(), Validation(), Production())
+}
+"""In the order in which they are confirmed: cheapest first, so that an early end leaves most."""

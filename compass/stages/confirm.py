@@ -1,0 +1,188 @@
+"""From a stage's pick on paper to a plan that has run: time the contenders, certify the pick, correct what it showed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+from compass.probe.requests import certificate_probe, timing_probe
+from compass.records import (
+    Batch,
+    Certificate,
+    Choice,
+    Knobs,
+    Outcome,
+    ProbeSpec,
+    StageFailure,
+    StagePlan,
+    Status,
+    StepTime,
+)
+from compass.search.acquisition import most_promising
+from compass.search.knowledge import Knowledge
+from compass.stages.lab import Lab
+from compass.stages.policy import Policy, Ranking, pareto_front
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A choice that ran under the ceiling, and how."""
+
+    choice: Choice
+    spec: ProbeSpec
+    outcome: Outcome
+    step: StepTime
+
+
+def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
+    """The stage's plan, certified; or why there is none."""
+    time_contenders(policy, lab)
+    proofs: dict[tuple[Knobs, int], Proof] = {}
+    last: Outcome | None = None
+    for n_round in range(lab.config.probe.confirm_rounds):
+        ranking = policy.rank(lab.known())
+        if ranking is None:
+            break
+        pick = _worth_proving(lab, policy, ranking, proofs)
+        if pick is None:
+            break
+        lab.tell("confirm", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8)
+        spec = _certificate_spec(policy, lab, pick)
+        last = lab.probe("confirm", spec)
+        if last.ok and last.step is not None:
+            proofs[pick.knobs, pick.batch_size] = Proof(pick, spec, last, last.step)
+        elif last.status is Status.OUT_OF_MEMORY and pick.batch_size > 1:
+            # A bound that did not hold: the whole configuration is out, a smaller batch of it was never the plan.
+            log.warning("%s: %s ran out of memory at batch %d", policy.stage, pick.knobs, pick.batch_size)
+            lab.pruned.rule_out(pick.knobs, "ran out of memory below its predicted bound")
+        else:
+            lab.pruned.rule_out(pick.knobs, f"{last.status}: {last.detail}")
+    if proofs:
+        return _plan(policy, lab, proofs)
+    return _failure(policy, lab, last)
+
+
+def time_contenders(policy: Policy, lab: Lab) -> None:
+    """Probe what is expected to improve the stage's score, until the gain left is not worth a probe."""
+    rules, search = lab.config.stages[policy.stage], lab.config.search
+    if rules.target_s is None:
+        return
+    for n_done in range(search.probes_per_stage):
+        known = lab.known()
+        ranking = policy.rank(known)
+        if ranking is None:
+            return
+        choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share)
+        if choice is None:
+            return
+        lab.tell("search", f"{policy.stage}: {choice.knobs}", n_done, search.probes_per_stage, choice.step_s * 5)
+        batch = lab.work.typical(min(choice.batch_size, lab.config.probe.anchor_graphs))
+        lab.probe("search", timing_probe(lab.config.probe, choice.knobs, batch, lab.runtime(lab.calibrated_allocator)))
+
+
+def _worth_proving(
+    lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tuple[Knobs, int], Proof]
+) -> Choice | None:
+    """The pick, unless what was proven is as good for the stage."""
+    pick = ranking.pick
+    proven = [proof.choice.batch_size for proof in proofs.values() if proof.choice.knobs == pick.knobs]
+    if not proven:
+        return pick if not proofs or _is_better(lab, policy, pick, proofs) else None
+    refill = lab.config.probe.refill_share
+    if pick.batch_size > max(proven) and max(proven) < refill * pick.batch_size:
+        return pick
+    return pick if pick.batch_size < min(proven) and not _is_admissible(lab, policy, proofs) else None
+
+
+def _is_better(lab: Lab, policy: Policy, pick: Choice, proofs: dict[tuple[Knobs, int], Proof]) -> bool:
+    """Whether an unproven pick beats what is proven by more than a tie."""
+    known = lab.known()
+    best = min((_measured(known, policy, proof).score or math.inf for proof in proofs.values()), default=math.inf)
+    return (pick.score or math.inf) < best * (1 - lab.config.score.tie_share)
+
+
+def _is_admissible(lab: Lab, policy: Policy, proofs: dict[tuple[Knobs, int], Proof]) -> bool:
+    """Whether any proven choice keeps its stage's time."""
+    rules = lab.config.stages[policy.stage]
+    if rules.target_s is None:
+        return True
+    longest_s = (rules.target_s + rules.window_s) / lab.config.cycle_batches
+    return any(proof.step.median_s <= longest_s for proof in proofs.values())
+
+
+def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
+    rules = lab.config.probe
+    runtime = lab.runtime(lab.config.stages[policy.stage].allocator)
+    if policy.stage == "smoke_test":
+        batches: tuple[Batch, ...] = (lab.work.typical(1),) * rules.smoke_steps
+    else:
+        worst = lab.work.worst(pick.batch_size)
+        batches = (worst, *lab.work.shuffled(pick.batch_size, rules.shuffled_batches), worst)
+    return certificate_probe(
+        rules, pick.knobs, batches, step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=runtime
+    )
+
+
+def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
+    """The proven choice with its measured time."""
+    import numpy as np
+
+    choice, step_s = proof.choice, proof.step.median_s
+    rules = known.config.stages[policy.stage]
+    score = known.score(choice.capacity, choice.batch_size, np.array([step_s]), rules)[0]
+    return choice.model_copy(
+        update={
+            "step_s": step_s,
+            "cycle_s": step_s * known.config.cycle_batches,
+            "throughput": choice.batch_size / step_s,
+            "score": score,
+        }
+    )
+
+
+def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> StagePlan:
+    known = lab.known()
+    rules = lab.config.stages[policy.stage]
+    if rules.target_s is None:  # the last one proven is the largest of its model
+        proof = list(proofs.values())[-1]
+    else:
+        proof = min(proofs.values(), key=lambda item: _measured(known, policy, item).score or math.inf)
+    pick = _measured(known, policy, proof)
+    ranking = policy.rank(known) or Ranking((pick,), None)
+    others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
+    outcome = proof.outcome
+    return StagePlan(
+        stage=policy.stage,
+        choice=proof.choice,
+        accumulate=max(1, math.ceil(lab.config.batch.effective_batch / pick.batch_size)),
+        runtime=proof.spec.runtime,
+        bytes_law=known.bytes_law(pick.knobs, rules),
+        step=proof.step,
+        cycle_s=pick.cycle_s,
+        throughput=pick.throughput,
+        indicative=policy.stage == "smoke_test",
+        binds=policy.binds(known, pick),
+        why=policy.why(known, Ranking((pick, *others), ranking.literal)),
+        certificate=Certificate(
+            ceiling_bytes=lab.budget_bytes,
+            batches=proof.spec.batches,
+            worst=known.work.worst_load(pick.batch_size),
+            live_bytes=outcome.live_bytes or 0,
+            footprint_bytes=outcome.footprint_bytes or 0,
+            n_steps=outcome.n_steps,
+            enforced=outcome.enforced,
+        ),
+        literal=ranking.literal,
+        runners_up=tuple(others[: lab.config.search.runners_up]),
+        front=pareto_front([pick, *others]),
+    )
+
+
+def _failure(policy: Policy, lab: Lab, last: Outcome | None) -> StageFailure:
+    if last is not None and last.status in (Status.CRASHED, Status.INVALID, Status.TIMED_OUT):
+        return StageFailure(stage=policy.stage, binds="model", reason=f"{last.status}: {last.detail}")
+    binds, reason, nearest = policy.nearest(lab.known())
+    return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)

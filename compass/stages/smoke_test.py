@@ -1,0 +1,40 @@
+"""Smoke test: does it run at all? The smallest model, one graph, a few steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from compass.records import Choice, Stage
+from compass.search.knowledge import Knowledge
+from compass.stages.policy import Ranking, nothing_fits
+
+
+@dataclass(frozen=True)
+class SmokeTest:
+    """The smallest model at batch 1."""
+
+    stage: Stage = "smoke_test"
+
+    def rank(self, known: Knowledge) -> Ranking | None:
+        """Smallest first."""
+        rules = known.config.stages.smoke_test
+        candidates = sorted(known.candidates(rules, 0, math.inf), key=lambda knobs: known.capacities[knobs])
+        fitting = [knobs for knobs in candidates if known.largest_batch(knobs, rules)]
+        if not fitting:
+            return None
+        return Ranking((known.choice(fitting[0], rules, 1),), literal=None)
+
+    def binds(self, known: Knowledge, pick: Choice) -> str:
+        """The policy itself."""
+        del known, pick
+        return "space"
+
+    def why(self, known: Knowledge, ranking: Ranking) -> str:
+        """What it shows."""
+        del known, ranking
+        return "the smallest model and one graph: shows that data, model and device work together"
+
+    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
+        """What binds when not even this fits."""
+        return nothing_fits(known, known.config.stages.smoke_test, 0, math.inf)

@@ -1,0 +1,87 @@
+"""What prototyping and validation have in common: a score, a window of time, and a share of the reference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from compass.optimizer_config import StageRules
+from compass.records import Choice, Stage
+from compass.search.knowledge import Knowledge
+from compass.stages.policy import Ranking, by_score, is_late, limit_on_batch, literal_pick, nothing_fits
+from compass.units import format_count, format_seconds
+
+BINDING = {
+    "time": "one graph more would cost it worth on the clock",
+    "memory": "memory limits its batch",
+    "data": "the training set limits its batch",
+    "score": "neither time nor memory binds, a larger model or batch would only score worse",
+}
+
+
+@dataclass(frozen=True)
+class TimedStage:
+    """The lowest score among the admissible models of a share of the reference's capacity."""
+
+    stage: Stage
+
+    def share(self, known: Knowledge) -> tuple[float, float]:
+        """The space, as shares of the reference's capacity."""
+        raise NotImplementedError
+
+    def prefer(self, choice: Choice) -> float:
+        """What decides between choices whose scores are level; more is better."""
+        raise NotImplementedError
+
+    def rules(self, known: Knowledge) -> StageRules:
+        """The stage's part of the configuration."""
+        return known.config.stages[self.stage]
+
+    def rank(self, known: Knowledge) -> Ranking | None:
+        """Every model with its best batch, by score."""
+        if known.reference is None:
+            return None
+        rules = self.rules(known)
+        found = [known.best_choice(knobs, rules) for knobs in known.candidates(rules, *self._capacities(known))]
+        choices = [choice for choice in found if choice is not None]
+        enough = [choice for choice in choices if choice.batch_size >= known.config.batch.min_batch]
+        choices = enough or choices
+        if not choices:
+            return None
+        ranked = by_score(choices, known.config.score.tie_share, self.prefer)
+        return Ranking(tuple(ranked), literal_pick(choices))
+
+    def binds(self, known: Knowledge, pick: Choice) -> str:
+        """The clock first: where it binds, the batch stops before memory does."""
+        rules = self.rules(known)
+        if is_late(known, rules, pick):
+            return "time"
+        return limit_on_batch(known, rules, pick) or "score"
+
+    def why(self, known: Knowledge, ranking: Ranking) -> str:
+        """The score, against what."""
+        pick, rules = ranking.pick, self.rules(known)
+        share = pick.capacity / _reference(known).capacity
+        assert rules.target_s is not None  # noqa: S101 - a timed stage has a target
+        return (
+            f"best score {pick.score or 0:.3f} of {len(ranking.choices)} models: {format_count(pick.capacity)} parameters "
+            f"({share:.0%} of production's) at {pick.throughput:.1f} graphs/s, a cycle of {format_seconds(pick.cycle_s)} "
+            f"for a target of {format_seconds(rules.target_s)}; {BINDING[self.binds(known, pick)]}"
+        )
+
+    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
+        """What binds when nothing is admissible."""
+        if known.reference is None:
+            return nothing_fits(known, known.config.stages.production, 0, math.inf)
+        return nothing_fits(known, self.rules(known), *self._capacities(known))
+
+    def _capacities(self, known: Knowledge) -> tuple[float, float]:
+        low, high = self.share(known)
+        capacity = _reference(known).capacity
+        return low * capacity, high * capacity
+
+
+def _reference(known: Knowledge) -> Choice:
+    if known.reference is None:
+        raise ValueError("production sets the reference before any timed stage is ranked")
+    return known.reference

@@ -1,0 +1,22 @@
+"""Validation: balance. Large enough that a prototype's findings are checked, fast enough to be run every day."""
+
+from __future__ import annotations
+
+from compass.records import Choice
+from compass.search.knowledge import Knowledge
+from compass.stages.timed import TimedStage
+
+
+class Validation(TimedStage):
+    """The large space; level scores go to capacity."""
+
+    def __init__(self) -> None:
+        super().__init__("validation")
+
+    def share(self, known: Knowledge) -> tuple[float, float]:
+        """The large space."""
+        return known.config.space.large_share
+
+    def prefer(self, choice: Choice) -> float:
+        """Capacity."""
+        return choice.capacity
