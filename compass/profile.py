@@ -20,8 +20,8 @@ SCHEMA_VERSION = 1
 class Ledger(Record):
     """What it cost to find out."""
 
-    calibration_probes: int = 0
-    calibration_steps: int = 0
+    calibrate_probes: int = 0
+    calibrate_steps: int = 0
     search_probes: int = 0
     search_steps: int = 0
     confirm_probes: int = 0

@@ -54,7 +54,6 @@ class LocalRunner:
             raise
         if spec.fresh or outcome.status in (Status.TIMED_OUT, Status.CRASHED):
             self._drop(worker)
-        log.debug("probe %s %s: %s %s", spec.key, spec.knobs, outcome.status, outcome.detail)
         return outcome
 
     def close(self) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from compass.optimizer_config import StageRules
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
 from compass.search.score import worth
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ def by_score(choices: Sequence[Choice], tie_share: float, prefer: Callable[[Choi
     level.sort(key=lambda choice: (-prefer(choice), choice.footprint_bytes, _score(choice)))
     behind.sort(key=lambda choice: (_score(choice), choice.footprint_bytes))
     return level + behind
+
+
+def _score(choice: Choice) -> float:
+    return math.inf if choice.score is None else choice.score
 
 
 def literal_pick(choices: Sequence[Choice]) -> Choice:

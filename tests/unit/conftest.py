@@ -92,6 +92,6 @@ def profile() -> Profile:
                 nearest=make_choice(4, 112, cycle_s=7_000.0),
             )
         },
-        ledger=Ledger(calibration_probes=14),
+        ledger=Ledger(calibrate_probes=14),
         config=OptimizerConfig(),
     )  # fmt: skip
