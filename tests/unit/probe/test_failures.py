@@ -90,7 +90,10 @@ LAST_WORDS = [
 ]
 LAST_WORDS_UNDER_A_CEILING = [
     ("GNU OpenMP", "\nlibgomp: Thread creation failed: Resource temporarily unavailable\n"),
-    ("OpenBLAS", "OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2: Resource temporarily unavailable\n"),
+    (
+        "OpenBLAS",
+        "OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2: Resource temporarily unavailable\n",
+    ),
     ("thread creation", "terminate called …\n  what():  Resource temporarily unavailable\n"),
 ]
 
@@ -163,7 +166,9 @@ def test_windows_paging_file_too_small():
         KeyError("CUDA out of memory"),
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
         RuntimeError("CUDA error: device-side assert triggered"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`\ndevice-side assert"),
+        RuntimeError(
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`\ndevice-side assert"
+        ),
         RuntimeError("CUDA error: too many resources requested for launch"),
         RuntimeError("out of resource: shared memory, Required: 132096, Hardware limit: 101376"),
         ImportError("libgomp.so.1: cannot allocate memory in static TLS block"),
@@ -190,7 +195,10 @@ def test_wrapped_exceptions_are_looked_through(how):
         middle = ValueError("y")
         middle.__context__ = memory
         outer.__cause__ = middle
-    assert classify(outer) == (Status.OUT_OF_MEMORY, "device allocator: CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert classify(outer) == (
+        Status.OUT_OF_MEMORY,
+        "device allocator: CUDA out of memory. Tried to allocate 2.00 GiB.",
+    )
 
 
 def test_a_circle_of_causes_ends():
@@ -272,7 +280,11 @@ def test_killed_by_the_kernel_is_out_of_memory(returncode, ceiling):
         (-signal.SIGSEGV, "", "died of SIGSEGV and said nothing"),
         (-signal.SIGABRT, "malloc(): invalid size (unsorted)\n", "died of SIGABRT: malloc(): invalid size (unsorted)"),
         (139, "", "died of SIGSEGV and said nothing"),
-        (1, "ModuleNotFoundError: No module named 'x'\n", "ended with exit code 1: ModuleNotFoundError: No module named 'x'"),
+        (
+            1,
+            "ModuleNotFoundError: No module named 'x'\n",
+            "ended with exit code 1: ModuleNotFoundError: No module named 'x'",
+        ),
         (0, "", "ended with exit code 0 and said nothing"),
         (-99, "", "died of signal 99 and said nothing"),
     ],
