@@ -26,7 +26,7 @@ class WorkerError(CompassError):
     exit_code = 1
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what happened
     """The training loss is not a number or infinite: the configuration runs but does not train."""
 
     def __init__(self, value: float) -> None:

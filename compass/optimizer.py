@@ -19,7 +19,17 @@ from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
 from compass.probe.store import Store
 from compass.profile import Ledger, Profile, read_profile, write_profile
-from compass.records import STAGES, Description, Knobs, Progress, RuntimeSettings, Stage, StageFailure, StagePlan, Variant
+from compass.records import (
+    STAGES,
+    Description,
+    Knobs,
+    Progress,
+    RuntimeSettings,
+    Stage,
+    StageFailure,
+    StagePlan,
+    Variant,
+)
 from compass.search.space import architectures, data_cap, knobs_of, variants
 from compass.search.work import Work
 from compass.stages import POLICIES

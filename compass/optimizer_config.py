@@ -217,8 +217,10 @@ class MemoryRules(Settings):
     """The same under `fast` and `system`: at most 1.36 over six models. Fragmentation; corrected by what is seen."""
     footprint_ratio_recomputing: PositiveFloat = 3.3
     """The same under `fast` with activation checkpointing: up to 3.1. The heap does not give back what was freed."""
-    footprint_ratio_accelerator: PositiveFloat = 1.15
-    """Reserved over allocated bytes of a caching allocator, before any was seen."""
+    footprint_ratio_accelerator: PositiveFloat = 1.25
+    """Reserved over allocated bytes of a caching allocator that splits fixed segments, before any was seen."""
+    footprint_ratio_accelerator_recomputing: PositiveFloat = 1.45
+    """The same with activation checkpointing: short-lived blocks of many sizes."""
     footprint_constant_bytes: PositiveInt = 48 * 1024**2
     """Grows once a process trains, whatever the model: kernels, thread stacks, arenas. Measured 28–36 MB."""
     idle_headroom_bytes: PositiveInt = 64 * 1024**2

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
-from compass.records import Allocator, BytesLaw, Knobs
+from compass.records import Allocator, BytesLaw, Knobs, Status
 
 SEEN_SLACK = 0.01
 """Two runs of one configuration differ by less."""
+OVERRUN_FACTOR = 1.1
+"""A probe that ran out wanted more than the ceiling; nobody knows how much."""
 TELLING_BYTES = 256 * 1024**2
 """Below this many live bytes the constant hides the ratio."""
 
@@ -43,26 +46,35 @@ class FootprintModel:
         """Upper value of (footprint − baseline − constant) / live."""
         if (allocator, knobs) in self.seen:
             return max(1.0, self.seen[allocator, knobs] * (1 + SEEN_SLACK))
+        rules, recomputing = self.rules, knobs.variant.checkpointing
         if not self.on_cpu:
-            return self.rules.footprint_ratio_accelerator
+            return rules.footprint_ratio_accelerator_recomputing if recomputing else rules.footprint_ratio_accelerator
         if allocator == "tight":
-            return self.rules.footprint_ratio_tight
-        if knobs.variant.checkpointing:
-            return self.rules.footprint_ratio_recomputing
-        return self.rules.footprint_ratio_fast
+            return rules.footprint_ratio_tight
+        return rules.footprint_ratio_recomputing if recomputing else rules.footprint_ratio_fast
 
 
 def fit_footprint(
-    rules: MemoryRules, probes: Iterable[Probe], *, baseline_bytes: int, on_cpu: bool
+    rules: MemoryRules, probes: Iterable[Probe], memory: MemoryModel, *, baseline_bytes: int, on_cpu: bool
 ) -> FootprintModel:
-    """Take the ratios from `probes` with enough live bytes to tell; on a CPU only fresh processes tell the truth."""
+    """Take the ratios from `probes` with enough live bytes to tell; on a CPU only fresh processes tell the truth.
+
+    A probe that ran out of memory under a ceiling held at least as much as the ceiling allows.
+    """
     seen: dict[tuple[Allocator, Knobs], float] = {}
     for spec, outcome in probes:
-        if not outcome.ok or outcome.live_bytes is None or outcome.footprint_bytes is None:
+        if on_cpu and not spec.fresh:
             continue
-        if outcome.live_bytes < TELLING_BYTES or (on_cpu and not spec.fresh):
+        fixed_bytes = baseline_bytes + rules.footprint_constant_bytes
+        if outcome.ok and outcome.live_bytes is not None and outcome.footprint_bytes is not None:
+            if outcome.live_bytes < TELLING_BYTES:
+                continue
+            ratio = (outcome.footprint_bytes - fixed_bytes) / outcome.live_bytes
+        elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None and outcome.load is not None:
+            live_bytes = memory.law(spec.knobs).live(outcome.load)
+            ratio = OVERRUN_FACTOR * (spec.ceiling_bytes - fixed_bytes) / live_bytes
+        else:
             continue
-        held_bytes = outcome.footprint_bytes - baseline_bytes - rules.footprint_constant_bytes
         key = (spec.runtime.allocator, spec.knobs)
-        seen[key] = max(seen.get(key, 0.0), held_bytes / outcome.live_bytes)
+        seen[key] = max(seen.get(key, 0.0), ratio)
     return FootprintModel(rules, baseline_bytes, on_cpu, seen)

@@ -67,9 +67,7 @@ def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_flo
         if probe.outcome.ok and probe.outcome.segments:
             by_variant.setdefault(probe.spec.knobs.variant, []).append(probe)
     coefficients = {variant: _fit_segments(features, group) for variant, group in by_variant.items()}
-    margins = {
-        variant: max(margin_floor, 2 * _worst_excess(features, group)) for variant, group in by_variant.items()
-    }
+    margins = {variant: max(margin_floor, 2 * _worst_excess(features, group)) for variant, group in by_variant.items()}
     return MemoryModel(features, coefficients, margins)
 
 

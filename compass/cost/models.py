@@ -41,14 +41,13 @@ class CostModels:
         return knobs in self.time.factors
 
 
-def fit(
-    description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator
-) -> CostModels:
+def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator) -> CostModels:
     """Fit every model to `probes`; times are taken under `allocator` only, which changes them."""
     on_cpu = description.hardware.kind == "cpu"
     baseline_bytes = description.baseline_bytes
+    memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
     return CostModels(
-        memory=fit_memory(description.features, probes, margin_floor=rules.live_margin),
-        footprint=fit_footprint(rules, probes, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
+        memory=memory,
+        footprint=fit_footprint(rules, probes, memory, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
         time=fit_time(description.features, [p for p in probes if p.spec.runtime.allocator == allocator]),
     )

@@ -151,7 +151,7 @@ def _two_clusters(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     cells = np.stack(np.unravel_index(np.arange(n), (per_side,) * 3), axis=1)
     positions = spacing * (cells + rng.uniform(-0.2, 0.2, size=(n, 3)))  # neighbours keep at least 0.6 of a spacing
     positions[1::2, 0] += 0.85 * cutoff
-    return positions.astype(np.float32)
+    return np.asarray(positions, dtype=np.float32)
 
 
 def _ring(n: int, e: int) -> NDArray[np.int64]:

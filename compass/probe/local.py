@@ -69,9 +69,7 @@ class LocalRunner:
             return Outcome(status=Status.TIMED_OUT, detail=str(error), wall_s=spec.timeout_s)
         except WorkerDied as error:
             self._drop(worker)
-            status, detail = classify_exit(
-                error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None
-            )
+            status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None)
             return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes)
 
     def _worker(self, runtime: RuntimeSettings) -> WorkerProcess:

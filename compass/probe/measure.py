@@ -45,7 +45,7 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     except Exception as error:  # noqa: BLE001 - whatever a configuration does is its outcome
         status, detail = classify(error, ceiling=ceiling is not None)
         del error
-        outcome = Outcome(status=status, detail=detail)
+        outcome = Outcome(status=status, detail=detail, load=trial.load)
     else:
         outcome = trial.outcome(segments)
     finally:
@@ -71,7 +71,7 @@ class Trial:
         self._model: torch.nn.Module | None = None
         self._optimizer: Any = None
         self._batch: Any = None
-        self._load = Load(graphs=0, sizes=())
+        self.load = Load(graphs=0, sizes=())
         self.n_steps = 0
         self.step_s: list[float] = []
         """Of the steps on the last batch's load, once warm."""
@@ -89,11 +89,11 @@ class Trial:
         while self.n_steps < spec.max_steps:
             index = min(self.n_steps, len(spec.batches) - 1)
             if index == 0 or spec.batches[index] != spec.batches[index - 1]:
-                self._load = loads[index]
+                self.load = loads[index]
                 self._batch = None  # never two batches at once
                 self._batch = self._workload.collate(spec.batches[index]).to(self._device)
             step_s = self._timed_step()
-            if self.n_steps > n_warm and self._load == loads[-1]:
+            if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
             if self.n_steps >= max(spec.min_steps, len(spec.batches)) and (
                 spec.min_steps == spec.max_steps or is_settled(step_time(self.step_s), spec.settle_share)
@@ -113,13 +113,13 @@ class Trial:
         """What was found, for a probe that ran to its end."""
         if self._meter.spilled():
             return Outcome(
-                status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=self._load
+                status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=self.load
             )
         assert self._model is not None  # noqa: S101 - run_steps() built it
         live_bytes = max((n_bytes for _, n_bytes in segments), default=self._meter.peak_live_bytes())
         return Outcome(
             status=Status.OK,
-            load=self._load,
+            load=self.load,
             parameters=count_parameters(self._model),
             step=step_time(self.step_s),
             live_bytes=live_bytes,

@@ -42,7 +42,9 @@ def live_segments(
     """
     optimizer.zero_grad(set_to_none=True)
     if meter.peak_live_bytes() is None:
-        held_bytes = _storage_bytes([*model.parameters(), *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)])
+        held_bytes = _storage_bytes(
+            [*model.parameters(), *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
+        )
         return _profiled(step, model, blocks, optimizer, held_bytes)
     return _metered(step, model, blocks, optimizer, meter)
 
@@ -142,13 +144,17 @@ def _marks(
             entered.add(place)
             mark(f"backward:{name}")
 
-    handles += [p.register_post_accumulate_grad_hook(accumulated) for p in model.parameters() if p.requires_grad]
+    handles += [_on_gradient(p, accumulated) for p in model.parameters() if p.requires_grad]
     handles.append(optimizer.register_step_pre_hook(lambda *_: mark("optimizer")))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _on_gradient(parameter: torch.nn.Parameter, call: Callable[[torch.Tensor], None]) -> Any:
+    return parameter.register_post_accumulate_grad_hook(call)  # type: ignore[no-untyped-call]
 
 
 def _block_name(index: int, n_blocks: int) -> str:

@@ -1,4 +1,4 @@
-"""The ledger on disk: one checksummed line a probe, the truth that survives a cut at any byte.
+r"""The ledger on disk: one checksummed line a probe, the truth that survives a cut at any byte.
 
 A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. On opening, everything from the first damaged line on
 is cut off, so that what follows is appended to a good end.

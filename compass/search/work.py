@@ -40,4 +40,4 @@ class Work:
 
     def typical_sizes(self, n_graphs: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n, features) sizes of typical batches of `n_graphs` (n,) graphs."""
-        return n_graphs[:, None] * np.array([size for _, size in self.load.sizes])
+        return np.asarray(n_graphs[:, None] * np.array([size for _, size in self.load.sizes]), dtype=np.float64)

@@ -6,6 +6,8 @@ import logging
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from compass.probe.requests import certificate_probe, timing_probe
 from compass.records import (
     Batch,
@@ -49,15 +51,16 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
         pick = _worth_proving(lab, policy, ranking, proofs)
         if pick is None:
             break
-        lab.tell("confirm", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8)
+        lab.tell(
+            "confirm", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8
+        )
         spec = _certificate_spec(policy, lab, pick)
         last = lab.probe("confirm", spec)
         if last.ok and last.step is not None:
             proofs[pick.knobs, pick.batch_size] = Proof(pick, spec, last, last.step)
         elif last.status is Status.OUT_OF_MEMORY and pick.batch_size > 1:
-            # A bound that did not hold: the whole configuration is out, a smaller batch of it was never the plan.
+            # The bound did not hold. The footprint model learns from it, and the next round's batch is smaller.
             log.warning("%s: %s ran out of memory at batch %d", policy.stage, pick.knobs, pick.batch_size)
-            lab.pruned.rule_out(pick.knobs, "ran out of memory below its predicted bound")
         else:
             lab.pruned.rule_out(pick.knobs, f"{last.status}: {last.detail}")
     if proofs:
@@ -83,34 +86,24 @@ def time_contenders(policy: Policy, lab: Lab) -> None:
         lab.probe("search", timing_probe(lab.config.probe, choice.knobs, batch, lab.runtime(lab.calibrated_allocator)))
 
 
-def _worth_proving(
-    lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tuple[Knobs, int], Proof]
-) -> Choice | None:
+def _worth_proving(lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tuple[Knobs, int], Proof]) -> Choice | None:
     """The pick, unless what was proven is as good for the stage."""
     pick = ranking.pick
-    proven = [proof.choice.batch_size for proof in proofs.values() if proof.choice.knobs == pick.knobs]
-    if not proven:
-        return pick if not proofs or _is_better(lab, policy, pick, proofs) else None
-    refill = lab.config.probe.refill_share
-    if pick.batch_size > max(proven) and max(proven) < refill * pick.batch_size:
+    if not proofs:
         return pick
-    return pick if pick.batch_size < min(proven) and not _is_admissible(lab, policy, proofs) else None
-
-
-def _is_better(lab: Lab, policy: Policy, pick: Choice, proofs: dict[tuple[Knobs, int], Proof]) -> bool:
-    """Whether an unproven pick beats what is proven by more than a tie."""
+    if (pick.knobs, pick.batch_size) in proofs:
+        return None
+    if lab.config.stages[policy.stage].target_s is None:
+        # The model is fixed by its size; only a batch that the certificate showed to be too timid is worth another.
+        fill_share = max(proof.choice.batch_size for proof in proofs.values()) / pick.batch_size
+        return pick if fill_share < lab.config.probe.refill_share else None
     known = lab.known()
-    best = min((_measured(known, policy, proof).score or math.inf for proof in proofs.values()), default=math.inf)
-    return (pick.score or math.inf) < best * (1 - lab.config.score.tie_share)
+    best = min(_score(_measured(known, policy, proof)) for proof in proofs.values())
+    return pick if _score(pick) < best * (1 - lab.config.score.tie_share) else None
 
 
-def _is_admissible(lab: Lab, policy: Policy, proofs: dict[tuple[Knobs, int], Proof]) -> bool:
-    """Whether any proven choice keeps its stage's time."""
-    rules = lab.config.stages[policy.stage]
-    if rules.target_s is None:
-        return True
-    longest_s = (rules.target_s + rules.window_s) / lab.config.cycle_batches
-    return any(proof.step.median_s <= longest_s for proof in proofs.values())
+def _score(choice: Choice) -> float:
+    return math.inf if choice.score is None else choice.score
 
 
 def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
@@ -128,8 +121,6 @@ def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
 
 def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
     """The proven choice with its measured time."""
-    import numpy as np
-
     choice, step_s = proof.choice, proof.step.median_s
     rules = known.config.stages[policy.stage]
     score = known.score(choice.capacity, choice.batch_size, np.array([step_s]), rules)[0]
@@ -146,10 +137,10 @@ def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
 def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> StagePlan:
     known = lab.known()
     rules = lab.config.stages[policy.stage]
-    if rules.target_s is None:  # the last one proven is the largest of its model
+    if rules.target_s is None:  # each round's batch is larger than the one before
         proof = list(proofs.values())[-1]
     else:
-        proof = min(proofs.values(), key=lambda item: _measured(known, policy, item).score or math.inf)
+        proof = min(proofs.values(), key=lambda item: _score(_measured(known, policy, item)))
     pick = _measured(known, policy, proof)
     ranking = policy.rank(known) or Ranking((pick,), None)
     others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]

@@ -10,7 +10,17 @@ from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.recorded import Recorded
 from compass.probe.requests import Phase, micro_probes, timing_probe
-from compass.records import Allocator, Choice, Description, Knobs, Outcome, ProbeSpec, Progress, RuntimeSettings, Variant
+from compass.records import (
+    Allocator,
+    Choice,
+    Description,
+    Knobs,
+    Outcome,
+    ProbeSpec,
+    Progress,
+    RuntimeSettings,
+    Variant,
+)
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.work import Work
@@ -88,10 +98,6 @@ class Lab:
             pruned=self.pruned,
         )
 
-    def tell(
-        self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None
-    ) -> None:
+    def tell(self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None) -> None:
         """Let whoever watches know."""
-        self.watch(
-            Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s)
-        )
+        self.watch(Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))

@@ -106,7 +106,9 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     if not candidates:
         reason = f"no model in the space has {low:,.0f} to {min(high, known.data_cap):,.0f} parameters"
         return "space", reason, None
-    smallest = min(candidates, key=lambda knobs: known.bytes_law(knobs, stage).upper_footprint(known.work.worst_load(1)))
+    smallest = min(
+        candidates, key=lambda knobs: known.bytes_law(knobs, stage).upper_footprint(known.work.worst_load(1))
+    )
     nearest = known.choice(smallest, stage, 1)
     if nearest.footprint_bytes > known.budget_bytes:
         reason = "not even one graph of the smallest model fits the memory budget"

@@ -10,9 +10,6 @@ from compass.search.knowledge import Knowledge
 from compass.stages.policy import Ranking, literal_pick, nothing_fits
 from compass.units import format_bytes, format_count
 
-FULL_SHARE = 0.95
-"""A capacity of at least this share of the data cap counts as reaching it."""
-
 
 @dataclass(frozen=True)
 class Production:
@@ -40,11 +37,11 @@ class Production:
         return Ranking((*level, *rest), literal_pick(choices))
 
     def binds(self, known: Knowledge, pick: Choice) -> str:
-        """What the model cannot outgrow."""
-        if pick.capacity >= FULL_SHARE * known.data_cap:
-            return "data"
-        larger = [c for c in known.capacities.values() if pick.capacity < c <= known.data_cap]
-        return "memory" if larger else "space"
+        """What the model cannot outgrow: larger ones do not fit, would want more data, or do not exist."""
+        larger = [capacity for capacity in known.capacities.values() if capacity > pick.capacity]
+        if not larger:
+            return "space"
+        return "data" if min(larger) > known.data_cap else "memory"
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """The cap and the batch."""

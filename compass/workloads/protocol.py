@@ -39,7 +39,8 @@ class Workload(Protocol):
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The repeated layers in forward order, `knobs.layers` of them; empty if the family has none.
 
-        Of a layer whose activations are recomputed, the part that runs twice."""
+        Of a layer whose activations are recomputed, the part that runs twice.
+        """
         ...
 
     def collate(self, batch: Batch) -> Any:

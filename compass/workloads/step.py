@@ -41,7 +41,7 @@ def training_step(
     value = loss.item()
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the definition of not-a-number
         raise NonFiniteLoss(value)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return value
