@@ -18,7 +18,7 @@ from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
 from compass.probe.store import Store
-from compass.profile import Ledger, Profile, read_profile, write_profile
+from compass.profile import Ledger, Profile, read_earlier, write_profile
 from compass.records import (
     STAGES,
     Description,
@@ -35,6 +35,7 @@ from compass.search.work import Work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 from compass.stages.lab import Lab
+from compass.stages.validation import follows
 from compass.units import format_bytes
 from compass.version import __version__
 
@@ -67,6 +68,7 @@ def optimize(
         WorkerError: no probe can be made on this machine.
     """
     started = time.monotonic()
+    earlier = read_earlier(request.out)
     threads = request.config.runtime.threads or available_cores()
     machine = runner or local_runner(request, threads)
     store = None if runner else Store((request.cache or default_cache()) / "probes.jsonl")
@@ -75,7 +77,7 @@ def optimize(
         lab.calibrate(wanted_variants(request.config))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
-        profile = blank_profile(request, lab)
+        profile = blank_profile(request, lab).with_earlier(earlier)
         for stage, policy in POLICIES.items():
             if stage in request.stages:
                 profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
@@ -115,7 +117,7 @@ def open_lab(
 
     plain = capacities(knobs_of(shapes, kinds[:1]), lambda asked: count(list(asked)))
     by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in plain.items()}
-    dataset_size = request.dataset_size or config.dataset.default_size
+    dataset_size = config.dataset.default_size if request.dataset_size is None else request.dataset_size
     sample, load = description.samples[0]
     return Lab(
         config=config,
@@ -149,8 +151,8 @@ def wanted_variants(config: OptimizerConfig) -> list[Variant]:
 
 
 def blank_profile(request: Request, lab: Lab) -> Profile:
-    """A profile of this machine with the stages that `request` leaves as they were."""
-    profile = Profile(
+    """A profile of this machine without any stage."""
+    return Profile(
         compass_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         fingerprint=lab.description.fingerprint,
@@ -161,10 +163,6 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         reference=lab.reference,
         config=request.config,
     )
-    try:
-        return profile.with_earlier(read_profile(request.out))
-    except InputError:
-        return profile
 
 
 def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wall_s: float) -> Profile:
@@ -173,6 +171,10 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
     failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
     if isinstance(result, StagePlan):
         plans[result.stage] = result
+    if "validation" in plans:
+        text = follows(plans["validation"], plans.get("prototyping"))
+        plans["validation"] = plans["validation"].model_copy(update={"follows": text})
+    if isinstance(result, StagePlan):
         log.info("%s: %s, batch %d: %s", result.stage, result.choice.knobs, result.choice.batch_size, result.why)
     else:
         failures[result.stage] = result

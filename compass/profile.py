@@ -62,6 +62,10 @@ class Profile(Record):
         return self.model_copy(update={"plans": {**plans, **self.plans}, "failures": {**failures, **self.failures}})
 
 
+class NewerProfileError(InputError):
+    """A profile that a newer Compass wrote: not ours to read, nor to overwrite."""
+
+
 def json_schema() -> dict[str, Any]:
     """The published JSON Schema of a profile."""
     return Profile.model_json_schema()
@@ -112,8 +116,8 @@ def read_profile(path: Path) -> Profile:
                          fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise InputError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
-                         fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
+        raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
+                                fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
     try:
         return Profile.model_validate(data)
     except ValidationError as error:
@@ -121,3 +125,17 @@ def read_profile(path: Path) -> Profile:
         field = ".".join(map(str, first["loc"])) or "the whole file"
         raise InputError(where, got=f"{field}: {first['msg']}", expected="a profile written by Compass",
                          fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
+
+
+def read_earlier(path: Path) -> Profile | None:
+    """The profile that one written to `path` would replace; None if there is none that can be read.
+
+    Raises:
+        NewerProfileError: written by a newer Compass.
+    """
+    try:
+        return read_profile(path)
+    except NewerProfileError:
+        raise
+    except InputError:
+        return None

@@ -56,16 +56,17 @@ class Knowledge:
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
 
-    def candidates(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
-        """The stage's models with a capacity from `low` to `high` parameters, whatever has been ruled out left out."""
+    def models(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
+        """The stage's models with a capacity from `low` to `high` parameters."""
         kinds = variants(self.config.space, stage)
         return [
-            knobs
-            for knobs, capacity in self.capacities.items()
-            if low <= capacity <= min(high, self.data_cap)
-            and knobs.variant in kinds
-            and self.pruned.reason(knobs) is None
+            knobs for knobs, capacity in self.capacities.items() if low <= capacity <= high and knobs.variant in kinds
         ]
+
+    def candidates(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
+        """Those of `models` that the data can feed and nothing has ruled out."""
+        models = self.models(stage, low, min(high, self.data_cap))
+        return [knobs for knobs in models if self.pruned.reason(knobs, stage.allocator) is None]
 
     def bytes_law(self, knobs: Knobs, stage: StageRules) -> BytesLaw:
         """The memory of `knobs` under the stage's allocator."""

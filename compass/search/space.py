@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from compass.errors import InputError
 from compass.optimizer_config import SpaceRules, StageRules, Table
 from compass.records import Knobs, Variant
 from compass.units import GIB
@@ -24,14 +25,33 @@ def vram_factor(table: Table, budget_bytes: int) -> float:
 
 
 def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]:
-    """(layers, channels) of every model the space holds for a memory of `budget_bytes`."""
+    """(layers, channels) of every model the space holds for a memory of `budget_bytes`.
+
+    Raises:
+        InputError: the attention heads are not a count, or the rules leave no model.
+    """
     factor = vram_factor(rules.vram_factors, budget_bytes)
-    step = math.lcm(rules.channel_step, int(rules.options.get("heads", 1)))
-    layers = range(rules.layers[0], max(rules.layers[0], round(rules.layers[1] * factor)) + 1)
-    lowest = math.ceil(rules.channels[0] / step) * step
-    channels = range(lowest, max(lowest, round(rules.channels[1] * factor)) + 1, step)
+    step = math.lcm(rules.channel_step, _heads(rules))
+    deepest, widest = (max(low, round(high * factor)) for low, high in (rules.layers, rules.channels))
+    layers = range(rules.layers[0], deepest + 1)
+    channels = range(math.ceil(rules.channels[0] / step) * step, widest + 1, step)
     narrow, wide = rules.channels_per_layer
-    return [(depth, width) for depth in layers for width in channels if narrow <= width / depth <= wide]
+    found = [(depth, width) for depth in layers for width in channels if narrow <= width / depth <= wide]
+    if not found:
+        raise InputError(
+            "space", got=f"no model of {rules.layers[0]} to {deepest} layers and {rules.channels[0]} to {widest} channels "
+            f"in steps of {step} with {narrow:g} to {wide:g} channels a layer",
+            expected="at least one", fix="Widen space.layers, space.channels or space.channels_per_layer.",
+        )  # fmt: skip
+    return found
+
+
+def _heads(rules: SpaceRules) -> int:
+    heads = rules.options.get("heads", 1)
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+        raise InputError("space.options.heads", got=repr(heads), expected="a whole number above zero",
+                         fix="PyG's ViSNet has 8.")  # fmt: skip
+    return heads
 
 
 def variants(space: SpaceRules, stage: StageRules) -> list[Variant]:

@@ -25,6 +25,7 @@ from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, Ranking, pareto_front
+from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Proof:
     """A choice that ran under the ceiling, and how."""
 
     choice: Choice
+    known: Knowledge
+    """What was known when it was chosen: what stopped it from being larger stands there."""
     spec: ProbeSpec
     outcome: Outcome
     step: StepTime
@@ -43,9 +46,10 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
     """The stage's plan, certified; or why there is none."""
     time_contenders(policy, lab)
     proofs: dict[tuple[Knobs, int], Proof] = {}
-    last: Outcome | None = None
+    last: tuple[Choice, Outcome] | None = None
     for n_round in range(lab.config.probe.confirm_rounds):
-        ranking = policy.rank(lab.known())
+        known = lab.known()
+        ranking = policy.rank(known)
         if ranking is None:
             break
         pick = _worth_proving(lab, policy, ranking, proofs)
@@ -55,23 +59,35 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
             "confirm", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8
         )
         spec = _certificate_spec(policy, lab, pick)
-        last = lab.probe("confirm", spec)
-        if last.ok and last.step is not None:
-            proofs[pick.knobs, pick.batch_size] = Proof(pick, spec, last, last.step)
-        elif last.status is Status.OUT_OF_MEMORY and pick.batch_size > 1:
-            # The bound did not hold. The footprint model learns from it, and the next round's batch is smaller.
-            log.warning("%s: %s ran out of memory at batch %d", policy.stage, pick.knobs, pick.batch_size)
+        outcome = lab.probe("confirm", spec)
+        last = (pick, outcome)
+        if outcome.ok and outcome.step is not None:
+            proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, outcome.step)
         else:
-            lab.pruned.rule_out(pick.knobs, f"{last.status}: {last.detail}")
-    if proofs:
-        return _plan(policy, lab, proofs)
+            _learn(lab, policy, pick, outcome)
+    measured = {key: _measured(lab.known(), policy, proof) for key, proof in proofs.items()}
+    admissible = {key: proof for key, proof in proofs.items() if not math.isinf(measured[key].score or 0.0)}
+    if admissible:
+        return _plan(policy, lab, admissible)
+    if measured:
+        return _too_slow(policy, lab, min(measured.values(), key=lambda choice: choice.cycle_s))
     return _failure(policy, lab, last)
+
+
+def _learn(lab: Lab, policy: Policy, pick: Choice, outcome: Outcome) -> None:
+    """Keep a pick that did not run from being tried again."""
+    log.warning("%s: %s, batch %d: %s: %s", policy.stage, pick.knobs, pick.batch_size, outcome.status, outcome.detail)
+    if outcome.status is not Status.OUT_OF_MEMORY:
+        lab.pruned.set_aside(pick.knobs, f"{outcome.status}: {outcome.detail}")
+    elif pick.batch_size == 1:
+        lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, outcome.detail)
+    # Else the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
 
 def time_contenders(policy: Policy, lab: Lab) -> None:
     """Probe what is expected to improve the stage's score, until the gain left is not worth a probe."""
     rules, search = lab.config.stages[policy.stage], lab.config.search
-    if rules.target_s is None:
+    if not policy.scored:
         return
     for n_done in range(search.probes_per_stage):
         known = lab.known()
@@ -93,7 +109,7 @@ def _worth_proving(lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tupl
         return pick
     if (pick.knobs, pick.batch_size) in proofs:
         return None
-    if lab.config.stages[policy.stage].target_s is None:
+    if not policy.scored:
         # The model is fixed by its size; only a batch that the certificate showed to be too timid is worth another.
         fill_share = max(proof.choice.batch_size for proof in proofs.values()) / pick.batch_size
         return pick if fill_share < lab.config.probe.refill_share else None
@@ -137,7 +153,7 @@ def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
 def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> StagePlan:
     known = lab.known()
     rules = lab.config.stages[policy.stage]
-    if rules.target_s is None:  # each round's batch is larger than the one before
+    if not policy.scored:  # each round's batch is larger than the one before
         proof = list(proofs.values())[-1]
     else:
         proof = min(proofs.values(), key=lambda item: _score(_measured(known, policy, item)))
@@ -155,8 +171,8 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
         cycle_s=pick.cycle_s,
         throughput=pick.throughput,
         indicative=policy.stage == "smoke_test",
-        binds=policy.binds(known, pick),
-        why=policy.why(known, Ranking((pick, *others), ranking.literal)),
+        binds=policy.binds(proof.known, pick),
+        why=policy.why(proof.known, Ranking((pick, *others), ranking.literal)),
         certificate=Certificate(
             ceiling_bytes=lab.budget_bytes,
             batches=proof.spec.batches,
@@ -172,8 +188,17 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
     )
 
 
-def _failure(policy: Policy, lab: Lab, last: Outcome | None) -> StageFailure:
-    if last is not None and last.status in (Status.CRASHED, Status.INVALID, Status.TIMED_OUT):
-        return StageFailure(stage=policy.stage, binds="model", reason=f"{last.status}: {last.detail}")
-    binds, reason, nearest = policy.nearest(lab.known())
-    return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)
+def _too_slow(policy: Policy, lab: Lab, nearest: Choice) -> StageFailure:
+    rules = lab.config.stages[policy.stage]
+    allowed_s = (rules.target_s or math.inf) + rules.window_s
+    reason = f"what was predicted to fit the window took {format_seconds(nearest.cycle_s)} a cycle, and {format_seconds(allowed_s)} are allowed"
+    return StageFailure(stage=policy.stage, binds="time", reason=reason, nearest=nearest)
+
+
+def _failure(policy: Policy, lab: Lab, last: tuple[Choice, Outcome] | None) -> StageFailure:
+    if last is None:
+        binds, reason, nearest = policy.nearest(lab.known())
+        return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)
+    pick, outcome = last
+    binds = "memory" if outcome.status is Status.OUT_OF_MEMORY else "model"
+    return StageFailure(stage=policy.stage, binds=binds, reason=f"{outcome.status}: {outcome.detail}", nearest=pick)

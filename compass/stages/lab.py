@@ -83,7 +83,7 @@ class Lab:
         """What all probes so far tell."""
         n_probes = len(self.runner.probes)
         if self._fitted is None or self._fitted[0] != n_probes:
-            probes = [Probe(spec, outcome) for spec, outcome in self.runner.probes]
+            probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self.runner.probes]
             models = fit(self.description, probes, self.config.memory, self.calibrated_allocator)
             self._fitted = (n_probes, models)
         return Knowledge(
@@ -97,6 +97,15 @@ class Lab:
             reference=self.reference,
             pruned=self.pruned,
         )
+
+    def _with_load(self, spec: ProbeSpec, outcome: Outcome) -> Outcome:
+        """`outcome`, with the load it was asked for where it ended before it could say."""
+        if outcome.load is not None and outcome.load.sizes:
+            return outcome
+        batch, samples = spec.batches[-1], dict(self.description.samples)
+        loads = [samples[name] * copies for name, copies in batch.members]
+        load = batch.synthetic or sum(loads[1:], loads[0])
+        return outcome.model_copy(update={"load": load})
 
     def tell(self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None) -> None:
         """Let whoever watches know."""

@@ -13,6 +13,7 @@ from compass.optimizer_config import StageRules
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
 from compass.search.score import worth
+from compass.units import format_bytes, format_count, format_seconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Policy(Protocol):
     @property
     def stage(self) -> Stage:
         """Which stage this is."""
+        ...
+
+    @property
+    def scored(self) -> bool:
+        """Whether the score decides, so that a measured step time can change the pick."""
         ...
 
     def rank(self, known: Knowledge) -> Ranking | None:
@@ -87,11 +93,13 @@ def pareto_front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def limit_on_batch(known: Knowledge, stage: StageRules, pick: Choice) -> str | None:
-    """What keeps the pick's batch from growing: `data`, `memory`, or None if neither does."""
+    """What keeps the pick's batch from growing: `memory`, `data`, `space` (the configured maximum), or None."""
     largest = known.largest_batch(pick.knobs, stage)
     if pick.batch_size < largest:
         return None
-    return "data" if largest == known.batch_cap else "memory"
+    if largest < known.batch_cap:
+        return "memory"
+    return "space" if largest == known.config.batch.max_batch else "data"
 
 
 def is_late(known: Knowledge, stage: StageRules, pick: Choice) -> bool:
@@ -101,17 +109,42 @@ def is_late(known: Knowledge, stage: StageRules, pick: Choice) -> bool:
 
 
 def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -> tuple[str, str, Choice | None]:
-    """Why no choice of capacity `low` to `high` was admissible."""
-    candidates = known.candidates(stage, low, high)
-    if not candidates:
-        reason = f"no model in the space has {low:,.0f} to {min(high, known.data_cap):,.0f} parameters"
-        return "space", reason, None
-    smallest = min(
-        candidates, key=lambda knobs: known.bytes_law(knobs, stage).upper_footprint(known.work.worst_load(1))
-    )
-    nearest = known.choice(smallest, stage, 1)
-    if nearest.footprint_bytes > known.budget_bytes:
-        reason = "not even one graph of the smallest model fits the memory budget"
+    """Why no choice of capacity `low` to `high` was admissible: what binds, in words, and the nearest miss at batch 1."""
+    models = known.models(stage, low, min(high, known.data_cap))
+    if not models:
+        return _none_of_that_size(known, stage, low, high)
+    working = [knobs for knobs in models if known.pruned.broken(knobs) is None]
+    if not working:
+        return "model", f"none of the {len(models)} models runs: {known.pruned.broken(models[0])}", None
+    choices = [known.choice(knobs, stage, 1) for knobs in working]
+    fitting = [
+        choice
+        for choice in choices
+        if choice.footprint_bytes <= known.budget_bytes and known.pruned.reason(choice.knobs, stage.allocator) is None
+    ]
+    if not fitting:
+        nearest = min(choices, key=lambda choice: choice.footprint_bytes)
+        reason = (
+            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bytes)} "
+            f"of the {format_bytes(known.budget_bytes)} there are"
+        )
         return "memory", reason, nearest
-    fastest = min(candidates, key=lambda knobs: known.step_s(knobs, known.work.typical_load(1)))
-    return "time", "even the fastest model is over the time window at batch 1", known.choice(fastest, stage, 1)
+    nearest = min(fitting, key=lambda choice: choice.cycle_s)
+    allowed_s = (stage.target_s or math.inf) + stage.window_s
+    reason = (
+        f"at batch 1 even the fastest model takes {format_seconds(nearest.cycle_s)} a cycle, "
+        f"and {format_seconds(allowed_s)} are allowed"
+    )
+    return "time", reason, nearest
+
+
+def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: float) -> tuple[str, str, Choice | None]:
+    cap = min(high, known.data_cap)
+    if known.models(stage, low, high):
+        fed = f"{format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes feed"
+        binds, reason = "data", f"every model has more than the {fed}"
+    else:
+        binds, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
+    models = [knobs for knobs in known.models(stage, 0, math.inf) if known.pruned.broken(knobs) is None]
+    nearest = min(models, key=lambda k: max(low / known.capacities[k], known.capacities[k] / cap), default=None)
+    return binds, reason, None if nearest is None else known.choice(nearest, stage, 1)

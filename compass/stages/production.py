@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import Ranking, literal_pick, nothing_fits
+from compass.stages.policy import Ranking, limit_on_batch, literal_pick, nothing_fits
 from compass.units import format_bytes, format_count
+
+MODEL_LIMITS = {
+    "data": "the {cap} parameters that {size} complexes feed",
+    "memory": "what fits in memory with a batch worth training",
+    "space": "the largest model of the space",
+}
+BATCH_LIMITS = {
+    "data": "the largest batch that the training set allows",
+    "memory": "the largest batch whose worst case is sure to stay under {budget}",
+    "space": "the largest batch that is configured",
+}
 
 
 @dataclass(frozen=True)
@@ -16,6 +27,7 @@ class Production:
     """Two stages: the model, then its batch."""
 
     stage: Stage = "production"
+    scored: bool = False
 
     def rank(self, known: Knowledge) -> Ranking | None:
         """Models within the reference share of the largest capacity, fastest first; then the rest, largest first."""
@@ -30,31 +42,47 @@ class Production:
         if not choices:
             return None
         largest = max(choice.capacity for choice in choices)
-        level = [c for c in choices if c.capacity >= largest * (1 - known.config.space.reference_share)]
+        least = largest * (1 - known.config.space.reference_share)
+        level = [c for c in choices if c.capacity >= least]
         level.sort(key=lambda choice: (-choice.throughput, choice.footprint_bytes))
-        rest = [choice for choice in choices if choice not in level]
+        rest = [c for c in choices if c.capacity < least]
         rest.sort(key=lambda choice: (-choice.capacity, -choice.throughput))
         return Ranking((*level, *rest), literal_pick(choices))
 
     def binds(self, known: Knowledge, pick: Choice) -> str:
-        """What the model cannot outgrow: larger ones do not fit, would want more data, or do not exist."""
-        larger = [capacity for capacity in known.capacities.values() if capacity > pick.capacity]
-        if not larger:
+        """What the model cannot outgrow: larger ones do not fit, would want more data, or do not exist.
+
+        The pick may be smaller than the largest by the reference share; what stops that one counts.
+        """
+        rules, batch = known.config.stages.production, known.config.batch
+        n_enough = min(pick.batch_size, batch.min_batch)
+        fitting = [
+            known.capacities[knobs]
+            for knobs in known.candidates(rules, pick.capacity, math.inf)
+            if known.largest_batch(knobs, rules) >= n_enough
+        ]
+        largest = max(fitting, default=pick.capacity)
+        beyond = [
+            known.capacities[knobs]
+            for knobs in known.models(rules, largest + 1, math.inf)
+            if known.pruned.broken(knobs) is None
+        ]
+        if not beyond:
             return "space"
-        return "data" if min(larger) > known.data_cap else "memory"
+        return "data" if min(beyond) > known.data_cap else "memory"
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
-        """The cap and the batch."""
+        """What limits the model, and what its batch."""
         pick = ranking.pick
-        limit = {
-            "data": f"the {format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes feed",
-            "memory": "what fits in memory with a batch worth training",
-            "space": "the largest model of the space",
-        }[self.binds(known, pick)]
+        model = MODEL_LIMITS[self.binds(known, pick)]
+        batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "memory"]
+        limits = f"limited by {model}; then {batch}".format(
+            cap=format_count(known.data_cap),
+            size=format_count(known.dataset_size),
+            budget=format_bytes(known.budget_bytes),
+        )
         return (
-            f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, limited by "
-            f"{limit}; then the largest batch whose worst case is sure to stay under "
-            f"{format_bytes(known.budget_bytes)}"
+            f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, {limits}"
         )
 
     def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:

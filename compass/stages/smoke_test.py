@@ -15,6 +15,7 @@ class SmokeTest:
     """The smallest model at batch 1."""
 
     stage: Stage = "smoke_test"
+    scored: bool = False
 
     def rank(self, known: Knowledge) -> Ranking | None:
         """Smallest first."""

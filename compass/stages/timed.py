@@ -13,9 +13,10 @@ from compass.units import format_count, format_seconds
 
 BINDING = {
     "time": "one graph more would cost it worth on the clock",
-    "memory": "memory limits its batch",
-    "data": "the training set limits its batch",
-    "score": "neither time nor memory binds, a larger model or batch would only score worse",
+    "memory": "time does not bind, memory limits its batch",
+    "data": "time does not bind, the training set limits its batch",
+    "space": "time does not bind, the configured maximum limits its batch",
+    "score": "neither time nor memory binds, a larger batch would be no faster",
 }
 
 
@@ -24,6 +25,7 @@ class TimedStage:
     """The lowest score among the admissible models of a share of the reference's capacity."""
 
     stage: Stage
+    scored: bool = True
 
     def share(self, known: Knowledge) -> tuple[float, float]:
         """The space, as shares of the reference's capacity."""
@@ -62,11 +64,11 @@ class TimedStage:
         """The score, against what."""
         pick, rules = ranking.pick, self.rules(known)
         share = pick.capacity / _reference(known).capacity
-        assert rules.target_s is not None  # noqa: S101 - a timed stage has a target
+        target = "" if rules.target_s is None else f" for a target of {format_seconds(rules.target_s)}"
         return (
             f"best score {pick.score or 0:.3f} of {len(ranking.choices)} models: {format_count(pick.capacity)} parameters "
-            f"({share:.0%} of production's) at {pick.throughput:.1f} graphs/s, a cycle of {format_seconds(pick.cycle_s)} "
-            f"for a target of {format_seconds(rules.target_s)}; {BINDING[self.binds(known, pick)]}"
+            f"({share:.0%} of production's) at {pick.throughput:.1f} graphs/s, a cycle of {format_seconds(pick.cycle_s)}"
+            f"{target}; {BINDING[self.binds(known, pick)]}"
         )
 
     def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compass.records import Choice
+from compass.records import Choice, StagePlan
 from compass.search.knowledge import Knowledge
 from compass.stages.timed import TimedStage
 
@@ -20,3 +20,11 @@ class Validation(TimedStage):
     def prefer(self, choice: Choice) -> float:
         """Capacity."""
         return choice.capacity
+
+
+def follows(validation: StagePlan, prototyping: StagePlan | None) -> str:
+    """The prototyping plan whose findings `validation` checks, and how much larger it is; empty if there is none."""
+    if prototyping is None:
+        return ""
+    times = validation.choice.capacity / prototyping.choice.capacity
+    return f"prototyping's {prototyping.choice.knobs}, batch {prototyping.choice.batch_size}: {times:.1f} times its parameters"
