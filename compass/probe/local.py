@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from compass.errors import WorkerError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify_exit
 from compass.probe.process import WorkerDied, WorkerProcess, WorkerTimedOut
@@ -41,8 +42,15 @@ class LocalRunner:
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
-        answer = self._worker(self._runtime).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
-        return Description.model_validate(answer)
+        worker = self._worker(self._runtime)
+        try:
+            return Description.model_validate(worker.ask(request, timeout_s=DESCRIBE_TIMEOUT_S))
+        except (WorkerDied, WorkerTimedOut) as error:
+            self._drop(worker)
+            raise WorkerError(f"the worker could not describe itself: {error}") from error
+        except BaseException:
+            self._drop(worker)  # an answer that nobody waited for would be taken for the next one's
+            raise
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that."""
@@ -73,9 +81,13 @@ class LocalRunner:
             return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes)
 
     def _worker(self, runtime: RuntimeSettings) -> WorkerProcess:
-        if runtime not in self._lasting:
-            self._lasting[runtime] = WorkerProcess(runtime, self._opening)
-        return self._lasting[runtime]
+        worker = self._lasting.get(runtime)
+        if worker is not None and not worker.is_alive:  # killed while idle, which is no probe's fault
+            self._drop(worker)
+            worker = None
+        if worker is None:
+            worker = self._lasting[runtime] = WorkerProcess(runtime, self._opening)
+        return worker
 
     def _drop(self, worker: WorkerProcess) -> None:
         worker.kill()

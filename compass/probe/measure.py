@@ -14,10 +14,11 @@ from compass.probe.failures import classify
 from compass.probe.segments import live_segments
 from compass.probe.settle import is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
-from compass.workloads.step import make_optimizer, training_step
+from compass.workloads.step import make_optimizer, on_device, training_step
 
 if TYPE_CHECKING:
     from compass.device import Meter
+    from compass.records import Batch
     from compass.workloads.protocol import Workload
 
 WARM_STEPS = 2
@@ -45,11 +46,13 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     except Exception as error:  # noqa: BLE001 - whatever a configuration does is its outcome
         status, detail = classify(error, ceiling=ceiling is not None)
         del error
+        # A file name that is not text comes as half a surrogate pair, which has no JSON.
+        detail = detail.encode(errors="backslashreplace").decode()
         outcome = Outcome(status=status, detail=detail, load=trial.load)
     else:
         outcome = trial.outcome(segments)
     finally:
-        footprint_bytes = max(trial.footprint_bytes, meter.footprint_bytes() if not trial.step_s else 0)
+        footprint_bytes = trial.footprint_bytes or meter.footprint_bytes()
         n_steps = trial.n_steps
         trial.release()
     return outcome.model_copy(
@@ -71,33 +74,37 @@ class Trial:
         self._model: torch.nn.Module | None = None
         self._optimizer: Any = None
         self._batch: Any = None
-        self.load = Load(graphs=0, sizes=())
+        self.load: Load | None = None
+        """Of the present batch; before there is one, of the first."""
         self.n_steps = 0
         self.step_s: list[float] = []
         """Of the steps on the last batch's load, once warm."""
         self.footprint_bytes = 0
+        """The peak of all steps, once they are done; without the profiler's."""
 
     def run_steps(self) -> None:
         """Every batch once, in order, then the last until its time has settled."""
         spec = self._spec
+        loads = [self._workload.load(batch) for batch in spec.batches]
+        self.load = loads[0]
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = self._workload.build(spec.knobs).train()
         self._optimizer = make_optimizer(self._model)
-        loads = [self._workload.load(batch) for batch in spec.batches]
         n_warm = min(WARM_STEPS, spec.min_steps - 1)
-        while self.n_steps < spec.max_steps:
+        n_least = max(spec.min_steps, len(spec.batches))
+        n_most = max(spec.max_steps, n_least)
+        held: Batch | None = None
+        while self.n_steps < n_most:
             index = min(self.n_steps, len(spec.batches) - 1)
-            if index == 0 or spec.batches[index] != spec.batches[index - 1]:
-                self.load = loads[index]
+            if spec.batches[index] != held:
+                held, self.load = spec.batches[index], loads[index]
                 self._batch = None  # never two batches at once
-                self._batch = self._workload.collate(spec.batches[index]).to(self._device)
+                self._batch = on_device(self._workload.collate(held), self._device)
             step_s = self._timed_step()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
-            if self.n_steps >= max(spec.min_steps, len(spec.batches)) and (
-                spec.min_steps == spec.max_steps or is_settled(step_time(self.step_s), spec.settle_share)
-            ):
+            if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):
                 break
         self.footprint_bytes = self._meter.footprint_bytes()
 

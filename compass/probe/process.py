@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
@@ -18,6 +19,9 @@ from compass.device.process import process_memory
 from compass.errors import InputError, WorkerError
 from compass.probe.runtime import environment
 from compass.records import RuntimeSettings
+from compass.units import format_seconds
+
+log = logging.getLogger(__name__)
 
 POLL_S = 0.01
 """How often the worker's memory is looked at while it works: its data segment's peak is kept by nobody else."""
@@ -43,27 +47,32 @@ class WorkerProcess:
 
     def __init__(self, runtime: RuntimeSettings, opening: dict[str, Any]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "compass.probe.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=environment(runtime),
-            start_new_session=True,
-            text=True,
-            encoding="utf-8",
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "compass.probe.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment(runtime),
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise WorkerError(f"the worker did not start: {error}") from error
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         self._answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
         self.peak_footprint_bytes = 0
         try:
-            self.ask({"op": "open", **opening}, timeout_s=START_TIMEOUT_S)
+            in_force = self.ask({"op": "open", **opening}, timeout_s=START_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker did not start: {error}") from error
         except BaseException:
             self.kill()
             raise
+        log.debug("worker %d runs under %s", self._process.pid, in_force)
 
     def ask(self, request: dict[str, Any], *, timeout_s: float) -> Any:
         """The worker's answer; meanwhile `peak_footprint_bytes` follows its memory.
@@ -88,12 +97,12 @@ class WorkerProcess:
                 self._watch()
                 if time.monotonic() > deadline:
                     self.kill()
-                    raise WorkerTimedOut(f"no answer in {timeout_s:.0f} s") from None
+                    raise WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}") from None
         if line is None:
-            returncode = self._process.wait()
-            tail = self.stderr_tail()
-            self.kill()
-            raise WorkerDied(returncode, tail)
+            raise self._death(deadline - time.monotonic(), timeout_s)
+        # What was said so far belongs to this request; a later death must not be explained by it.
+        self._stderr.seek(0)
+        self._stderr.truncate()
         answer = json.loads(line)
         if "bad_input" in answer:
             fields = answer["bad_input"]
@@ -102,8 +111,24 @@ class WorkerProcess:
             raise WorkerError(f"the worker broke down: {answer['error']}")
         return answer["ok"]
 
+    def _death(self, left_s: float, timeout_s: float) -> WorkerDied | WorkerTimedOut:
+        """How the worker that closed its pipe ended, and its end."""
+        try:
+            returncode = self._process.wait(max(POLL_S, left_s))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}")
+        tail = self.stderr_tail()
+        self.kill()
+        return WorkerDied(returncode, tail)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked something."""
+        return self._process.poll() is None
+
     def stderr_tail(self) -> str:
-        """The last words of the worker."""
+        """The last words of the worker since it was last asked something."""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - STDERR_TAIL_BYTES))
         return self._stderr.read().decode(errors="replace")
@@ -116,7 +141,7 @@ class WorkerProcess:
             else:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+        for pipe in (self._process.stdin, self._stderr):
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
@@ -128,8 +153,11 @@ class WorkerProcess:
 
 
 def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:
-    """Move lines from the pipe to the queue; None at its end."""
-    with contextlib.suppress(ValueError):  # closed under our feet by kill()
+    """Move lines from the pipe to the queue; None at its end, which is where it is closed.
+
+    By nobody else: closing a pipe that another thread reads waits for that thread.
+    """
+    with source:
         for line in source:
             answers.put(line)
     answers.put(None)

@@ -165,17 +165,22 @@ def _block_name(index: int, n_blocks: int) -> str:
 
 
 def _tensors(tree: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in a nest of dictionaries, sequences and plain objects."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from _tensors(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _tensors(value)
-    elif hasattr(tree, "__dict__"):
-        yield from _tensors(vars(tree))
+    """Every tensor in a nest of dictionaries, sequences and plain objects, which may lead back to itself."""
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, torch.Tensor):
+            yield item
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif hasattr(item, "__dict__"):
+            waiting.append(vars(item))
 
 
 def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:

@@ -6,11 +6,13 @@ is cut off, so that what follows is appended to a good end.
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
+from io import BytesIO
 from pathlib import Path
 
-from compass.profile import unwritable
+from compass.errors import InputError
 from compass.records import Outcome, ProbeSpec, Status
 
 REUSED = (Status.OK, Status.OUT_OF_MEMORY)
@@ -27,12 +29,14 @@ class Store:
             InputError: it cannot be written.
         """
         self._known: dict[tuple[str, str], Outcome] = {}
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+b")
-            self._file.truncate(self._read())
+            # Unbuffered: a line is there or not when add() returns, and nothing is left to write on closing.
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(self._take_in(path.read_bytes()))
         except OSError as error:
-            raise unwritable(path, error) from error
+            raise _unwritable(path, error) from error
 
     def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
         """The outcome of the same question under the same fingerprint."""
@@ -40,22 +44,29 @@ class Store:
         return outcome if outcome is not None and outcome.status in REUSED else None
 
     def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-        """Keep `outcome`, on disk before this returns."""
+        """Keep `outcome`, on disk before this returns.
+
+        Raises:
+            InputError: it cannot be written any more.
+        """
         body = f"{fingerprint} {spec.model_dump_json()}\t{outcome.model_dump_json()}".encode()
-        self._file.write(b"%08x %s\n" % (zlib.crc32(body), body))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = b"%08x %s\n" % (zlib.crc32(body), body)
+        try:
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - the system will say no more
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
         self._known[fingerprint, spec.key] = outcome
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _read(self) -> int:
-        """Take in the good lines; returns where they end."""
-        self._file.seek(0)
+    def _take_in(self, content: bytes) -> int:
+        """Remember the good lines; returns where they end."""
         good = 0
-        for line in self._file:
+        for line in BytesIO(content):
             checksum, _, body = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
                 break
@@ -69,3 +80,8 @@ class Store:
                 self._known[fingerprint, spec.key] = outcome
             good += len(line)
         return good
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"probe store {path}", got=error.strerror or str(error), expected="a file in a writable folder",
+                      fix="Choose another --cache.")  # fmt: skip

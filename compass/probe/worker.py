@@ -18,6 +18,7 @@ from typing import IO, Any
 from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.probe.runtime import describe_runtime
 from compass.records import Description, Knobs, ProbeSpec
 
 
@@ -75,7 +76,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         operation = request.pop("op")
         try:
             if operation == "open":
-                worker, answer = Worker(**request), "{}"
+                worker, answer = Worker(**request), json.dumps(describe_runtime())
             else:
                 answer = getattr(worker, operation)(**request)
             text = f'{{"ok": {answer}}}'
@@ -89,7 +90,10 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have Linux kill this process when its parent is gone, however that came about."""
+    """Have Linux kill this process when its parent is gone, however that came about.
+
+    Strictly when the thread that started it is gone (prctl(2)): a runner is to be used by one thread.
+    """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
@@ -103,6 +107,10 @@ def main() -> None:
     with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - a descriptor is wanted
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
+    if hasattr(os, "register_at_fork"):
+        # A child that a model forks must neither answer in our place nor hold the pipe open when we are gone.
+        os.register_at_fork(after_in_child=requests.close)
+        os.register_at_fork(after_in_child=answers.close)
     serve(requests, answers)
 
 

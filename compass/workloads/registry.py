@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-from importlib.metadata import entry_points
+import sys
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from compass.errors import InputError
 from compass.workloads.protocol import Workload
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 ENTRY_POINTS = "compass.workloads"
+MEMBERS = sorted(name for name in (*Workload.__annotations__, *vars(Workload)) if not name.startswith("_"))
 FAMILIES = {"visnet": "compass.workloads.visnet:ViSNetWorkload"}
 
 
@@ -22,38 +23,50 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
     """The workload that `source` names; its factory is called with `config`.
 
     Raises:
-        InputError: there is no such family, module, file or factory, or what it makes is not a workload.
+        InputError: there is no such family, module, file or factory, it fails, or what it makes is not a workload.
     """
-    workload = _factory(source)(config)
-    if not isinstance(workload, Workload):
-        missing = [name for name in Workload.__protocol_attrs__ if not hasattr(workload, name)]  # type: ignore[attr-defined]
+    factory = _factory(source)
+    try:
+        workload = factory(config)
+        missing = [name for name in MEMBERS if not hasattr(workload, name)]
+    except InputError:
+        raise
+    except Exception as error:
+        raise _failed(source, error, "a factory that takes an OptimizerConfig", "Correct the factory.") from error
+    if missing:
         raise InputError(
-            f"workload {source}", got=f"an object without {', '.join(sorted(missing))}",
+            f"workload {source}", got=f"an object without {', '.join(missing)}",
             expected="the members of compass.workloads.protocol.Workload", fix="Add what is missing.",
         )  # fmt: skip
-    return workload
+    return cast("Workload", workload)
 
 
 def _factory(source: str) -> Any:
-    target = FAMILIES.get(source) or next((e.value for e in entry_points(group=ENTRY_POINTS, name=source)), source)
+    known = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)} | FAMILIES
+    target = known.get(source, source)
     place, _, name = target.rpartition(":")
     if not place:
         raise InputError(
             "workload", got=source, fix="Name one of these.",
-            expected=f"one of {', '.join(FAMILIES)}, package.module:factory or path/to/file.py:factory",
+            expected=f"one of {', '.join(sorted(known))}, package.module:factory or path/to/file.py:factory",
         )  # fmt: skip
     try:
-        module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        return getattr(module, name)
-    except (ImportError, OSError, AttributeError) as error:
-        raise InputError(f"workload {source}", got=str(error), expected="an importable factory",
-                         fix="Check the spelling and the Python path.") from error  # fmt: skip
+        if place.endswith(".py"):
+            return getattr(_from_file(Path(place)), name)
+        return EntryPoint(source, target, ENTRY_POINTS).load()
+    except Exception as error:
+        raise _failed(source, error, "an importable factory", "Check the name, the Python path, the module.") from error
 
 
 def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"compass_workload_{path.stem}", path)
     if spec is None or spec.loader is None:  # pragma: no cover - a .py file always has a loader
         raise ImportError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
     spec.loader.exec_module(module)
     return module
+
+
+def _failed(source: str, error: Exception, expected: str, fix: str) -> InputError:
+    return InputError(f"workload {source}", got=f"{type(error).__name__}: {error}", expected=expected, fix=fix)

@@ -18,6 +18,18 @@ def make_optimizer(model: torch.nn.Module, *, learning_rate: float = 3e-4) -> to
     return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
 
 
+def on_device(batch: Any, device: str) -> Any:
+    """`batch`, or every tensor of a tree of lists, tuples and dictionaries, on `device`."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: on_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        moved = [on_device(item, device) for item in batch]
+        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)  # a named tuple, or a plain one
+    return batch
+
+
 def training_step(
     workload: Workload,
     model: torch.nn.Module,

@@ -18,7 +18,7 @@ from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
 from compass.data.graphs import Graph, graph_load, made_up_for
 from compass.errors import InputError
-from compass.records import Batch, Knobs, Load, digest
+from compass.records import Batch, Knobs, Load, Scalar, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,8 @@ N_ELEMENTS = 119
 """Atomic numbers 0 to 118; ligand atoms follow in a second range of as many."""
 MODEL_VERSION = 1
 """Raised whenever the model, the loss or the step changes what was measured."""
+OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
+"""The family's own knobs, and what they may be; PyG has spherical harmonics up to the second degree."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,12 @@ class AffinityViSNet(torch.nn.Module):
 
     def __init__(self, knobs: Knobs, *, cutoff: float, max_neighbours: int) -> None:
         super().__init__()
-        options = dict(knobs.variant.options)
         self.representation = ViSNetBlock(
-            lmax=options["lmax"],
-            num_heads=options["heads"],
+            lmax=knobs.variant.option("lmax"),
+            num_heads=knobs.variant.option("heads"),
             num_layers=knobs.layers,
             hidden_channels=knobs.channels,
-            num_rbf=options["rbf"],
+            num_rbf=knobs.variant.option("rbf"),
             max_z=2 * N_ELEMENTS,
             cutoff=cutoff,
             max_num_neighbors=max_neighbours,
@@ -135,6 +136,7 @@ class ViSNetWorkload:
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A ViSNet of `knobs`."""
+        _check_options(dict(knobs.variant.options))
         heads = knobs.variant.option("heads")
         if knobs.channels % int(heads):
             raise InputError(
@@ -166,6 +168,17 @@ class ViSNetWorkload:
     def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Mean squared error of the predicted pK."""
         return torch.nn.functional.mse_loss(model(batch), batch.labels)
+
+
+def _check_options(options: dict[str, Scalar]) -> None:
+    for name in sorted(OPTIONS | options):
+        value = options.get(name, "nothing")
+        if name not in OPTIONS:
+            raise InputError(f"space.options.{name}", got=str(value), expected=f"only {', '.join(OPTIONS)}",
+                             fix="Remove it, or choose another workload.")  # fmt: skip
+        if type(value) is not int or value not in OPTIONS[name]:
+            raise InputError(f"space.options.{name}", got=str(value), fix="Correct it.",
+                             expected=f"a whole number from {OPTIONS[name][0]} to {OPTIONS[name][-1]}")  # fmt: skip
 
 
 def _content(graph: Graph) -> str:

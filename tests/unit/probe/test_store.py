@@ -1,0 +1,197 @@
+import signal
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.errors import InputError
+from compass.probe.store import Store
+from compass.records import Status
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cache" / "probes.jsonl"
+
+
+def fill(path, ask, found, n=3):
+    store = Store(path)
+    for layers in range(1, n + 1):
+        store.add("f1", ask(layers), found(detail=f"answer {layers}"))
+    store.close()
+    return path.read_bytes()
+
+
+def answers(store, ask, n=3):
+    """The layers whose answers are there."""
+    outcomes = [(layers, store.find("f1", ask(layers))) for layers in range(1, n + 1)]
+    assert all(outcome is None or outcome.detail == f"answer {layers}" for layers, outcome in outcomes)
+    return [layers for layers, outcome in outcomes if outcome is not None]
+
+
+def assert_good_to(path, n_good, ask, found):
+    """What stood before the damage is there, nothing after it, and what is added now stays."""
+    store = Store(path)
+    assert answers(store, ask) == list(range(1, n_good + 1))
+    store.add("f2", ask(9), found())
+    store.close()
+    again = Store(path)
+    assert answers(again, ask) == list(range(1, n_good + 1))
+    assert again.find("f2", ask(9)) == found()
+    again.close()
+
+
+def test_survives_a_cut_at_any_byte(path, ask, found):
+    whole = fill(path, ask, found)
+    ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+
+    @given(st.integers(0, len(whole)) | st.sampled_from([end + shift for end in ends[:-1] for shift in (-1, 0, 1)]))
+    def check(cut):
+        path.write_bytes(whole[:cut])
+        assert_good_to(path, sum(end <= cut for end in ends), ask, found)
+
+    check()
+
+
+def test_survives_any_flipped_bit(path, ask, found):
+    whole = fill(path, ask, found)
+    ends = [place for place, byte in enumerate(whole) if byte == ord("\n")]
+
+    @given(st.integers(0, len(whole) - 1) | st.sampled_from(ends), st.integers(0, 7))
+    def check(place, bit):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        assert_good_to(path, sum(end < place for end in ends), ask, found)
+
+    check()
+
+
+@given(junk=st.binary(max_size=200))
+def test_survives_any_junk(tmp_path_factory, junk):
+    path = tmp_path_factory.mktemp("junk") / "probes.jsonl"
+    path.write_bytes(junk)
+    Store(path).close()
+    assert path.read_bytes() == b""
+
+
+def test_an_older_form_is_passed_over_and_kept(path, ask, found):
+    body = b"f1 {}\t{}"
+    old = b"%08x %s\n" % (zlib.crc32(body), body)
+    whole = fill(path, ask, found)
+    path.write_bytes(old + whole)
+    store = Store(path)
+    assert answers(store, ask) == [1, 2, 3]
+    store.close()
+    assert path.read_bytes() == old + whole
+
+
+WRITING = """
+    import sys
+    from pathlib import Path
+    from compass.probe.store import Store
+    from compass.records import *
+
+    store = Store(Path(sys.argv[1]))
+    for layers in range(1, 1_000_000):
+        spec = ProbeSpec(
+            knobs=Knobs(layers=layers, channels=16), batches=(Batch(members=(("1ia1", 2),)),), min_steps=2, max_steps=2,
+            timeout_s=60.0, runtime=RuntimeSettings(threads=1),
+        )
+        store.add("f1", spec, Outcome(status=Status.OK, detail=f"answer {layers}"))
+        print(layers, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_what_was_added_survives_kill_9(path, ask, found):
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITING), path], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        for line in writer.stdout:
+            if int(line) == 20:
+                writer.send_signal(signal.SIGKILL)
+                break
+        n = max([20, *map(int, writer.stdout)])
+    store = Store(path)
+    assert answers(store, ask, n) == list(range(1, n + 1))
+    store.close()
+
+
+def test_found_by_fingerprint_and_question(path, ask, found):
+    store = Store(path)
+    store.add("f1", ask(3), found())
+    assert store.find("f1", ask(3)) == found()
+    assert store.find("f1", ask(3, timeout_s=1.0)) == found()  # patience is no part of the question
+    assert store.find("f1", ask(4)) is None
+    assert store.find("f1", ask(3, ceiling_bytes=2**30)) is None
+    assert store.find("f2", ask(3)) is None
+    store.close()
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_what_lasts_is_believed_again(path, ask, found, status):
+    store = Store(path)
+    store.add("f1", ask(), found(status))
+    store.close()
+    again = Store(path)
+    assert (again.find("f1", ask()) is not None) == (status in (Status.OK, Status.OUT_OF_MEMORY))
+    again.close()
+
+
+def test_the_last_answer_counts(path, ask, found):
+    store = Store(path)
+    store.add("f1", ask(), found(Status.TIMED_OUT))
+    store.add("f1", ask(), found(detail="at last"))
+    store.close()
+    again = Store(path)
+    assert again.find("f1", ask()).detail == "at last"
+    again.close()
+
+
+@pytest.mark.parametrize("detail", ["two\nlines", "tab\there", "é ☃ \x00 \u2028 \r", ""])
+def test_any_text_comes_back(path, ask, found, detail):
+    store = Store(path)
+    store.add("f1", ask(), found(detail=detail))
+    store.close()
+    again = Store(path)
+    assert again.find("f1", ask()).detail == detail
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [("file/probes.jsonl", "File exists"), ("file/below/probes.jsonl", "Not a directory"), ("", "Is a directory")],
+)
+def test_a_place_that_cannot_be_written(tmp_path, place, why):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / place
+    with pytest.raises(InputError) as caught:
+        Store(path)
+    assert str(caught.value) == (
+        f"probe store {path}: got {why}; expected a file in a writable folder. Choose another --cache."
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on a file's size")
+@pytest.mark.parametrize(("room", "why"), [(0, "File too large"), (10, "No space left on device")])
+def test_a_full_disk(path, ask, found, room, why):
+    """A line that did not fit is an error, and does no harm to those before it."""
+    import resource
+
+    whole = fill(path, ask, found)
+    store = Store(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + room, limits[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            store.add("f1", ask(4), found())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.got == why
+    store.close()
+    assert_good_to(path, 3, ask, found)
