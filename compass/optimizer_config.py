@@ -236,18 +236,28 @@ class ProbeRules(Settings):
     """(layers, channels) probed at every load. From three layers up: with two the fit was off by 2–6 %."""
     extra_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 96), (5, 128))
     """(layers, channels) probed at the first load, for the square of the channels."""
-    anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 48), (6, 96))
-    """(layers, channels) timed on several copies of the sample: made-up graphs do not have its memory locality."""
-    anchor_graphs: PositiveInt = 4
-    """Copies of the sample an anchor is timed on: some thousand atoms."""
-    anchor_steps: PositiveInt = 4
-    """Two of them warm."""
+    anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (3, 96), (6, 96))
+    """(layers, channels) timed on several copies of the sample: made-up graphs do not have its memory locality, and
+    a GPU is not busy with them."""
+    anchor_recomputing: tuple[tuple[PositiveInt, PositiveInt], ...] = ((6, 96),)
+    """The same with activation checkpointing, which is much the same but for a factor."""
+    anchor_share: Share = 0.25
+    """Of the memory budget that a timing probe may fill: enough to keep a GPU busy, safe before the footprint's
+    ratio was seen."""
+    anchor_step_s: PositiveFloat = 1.0
+    """Nor may its step be expected to take longer."""
+    anchor_steps: Range = (4, 7)
+    """Fewest and most steps of a timing probe, two of them warm; on until they agree within `anchor_settle_share`, so
+    that one hiccup does not pass for a step time."""
+    anchor_settle_share: Share = 0.05
+    """Good enough to choose by: 5 % of throughput is 0.3–0.5 % of the score."""
     micro_steps: PositiveInt = 2
-    """Optimizer state exists from the second step on; the profiled one follows."""
+    """Optimizer state exists from the second step on; the profiled one follows. On an accelerator one: launching is
+    all that a step takes there, so that only memory is asked for."""
     micro_timeout_s: PositiveFloat = 60.0
     """A micro-probe takes some tens of milliseconds; a minute is a hang."""
-    settle_share: Share = 0.02
-    """A step time is settled when half its interval is under this share of the median."""
+    settle_share: Share = 0.03
+    """A confirmed step time is settled when half its interval is under this share of the median."""
     patience_s: PositiveFloat = 20.0
     """How long a confirming run may go on past its fixed batches for a step time that has not settled."""
     smoke_steps: PositiveInt = 4

@@ -1,7 +1,8 @@
 """Trainable parameters of every architecture, from counting a few.
 
 Layers are alike and linear maps are C × C, so the count is a polynomial of degree one in L and two in C. That is checked on
-architectures the fit has not seen; a family that is not like that is counted one by one.
+architectures the fit has not seen; a family that is not like that, or a space whose sample leaves a coefficient open, is
+counted one by one.
 """
 
 from __future__ import annotations
@@ -27,10 +28,17 @@ def capacities(knobs: Sequence[Knobs], count: Counter) -> dict[Knobs, int]:
     known = list(counted)
     check = known[1::4][:CHECKED]
     fit = [k for k in known if k not in check]
+    if _rank(fit, knobs) < _rank(knobs, knobs):
+        return dict(count(knobs))
     w, *_ = np.linalg.lstsq(_rows(fit), np.array([float(counted[k]) for k in fit]), rcond=None)
     if any(round(float(value)) != counted[k] for value, k in zip(_rows(known) @ w, known, strict=True)):
         return dict(count(knobs))
     return {k: round(float(value)) for k, value in zip(knobs, _rows(knobs) @ w, strict=True)}
+
+
+def _rank(some: Sequence[Knobs], of: Sequence[Knobs]) -> int:
+    """How many coefficients `some` determine; the terms are brought to one size, the largest among `of`."""
+    return int(np.linalg.matrix_rank(_rows(some) / _rows(of).max(axis=0)))
 
 
 def _rows(knobs: Sequence[Knobs]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -2,91 +2,213 @@
 
 Notation: L layers, C channels, s the sizes of a load, P parameters.
 
-    step = t₀ + t₁·L + Σ_s s·(a_s·C + b_s·L + c_s·L·C + d_s·L·C²) + p·P,   every coefficient ≥ 0
+    step  = (floor^p + work^p)^(1/p)
+    floor = (f₀ + f₁·L) · κ                                launching kernels, whatever their size
+    work  = (Σ_s s·(a_s·C + (L−1)·(b_s·C + c_s·C²)) + d·P) · λ · (1 + δ(C))
 
-Kernels are launched once or once a layer; element-wise work grows with s·C, matrix products with s·C²; the optimizer
-passes over the parameters. Fitted by non-negative least squares of the relative error, so that nothing can be cheaper
-than free. What the form misses of one architecture (tile effects, caches) is a factor, learnt when it is timed.
+Where the device outruns the host (a GPU on small graphs) a step takes as long as launching it; where it does not, as long
+as the work; p says how sharply one takes over from the other. The last layer is cheaper than the others (ViSNet's updates
+no edges), so it is counted with the stem and the head. Element-wise work grows with s·C, matrix products with s·C²;
+the optimizer passes over the parameters. Recomputing activations multiplies floor and work (κ, λ). Channels that are not a
+multiple of 64 waste a share δ of their tiles, shrunk towards zero. All parameters are positive, fitted in log time.
+
+What this form misses is a Gaussian process of its log residual: alike in neighbouring architectures, more so if their
+channels are aligned alike, with a part that belongs to one configuration alone and one to its load. Its hyperparameters
+are fixed: a dozen timed probes do not determine them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.observation import Probe
-from compass.records import Knobs, Variant
+from compass.records import Knobs, Precision, Variant
 
 Floats = NDArray[np.float64]
-PRIOR_SPREAD = 0.05
-"""Relative spread assumed of an untimed architecture before any residual was seen: 2–8 % were measured."""
-TIMED_SPREAD = 0.01
-"""Relative spread of an architecture that was timed."""
+
+SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.03, 0.02, 0.015
+"""Relative spreads of the residual: shared by neighbours, one configuration's own, one load's own."""
+LENGTH = 0.7
+"""Of the shared part, in log layers and log channels: a factor of two."""
+UNLIKE = 0.5
+"""Correlation between neighbours whose channels are aligned differently."""
+NOISE_FLOOR = 0.007
+"""Relative noise of a median that looks exact: the next run of the same probe differs by as much."""
+MICRO_WEIGHT = 0.3
+"""Of a made-up micro-probe, timed over one or two steps in another memory layout, against a timing on real samples."""
+NOISY = 0.05
+"""Half an interval that makes a timing count for half."""
+UNSEEN_FACTORS = (4 / 3, 4 / 3)
+"""κ and λ of recomputing before it was timed: one forward pass more, a third of a step."""
+POWERS = (1.0, 2.0, 4.0)
+"""Candidates for p: the sum, and two ever sharper takeovers."""
+
+
+@dataclass(frozen=True)
+class TimeForm:
+    """The fitted mean of one precision: parameters of the formula above."""
+
+    features: tuple[str, ...]
+    coefficients: Floats
+    """f₀, f₁; for every size a, b, c; d."""
+    aligned: Floats
+    """δ for channels that are multiples of 32 only, and of 16 only."""
+    factors: dict[Variant, tuple[float, float]]
+    """κ and λ by variant."""
+    power: float
+
+    def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
+        """Seconds (n,) at `sizes` (n, features)."""
+        terms = _terms(knobs, capacity, sizes)
+        return self._combine(terms, _misaligned(knobs), *self.factors.get(knobs.variant, UNSEEN_FACTORS))
+
+    def _combine(self, terms: Floats, misaligned: Floats, kappa: float, lam: float) -> Floats:
+        floor = kappa * (terms[:, :2] @ self.coefficients[:2])
+        work = lam * (1 + misaligned @ self.aligned) * (terms[:, 2:] @ self.coefficients[2:])
+        return np.asarray((floor**self.power + work**self.power) ** (1 / self.power), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class TimeModel:
-    """The fitted coefficients by variant, and each timed architecture's own factor."""
+    """The mean by precision, and the process of what it misses."""
 
-    features: tuple[str, ...]
-    coefficients: dict[Variant, Floats]
-    factors: dict[Knobs, float] = field(default_factory=dict)
-    spreads: dict[Variant, float] = field(default_factory=dict)
-    """Relative standard deviation of the form's error on architectures that were not timed."""
+    forms: dict[Precision, TimeForm]
+    seen: tuple[tuple[Knobs, float], ...]
+    """(configuration, log of the mean's step time) of the timed probes."""
+    weights: Floats
+    """(n,) K⁻¹ · residual."""
+    inverse: Floats
+    """(n, n) K⁻¹."""
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
-        """Predicted seconds a step (n,) at `sizes` (n, features). Raises KeyError for a variant never probed."""
-        mean = _rows(knobs, capacity, sizes) @ self.coefficients[knobs.variant]
-        return np.asarray(mean * self.factors.get(knobs, 1.0), dtype=np.float64)
+        """Predicted seconds a step (n,) at `sizes` (n, features). Raises KeyError for a precision never timed."""
+        mean = self.forms[knobs.variant.precision].step_s(knobs, capacity, sizes)
+        if not self.seen:
+            return mean
+        cross = _cross(self.seen, knobs, np.log(mean))
+        return np.asarray(mean * np.exp(cross @ self.weights), dtype=np.float64)
 
     def spread(self, knobs: Knobs) -> float:
-        """Relative standard deviation of the prediction for `knobs`."""
-        return TIMED_SPREAD if knobs in self.factors else self.spreads.get(knobs.variant, PRIOR_SPREAD)
+        """Relative standard deviation of the prediction for `knobs`, at the load where it is known least."""
+        prior = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
+        if not self.seen:
+            return float(np.sqrt(prior))
+        cross = _cross(self.seen, knobs, np.array([np.inf]))[0]
+        return float(np.sqrt(max(NOISE_FLOOR**2, prior - cross @ self.inverse @ cross)))
+
+    def is_timed(self, knobs: Knobs) -> bool:
+        """Whether `knobs` themselves were timed."""
+        return any(timed == knobs for timed, _ in self.seen)
 
 
 def fit_time(features: tuple[str, ...], probes: Iterable[Probe]) -> TimeModel:
-    """Fit the step times in `probes`; the largest load of an architecture decides its own factor."""
-    by_variant: dict[Variant, list[Probe]] = {}
-    for probe in probes:
-        if probe.outcome.ok and probe.outcome.step and probe.outcome.parameters:
-            by_variant.setdefault(probe.spec.knobs.variant, []).append(probe)
-    coefficients: dict[Variant, Floats] = {}
-    spreads: dict[Variant, float] = {}
-    factors: dict[Knobs, float] = {}
-    for variant, group in by_variant.items():
-        w = coefficients[variant] = _solve(*_system(features, group))
-        largest: dict[Knobs, Probe] = {}
-        for probe in group:
-            known = largest.get(probe.spec.knobs)
-            if known is None or _step_s(probe) > _step_s(known):
-                largest[probe.spec.knobs] = probe
-        own = {knobs: _step_s(p) / float(_probe_row(features, p) @ w) for knobs, p in largest.items()}
-        # Only steps long enough to be more than launches speak of the architecture.
-        factors |= {knobs: factor for knobs, factor in own.items() if _is_telling(largest[knobs])}
-        residuals = [np.log(factor) for factor in own.values()]
-        spreads[variant] = float(max(0.02, np.sqrt(np.mean(np.square(residuals)))))
-    return TimeModel(features, coefficients, factors, spreads)
+    """Fit the form to every timed probe in `probes`, and the process to those on real samples."""
+    timed = [probe for probe in probes if _is_timed(probe)]
+    forms: dict[Precision, TimeForm] = {}
+    for precision in dict.fromkeys(probe.spec.knobs.variant.precision for probe in timed):
+        group = [probe for probe in timed if probe.spec.knobs.variant.precision == precision]
+        forms[precision] = _fit_form(features, group)
+    telling = [probe for probe in timed if _is_real(probe)]
+    means = [
+        float(forms[p.spec.knobs.variant.precision].step_s(p.spec.knobs, _capacity(p), _sizes(features, p))[0])
+        for p in telling
+    ]
+    seen = tuple((p.spec.knobs, float(np.log(mean))) for p, mean in zip(telling, means, strict=True))
+    residual = np.array([np.log(_step_s(p) / mean) for p, mean in zip(telling, means, strict=True)])
+    noise = np.array([max(NOISE_FLOOR, _interval(p) / 2) ** 2 for p in telling])
+    if not seen:
+        return TimeModel(forms, seen, np.zeros(0), np.zeros((0, 0)))
+    covariance = np.concatenate([_cross(seen, knobs, np.array([log_s])) for knobs, log_s in seen]) + np.diag(noise)
+    inverse = np.linalg.inv(covariance)
+    return TimeModel(forms, seen, inverse @ residual, inverse)
 
 
-def _is_telling(probe: Probe) -> bool:
-    return any(batch.members for batch in probe.spec.batches)
+def _fit_form(features: tuple[str, ...], probes: Sequence[Probe]) -> TimeForm:
+    """The form with the power that fits best. Positive least squares of the log time, from the sum as a start."""
+    from scipy.optimize import least_squares
+
+    variants = sorted(dict.fromkeys(p.spec.knobs.variant for p in probes), key=lambda variant: variant.checkpointing)
+    terms = np.concatenate([_terms(p.spec.knobs, _capacity(p), _sizes(features, p)) for p in probes])
+    misaligned = np.array([_misaligned(p.spec.knobs) for p in probes])
+    index = np.array([variants.index(p.spec.knobs.variant) for p in probes])
+    log_s = np.log([_step_s(p) for p in probes])
+    weight = np.array([(1.0 if _is_real(p) else MICRO_WEIGHT) / (1 + _interval(p) / NOISY) for p in probes])
+    scale = np.exp(log_s).min() / terms.max(axis=0)
+    n_terms, n_other = terms.shape[1], len(variants) - 1
+    start = np.concatenate([_start(terms * scale, np.exp(log_s), weight), np.zeros(2), np.full(2 * n_other, 0.25)])
+
+    def form(x: Floats, power: float) -> TimeForm:
+        ratios = (
+            np.concatenate([[0.0], x[n_terms + 2 : n_terms + 2 + n_other]]),
+            np.concatenate([[0.0], x[n_terms + 2 + n_other :]]),
+        )
+        factors = {variant: (1 + float(ratios[0][i]), 1 + float(ratios[1][i])) for i, variant in enumerate(variants)}
+        return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power)
+
+    def misfit(x: Floats, power: float) -> Floats:
+        candidate = form(x, power)
+        kappa, lam = (np.array([candidate.factors[variant][i] for variant in variants])[index] for i in (0, 1))
+        floor = kappa * (terms[:, :2] @ candidate.coefficients[:2])
+        work = lam * (1 + misaligned @ candidate.aligned) * (terms[:, 2:] @ candidate.coefficients[2:])
+        predicted = np.log((floor**power + work**power) ** (1 / power) + 1e-12)
+        # δ around 0 ± 0.1; κ and λ of recomputing one forward pass of a step around ⅓ ± ⅕.
+        prior = np.concatenate([0.02 * x[n_terms : n_terms + 2] / 0.1, 0.02 * (x[n_terms + 2 :] - 0.33) / 0.2])
+        return np.concatenate([weight * (predicted - log_s), prior])
+
+    fits = [
+        least_squares(misfit, start, bounds=(0, np.inf), args=(power,), x_scale="jac", max_nfev=60) for power in POWERS
+    ]
+    best = min(range(len(POWERS)), key=lambda i: fits[i].cost)
+    return form(np.asarray(fits[best].x, dtype=np.float64), POWERS[best])
 
 
-def _system(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[Floats, Floats]:
-    return np.array([_probe_row(features, p) for p in probes]), np.array([_step_s(p) for p in probes])
-
-
-def _solve(rows: Floats, step_s: Floats) -> Floats:
+def _start(terms: Floats, step_s: Floats, weight: Floats) -> Floats:
+    """Non-negative least squares of the relative error of the plain sum, kept off the bounds."""
     from scipy.optimize import nnls
 
-    weighted = rows / step_s[:, None]
-    scale = weighted.max(axis=0)
-    scale[scale == 0] = 1.0
-    solution, _ = nnls(weighted / scale, np.ones(len(rows)))
-    return np.asarray(solution / scale, dtype=np.float64)
+    solution, _ = nnls(weight[:, None] * terms / step_s[:, None], weight)
+    return np.maximum(solution, 1e-3)
+
+
+def _cross(seen: tuple[tuple[Knobs, float], ...], knobs: Knobs, log_mean: Floats) -> Floats:
+    """(n, timed) covariances of `knobs` at loads whose mean's logarithm is `log_mean` (n,) with the timed probes."""
+    shared = np.array([_shared(knobs, timed) for timed, _ in seen])
+    own = np.array([timed == knobs for timed, _ in seen])
+    apart = log_mean[:, None] - np.array([log_s for _, log_s in seen])
+    return np.asarray(shared + own * LOAD_SPREAD**2 * np.exp(-0.5 * apart**2), dtype=np.float64)
+
+
+def _shared(one: Knobs, other: Knobs) -> float:
+    """Covariance of two configurations' residuals, the load's part left out."""
+    apart = np.log(one.layers / other.layers) ** 2 + np.log(one.channels / other.channels) ** 2
+    alike = 1.0 if _alignment(one) == _alignment(other) else UNLIKE
+    smooth = SMOOTH_SPREAD**2 * alike * np.exp(-0.5 * apart / LENGTH**2)
+    return float(smooth) + (OWN_SPREAD**2 if one == other else 0.0)
+
+
+def _alignment(knobs: Knobs) -> int:
+    """The largest of 64, 32 and 16 that divides the channels; 1 if none does."""
+    return next((size for size in (64, 32, 16) if knobs.channels % size == 0), 1)
+
+
+def _misaligned(knobs: Knobs) -> Floats:
+    """(2,) indicators: a multiple of 32 only; of 16 or less only."""
+    alignment = _alignment(knobs)
+    return np.array([float(alignment == 32), float(alignment < 32)])
+
+
+def _is_timed(probe: Probe) -> bool:
+    """A first step loads kernels and allocates: it is no timing."""
+    outcome = probe.outcome
+    return outcome.ok and outcome.step is not None and bool(outcome.parameters) and probe.spec.min_steps > 1
+
+
+def _is_real(probe: Probe) -> bool:
+    return any(batch.members for batch in probe.spec.batches)
 
 
 def _step_s(probe: Probe) -> float:
@@ -95,18 +217,27 @@ def _step_s(probe: Probe) -> float:
     return probe.outcome.step.median_s
 
 
-def _probe_row(features: tuple[str, ...], probe: Probe) -> Floats:
-    outcome = probe.outcome
-    if outcome.load is None or outcome.parameters is None:
-        raise ValueError(f"probe {probe.spec.key}: a timed outcome has a load and parameters")
-    sizes = np.array([[outcome.load[name] for name in features]])
-    return np.asarray(_rows(probe.spec.knobs, outcome.parameters, sizes)[0], dtype=np.float64)
+def _interval(probe: Probe) -> float:
+    """Half the interval of the median, as a share of it."""
+    step = probe.outcome.step
+    return 0.0 if step is None else (step.high_s - step.low_s) / 2 / step.median_s
 
 
-def _rows(knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
-    """(n, terms) for sizes (n, features)."""
+def _capacity(probe: Probe) -> int:
+    return probe.outcome.parameters or 0
+
+
+def _sizes(features: tuple[str, ...], probe: Probe) -> Floats:
+    if probe.outcome.load is None:
+        raise ValueError(f"probe {probe.spec.key}: a timed outcome has a load")
+    return np.array([[probe.outcome.load[name] for name in features]])
+
+
+def _terms(knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
+    """(n, terms) for `sizes` (n, features): 1, L; for every size s·C, s·(L−1)·C, s·(L−1)·C²; P."""
     depth, width = float(knobs.layers), float(knobs.channels)
-    unit = np.array([width, depth, depth * width, depth * width**2])
+    inner = depth - 1
+    unit = np.array([width, inner * width, inner * width**2])
     work = (sizes[:, :, None] * unit).reshape(len(sizes), -1)
     fixed = np.broadcast_to([1.0, depth], (len(sizes), 2))
     return np.concatenate([fixed, work, np.full((len(sizes), 1), float(capacity))], axis=1)

@@ -12,7 +12,7 @@ Phase = Literal["calibrate", "search", "confirm"]
 
 
 def micro_probes(
-    rules: ProbeRules, kinds: Sequence[Variant], features: tuple[str, ...], runtime: RuntimeSettings
+    rules: ProbeRules, kinds: Sequence[Variant], features: tuple[str, ...], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
     """Made-up graphs, small and of few shapes, for every variant: they determine the memory model."""
     loads = [_made_up(features, nodes, neighbours) for nodes, neighbours in rules.micro_loads]
@@ -23,8 +23,8 @@ def micro_probes(
             yield ProbeSpec(
                 knobs=Knobs(layers=layers, channels=channels, variant=kind),
                 batches=(Batch(synthetic=load),),
-                min_steps=rules.micro_steps,
-                max_steps=rules.micro_steps,
+                min_steps=n_steps,
+                max_steps=n_steps,
                 timeout_s=rules.micro_timeout_s,
                 runtime=runtime,
             )
@@ -35,8 +35,10 @@ def timing_probe(rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: Runtime
     return ProbeSpec(
         knobs=knobs,
         batches=(batch,),
-        min_steps=rules.anchor_steps,
-        max_steps=rules.anchor_steps,
+        min_steps=rules.anchor_steps[0],
+        max_steps=rules.anchor_steps[1],
+        settle_share=rules.anchor_settle_share,
+        profile=False,
         timeout_s=rules.timeout_floor_s,
         runtime=runtime,
     )

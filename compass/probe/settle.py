@@ -9,7 +9,7 @@ from statistics import median
 from compass.records import StepTime
 
 CONFIDENCE = 0.9
-"""Of the median's interval. More would need seven steps before any interval exists."""
+"""Of the median's interval. It exists from five steps on; 95 % would need six, 99 % eight."""
 
 
 def step_time(step_s: Sequence[float]) -> StepTime:
@@ -34,4 +34,4 @@ def _rank(n: int) -> int:
 
 def is_settled(time: StepTime, share: float) -> bool:
     """Whether half the interval is within `share` of the median."""
-    return time.n_steps >= 3 and time.high_s - time.low_s <= 2 * share * time.median_s
+    return time.n_steps >= 2 and time.high_s - time.low_s <= 2 * share * time.median_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -81,13 +81,14 @@ class Knowledge:
     def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
         """The most graphs whose worst batch is sure to fit the budget, 0 if not even one does."""
         law = self.bytes_law(knobs, stage)
+        return self.most_graphs(lambda n: law.upper_footprint(self.work.worst_load(n)) <= self.budget_bytes)
+
+    def most_graphs(self, fits: Callable[[int], bool]) -> int:
+        """The largest batch up to the cap that `fits`, 0 if none does; what fits must fit with fewer graphs too."""
         low, high = 0, self.batch_cap
         while low < high:
             middle = (low + high + 1) // 2
-            if law.upper_footprint(self.work.worst_load(middle)) <= self.budget_bytes:
-                low = middle
-            else:
-                high = middle - 1
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
         return low
 
     def best_choice(self, knobs: Knobs, stage: StageRules) -> Choice | None:
@@ -132,7 +133,8 @@ class Knowledge:
     def step_s(self, knobs: Knobs, load: Load) -> float:
         """Predicted seconds a step on `load`."""
         sizes = np.array([[size for _, size in load.sizes]])
-        return float(self.costs.step_s(knobs, self.capacities[knobs], sizes)[0])
+        # An anchor need not be in the space; parameters are the least part of a step's time.
+        return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes)[0])
 
     def soften(self, throughput: Floats, step_s: Floats, stage: StageRules) -> Floats:
         """Throughput as the stage values it: less and less beyond its target."""

@@ -65,30 +65,68 @@ class Lab:
         """Micro-probes for the memory model, and a few timings on the real sample."""
         kinds = tuple(kinds)
         rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
-        specs = list(micro_probes(rules, kinds, self.description.features, runtime))
-        batch = self.work.typical(min(rules.anchor_graphs, self.dataset_size))
-        specs += [
-            timing_probe(rules, Knobs(layers=layers, channels=channels, variant=kind), batch, runtime)
-            for kind in kinds
-            for layers, channels in rules.anchor_architectures
+        on_cpu = self.description.hardware.kind == "cpu"
+        n_steps = rules.micro_steps if on_cpu else 1
+        micro = list(micro_probes(rules, kinds, self.description.features, runtime, n_steps=n_steps))
+        n_anchors = sum(len(self._anchors(kind)) for kind in kinds)
+        for n_done, spec in enumerate(micro):
+            self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
+            self.probe("calibrate", spec)
+        kinds = tuple(kind for kind in kinds if self._runs(kind))
+        anchors = [
+            Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
-        spent_s = 0.0
-        for n_done, spec in enumerate(specs):
-            remaining_s = spent_s / n_done * (len(specs) - n_done) if n_done else None
-            self.tell("calibrate", str(spec.knobs), n_done, len(specs), remaining_s)
-            spent_s += self.probe("calibrate", spec).wall_s
-        self.tell("calibrate", "done", len(specs), len(specs), 0.0)
+        if anchors and not on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
+            self.time(anchors[0], "calibrate", at_most=1)
+        for n_done, knobs in enumerate(anchors, start=len(micro)):
+            self.tell("calibrate", str(knobs), n_done, len(micro) + len(anchors))
+            self.time(knobs, "calibrate")
 
-    def known(self) -> Knowledge:
-        """What all probes so far tell."""
+    def _runs(self, kind: Variant) -> bool:
+        """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""
+        outcomes = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind]
+        if any(outcome.ok for outcome in outcomes):
+            return True
+        self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
+        return False
+
+    def time(self, knobs: Knobs, phase: Phase, *, at_most: int | None = None) -> None:
+        """Time `knobs` on as many copies of the sample as memory and patience allow; on none if not one fits."""
+        known, costs = self.known(), self.costs()
+        rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
+        room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
+        is_timed = knobs.variant.precision in costs.time.forms
+
+        def suits(n: int) -> bool:
+            if law.upper_footprint(self.work.worst_load(n)) > room_bytes:
+                return False
+            return not is_timed or known.step_s(knobs, self.work.typical_load(n)) <= rules.anchor_step_s
+
+        n_graphs = min(known.most_graphs(suits), at_most or known.batch_cap)
+        if n_graphs == 0 and law.upper_footprint(self.work.worst_load(1)) <= self.budget_bytes:
+            n_graphs = 1
+        if n_graphs:
+            runtime = self.runtime(self.calibrated_allocator)
+            self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime))
+
+    def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
+        rules = self.config.probe
+        return rules.anchor_recomputing if kind.checkpointing else rules.anchor_architectures
+
+    def costs(self) -> CostModels:
+        """The models, fitted to all probes so far."""
         n_probes = len(self.runner.probes)
         if self._fitted is None or self._fitted[0] != n_probes:
             probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self.runner.probes]
             models = fit(self.description, probes, self.config.memory, self.calibrated_allocator)
             self._fitted = (n_probes, models)
+        return self._fitted[1]
+
+    def known(self) -> Knowledge:
+        """What a stage decides with."""
         return Knowledge(
             config=self.config,
-            costs=self._fitted[1],
+            costs=self.costs(),
             work=self.work,
             capacities=self.capacities,
             budget_bytes=self.budget_bytes,
