@@ -63,7 +63,7 @@ class Lab:
             chosen = list(self.space.architectures())
         else:
             chosen = self.space.stage_architectures(self.stage, n_parameters(self.reference.pick.knobs))
-        return sorted(chosen, key=lambda a: n_parameters(Knobs(layers=a[0], channels=a[1])))
+        return sorted(chosen, key=lambda a: self.space.capacity(*a))
 
     def measure(self, pick: Pick, n_steps: int) -> Found | None:
         """Run a plan; None if it does not run, or not within the stage's budget. Nothing is run twice."""
@@ -173,7 +173,11 @@ def tradition(lab: Lab) -> None:
         if (layers, channels) not in candidates:
             return PENALTY
         if (layers, channels) not in scores:
-            knobs = Knobs(layers=layers, channels=channels, variant=Variant(precision=lab.rules.precision[0]))
+            knobs = Knobs(
+                layers=layers,
+                channels=channels,
+                variant=Variant(precision=lab.rules.precision[0], options=lab.space.options),
+            )
             found = largest_by_bisection(lab, knobs, 20)
             scores[layers, channels] = PENALTY if found is None else found.score
         return scores[layers, channels]
@@ -193,7 +197,7 @@ def joint(make_sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callabl
             layers, channels = candidates[trial.suggest_int("model", 0, len(candidates) - 1)]
             checkpointing = trial.suggest_categorical("checkpointing", list(lab.rules.checkpointing))
             batch = trial.suggest_int("batch", 1, lab.space.batch_cap, log=True)
-            variant = Variant(precision=lab.rules.precision[0], checkpointing=checkpointing)
+            variant = Variant(precision=lab.rules.precision[0], checkpointing=checkpointing, options=lab.space.options)
             found = lab.measure(Pick(Knobs(layers=layers, channels=channels, variant=variant), batch), 5)
             trial.set_constraint("admissible", 1.0 if found is None else -1.0)
             return PENALTY if found is None else found.score

@@ -20,8 +20,6 @@ from compass.records import Knobs, Stage, Variant
 
 Array = NDArray[np.float64]
 SEARCHED: tuple[Stage, ...] = ("prototyping", "validation")
-OPTIONS: tuple[tuple[str, int], ...] = ()
-"""The family's own knobs; empty: its defaults."""
 GRACE = 0.05
 """A plan this much beyond its budget is still scored, at the worth the soft window's slope gives: a device that cools
 down between probes and training moves the cycle by as much, and no probe can know."""
@@ -54,7 +52,7 @@ class Oracle:
         self.runner = scenario.runner()
         hardware = self.runner.describe().hardware
         self.budget_bytes = hardware.budget_bytes
-        self.memory_gib = (hardware.limit_bytes or hardware.total_bytes) / 1024**3
+        self.options = tuple(sorted(self.config.space.options.items()))
         self.batch_cap = max(1, min(self.config.batch.max_batch, int(self.config.batch.training_share * self.n_graphs)))
         self._largest: dict[Knobs, int] = {}
         self._steps: dict[Knobs, Array] = {}
@@ -143,22 +141,26 @@ class Oracle:
         xs, ys = np.log([x for x, _ in table]), np.log([y for _, y in table])
         return float(np.exp(np.interp(np.log(self.n_graphs), xs, ys)))
 
+    def capacity(self, layers: int, channels: int) -> int:
+        """Trainable parameters; precision and checkpointing change nothing."""
+        return n_parameters(Knobs(layers=layers, channels=channels, variant=Variant(options=self.options)))
+
     def architectures(self) -> Iterator[tuple[int, int]]:
         """(layers, channels) of the whole space under the data cap."""
         space = self.config.space
-        factor = _between(space.vram_factors, self.memory_gib)
+        factor = _between(space.vram_factors, self.budget_bytes / 1024**3)
         for layers in range(space.layers[0], round(space.layers[1] * factor) + 1):
             for channels in range(space.channel_step, round(space.channels[1] * factor) + 1, space.channel_step):
                 low, high = (share * layers for share in space.channels_per_layer)
-                small = channels < space.channels[0] or channels % 8
-                if not small and low <= channels <= high and _capacity(layers, channels) <= self.data_cap:
+                small = channels < space.channels[0] or channels % int(space.options["heads"])
+                if not small and low <= channels <= high and self.capacity(layers, channels) <= self.data_cap:
                     yield layers, channels
 
     def variants(self, stage: Stage) -> list[Variant]:
         """What a stage may choose from."""
         rules = self.config.stages[stage]
         return [
-            Variant(precision=precision, checkpointing=checkpointing, options=OPTIONS)
+            Variant(precision=precision, checkpointing=checkpointing, options=self.options)
             for precision in rules.precision
             for checkpointing in rules.checkpointing
         ]
@@ -167,12 +169,12 @@ class Oracle:
     def reference(self) -> Pick | None:
         """Production's plan: the largest capacity that data and memory allow; near it, the fastest."""
         rules = self.config.stages.production
-        by_capacity = sorted(self.architectures(), key=lambda a: -_capacity(*a))
+        by_capacity = sorted(self.architectures(), key=lambda a: -self.capacity(*a))
         for least in (self.config.batch.min_batch, 1):
             largest: int | None = None
             near: list[Pick] = []
             for layers, channels in by_capacity:
-                capacity = _capacity(layers, channels)
+                capacity = self.capacity(layers, channels)
                 if largest is not None and capacity < largest * (1.0 - self.config.space.reference_share):
                     break
                 for variant in self.variants("production"):
@@ -205,7 +207,7 @@ class Oracle:
         """(layers, channels) in the stage's own space."""
         space = self.config.space
         low, high = space.small_share if stage == "prototyping" else space.large_share
-        return [a for a in self.architectures() if low <= _capacity(*a) / reference_capacity <= high]
+        return [a for a in self.architectures() if low <= self.capacity(*a) / reference_capacity <= high]
 
     def verdict(self, stage: Stage) -> Verdict | None:
         """The stage's best plan; None if nothing is admissible."""
@@ -249,10 +251,6 @@ class Oracle:
 
     def _live_bytes(self, pick: Pick) -> int:
         return self.runner.true_live_bytes(pick.knobs, self.sample * pick.batch)
-
-
-def _capacity(layers: int, channels: int) -> int:
-    return n_parameters(Knobs(layers=layers, channels=channels))
 
 
 def _between(table: Table, x: float) -> float:
