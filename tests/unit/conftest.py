@@ -1,7 +1,12 @@
 """A profile as a run would leave it, for whoever reads or prints one."""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 
+from compass.config_files import load_config
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import Ledger, Profile
 from compass.records import (
@@ -20,6 +25,9 @@ from compass.records import (
     StepTime,
     Variant,
 )
+from compass.search.knowledge import Knowledge
+from compass.search.space import variants
+from compass.search.work import Work
 
 MIB = 1024**2
 
@@ -95,3 +103,61 @@ def profile() -> Profile:
         ledger=Ledger(calibrate_probes=14),
         config=OptimizerConfig(),
     )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------- what a stage knows, hand-made
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a made-up model costs: bytes a graph, and seconds a step by the number of graphs."""
+
+    capacity: int
+    graph_bytes: float = 1.0
+    step_s: Callable[[np.ndarray], np.ndarray] = lambda graphs: graphs / 10
+
+
+@dataclass(frozen=True)
+class MadeUpCosts:
+    """Costs as the models of a test say; a graph is one node."""
+
+    models: Mapping[Knobs, Model]
+    timed: bool = False
+
+    def bytes_law(self, knobs, allocator):
+        rate = self.models[knobs].graph_bytes
+        return BytesLaw(segments=(("all", AffineBytes(base=0, per_unit=(("nodes", rate),))),))
+
+    def step_s(self, knobs, capacity, sizes):
+        return np.asarray(self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)
+
+    def spread(self, knobs):
+        return 0.05
+
+    def is_timed(self, knobs):
+        return self.timed
+
+
+def make_known(
+    models: Mapping[tuple[int, int], Mapping], *, changes: Sequence[str] = (), timed: bool = False, **given
+) -> Knowledge:
+    """Knowledge of plain models: `Model` fields by (layers, channels). Room for 100 graphs of a byte, data for all."""
+    plain = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
+    config = load_config(None, [*plain, *changes])
+    (kind,) = variants(config.space, config.stages.production)
+    by_knobs = {
+        Knobs(layers=depth, channels=width, variant=kind): Model(**costs) for (depth, width), costs in models.items()
+    }
+    return Knowledge(
+        config=config,
+        costs=MadeUpCosts(by_knobs, timed),
+        work=Work("one", Load(graphs=1, sizes=(("nodes", 1.0),))),
+        capacities={knobs: model.capacity for knobs, model in by_knobs.items()},
+        **{"budget_bytes": 100, "dataset_size": 10**6, "data_cap": 10**9, **given},
+    )
+
+
+@pytest.fixture(scope="session")
+def known():
+    """Makes what a stage knows: see `make_known`."""
+    return make_known
