@@ -1,0 +1,124 @@
+"""A known law is recovered exactly: what the peaks of a segment are made of, and the largest of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.cost.memory import fit_memory
+from compass.cost.observation import Probe
+from compass.optimizer_config import ProbeRules
+from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, Variant
+
+FEATURES = ("nodes", "edges")
+PLAIN, RECOMPUTING = Variant(), Variant(checkpointing=True)
+FLOOR = 0.01
+
+
+def forward(depth, width, n, e):
+    return n * (40 + 3 * width + 5 * depth + 9 * depth * width) + e * (16 + 2 * width + 4 * depth + 6 * depth * width)
+
+
+def tail(depth, width, n, e):
+    weights = 1000 + 30 * width + 8 * width**2 + 20 * depth + 50 * depth * width + 24 * depth * width**2
+    return n * (8 + 12 * width) + e * 4 + 12 * weights
+
+
+def inner(depth, width, n, e):
+    return 3 * n * width * depth + 20 * e * width + 7 * width**2 * depth
+
+
+LAWS = {"forward": forward, "backward:inner": inner, "tail": tail}
+
+
+def peaks(knobs, load, noise=0.0):
+    laws = {name: law for name, law in LAWS.items() if knobs.layers > 2 or name != "backward:inner"}
+    return tuple(
+        (name, round(law(knobs.layers, knobs.channels, load["nodes"], load["edges"]) * (1 + noise)))
+        for name, law in laws.items()
+    )
+
+
+def probed(noise=lambda index: 0.0, variant=PLAIN):
+    """The calibration's own design, answered by the laws."""
+    rules = ProbeRules()
+    loads = [load_of(nodes, nodes * (neighbours + 1)) for nodes, neighbours in rules.micro_loads]
+    design = [(shape, load) for shape in rules.micro_architectures for load in loads]
+    design += [(shape, loads[0]) for shape in rules.extra_architectures]
+    found = []
+    for index, ((depth, width), load) in enumerate(design):
+        knobs = Knobs(layers=depth, channels=width, variant=variant)
+        spec = ProbeSpec(
+            knobs=knobs, batches=(Batch(synthetic=load),), min_steps=1, max_steps=1, timeout_s=1,
+            runtime=RuntimeSettings(threads=1),
+        )  # fmt: skip
+        outcome = Outcome(status=Status.OK, load=load, segments=peaks(knobs, load, noise(index)))
+        found.append(Probe(spec, outcome))
+    return found
+
+
+def load_of(nodes, edges):
+    return Load(graphs=1, sizes=(("nodes", nodes), ("edges", edges)))
+
+
+@given(st.integers(1, 16), st.integers(1, 32), st.integers(1, 10**5), st.floats(1, 40))
+def test_a_known_law_is_recovered(depth, width, nodes, neighbours):
+    model = fit_memory(FEATURES, probed(), margin_floor=FLOOR)
+    knobs, load = Knobs(layers=depth, channels=16 * width), load_of(nodes, nodes * neighbours)
+    truth = max(n_bytes for _, n_bytes in peaks(knobs, load))
+    law = model.law(knobs)
+    assert law.live(load) == pytest.approx(truth, rel=1e-5)
+    assert law.upper_live(load) == pytest.approx(truth * (1 + FLOOR), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("load", "name"), [(load_of(1, 0), "tail"), (load_of(10, 10**5), "forward"), (load_of(10**5, 1), "forward")]
+)
+def test_the_largest_segment_is_the_peak(load, name):
+    law = fit_memory(FEATURES, probed(), margin_floor=FLOOR).law(Knobs(layers=6, channels=128))
+    assert law.live(load) == dict(law.segments)[name].at(load) == max(piece.at(load) for _, piece in law.segments)
+
+
+@pytest.mark.parametrize(("depth", "names"), [(1, ["forward", "tail"]), (2, ["forward", "tail"]), (3, list(LAWS))])
+def test_a_model_of_few_layers_has_no_inner_segment(depth, names):
+    law = fit_memory(FEATURES, probed(), margin_floor=FLOOR).law(Knobs(layers=depth, channels=64))
+    assert [name for name, _ in law.segments] == names
+
+
+@given(st.integers(1, 16), st.integers(1, 32), st.tuples(*[st.floats(0, 10**5)] * 4))
+def test_more_load_never_needs_less(depth, width, sizes):
+    law = fit_memory(FEATURES, probed(), margin_floor=FLOOR).law(Knobs(layers=depth, channels=16 * width))
+    nodes, edges, more_nodes, more_edges = sizes
+    small, large = load_of(nodes, edges), load_of(nodes + more_nodes, edges + more_edges)
+    assert law.live(small) <= law.live(large) * (1 + 1e-9) + 1
+
+
+def test_variants_are_fitted_apart():
+    plain, recomputing = probed(), probed(noise=lambda _: -0.5, variant=RECOMPUTING)
+    model = fit_memory(FEATURES, plain + recomputing, margin_floor=FLOOR)
+    load = load_of(400, 11_000)
+    whole, half = (model.law(Knobs(layers=5, channels=96, variant=kind)).live(load) for kind in (PLAIN, RECOMPUTING))
+    assert half == pytest.approx(whole / 2, rel=1e-5)
+    with pytest.raises(KeyError):
+        model.law(Knobs(layers=5, channels=96, variant=Variant(precision="bf16")))
+
+
+def test_probes_that_failed_or_were_not_profiled_teach_nothing():
+    crashed = [Probe(p.spec, Outcome(status=Status.CRASHED)) for p in probed()]
+    unprofiled = [Probe(p.spec, p.outcome.model_copy(update={"segments": ()})) for p in probed()]
+    assert fit_memory(FEATURES, crashed + unprofiled, margin_floor=FLOOR).coefficients == {}
+
+
+def test_where_the_form_does_not_hold_the_margin_widens():
+    rng = np.random.default_rng(0)
+    off = list(rng.uniform(-0.05, 0.05, 100))
+    probes = probed() + probed()  # twice, so that any can be left out
+    exact = fit_memory(FEATURES, probes, margin_floor=FLOOR).margins[PLAIN]
+    noisy = fit_memory(FEATURES, probed() + probed(noise=lambda i: off[i]), margin_floor=FLOOR)
+    assert exact == FLOOR
+    assert noisy.margins[PLAIN] > 0.05
+    worst = max(
+        dict(p.outcome.segments)["forward"] / dict(noisy.law(p.spec.knobs).segments)["forward"].at(p.outcome.load)
+        for p in probed(noise=lambda i: off[i])
+    )
+    assert worst <= 1 + noisy.margins[PLAIN]
