@@ -171,7 +171,7 @@ def _start(terms: Floats, step_s: Floats, weight: Floats) -> Floats:
     from scipy.optimize import nnls
 
     solution, _ = nnls(weight[:, None] * terms / step_s[:, None], weight)
-    return np.maximum(solution, 1e-3)
+    return np.asarray(np.maximum(solution, 1e-3), dtype=np.float64)
 
 
 def _cross(seen: tuple[tuple[Knobs, float], ...], knobs: Knobs, log_mean: Floats) -> Floats:
