@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compass.probe.requests import certificate_probe, timing_probe
+from compass.probe.requests import certificate_probe
 from compass.records import (
     Batch,
     Certificate,
@@ -98,8 +98,11 @@ def time_contenders(policy: Policy, lab: Lab) -> None:
         if choice is None:
             return
         lab.tell("search", f"{policy.stage}: {choice.knobs}", n_done, search.probes_per_stage, choice.step_s * 5)
-        batch = lab.work.typical(min(choice.batch_size, lab.config.probe.anchor_graphs))
-        lab.probe("search", timing_probe(lab.config.probe, choice.knobs, batch, lab.runtime(lab.calibrated_allocator)))
+        outcome = lab.time(choice.knobs, "search")
+        if outcome is None:
+            return
+        if not outcome.ok:
+            lab.pruned.set_aside(choice.knobs, f"{outcome.status}: {outcome.detail}")
 
 
 def _worth_proving(lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tuple[Knobs, int], Proof]) -> Choice | None:

@@ -90,8 +90,8 @@ class Lab:
         self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
         return False
 
-    def time(self, knobs: Knobs, phase: Phase, *, at_most: int | None = None) -> None:
-        """Time `knobs` on as many copies of the sample as memory and patience allow; on none if not one fits."""
+    def time(self, knobs: Knobs, phase: Phase, *, at_most: int | None = None) -> Outcome | None:
+        """Time `knobs` on as many copies of the sample as memory and patience allow; None if not even one fits."""
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
@@ -105,9 +105,10 @@ class Lab:
         n_graphs = min(known.most_graphs(suits), at_most or known.batch_cap)
         if n_graphs == 0 and law.upper_footprint(self.work.worst_load(1)) <= self.budget_bytes:
             n_graphs = 1
-        if n_graphs:
-            runtime = self.runtime(self.calibrated_allocator)
-            self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime))
+        if n_graphs == 0:
+            return None
+        runtime = self.runtime(self.calibrated_allocator)
+        return self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime))
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe
