@@ -124,7 +124,7 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     ]
     if not fitting:
         nearest = min(choices, key=lambda choice: choice.footprint_bytes)
-        reason = (
+        reason = known.pruned.reason(nearest.knobs, stage.allocator) or (
             f"one graph of the smallest model may need {format_bytes(nearest.footprint_bytes)} "
             f"of the {format_bytes(known.budget_bytes)} there are"
         )
