@@ -104,7 +104,7 @@ def made_up_for(nodes: int, edges: int, seed: int) -> Graph:
         elements=rng.choice(np.array([6, 7, 8, 16]), size=nodes, p=[0.63, 0.17, 0.19, 0.01]),  # as in proteins
         positions=_two_clusters(nodes, rng),
         is_ligand=np.arange(nodes) >= nodes - max(1, nodes // 10),
-        edge_index=_ring(nodes, edges),
+        edge_index=_across(nodes, edges),
         label=float(rng.normal(6.4, 1.9)),  # the spread of the PDBbind general set, roughly
     )
 
@@ -140,7 +140,7 @@ def _nearest(positions: NDArray[np.float32], rules: GraphRules) -> NDArray[np.in
 def _two_clusters(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """(n, 3) Å distinct positions: even atoms close together, odd ones just inside the default cutoff from them.
 
-    The edges of `_ring` join even with odd as long as there are such pairs. At that distance ViSNet's cosine cutoff
+    The edges of `_across` join even with odd as long as there are such pairs. At that distance ViSNet's cosine cutoff
     weighs a message by some per cent, so that dense graphs do not overflow a deep, freshly initialised model.
     """
     per_side = 1
@@ -154,10 +154,15 @@ def _two_clusters(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(positions, dtype=np.float32)
 
 
-def _ring(n: int, e: int) -> NDArray[np.int64]:
-    """(2, e) edges: each node to itself and to as many others on a ring as its share of e, odd steps first."""
+def _across(n: int, e: int) -> NDArray[np.int64]:
+    """(2, e) edges: each node to itself, then to nodes of the other parity, and to those of its own when they run out."""
     bounds = (np.arange(n + 1) * e) // n  # shares differ by at most one
     target = np.repeat(np.arange(n), np.diff(bounds))
-    place = np.arange(e) - bounds[target]
-    steps = np.concatenate([[0], np.arange(1, n, 2), np.arange(2, n, 2)])
-    return np.stack([(target + steps[place]) % n, target])
+    place = np.arange(e) - bounds[target]  # 0 is the node itself
+    parity, rank = target % 2, target // 2
+    n_other = np.where(parity == 0, n // 2, (n + 1) // 2)
+    n_own = n - n_other
+    beyond = place - n_other  # above 0: among its own
+    other = (rank + place - 1) % np.maximum(n_other, 1) * 2 + (1 - parity)
+    own = (rank + beyond) % n_own * 2 + parity
+    return np.stack([np.where(place == 0, target, np.where(beyond <= 0, other, own)), target])
