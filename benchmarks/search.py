@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 import tempfile
@@ -249,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = set(names) - set(METHODS)
     if unknown:
         parser.error(f"--only: no method is called {', '.join(sorted(unknown))}")
+    logging.getLogger("compass").setLevel(logging.CRITICAL)  # what happened is in the figures
     warnings.filterwarnings("ignore", category=UserWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", module="optuna")
