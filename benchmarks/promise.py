@@ -93,9 +93,7 @@ def main() -> None:
     )
     try:
         report = {
-            plan.stage: check_plan(
-                runner, plan, cycle_batches=profile.config.cycle_batches, repeats=arguments.repeats
-            )
+            plan.stage: check_plan(runner, plan, cycle_batches=profile.config.cycle_batches, repeats=arguments.repeats)
             for plan in plans
         }
     finally:
