@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,11 +70,7 @@ def optimize(
     """
     started = time.monotonic()
     earlier = read_earlier(request.out)
-    threads = request.config.runtime.threads or available_cores()
-    machine = runner or local_runner(request, threads)
-    store = None if runner else Store((request.cache or default_cache()) / "probes.jsonl")
-    try:
-        lab = open_lab(request, machine, store, threads, watch)
+    with laboratory(request, runner, watch) as lab:
         lab.calibrate(wanted_variants(request.config))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
@@ -83,6 +80,18 @@ def optimize(
                 profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
                 write_profile(profile, request.out)
         return profile
+
+
+@contextmanager
+def laboratory(
+    request: Request, runner: Runner | None, watch: Callable[[Progress], None], also: Sequence[Knobs] = ()
+) -> Iterator[Lab]:
+    """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends."""
+    threads = request.config.runtime.threads or available_cores()
+    machine = runner or local_runner(request, threads)
+    store = None if runner else Store((request.cache or default_cache()) / "probes.jsonl")
+    try:
+        yield open_lab(request, machine, store, threads, watch, also)
     finally:
         machine.close()
         if store:
@@ -101,9 +110,14 @@ def local_runner(request: Request, threads: int) -> LocalRunner:
 
 
 def open_lab(
-    request: Request, machine: Runner, store: Store | None, threads: int, watch: Callable[[Progress], None]
+    request: Request,
+    machine: Runner,
+    store: Store | None,
+    threads: int,
+    watch: Callable[[Progress], None],
+    also: Sequence[Knobs] = (),
 ) -> Lab:
-    """Look at the machine and the data, and lay out the space."""
+    """Look at the machine and the data, and lay out the space; `also` need not lie in it."""
     config = request.config
     description = machine.describe()
     budget_bytes = description.hardware.budget_bytes
@@ -126,7 +140,10 @@ def open_lab(
         work=Work(sample, load),
         threads=threads,
         # Precision and checkpointing leave the parameters alone.
-        capacities={knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, kinds)},
+        capacities={
+            **{knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, kinds)},
+            **(count(list(also)) if also else {}),
+        },
         dataset_size=dataset_size,
         data_cap=data_cap(config.space.data_cap, dataset_size),
         watch=watch,

@@ -93,10 +93,10 @@ def write_profile(profile: Profile, path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
-    """The error for an output that cannot be written."""
+def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
+    """The error for an output, named by `option`, that cannot be written."""
     return InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                      fix="Choose another --out.")  # fmt: skip
+                      fix=f"Choose another {option}.")  # fmt: skip
 
 
 def read_profile(path: Path) -> Profile:

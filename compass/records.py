@@ -289,6 +289,59 @@ class Choice(Record):
     score: float | None = None
 
 
+class Interval(Record):
+    """A prediction, and between what the truth should lie."""
+
+    expected: float
+    low: float
+    high: float
+
+    def __mul__(self, factor: float) -> Interval:
+        return Interval(expected=self.expected * factor, low=self.low * factor, high=self.high * factor)
+
+
+class Estimate(Record):
+    """What a configuration and batch are predicted to take, without any of it being run.
+
+    Memory reaches from the prediction to its upper bound, times over the 90 % interval of the step's.
+    """
+
+    knobs: Knobs
+    capacity: int
+    """Trainable parameters."""
+    batch_size: int
+    load: Load
+    """Of a typical batch."""
+    live_bytes: Interval
+    footprint_bytes: Interval
+    """From an idle worker and the live bytes, with nothing lost to the allocator, to the upper bound."""
+    fits: Literal["yes", "perhaps", "no"]
+    """The budget: `yes` if the upper bound does, `no` if not even the prediction does."""
+    step_s: Interval
+    cycle_s: Interval
+    epoch_s: Interval
+    training_s: Interval
+    """All epochs."""
+    throughput: float
+    """Graphs per second."""
+
+
+class Estimates(Record):
+    """Predictions for one or more configurations, and what they assume."""
+
+    hardware: Hardware
+    fingerprint: Fingerprint
+    workload: str
+    runtime: RuntimeSettings
+    dataset_size: int
+    """Complexes in an epoch."""
+    epochs: int
+    cycle_batches: int
+    n_probes: int
+    """Made for this; 0: everything was known from an earlier run."""
+    rows: tuple[Estimate, ...]
+
+
 class Certificate(Record):
     """The proof that a plan fits: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import config, env, optimize, show
+from compass.cli import config, env, estimate, optimize, show
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -32,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 app.command("optimize")(optimize.optimize)
+app.command("estimate")(estimate.estimate)
 app.command("show")(show.show)
 app.command("env")(env.env)
 app.command("config")(config.config)

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set, Workload
+from compass.cli.options import (
+    AsJson,
+    Cache,
+    Config,
+    DatasetSize,
+    Device,
+    Ligand,
+    MaxAtoms,
+    MemoryLimit,
+    Name,
+    PocketRadius,
+    Protein,
+    Set,
+    Workload,
+)
 
 if TYPE_CHECKING:
     from compass.optimizer import Request
@@ -18,21 +32,19 @@ def optimize(
     stages: Annotated[
         list[str] | None, typer.Option(metavar="STAGE,…", help="Which stages, with commas or repeated. Default: all.")
     ] = None,
-    dataset_size: Annotated[int | None, typer.Option(metavar="N", help="Complexes in your dataset.")] = None,
+    dataset_size: DatasetSize = None,
     memory_limit: MemoryLimit = None,
     device: Device = None,
-    protein: Annotated[str | None, typer.Option(metavar="FILE", help="Your own complex: PDB or mmCIF.")] = None,
-    ligand: Annotated[str | None, typer.Option(metavar="FILE", help="Its ligand: SDF or MOL2.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it, e.g. 1jmf.")] = None,
-    pocket_radius: Annotated[
-        str | None, typer.Option(metavar="Å", help="Keep the protein this near the ligand; none: all of it.")
-    ] = None,
-    max_atoms: Annotated[int | None, typer.Option(metavar="N", help="Refuse a complex with more atoms.")] = None,
+    protein: Protein = None,
+    ligand: Ligand = None,
+    name: Name = None,
+    pocket_radius: PocketRadius = None,
+    max_atoms: MaxAtoms = None,
     config_file: Config = None,
     set_values: Set = None,
     workload: Workload = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the profile goes.")] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where probes are kept for next time.")] = None,
+    cache: Cache = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     as_json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,

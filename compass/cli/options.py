@@ -24,4 +24,13 @@ MemoryLimit = Annotated[
 Workload = Annotated[
     str | None, typer.Option(metavar="NAME", help="A model family, package.module:factory or file.py:factory.")
 ]
+DatasetSize = Annotated[int | None, typer.Option(metavar="N", help="Complexes in your dataset.")]
+Protein = Annotated[str | None, typer.Option(metavar="FILE", help="Your own complex: PDB or mmCIF.")]
+Ligand = Annotated[str | None, typer.Option(metavar="FILE", help="Its ligand: SDF or MOL2.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="What to call it, e.g. 1jmf.")]
+PocketRadius = Annotated[
+    str | None, typer.Option(metavar="Å", help="Keep the protein this near the ligand; none: all of it.")
+]
+MaxAtoms = Annotated[int | None, typer.Option(metavar="N", help="Refuse a complex with more atoms.")]
+Cache = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where probes are kept for next time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]

@@ -65,11 +65,30 @@ def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
     return given
 
 
-def check_output(out: Path) -> None:
+def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: bool) -> None:
+    """Make sure that one model was asked for, or the whole space."""
+    given = [option for option, value in (("--layers", layers), ("--channels", channels)) if value is not None]
+    if whole_space and given:
+        raise InputError("--all", got=f"{' and '.join(given)} as well", expected="one model or the whole space",
+                         fix=f"Leave out --all, or {' and '.join(given)}.")  # fmt: skip
+    if not whole_space and not given:
+        raise InputError("model", got="neither --layers and --channels nor --all", expected="one model or the whole space",
+                         fix="Give --layers and --channels, or --all.")  # fmt: skip
+
+
+def check_csv(csv: str | None, *, as_json: bool) -> None:
+    """Make sure that a table, if one was asked for, can be written."""
+    if csv is not None and as_json:
+        raise InputError("--csv", got="--json as well", expected="one of the two", fix="Leave one out.")
+    if csv not in {None, "-"}:
+        check_output(Path(str(csv)), "--csv")
+
+
+def check_output(out: Path, option: str = "--out") -> None:
     """Make sure that `out` can be written, by writing beside it, before an hour is spent on what goes there."""
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         tempfile.TemporaryFile(dir=out.parent).close()
     except OSError as error:
-        raise unwritable(out, error) from error
+        raise unwritable(out, error, option) from error

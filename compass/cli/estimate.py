@@ -1,0 +1,110 @@
+"""`compass estimate`: what a configuration would take, without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from compass.cli.options import (
+    AsJson,
+    Cache,
+    Config,
+    DatasetSize,
+    Device,
+    Ligand,
+    MaxAtoms,
+    MemoryLimit,
+    Name,
+    PocketRadius,
+    Protein,
+    Set,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from compass.estimate import Question
+    from compass.optimizer import Request
+    from compass.records import Estimates
+
+
+def estimate(
+    layers: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
+    whole_space: Annotated[bool, typer.Option("--all", help="Every model of the space instead.")] = False,
+    batch: Annotated[
+        int | None, typer.Option(metavar="N", help="Graphs in a batch. Default: the most that are sure to fit.")
+    ] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default: what the stages search.")] = None,
+    checkpointing: Annotated[
+        bool | None, typer.Option("--checkpointing/--no-checkpointing", help="Recompute activations.")
+    ] = None,
+    allocator: Annotated[
+        Literal["fast", "tight"] | None, typer.Option(help="Memory allocator to assume. Default: prototyping's.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Of the whole training.")] = None,
+    dataset_size: DatasetSize = None,
+    memory_limit: MemoryLimit = None,
+    device: Device = None,
+    protein: Protein = None,
+    ligand: Ligand = None,
+    name: Name = None,
+    pocket_radius: PocketRadius = None,
+    max_atoms: MaxAtoms = None,
+    config_file: Config = None,
+    set_values: Set = None,
+    workload: Workload = None,
+    cache: Cache = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="CSV to FILE, or to stdout with -.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict memory, step, cycle, epoch and training time, with intervals, for one model or for the whole space.
+
+    Nothing is run but the calibration, and that only if no earlier run has left one in the cache.
+    """
+    from compass.cli import parse
+    from compass.config_files import load_config
+    from compass.estimate import Question
+    from compass.optimizer import Request
+
+    parse.check_one_or_all(layers, channels, whole_space=whole_space)
+    parse.check_csv(csv, as_json=as_json)
+    passes = Question.epochs if epochs is None else epochs
+    question = Question(layers, channels, batch, precision, checkpointing, allocator, passes)
+    flags = parse.bench_changes(
+        name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
+    )
+    config = load_config(config_file, [*(set_values or ()), *flags])
+    size = config.dataset.default_size if dataset_size is None else dataset_size
+    request = Request(
+        config=config,
+        workload=workload or Request.workload,
+        device=device,
+        memory_limit_bytes=parse.parse_memory_limit(memory_limit),
+        dataset_size=parse.dataset_size(size, config),  # never asked for: it only counts the batches of an epoch
+        cache=cache,
+    )
+    _report(_run(request, question), csv, as_json=as_json)
+
+
+def _run(request: Request, question: Question) -> Estimates:
+    from rich.console import Console
+
+    from compass.cli.progress import live_progress
+    from compass.estimate import estimate as answer
+
+    with live_progress(Console(stderr=True)) as watch:
+        return answer(request, question, watch=watch)
+
+
+def _report(found: Estimates, csv: str | None, *, as_json: bool) -> None:
+    from compass.cli.estimate_tables import print_estimates, write_csv
+
+    if found.n_probes:
+        typer.echo(f"calibrated first: {found.n_probes} probes, kept for next time", err=True)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    elif csv is not None:
+        write_csv(found.rows, csv)
+    else:
+        print_estimates(found)

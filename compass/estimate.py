@@ -1,0 +1,199 @@
+"""What a configuration would take, from the calibration alone: memory, step, cycle, epoch and training, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from compass.errors import InputError
+from compass.optimizer import Request, laboratory, wanted_variants
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.runner import Runner
+from compass.records import (
+    STAGES,
+    Allocator,
+    Estimate,
+    Estimates,
+    Interval,
+    Knobs,
+    Precision,
+    Progress,
+    Variant,
+)
+from compass.search.knowledge import Knowledge
+from compass.stages.lab import Lab
+
+QUANTILE = 1.645
+"""Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
+
+COUNTS = {
+    "layers": "Give the depth of the model.",
+    "channels": "Give the width of the model.",
+    "batch": "Give the graphs in a batch.",
+    "epochs": "Give the passes over the dataset.",
+}
+"""Fields of a question that count something, with what to do when they cannot."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to estimate: one architecture or, if layers and channels stay open, every model of the space.
+
+    Raises:
+        InputError: a number under 1, or layers without channels.
+    """
+
+    layers: int | None = None
+    channels: int | None = None
+    batch: int | None = None
+    """Graphs; None: the most that are sure to fit, at least one."""
+    precision: Precision | None = None
+    """None: prototyping's for one architecture, all that are searched for the space."""
+    checkpointing: bool | None = None
+    """None: without for one architecture, all that is searched for the space."""
+    allocator: Allocator | None = None
+    """What training would run under; None: what prototyping does."""
+    epochs: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for field, fix in COUNTS.items():
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise InputError(field, got=repr(value), expected="a whole number above zero", fix=fix)
+        if (self.layers is None) != (self.channels is None):
+            given, missing = ("layers", "channels") if self.channels is None else ("channels", "layers")
+            raise InputError(missing, got=f"nothing beside {given}", expected="both or neither", fix=COUNTS[missing])
+
+    def includes(self, kind: Variant) -> bool:
+        """Whether models of this kind are asked about."""
+        return self.precision in {None, kind.precision} and self.checkpointing in {None, kind.checkpointing}
+
+
+def estimate(
+    request: Request,
+    question: Question,
+    *,
+    runner: Runner | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Estimates:
+    """Answer `question` from the calibration in the cache; what it lacks is probed first.
+
+    Stages and output of `request` do not matter here.
+
+    Raises:
+        InputError: something in the request cannot be used, or no model that was asked about runs here.
+        WorkerError: no probe can be made on this machine.
+    """
+    question = settled(question, request.config)
+    config = widened(request.config, question)
+    kinds = wanted_variants(config)
+    asked = [kind for kind in kinds if question.includes(kind)]
+    named = [
+        Knobs(layers=question.layers, channels=question.channels, variant=kind)
+        for kind in asked
+        if question.layers is not None and question.channels is not None
+    ]
+    with laboratory(replace(request, config=config), runner, watch, named) as lab:
+        lab.calibrate(kinds)
+        known = lab.known()
+        models = named or [knobs for knobs in lab.capacities if knobs.variant in asked]
+        return Estimates(
+            hardware=lab.description.hardware,
+            fingerprint=lab.description.fingerprint,
+            workload=request.workload,
+            runtime=lab.runtime(lab.calibrated_allocator),
+            dataset_size=lab.dataset_size,
+            epochs=question.epochs,
+            cycle_batches=config.cycle_batches,
+            n_probes=lab.runner.counts["calibrate_probes"],
+            rows=tuple(predict(known, knobs, question.batch, question.epochs) for knobs in _running(lab, models)),
+        )
+
+
+def predict(known: Knowledge, knobs: Knobs, batch: int | None, epochs: int) -> Estimate:
+    """What `known` says of `knobs` with `batch` graphs, under the allocator that times were measured under."""
+    rules = known.config.stages.prototyping
+    choice = known.choice(knobs, rules, batch or max(1, known.largest_batch(knobs, rules)))
+    law = known.bytes_law(knobs, rules)
+    idle_bytes = law.baseline_bytes - known.config.memory.footprint_constant_bytes
+    least_bytes = idle_bytes + choice.live_bytes
+    step_s = _log_normal(choice.step_s, known.costs.spread(knobs))
+    epoch_s = step_s * math.ceil(known.dataset_size / choice.batch_size)
+    upper_live = law.upper_live(known.work.worst_load(choice.batch_size))
+    return Estimate(
+        knobs=knobs,
+        capacity=choice.capacity,
+        batch_size=choice.batch_size,
+        load=choice.load,
+        live_bytes=Interval(expected=choice.live_bytes, low=choice.live_bytes, high=upper_live),
+        footprint_bytes=Interval(expected=least_bytes, low=least_bytes, high=choice.footprint_bytes),
+        fits="yes" if choice.footprint_bytes <= known.budget_bytes
+             else "perhaps" if least_bytes <= known.budget_bytes else "no",
+        step_s=step_s,
+        cycle_s=step_s * known.config.cycle_batches,
+        epoch_s=epoch_s,
+        training_s=epoch_s * epochs,
+        throughput=choice.throughput,
+    )  # fmt: skip
+
+
+def settled(question: Question, config: OptimizerConfig) -> Question:
+    """`question` with nothing left open about one architecture.
+
+    Raises:
+        InputError: the channels cannot be shared out among the attention heads.
+    """
+    if question.channels is None:
+        return question
+    heads = config.space.options.get("heads", 1)
+    if isinstance(heads, int) and heads > 0 and question.channels % heads:
+        below = question.channels // heads * heads
+        raise InputError(
+            "channels", got=str(question.channels), expected=f"a multiple of the {heads} attention heads",
+            fix=f"Give {f'{below} or ' if below else ''}{below + heads}, or change space.options.heads.",
+        )  # fmt: skip
+    return replace(
+        question,
+        precision=question.precision or config.stages.prototyping.precision[0],
+        checkpointing=bool(question.checkpointing),
+    )
+
+
+def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
+    """`config` calibrated under the asked allocator and, if no stage wants what is asked about, for that instead."""
+    stages = config.stages
+    if question.allocator is not None:
+        prototyping = stages.prototyping.model_copy(update={"allocator": question.allocator})
+        stages = stages.model_copy(update={"prototyping": prototyping})
+    if not any(question.includes(kind) for kind in wanted_variants(config)):
+        # Both, as optimize would do: recomputing is timed against plain training, and the cache then serves both.
+        change: dict[str, object] = {"checkpointing": (False, True)}
+        if question.precision is not None:
+            change["precision"] = (question.precision,)
+        stages = stages.model_copy(update={stage: stages[stage].model_copy(update=change) for stage in STAGES})
+    return config.model_copy(update={"stages": stages})
+
+
+def _running(lab: Lab, models: list[Knobs]) -> list[Knobs]:
+    """Those of `models` that calibration found to run, and could time."""
+    timed = lab.costs().time.forms
+    reasons = {
+        knobs: lab.pruned.broken(knobs)
+        or (None if knobs.variant.precision in timed else "not one graph sure to fit, so that nothing was timed")
+        for knobs in models
+    }
+    running = [knobs for knobs in models if reasons[knobs] is None]
+    if not running:
+        raise InputError(
+            f"model {models[0]}", got=str(reasons[models[0]]), expected="one that calibration can run",
+            fix="Raise --memory-limit, or choose another precision.",
+        )  # fmt: skip
+    return running
+
+
+def _log_normal(median: float, spread: float) -> Interval:
+    """The middle 90 % of a log-normal."""
+    factor = math.exp(QUANTILE * spread)
+    return Interval(expected=median, low=median / factor, high=median * factor)
