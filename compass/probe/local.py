@@ -42,53 +42,44 @@ class LocalRunner:
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
-        worker = self._worker(self._runtime)
         try:
-            return Description.model_validate(worker.ask(request, timeout_s=DESCRIBE_TIMEOUT_S))
+            answer = self._worker(self._runtime).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
-            self._drop(worker)
             raise WorkerError(f"the worker could not describe itself: {error}") from error
-        except BaseException:
-            self._drop(worker)  # an answer that nobody waited for would be taken for the next one's
-            raise
+        return Description.model_validate(answer)
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that."""
-        worker = WorkerProcess(spec.runtime, self._opening) if spec.fresh else self._worker(spec.runtime)
+        if not spec.fresh:
+            return _probe(self._worker(spec.runtime), spec)
+        worker = WorkerProcess(spec.runtime, self._opening)
         try:
-            outcome = self._ask(worker, spec)
-        except BaseException:
-            self._drop(worker)
-            raise
-        if spec.fresh or outcome.status in (Status.TIMED_OUT, Status.CRASHED):
-            self._drop(worker)
-        return outcome
+            return _probe(worker, spec)
+        finally:
+            worker.kill()
 
     def close(self) -> None:
         """End every worker."""
-        for worker in list(self._lasting.values()):
-            self._drop(worker)
-
-    def _ask(self, worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
-        request = {"op": "probe", "spec": spec.model_dump(mode="json")}
-        try:
-            return Outcome.model_validate(worker.ask(request, timeout_s=spec.timeout_s))
-        except WorkerTimedOut as error:
-            return Outcome(status=Status.TIMED_OUT, detail=str(error), wall_s=spec.timeout_s)
-        except WorkerDied as error:
-            self._drop(worker)
-            status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None)
-            return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes)
+        for worker in self._lasting.values():
+            worker.kill()
+        self._lasting.clear()
 
     def _worker(self, runtime: RuntimeSettings) -> WorkerProcess:
+        """The lasting worker of `runtime`: a new one if there is none, or if a probe was the last one's end."""
         worker = self._lasting.get(runtime)
-        if worker is not None and not worker.is_alive:  # killed while idle, which is no probe's fault
-            self._drop(worker)
-            worker = None
-        if worker is None:
+        if worker is None or not worker.is_alive:
+            if worker is not None:
+                worker.kill()
             worker = self._lasting[runtime] = WorkerProcess(runtime, self._opening)
         return worker
 
-    def _drop(self, worker: WorkerProcess) -> None:
-        worker.kill()
-        self._lasting = {runtime: kept for runtime, kept in self._lasting.items() if kept is not worker}
+
+def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
+    request = {"op": "probe", "spec": spec.model_dump(mode="json")}
+    try:
+        return Outcome.model_validate(worker.ask(request, timeout_s=spec.timeout_s))
+    except WorkerTimedOut as error:
+        return Outcome(status=Status.TIMED_OUT, detail=str(error), wall_s=spec.timeout_s)
+    except WorkerDied as error:
+        status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None)
+        return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes or None)

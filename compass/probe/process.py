@@ -39,7 +39,7 @@ class WorkerDied(Exception):  # noqa: N818 - it names what happened
 
 
 class WorkerTimedOut(Exception):  # noqa: N818 - it names what happened
-    """The worker gave no answer in time, and was killed."""
+    """The worker gave no answer in time."""
 
 
 class WorkerProcess:
@@ -81,25 +81,21 @@ class WorkerProcess:
             InputError: the worker refused what it was given.
             WorkerError: the worker broke down over the request but lives.
             WorkerDied: it ended without an answer.
-            WorkerTimedOut: it gave none within `timeout_s`, and was killed.
+            WorkerTimedOut: it gave none within `timeout_s`.
+
+        Whatever keeps the answer from coming, an interrupt too, the worker is then killed.
         """
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         self.peak_footprint_bytes = 0
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                line = self._answers.get(timeout=POLL_S)
-                break
-            except queue.Empty:
-                self._watch()
-                if time.monotonic() > deadline:
-                    self.kill()
-                    raise WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}") from None
-        if line is None:
-            raise self._death(deadline - time.monotonic(), timeout_s)
+        try:
+            self._watch()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
+            line = self._wait(timeout_s)
+        except BaseException:
+            self.kill()  # an answer that nobody waited for would be taken for the next one's
+            raise
         # What was said so far belongs to this request; a later death must not be explained by it.
         self._stderr.seek(0)
         self._stderr.truncate()
@@ -111,23 +107,32 @@ class WorkerProcess:
             raise WorkerError(f"the worker broke down: {answer['error']}")
         return answer["ok"]
 
-    def _death(self, left_s: float, timeout_s: float) -> WorkerDied | WorkerTimedOut:
-        """How the worker that closed its pipe ended, and its end."""
+    def _wait(self, timeout_s: float) -> str:
+        """The line that answers, while the memory is watched."""
+        deadline = time.monotonic() + timeout_s
+        timed_out = WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}")
+        while True:
+            try:
+                line = self._answers.get(timeout=POLL_S)
+                break
+            except queue.Empty:
+                self._watch()
+                if time.monotonic() > deadline:
+                    raise timed_out from None
+        if line is not None:
+            return line
         try:
-            returncode = self._process.wait(max(POLL_S, left_s))
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}")
-        tail = self.stderr_tail()
-        self.kill()
-        return WorkerDied(returncode, tail)
+            returncode = self._process.wait(max(POLL_S, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:  # it closed the pipe and lives
+            raise timed_out from None
+        raise WorkerDied(returncode, self._stderr_tail())
 
     @property
     def is_alive(self) -> bool:
         """Whether it can be asked something."""
         return self._process.poll() is None
 
-    def stderr_tail(self) -> str:
+    def _stderr_tail(self) -> str:
         """The last words of the worker since it was last asked something."""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - STDERR_TAIL_BYTES))

@@ -1,0 +1,199 @@
+"""What a worker says, and that nothing a model does can change it."""
+
+import logging
+import time
+
+import pytest
+
+from compass.errors import InputError, WorkerError
+from compass.optimizer_config import OptimizerConfig
+from compass.probe import local, process
+from compass.probe.local import LocalRunner
+from compass.records import Batch, Knobs, Load, RuntimeSettings, Status, Variant
+
+RUNTIME = RuntimeSettings(threads=1)
+# Held: three layers of 20 floats, two AdamW states of each and six counters, and a batch of 8 rows of one float.
+HELD_BYTES = 4 * (3 * 20 * 3 + 6 + 8)
+
+
+def worker_of(runner):
+    return runner._lasting[RUNTIME]
+
+
+def test_describe(toys):
+    asked = [Knobs(layers=1, channels=4), Knobs(layers=3, channels=16)]
+    description = toys.describe(asked)
+    assert description.features == ("rows",)
+    assert dict(description.samples)["fine"] == Load(graphs=1, sizes=(("rows", 8.0),))
+    assert description.parameters == ((asked[0], 4 * 4 + 4), (asked[1], 3 * (16 * 16 + 16)))
+    assert description.hardware.kind == "cpu"
+    assert 50 * 2**20 < description.baseline_bytes < description.hardware.total_bytes
+    assert description.fingerprint.workload == "toys"
+    assert toys.describe().fingerprint.key == description.fingerprint.key
+
+
+def test_a_probe(toys, ask):
+    outcome = toys.probe(ask("fine", layers=3, min_steps=5, max_steps=5, profile=True))
+    assert (outcome.status, outcome.detail, outcome.enforced) == (Status.OK, "", False)
+    assert outcome.load == Load(graphs=1, sizes=(("rows", 8.0),))
+    assert outcome.parameters == 60
+    assert outcome.n_steps == 6  # the profiled one too
+    assert outcome.step.n_steps == 3  # two are warm
+    assert 0 < outcome.step.low_s <= outcome.step.median_s <= outcome.step.high_s < outcome.wall_s
+    segments = dict(outcome.segments)
+    assert segments["forward:stem"] == HELD_BYTES
+    assert outcome.live_bytes == max(segments.values())
+    assert outcome.footprint_bytes >= outcome.baseline_bytes > 50 * 2**20
+
+
+def test_batches_run_in_order_and_the_last_until_it_has_settled(toys, ask):
+    batches = tuple(Batch(members=((name, 1),)) for name in ("fine", "prints", "fine"))
+    outcome = toys.probe(ask(batches=batches, min_steps=1, max_steps=40, settle_share=1.0))
+    assert outcome.ok
+    assert outcome.n_steps == 3  # their loads are the same, so all three were timed
+    unsettled = toys.probe(ask(batches=batches, min_steps=1, max_steps=12, settle_share=0.0))
+    assert unsettled.n_steps == 12
+    too_few = toys.probe(ask(batches=batches, min_steps=1, max_steps=1))
+    assert too_few.n_steps == 3  # every batch all the same
+
+
+def test_a_lasting_worker_repeats_itself_to_the_byte(toys, ask):
+    spec = ask("fine", layers=3, profile=True)
+    first = toys.probe(spec)
+    outcomes = [toys.probe(spec) for _ in range(20)]
+    assert {outcome.segments for outcome in outcomes} == {first.segments}
+    grown = [outcome.baseline_bytes for outcome in outcomes]
+    assert grown[-1] - grown[4] < 2**20
+
+
+@pytest.mark.parametrize("does", ["prints", "reads", "moves", "mutters of memory", "comes back twice"])
+def test_what_does_no_harm(toys, ask, does):
+    """Printing on standard output or reading standard input is not speaking with the parent."""
+    before = worker_of(toys)._process.pid
+    assert toys.probe(ask(does)).ok
+    assert toys.probe(ask("fine")).ok
+    assert worker_of(toys)._process.pid == before
+
+
+def test_a_mistake_of_the_users_is_shown_where_it_is(toys, ask):
+    outcome = toys.probe(ask("raises"))
+    assert outcome.status is Status.INVALID
+    assert "toys.py" in outcome.detail
+    assert outcome.detail.endswith('KeyError: "the user\'s mistake"')
+    assert outcome.load == Load(graphs=1, sizes=(("rows", 8.0),))
+    assert outcome.footprint_bytes >= outcome.baseline_bytes
+    assert toys.probe(ask("fine")).ok
+
+
+def test_a_model_that_cannot_be_built(toys, ask):
+    outcome = toys.probe(ask("fine", channels=13))
+    assert outcome.status is Status.INVALID
+    assert outcome.detail.endswith("ValueError: thirteen channels bring bad luck")
+    assert outcome.load == Load(graphs=1, sizes=(("rows", 8.0),))  # what was asked about, though it did not get so far
+
+
+def test_words_that_have_no_json(toys, ask):
+    assert toys.probe(ask("raises half a character")).detail.endswith(r"'/nowhere/\udc80'")
+
+
+def test_a_loss_that_is_not_a_number(toys, ask):
+    batches = tuple(Batch(members=((name, 1),)) for name in ("fine", "is not a number"))
+    outcome = toys.probe(ask(batches=batches))
+    assert (outcome.status, outcome.detail) == (Status.INVALID, "the loss became nan, at step 1")
+    assert outcome.n_steps == 1
+
+
+def test_an_earlier_probes_words_explain_nothing(toys, ask):
+    """A lasting worker's standard error is one; only what was said since the last question counts."""
+    assert toys.probe(ask("mutters of memory")).ok
+    outcome = toys.probe(ask("exits"))
+    assert (outcome.status, outcome.detail) == (Status.CRASHED, "ended with exit code 3 and said nothing")
+    both = toys.probe(ask("mutters of memory", "exits"))
+    assert both.status is Status.OUT_OF_MEMORY
+    assert both.detail == "GNU OpenMP: libgomp: Out of memory allocating 64 bytes"
+
+
+@pytest.mark.parametrize(
+    ("workload", "device", "text"),
+    [
+        (
+            "visnt",
+            "cpu",
+            "workload: got visnt; expected one of visnet, package.module:factory or path/to/file.py:factory. "
+            "Name one of these.",
+        ),
+        (
+            "{toys}:refuse",
+            "cpu",
+            "workload {toys}:refuse: got RuntimeError: no toys today; expected a factory that takes an OptimizerConfig. "
+            "Correct the factory.",
+        ),
+    ],
+)
+def test_bad_input_reaches_the_parent_as_such(toys_file, workload, device, text):
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, workload=workload.format(toys=toys_file), device=device)
+    with pytest.raises(InputError) as caught:
+        runner.describe()
+    assert str(caught.value) == text.format(toys=toys_file)
+    assert runner._lasting == {}
+
+
+def test_knobs_that_the_family_refuses(ask):
+    """In ViSNet's own words; what it takes is then probed for real."""
+    variant = Variant(options=(("heads", 8), ("lmax", 1), ("rbf", 8)))
+    odd = Knobs(layers=2, channels=12, variant=variant)
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, device="cpu")
+    text = (
+        r"^channels: got 12; expected a multiple of the 8 attention heads\. Change space\.channel_step or the number of"
+    )
+    with pytest.raises(InputError, match=text):
+        runner.describe([odd])
+    outcome = runner.probe(ask("1ia1", knobs=odd.model_copy(update={"channels": 16}), profile=True))
+    assert outcome.ok
+    assert dict(outcome.load.sizes).keys() == {"nodes", "edges"}
+    runner.close()
+
+
+def test_a_worker_that_does_not_start(monkeypatch, toys_file):
+    monkeypatch.setattr(process, "START_TIMEOUT_S", 0.05)
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, workload=f"{toys_file}:Toy", device="cpu")
+    with pytest.raises(WorkerError, match=r"^the worker did not start: no answer in 50 ms$"):
+        runner.describe()
+    monkeypatch.setattr(process.sys, "executable", "/nowhere/python")
+    with pytest.raises(
+        WorkerError, match=r"^the worker did not start: .*No such file or directory: '/nowhere/python'$"
+    ):
+        runner.describe()
+    runner.close()
+
+
+def test_a_worker_that_does_not_describe_itself(monkeypatch, toys, ask):
+    toys.describe()
+    monkeypatch.setattr(local, "DESCRIBE_TIMEOUT_S", 0.0)
+    with pytest.raises(WorkerError, match=r"^the worker could not describe itself: no answer in 0 ms$"):
+        toys.describe([Knobs(layers=2, channels=8)] * 5000)
+    monkeypatch.undo()
+    assert toys.describe().features == ("rows",)
+
+
+def test_closing_twice_and_opening_again(toys, ask):
+    toys.describe()
+    pid = worker_of(toys)._process.pid
+    toys.close()
+    toys.close()
+    assert toys.probe(ask("fine")).ok
+    assert worker_of(toys)._process.pid != pid
+
+
+def test_each_runtime_has_its_own_lasting_worker(notes, toys_file, ask, caplog):
+    caplog.set_level(logging.DEBUG, logger="compass.probe.process")
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, workload=f"{toys_file}:Toy", device="cpu")
+    for threads in (1, 2, 1):
+        assert runner.probe(ask("fine", runtime=RuntimeSettings(threads=threads))).ok
+    assert len(runner._lasting) == 2
+    said = [record.message for record in caplog.records]
+    assert ["'threads': '1'" in text for text in said] == [True, False]
+    assert all("'OMP_WAIT_POLICY': 'passive'" in text for text in said)
+    started = time.monotonic()
+    runner.close()
+    assert time.monotonic() - started < 5

@@ -1,0 +1,165 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from compass.device.meter import CpuMeter
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.segments import live_segments
+from compass.records import Batch, Knobs, Load, Variant
+from compass.workloads.step import make_optimizer, training_step
+from compass.workloads.visnet import ViSNetWorkload
+
+UNIT = 4 * 1000
+"""Bytes of a vector of a thousand floats: what each tensor of the toy holds, losses aside."""
+pytestmark = pytest.mark.usefixtures("one_thread")
+OPTIONS = (("heads", 2), ("lmax", 1), ("rbf", 8))
+
+
+class Scale(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(UNIT // 4))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+def scales(n_layers):
+    """A step of a model that multiplies its input by `n_layers` vectors, and its segments."""
+    model = torch.nn.Sequential(*(Scale() for _ in range(n_layers)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    batch = torch.ones(UNIT // 4)
+
+    def step():
+        model(batch).sum().backward()
+        optimizer.step()
+
+    return live_segments(step, model, list(model), optimizer, batch, CpuMeter())
+
+
+# In vectors and floats. Held: the input and a weight a layer. A layer's forward adds its output; the head adds the
+# loss, drops the last output, adds the loss's gradient, and the last layer's gradients before it is known that they
+# are complete: one for its weight, one for its input if that needs one. Each layer then drops its output, and the
+# loss with its gradient is dropped before the optimizer starts.
+BY_HAND = {
+    1: [("forward:stem", 2, 0), ("forward:last", 3, 0), ("forward:head", 3, 2), ("backward:last", 3, 2),
+        ("optimizer", 3, 0)],
+    2: [("forward:stem", 3, 0), ("forward:first", 4, 0), ("forward:last", 5, 0), ("forward:head", 6, 2),
+        ("backward:last", 6, 2), ("backward:first", 5, 2), ("optimizer", 5, 0)],
+    3: [("forward:stem", 4, 0), ("forward:first", 5, 0), ("forward:inner", 6, 0), ("forward:last", 7, 0),
+        ("forward:head", 8, 2), ("backward:last", 9, 2), ("backward:inner", 8, 2), ("backward:first", 7, 2),
+        ("optimizer", 7, 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_to_the_byte_as_counted_by_hand(n_layers):
+    counted = [(name, vectors * UNIT + floats * 4) for name, vectors, floats in BY_HAND[n_layers]]
+    assert list(scales(n_layers)) == counted
+
+
+def test_hooks_are_gone_afterwards():
+    model = torch.nn.Sequential(Scale(), Scale())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ZeroDivisionError):
+        live_segments(lambda: 1 / 0, model, list(model), optimizer, None, CpuMeter())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model)
+    assert not any(parameter._post_accumulate_grad_hooks for parameter in model.parameters())
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.fixture(params=[(1, False), (2, False), (3, False), (4, True)], ids=str)
+def visnet(request):
+    """A small ViSNet after its first step, and what a step of it needs."""
+    layers, checkpointing = request.param
+    workload = ViSNetWorkload(OptimizerConfig())
+    knobs = Knobs(layers=layers, channels=16, variant=Variant(checkpointing=checkpointing, options=OPTIONS))
+    torch.manual_seed(0)
+    model = workload.build(knobs)
+    optimizer = make_optimizer(model)
+    batch = workload.collate(Batch(synthetic=Load(graphs=1, sizes=(("nodes", 40), ("edges", 200)))))
+
+    def step():
+        return training_step(workload, model, optimizer, batch, "fp32")
+
+    step()
+    return SimpleNamespace(step=step, model=model, blocks=workload.blocks(model), optimizer=optimizer, batch=batch,
+                           layers=layers, checkpointing=checkpointing)  # fmt: skip
+
+
+def profile(case, batch=None):
+    return dict(live_segments(case.step, case.model, case.blocks, case.optimizer, batch or case.batch, CpuMeter()))
+
+
+def total_by_torch(case, path):
+    """The peak over what was there before, as torch's own allocator adds it up."""
+    case.optimizer.zero_grad(set_to_none=True)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        case.step()
+    profiler.export_chrome_trace(str(path))
+    events = [e["args"] for e in json.loads(path.read_text())["traceEvents"] if e.get("name") == "[memory]"]
+    return max(event["Total Allocated"] for event in events) - events[0]["Total Allocated"] + events[0]["Bytes"]
+
+
+def test_visnet_to_the_byte_as_torch_counts(visnet, tmp_path):
+    segments = profile(visnet)
+    held = [*visnet.model.parameters(), *visnet.model.buffers(), *vars(visnet.batch).values()]
+    held += [tensor for state in visnet.optimizer.state.values() for tensor in state.values()]
+    held_bytes = sum(tensor.numel() * tensor.element_size() for tensor in held)
+    assert max(segments.values()) == held_bytes + total_by_torch(visnet, tmp_path / "trace.json")
+    assert profile(visnet) == segments
+
+
+def test_the_order_of_the_segments(visnet):
+    inner = ["inner"] if visnet.layers > 2 else []
+    layers = [*(["first"] if visnet.layers > 1 else []), *inner, "last"]
+    names = [name for name in profile(visnet) if not name.startswith("recompute")]
+    assert names == [
+        "forward:stem", *(f"forward:{layer}" for layer in layers), "forward:head",
+        "backward:head", *(f"backward:{layer}" for layer in reversed(layers)), "backward:stem", "optimizer",
+    ]  # fmt: skip
+
+
+def test_a_layer_that_runs_again_is_recomputed(visnet):
+    again = [name for name in profile(visnet) if name.startswith("recompute")]
+    assert again == (["recompute:last", "recompute:inner", "recompute:first"] if visnet.checkpointing else [])
+
+
+@pytest.mark.parametrize("visnet", [(1, False)], indirect=True)
+def test_what_is_held_is_counted_once_wherever_it_hides(visnet):
+    """A batch may share storage, and lead back to itself."""
+    rows = torch.ones(1000)
+    nest = SimpleNamespace(one=rows, views=[rows[:10], {"again": rows.view(10, 100)}], name="batch")
+    nest.itself = nest
+    plain, nested = profile(visnet, SimpleNamespace(one=rows)), profile(visnet, nest)
+    assert nested == plain
+
+
+class Allocator:
+    """A meter of a device that counts for itself: each mark finds the peak since the last."""
+
+    def __init__(self, *peaks):
+        self.peaks = list(peaks)
+
+    def peak_live_bytes(self):
+        return self.peaks[0]
+
+    def reset_peak(self):
+        self.peaks.append(self.peaks.pop(0))
+
+
+def test_on_an_accelerator_each_segment_has_the_peak_since_its_mark():
+    model = torch.nn.Sequential(Scale(), Scale())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        model(torch.ones(UNIT // 4)).sum().backward()
+        optimizer.step()
+
+    names = [name for name, _, _ in BY_HAND[2]]
+    meter = Allocator(0, *range(1, len(names) + 1))
+    assert live_segments(step, model, list(model), optimizer, None, meter) == tuple(
+        zip(names, range(1, len(names) + 1), strict=True)
+    )

@@ -1,0 +1,102 @@
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from compass.errors import NonFiniteLoss
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Batch, Knobs, Variant
+from compass.workloads.step import make_optimizer, on_device, training_step
+from compass.workloads.visnet import ViSNetWorkload
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Given:
+    """A workload whose loss is the model's mean output times a factor."""
+
+    def loss(self, model, batch):
+        rows, factor = batch
+        return model(rows).mean() * factor
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 1)
+
+
+def weights(model):
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
+    optimizer = make_optimizer(model)
+    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "fp32")
+    before = weights(model)
+    with pytest.raises(NonFiniteLoss, match=r"^the loss became -?(nan|inf)$"):
+        training_step(Given(), model, optimizer, (torch.ones(2, 3), factor), "fp32")
+    assert all(map(torch.equal, before, weights(model)))
+    assert optimizer.state[model.weight]["step"] == 1
+
+
+def test_the_step_is_adamw(model):
+    """The first one moves each weight by the learning rate, against its gradient's sign, and decays it."""
+    before = weights(model)
+    optimizer = make_optimizer(model, learning_rate=0.1)
+    loss = training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "fp32")
+    assert isinstance(loss, float)
+    for old, new in zip(before, weights(model), strict=True):
+        torch.testing.assert_close(new, old * (1 - 0.1 * 0.01) - 0.1)
+
+
+def test_gradients_are_clipped(model):
+    training_step(Given(), model, make_optimizer(model), (torch.ones(2, 3), 1e6), "fp32", clip_norm=0.5)
+    norm = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
+    torch.testing.assert_close(norm, torch.tensor(0.5))
+
+
+def test_bf16_computes_in_bf16_over_fp32_weights(model):
+    seen = []
+    model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    optimizer = make_optimizer(model)
+    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "bf16")
+    assert seen == [torch.bfloat16]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert optimizer.state[model.weight]["exp_avg"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_loss_falls_on_the_sample(precision):
+    workload = ViSNetWorkload(OptimizerConfig())
+    (sample,) = workload.samples()
+    knobs = Knobs(layers=2, channels=16, variant=Variant(options=(("heads", 2), ("lmax", 1), ("rbf", 8))))
+    torch.manual_seed(0)
+    model = workload.build(knobs)
+    optimizer = make_optimizer(model, learning_rate=3e-3)
+    batch = workload.collate(Batch(members=((sample, 1),)))
+    losses = [training_step(workload, model, optimizer, batch, precision) for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+def test_a_tree_of_tensors_goes_to_the_device():
+    tree = {"pair": Pair(torch.ones(1), "text"), "list": [torch.ones(2), (torch.ones(3), None)]}
+    moved = on_device(tree, "meta")
+    assert moved["pair"].first.is_meta
+    assert moved["pair"].second == "text"
+    assert [item.is_meta for item in (moved["list"][0], moved["list"][1][0])] == [True, True]
+    assert moved["list"][1][1] is None
+
+
+def test_what_has_a_to_method_moves_itself():
+    class Moves:
+        def to(self, device):
+            return f"moved to {device}"
+
+    assert on_device(Moves(), "meta") == "moved to meta"
