@@ -77,10 +77,11 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
 def _learn(lab: Lab, policy: Policy, pick: Choice, outcome: Outcome) -> None:
     """Keep a pick that did not run from being tried again."""
     log.warning("%s: %s, batch %d: %s: %s", policy.stage, pick.knobs, pick.batch_size, outcome.status, outcome.detail)
+    reason = f"{outcome.status}: {outcome.detail}"
     if outcome.status is not Status.OUT_OF_MEMORY:
-        lab.pruned.set_aside(pick.knobs, f"{outcome.status}: {outcome.detail}")
+        lab.pruned.set_aside(pick.knobs, reason)
     elif pick.batch_size == 1:
-        lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, outcome.detail)
+        lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, reason)
     # Else the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
 
@@ -133,9 +134,11 @@ def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
     else:
         worst = lab.work.worst(pick.batch_size)
         batches = (worst, *lab.work.shuffled(pick.batch_size, rules.shuffled_batches), worst)
-    return certificate_probe(
+    spec = certificate_probe(
         rules, pick.knobs, batches, step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=runtime
     )
+    # It shows that it runs; how fast is not its question.
+    return spec.model_copy(update={"max_steps": spec.min_steps}) if policy.stage == "smoke_test" else spec
 
 
 def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
@@ -194,14 +197,23 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
 def _too_slow(policy: Policy, lab: Lab, nearest: Choice) -> StageFailure:
     rules = lab.config.stages[policy.stage]
     allowed_s = (rules.target_s or math.inf) + rules.window_s
-    reason = f"what was predicted to fit the window took {format_seconds(nearest.cycle_s)} a cycle, and {format_seconds(allowed_s)} are allowed"
-    return StageFailure(stage=policy.stage, binds="time", reason=reason, nearest=nearest)
+    reason = (
+        f"what was predicted to fit the window took {format_seconds(nearest.cycle_s)} a cycle, "
+        f"and {format_seconds(allowed_s)} are allowed"
+    )
+    return _nothing(policy, "time", reason, nearest)
 
 
 def _failure(policy: Policy, lab: Lab, last: tuple[Choice, Outcome] | None) -> StageFailure:
     if last is None:
         binds, reason, nearest = policy.nearest(lab.known())
-        return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)
+        return _nothing(policy, binds, reason, nearest)
     pick, outcome = last
     binds = "memory" if outcome.status is Status.OUT_OF_MEMORY else "model"
-    return StageFailure(stage=policy.stage, binds=binds, reason=f"{outcome.status}: {outcome.detail}", nearest=pick)
+    return _nothing(policy, binds, f"{outcome.status}: {outcome.detail}", pick)
+
+
+def _nothing(policy: Policy, binds: str, reason: str, nearest: Choice | None) -> StageFailure:
+    if nearest is not None:  # its score may be infinite, which JSON cannot say
+        nearest = nearest.model_copy(update={"score": None})
+    return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)

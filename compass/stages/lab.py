@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from compass.cost.models import CostModels, fit
 from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.recorded import Recorded
-from compass.probe.requests import Phase, micro_probes, timing_probe
+from compass.probe.requests import Phase, micro_probes, more_micro_probes, timing_probe
 from compass.records import (
     Allocator,
     Choice,
@@ -24,6 +25,8 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.work import Work
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,24 +66,30 @@ class Lab:
 
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""
-        kinds = tuple(kinds)
         rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
         on_cpu = self.description.hardware.kind == "cpu"
-        n_steps = rules.micro_steps if on_cpu else 1
-        micro = list(micro_probes(rules, kinds, self.description.features, runtime, n_steps=n_steps))
+        features, n_steps = self.description.features, rules.micro_steps if on_cpu else 1
+        kinds = tuple(kinds)
         n_anchors = sum(len(self._anchors(kind)) for kind in kinds)
+        micro = list(micro_probes(rules, kinds, features, runtime, n_steps=n_steps))
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
             self.probe("calibrate", spec)
         kinds = tuple(kind for kind in kinds if self._runs(kind))
+        for kind in kinds:
+            if self.costs().memory.margins[kind] > rules.poor_margin:
+                log.warning("%s: the memory model's form does not hold, probing more", kind)
+                for spec in more_micro_probes(rules, kind, features, runtime, n_steps=n_steps):
+                    self.probe("calibrate", spec)
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
         if anchors and not on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
             self.time(anchors[0], "calibrate", at_most=1)
         for n_done, knobs in enumerate(anchors, start=len(micro)):
-            self.tell("calibrate", str(knobs), n_done, len(micro) + len(anchors))
-            self.time(knobs, "calibrate")
+            self.tell("calibrate", str(knobs), n_done, len(micro) + n_anchors)
+            if self.time(knobs, "calibrate") is None:  # made-up graphs tell little, but more than nothing
+                self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime))
 
     def _runs(self, kind: Variant) -> bool:
         """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""

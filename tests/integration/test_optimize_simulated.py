@@ -1,0 +1,392 @@
+"""A whole `optimize` on machines that are physics, and what must hold of it."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from compass import optimizer
+from compass.cli.app import app
+from compass.config_files import load_config
+from compass.errors import InputError
+from compass.optimizer import Request, open_lab, optimize, wanted_variants
+from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
+from compass.profile import read_profile
+from compass.records import Knobs, Load, Outcome, Status
+from compass.stages import POLICIES
+from compass.stages.confirm import prove
+
+GIB = 1024**3
+PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
+"""Half of the calibration, for the tests that look at something else."""
+
+
+class Altered:
+    """A runner whose outcomes are changed on their way back."""
+
+    def __init__(self, change, machine="RTX 4090", **given):
+        self._runner, self._change = SimulatedRunner(machine_named(machine), **given), change
+        self.specs = []
+
+    def describe(self, knobs=()):
+        return self._runner.describe(knobs)
+
+    def probe(self, spec):
+        self.specs.append(spec)
+        return self._change(spec, self._runner.probe(spec))
+
+    def close(self):
+        self._runner.close()
+
+
+def request(tmp_path, *changes, **given):
+    given = {"dataset_size": 19_000, "out": tmp_path / "p.json", **given}
+    return Request(config=load_config(None, changes), **given)
+
+
+def graphs(spec):
+    return sum(copies for _, copies in spec.batches[0].members)
+
+
+def picks(profile):
+    return {stage: (plan.choice.knobs, plan.choice.batch_size) for stage, plan in profile.plans.items()}
+
+
+# ----------------------------------------------------------------------------------------------------- all ten machines
+
+
+@pytest.fixture(scope="module")
+def profiles(tmp_path_factory):
+    out = tmp_path_factory.mktemp("machines") / "p.json"
+    asked = Request(dataset_size=19_000, out=out)
+    return {
+        machine.name: optimize(asked, runner=SimulatedRunner(machine, seed=1))
+        for machine in MACHINES
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+def test_every_machine_gets_four_plans_that_hold(profiles, machine):
+    profile, truth = profiles[machine.name], SimulatedRunner(machine)
+    assert list(profile.plans) == ["smoke_test", "prototyping", "validation", "production"]
+    assert profile.failures == {}
+    assert profile.ledger.out_of_memory == 0
+    reference, rules = profile.reference, profile.config.stages
+    for stage, plan in profile.plans.items():
+        load = plan.certificate.worst
+        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.choice.footprint_bytes
+        assert plan.choice.footprint_bytes <= profile.hardware.budget_bytes
+        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.choice.live_bytes, rel=0.02)
+        assert plan.cycle_s == 450 * plan.step.median_s
+        if stage != "smoke_test":
+            # A passively cooled card is still fast for the seconds that a certificate takes.
+            off = 0.08 if machine.boost_share > 0.04 else 0.05
+            assert 450 * truth.true_step_s(plan.choice.knobs, load) == pytest.approx(plan.cycle_s, rel=off)
+        assert plan.throughput == plan.choice.batch_size / plan.step.median_s
+        assert plan.choice.capacity <= profile.data_cap
+        assert plan.accumulate == max(1, -(-64 // plan.choice.batch_size))
+        assert plan.indicative == (stage == "smoke_test")
+        if rules[stage].target_s:
+            assert plan.cycle_s <= rules[stage].target_s + rules[stage].window_s
+            assert plan.literal is not None
+            assert 0 < len(plan.runners_up) <= 4
+            assert plan.choice.knobs in [member.knobs for member in plan.front]
+    plans = profile.plans
+    assert plans["smoke_test"].certificate.n_steps == 5  # four, and one profiled
+    assert len(plans["production"].certificate.batches) == 7
+    assert 0.03 <= plans["prototyping"].choice.capacity / reference.capacity <= 0.30
+    assert 0.30 <= plans["validation"].choice.capacity / reference.capacity <= 0.80
+    assert plans["production"].choice.knobs == reference.knobs
+
+
+def test_validation_names_the_prototype_it_follows(profiles):
+    for profile in profiles.values():
+        prototype, plan = profile.plans["prototyping"].choice, profile.plans["validation"]
+        times = plan.choice.capacity / prototype.capacity
+        assert plan.follows == (
+            f"prototyping's {prototype.knobs}, batch {prototype.batch_size}: {times:.1f} times its parameters"
+        )
+        assert [p.follows for stage, p in profile.plans.items() if stage != "validation"] == ["", "", ""]
+
+
+def test_one_seed_gives_one_profile(profiles, tmp_path):
+    again = optimize(request(tmp_path), runner=SimulatedRunner(machine_named("RTX 3090"), seed=1))
+
+    def lasting(profile):
+        return {**profile.model_dump(), "created": "", "ledger": {**profile.ledger.model_dump(), "wall_s": 0}}
+
+    assert lasting(again) == lasting(profiles["RTX 3090 24GB"])
+    assert read_profile(tmp_path / "p.json") == again
+
+
+# ----------------------------------------------------------------------------------------------- laws of the decisions
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """A calibrated lab on a large dataset, where memory decides, with no checkpointing."""
+    machine = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
+    asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
+    lab = open_lab(asked, machine, None, 1, lambda _: None)
+    lab.calibrate(wanted_variants(asked.config))
+    lab.reference = POLICIES["production"].rank(lab.known()).pick
+    return lab
+
+
+def with_budget(lab, budget_bytes):
+    return dataclasses.replace(lab.known(), budget_bytes=budget_bytes)
+
+
+budgets = st.integers(GIB, 24 * GIB)
+
+
+@settings(max_examples=15, deadline=None)
+@given(budgets, budgets)
+def test_more_memory_never_lowers_productions_capacity(lab, one, other):
+    ranked = [POLICIES["production"].rank(with_budget(lab, budget)) for budget in sorted((one, other))]
+    if ranked[0] is not None:
+        small, large = (max(choice.capacity for choice in ranking.choices) for ranking in ranked)
+        assert small <= large
+        # The fastest within 2 % is taken, which may be another one with more memory.
+        assert ranked[0].pick.capacity * 0.98 <= ranked[1].pick.capacity
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(["prototyping", "validation"]), budgets, budgets)
+def test_more_memory_never_worsens_another_stages_score(lab, stage, one, other):
+    less, more = (POLICIES[stage].rank(with_budget(lab, budget)) for budget in sorted((one, other)))
+    if less is not None:
+        # Within 1 % the stage's preference decides, not the score.
+        assert more.pick.score <= less.pick.score * 1.01
+
+
+def test_the_order_of_the_probes_does_not_matter(lab):
+    shuffled = dataclasses.replace(lab, runner=type("Told", (), {"probes": lab.runner.probes[::-1]}), _fitted=None)
+    for stage in ("prototyping", "validation", "production"):
+        straight, back = (POLICIES[stage].rank(source.known()) for source in (lab, shuffled))
+        assert back.pick.knobs == straight.pick.knobs
+        assert back.pick.batch_size == pytest.approx(straight.pick.batch_size, rel=0.01)
+        assert back.pick.score == pytest.approx(straight.pick.score, rel=0.003)
+
+
+# ------------------------------------------------------------------------------------------------------- what goes wrong
+
+
+def test_a_stage_without_room_for_its_models_says_so(tmp_path):
+    asked = request(tmp_path, *PLAIN, "stages.prototyping.target_s=0.001", "stages.prototyping.window_s=0")
+    profile = optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090")))
+    assert set(profile.plans) == {"smoke_test", "validation", "production"}
+    failure = profile.failures["prototyping"]
+    assert failure.binds == "time"
+    assert failure.reason.startswith("at batch 1 even the fastest model takes ")
+    assert failure.nearest.batch_size == 1
+    assert profile.plans["validation"].follows == ""
+
+
+def test_a_plan_that_is_measured_too_late_is_none(tmp_path):
+    def slow(spec, outcome):
+        if not (spec.fresh and outcome.ok and graphs(spec) > 1):
+            return outcome
+        step = outcome.step
+        late = {name: value * 3000 for name, value in step.model_dump().items() if name != "n_steps"}
+        return outcome.model_copy(update={"step": step.model_copy(update=late)})
+
+    profile = optimize(request(tmp_path, *PLAIN), runner=Altered(slow))
+    assert set(profile.plans) == {"smoke_test", "production"}
+    for stage, failure in profile.failures.items():
+        assert failure.binds == "time"
+        rules = profile.config.stages[stage]
+        assert failure.nearest.cycle_s > rules.target_s + rules.window_s
+
+
+@pytest.mark.parametrize("status", [Status.CRASHED, Status.INVALID, Status.TIMED_OUT])
+def test_a_smoke_test_that_fails_does_not_cost_the_others(tmp_path, status):
+    def broken(spec, outcome):
+        return Outcome(status=status, detail="why") if spec.fresh and graphs(spec) == 1 else outcome
+
+    profile = optimize(request(tmp_path, *PLAIN), runner=Altered(broken))
+    assert set(profile.plans) == {"prototyping", "validation", "production"}
+    failure = profile.failures["smoke_test"]
+    assert (failure.binds, failure.reason, failure.nearest.batch_size) == ("model", f"{status}: why", 1)
+
+
+def test_a_variant_that_does_not_run_leaves_the_others(tmp_path):
+    def broken(spec, outcome):
+        variant = spec.knobs.variant
+        is_broken = variant.checkpointing or variant.precision == "bf16"
+        return Outcome(status=Status.CRASHED, detail="no such kernel") if is_broken else outcome
+
+    asked = request(tmp_path, 'stages.validation.precision=["bf16"]')
+    profile = optimize(asked, runner=Altered(broken))
+    assert {str(plan.choice.knobs.variant) for plan in profile.plans.values()} == {"fp32"}
+    failure = profile.failures.pop("validation")
+    assert profile.failures == {}
+    assert failure.binds == "model"
+    assert failure.reason.endswith("runs: crashed: no such kernel")
+
+
+def test_running_out_of_memory_makes_the_next_batch_smaller(tmp_path):
+    tried = []
+
+    def tight(spec, outcome):
+        if not spec.fresh or graphs(spec) == 1:
+            return outcome
+        tried.append(graphs(spec))
+        return Outcome(status=Status.OUT_OF_MEMORY, detail="ran out") if len(tried) == 1 else outcome
+
+    profile = optimize(request(tmp_path, *PLAIN, stages=("production",)), runner=Altered(tight))
+    plan = profile.plans["production"]
+    assert tried[1] < tried[0]
+    assert plan.choice.batch_size in tried[1:]
+    assert profile.ledger.out_of_memory == 1
+
+
+def test_when_every_certificate_runs_out_memory_binds(tmp_path):
+    def tight(spec, outcome):
+        return Outcome(status=Status.OUT_OF_MEMORY, detail="ran out") if spec.fresh else outcome
+
+    runner = Altered(tight)
+    profile = optimize(request(tmp_path, *PLAIN), runner=runner)
+    assert profile.plans == {}
+    assert {failure.binds for failure in profile.failures.values()} == {"memory"}
+    assert {failure.reason for failure in profile.failures.values()} == {"out_of_memory: ran out"}
+    assert len([spec for spec in runner.specs if spec.fresh]) <= 12
+
+
+def test_a_contender_that_cannot_be_timed_is_tried_once(tmp_path):
+    refused = []
+
+    def broken(spec, outcome):
+        architecture = (spec.knobs.layers, spec.knobs.channels)
+        if spec.fresh or not spec.batches[0].members or architecture in CONFIGURED:
+            return outcome
+        refused.append(spec.knobs)
+        return Outcome(status=Status.CRASHED, detail="why")
+
+    CONFIGURED = set(load_config(None, ()).probe.anchor_architectures)  # noqa: N806
+    profile = optimize(request(tmp_path, *PLAIN), runner=Altered(broken))
+    assert len(refused) == len(set(refused)) > 0
+    assert not {plan.choice.knobs for plan in profile.plans.values()} & set(refused)
+
+
+def test_no_room_for_any_model(tmp_path):
+    machine = machine_named("RTX 4090")
+    limit = machine.context_bytes + 70 * 1024**2
+    asked = request(tmp_path, *PLAIN)
+    profile = optimize(asked, runner=SimulatedRunner(machine, memory_limit_bytes=limit))
+    assert profile.plans == {}
+    assert {failure.binds for failure in profile.failures.values()} == {"memory"}
+    assert all(failure.nearest.footprint_bytes > limit for failure in profile.failures.values())
+
+
+def test_a_limit_below_an_idle_worker_is_refused(tmp_path):
+    machine = machine_named("RTX 4090")
+    with pytest.raises(InputError) as caught:
+        optimize(request(tmp_path), runner=SimulatedRunner(machine, memory_limit_bytes=machine.context_bytes))
+    assert str(caught.value) == (
+        "memory limit: got 460.00 MiB; expected at least 524.00 MiB, of which an idle worker holds 460.00 MiB. "
+        "Raise --memory-limit or free memory."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------ interrupted, and done again
+
+
+def interrupted_at(stage):
+    """A runner on which the user loses patience when the certificates of `stage` begin."""
+    order = ("smoke_test", "prototyping", "validation", "production")
+    seen = []
+
+    def change(spec, outcome):
+        if spec.fresh:
+            key = (spec.knobs, spec.runtime.allocator)
+            seen.extend([key] if key not in seen else [])
+            if len(seen) > order.index(stage):
+                raise KeyboardInterrupt
+        return outcome
+
+    return Altered(change)
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        optimize(request(tmp_path, *PLAIN), runner=interrupted_at("validation"))
+    assert set(read_profile(tmp_path / "p.json").plans) == {"smoke_test", "prototyping"}
+    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+
+
+def test_one_stage_again_keeps_the_others(tmp_path):
+    def run(*stages, changes=()):
+        asked = request(tmp_path, *PLAIN, *changes, stages=stages)
+        return optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090")))
+
+    first = run("smoke_test", "prototyping", "production")
+    assert set(first.plans) == {"smoke_test", "prototyping", "production"}
+    second = run("validation")
+    assert set(second.plans) == {*first.plans, "validation"}
+    assert {stage: second.plans[stage] for stage in first.plans} == first.plans
+    assert str(first.plans["prototyping"].choice.knobs) in second.plans["validation"].follows
+    third = run("prototyping", changes=["stages.prototyping.target_s=0.001", "stages.prototyping.window_s=0"])
+    assert set(third.plans) == {"smoke_test", "validation", "production"}
+    assert set(third.failures) == {"prototyping"}
+    assert third.plans["validation"].follows == ""
+    assert read_profile(tmp_path / "p.json") == third
+
+
+@pytest.mark.parametrize("before", ["", "{}", "not JSON", '{"schema_version": 1}'])
+def test_what_is_no_profile_is_replaced(tmp_path, before):
+    (tmp_path / "p.json").write_text(before)
+    asked = request(tmp_path, *PLAIN, stages=("smoke_test",))
+    assert optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090"))) == read_profile(tmp_path / "p.json")
+
+
+# ------------------------------------------------------------------------------------------------- on the command line
+
+
+@pytest.fixture
+def compass(tmp_path, monkeypatch):
+    """The command line on a simulated machine."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(runner, *args):
+        monkeypatch.setattr(optimizer, "local_runner", lambda request, threads: runner)
+        changes = [word for change in PLAIN for word in ("--set", change)]
+        args = ["optimize", "--dataset-size", "19000", "--cache", str(tmp_path / "cache"), *changes, *args]
+        return CliRunner().invoke(app, args, catch_exceptions=False)
+
+    return run
+
+
+def test_exit_code_0(compass):
+    result = compass(SimulatedRunner(machine_named("RTX 4090")), "--json")
+    assert result.exit_code == 0
+    assert set(json.loads(result.stdout)["plans"]) == {"smoke_test", "prototyping", "validation", "production"}
+
+
+def test_exit_code_3_names_the_limit_and_the_nearest_miss(compass, tmp_path):
+    machine = machine_named("RTX 4090")
+    runner = SimulatedRunner(machine, memory_limit_bytes=machine.context_bytes + 70 * 1024**2)
+    result = compass(runner, "--stages", "production")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].startswith(
+        "production: nothing found, memory binds: one graph of the smallest model may need "
+    )
+    assert "Nearest miss: 2 × 32 fp32, batch 1, " in result.stderr
+    assert set(read_profile(tmp_path / "hardware_profile.json").failures) == {"production"}
+
+
+def test_exit_code_130_keeps_what_is_finished(compass, tmp_path):
+    result = compass(interrupted_at("production"))
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted: finished stages are kept in hardware_profile.json"
+    assert set(read_profile(tmp_path / "hardware_profile.json").plans) == {"smoke_test", "prototyping", "validation"}
+
+
+def test_a_proof_is_of_the_work_it_speaks_of(lab):
+    plan = prove(POLICIES["production"], lab)
+    assert plan.certificate.worst == Load(**lab.work.load.model_dump()) * plan.choice.batch_size
+    assert isinstance(plan.choice.knobs, Knobs)
