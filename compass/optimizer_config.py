@@ -236,6 +236,11 @@ class ProbeRules(Settings):
     """(layers, channels) probed at every load. From three layers up: with two the fit was off by 2–6 %."""
     extra_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 96), (5, 128))
     """(layers, channels) probed at the first load, for the square of the channels."""
+    more_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 32), (7, 48), (3, 128))
+    """(layers, channels) probed at every load too, when leaving probes out shows that the memory model's form does not
+    hold."""
+    poor_margin: Share = 0.03
+    """A margin over live bytes beyond this share says so."""
     anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (3, 96), (6, 96))
     """(layers, channels) timed on several copies of the sample: made-up graphs do not have its memory locality, and
     a GPU is not busy with them."""
