@@ -15,38 +15,39 @@ def micro_probes(
     rules: ProbeRules, kinds: Sequence[Variant], features: tuple[str, ...], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
     """Made-up graphs, small and of few shapes, for every variant: they determine the memory model."""
-    first = rules.micro_loads[:1]
+    design = [(shape, load) for shape in rules.micro_architectures for load in rules.micro_loads]
+    design += [(shape, rules.micro_loads[0]) for shape in rules.extra_architectures]
     for kind in kinds:
-        yield from _micro(rules, kind, rules.micro_architectures, rules.micro_loads, features, runtime, n_steps)
-        yield from _micro(rules, kind, rules.extra_architectures, first, features, runtime, n_steps)
+        yield from _micro(rules, kind, design, features, runtime, n_steps=n_steps)
 
 
 def more_micro_probes(
     rules: ProbeRules, kind: Variant, features: tuple[str, ...], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
     """For a variant whose memory the usual ones did not explain."""
-    return _micro(rules, kind, rules.more_architectures, rules.micro_loads, features, runtime, n_steps)
+    design = [(shape, load) for shape in rules.more_architectures for load in rules.micro_loads]
+    return _micro(rules, kind, design, features, runtime, n_steps=n_steps)
 
 
 def _micro(
     rules: ProbeRules,
     kind: Variant,
-    shapes: Sequence[tuple[int, int]],
-    loads: Sequence[tuple[int, int]],
+    design: Sequence[tuple[tuple[int, int], tuple[int, int]]],
     features: tuple[str, ...],
     runtime: RuntimeSettings,
+    *,
     n_steps: int,
 ) -> Iterator[ProbeSpec]:
-    for layers, channels in shapes:
-        for nodes, neighbours in loads:
-            yield ProbeSpec(
-                knobs=Knobs(layers=layers, channels=channels, variant=kind),
-                batches=(Batch(synthetic=_made_up(features, nodes, neighbours)),),
-                min_steps=n_steps,
-                max_steps=n_steps,
-                timeout_s=rules.micro_timeout_s,
-                runtime=runtime,
-            )
+    """One probe for each ((layers, channels), (nodes, neighbours)) of the design."""
+    for (layers, channels), (nodes, neighbours) in design:
+        yield ProbeSpec(
+            knobs=Knobs(layers=layers, channels=channels, variant=kind),
+            batches=(Batch(synthetic=_made_up(features, nodes, neighbours)),),
+            min_steps=n_steps,
+            max_steps=n_steps,
+            timeout_s=rules.micro_timeout_s,
+            runtime=runtime,
+        )
 
 
 def timing_probe(rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: RuntimeSettings) -> ProbeSpec:
