@@ -1,0 +1,134 @@
+"""Where Optuna's study is kept: a journal file by default, any storage that Optuna knows by its URL."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compass.errors import InputError
+from compass.records import Outcome, ProbeSpec
+from compass.search.study import Frame, fill_studies
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+JOURNAL = "optuna_journal.log"
+"""Beside the probe store, unless another storage is asked for."""
+_FIRST = b'{"op_code":0,"worker_id":"'
+"""How the first line of any journal of Optuna's begins: a study is created."""
+
+
+def write_study(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: str | Path) -> int:
+    """Rebuild the machine's studies in `storage`, an URL or a journal's path; returns how many probes are shown.
+
+    A journal is replaced in one motion, so that whatever state the old one was in does not matter. In a database the
+    machine's own studies are replaced and others are left alone.
+
+    Raises:
+        InputError: `storage` cannot be written.
+    """
+    with _quiet():
+        if _is_url(storage):
+            with _explained(str(storage)):
+                return fill_studies(probes, frame, _database(str(storage)))
+        return _write_journal(probes, frame, Path(storage))
+
+
+def check_storage(storage: str | Path) -> None:
+    """Make sure that `write_study` will be able to write to a `storage` that a person named.
+
+    Raises:
+        InputError: it cannot be opened, or is a file that is not Compass's own journal.
+    """
+    if _is_url(storage):
+        with _quiet(), _explained(str(storage)):
+            _database(str(storage))
+        return
+    path = Path(storage)
+    try:
+        if path.exists() and not _is_ours(path):
+            raise InputError(f"storage {path}", got="a file that Compass did not write",
+                             expected="a new file, or the journal of an earlier run", fix="Choose another --storage.")  # fmt: skip
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _is_url(storage: str | Path) -> bool:
+    return isinstance(storage, str) and "://" in storage
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the journal is one of ours, or what a cut left of it."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    with path.open("rb") as file:
+        line = file.readline(10_000)
+    if not line.endswith(b"\n"):
+        return line.startswith(_FIRST) or _FIRST.startswith(line)
+    try:
+        first = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(first, dict) and str(first.get("study_name", "")).startswith("compass/")
+
+
+def _write_journal(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, path: Path) -> int:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            new = str(Path(folder) / path.name)
+            storage = JournalStorage(JournalFileBackend(new, lock_obj=JournalFileOpenLock(new)))
+            n_shown = fill_studies(probes, frame, storage)
+            Path(new).replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return n_shown
+
+
+def _database(url: str) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    return RDBStorage(url)
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Whatever a database and its driver may raise, as one line without the password."""
+    try:
+        yield
+    except Exception as error:
+        text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise InputError(f"storage {_masked(url)}", got=_masked(text), expected="a database that Optuna can open",
+                         fix="For example --storage sqlite:///study.db, or the path of a journal file.") from error  # fmt: skip
+
+
+def _masked(text: str) -> str:
+    return re.sub(r"://([^:/@\s]*):[^@\s]*@", r"://\1:***@", text)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna announces every study on stderr."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"storage {path}", got=error.strerror or str(error), expected="a file in a writable folder",
+                      fix="Choose another --storage.")  # fmt: skip

@@ -1,0 +1,231 @@
+"""Optuna's study, as a view of the ledger: rebuilt from the probes whenever a run ends, never read back by Compass.
+
+Three studies a machine. `…/ledger` holds every timed or certified probe, with throughput and capacity to maximise; a timed
+stage's holds those of its own space, with the stage's score to minimise. A trial shows what was run, nothing predicted:
+the batch is the probe's own. Constraints are Optuna's, at most 0 where a probe is admissible:
+
+    memory   footprint / ceiling − 1; `REFUSED` where it ran out
+    time     cycle / (target + window) − 1 of the study's stage; 0 where no time is known, or none is set
+
+Running out of memory is a finding and a complete trial, for samplers learn nothing from failed ones. What crashed, hung or
+was invalid is a failed trial with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from compass.optimizer_config import OptimizerConfig, StageRules
+from compass.records import Choice, Knobs, Outcome, Precision, ProbeSpec, Stage, Status
+from compass.search.score import score, worth
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+Direction = Literal["minimize", "maximize"]
+
+REFUSED = 0.1
+"""The memory constraint of a probe that ran out: by how much it would have gone over is not known."""
+NO_SCORE = 3.0
+"""The score of what does not run or is too late: finite, or Optuna's models lose their scale. The reference scores 1,
+and what is admissible stays under 2 or so."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What turns a probe into a trial."""
+
+    machine: str
+    """Name of the device, and what tells it from others of that name."""
+    config: OptimizerConfig
+    budget_bytes: int
+    capacities: Mapping[Knobs, int]
+    """Trainable parameters, for probes that ended before they could count them."""
+    shares: Mapping[Stage, tuple[float, float]]
+    """Of the stages that get a study: their space, as shares of the reference's capacity."""
+    reference: Choice | None
+    """What scores are taken against; None: the ledger's study is the only one."""
+
+    def name(self, of: str) -> str:
+        """The name of the study of a stage, or of the `ledger`."""
+        return f"compass/{self.machine}/{of}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A timed or certified probe, and what it says."""
+
+    spec: ProbeSpec
+    outcome: Outcome
+    capacity: int
+
+    @property
+    def n_graphs(self) -> int:
+        """Graphs in the batch whose step was timed."""
+        return sum(copies for _, copies in self.spec.batches[-1].members)
+
+    @property
+    def throughput(self) -> float:
+        """Graphs per second; 0 if it did not run."""
+        return self.n_graphs / self.outcome.step.median_s if self.outcome.step else 0.0
+
+    def cycle_s(self, frame: Frame) -> float | None:
+        """Seconds of a cycle at the measured step; None if there is none."""
+        return self.outcome.step.median_s * frame.config.cycle_batches if self.outcome.step else None
+
+
+def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[Run]:
+    """Each question on real samples with its last answer, in the order of asking; micro-probes are left out.
+
+    So are what ran too few steps for a time, and what ended before it was counted if its model is in no known space.
+    """
+    answers = {
+        spec.key: (spec, outcome)
+        for spec, outcome in probes
+        if spec.batches[-1].members and not (outcome.ok and outcome.step is None)
+    }
+    counted = [
+        (spec, outcome, outcome.parameters or frame.capacities.get(spec.knobs)) for spec, outcome in answers.values()
+    ]
+    return [Run(spec, outcome, capacity) for spec, outcome, capacity in counted if capacity is not None]
+
+
+def fill_studies(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: BaseStorage) -> int:
+    """Replace the machine's studies in `storage` by what `probes` say; returns how many probes were shown."""
+    shown = runs(probes, frame)
+    _fill(storage, frame, "ledger", ["maximize", "maximize"], [_trial(run, frame, None, shown) for run in shown])
+    for stage, (low, high) in frame.shares.items():
+        inside = [run for run in shown if low <= _share(run, frame) <= high]
+        _fill(storage, frame, stage, ["minimize"], [_trial(run, frame, stage, shown) for run in inside])
+    return len(shown)
+
+
+def _share(run: Run, frame: Frame) -> float:
+    return run.capacity / frame.reference.capacity if frame.reference else math.nan
+
+
+def _fill(
+    storage: BaseStorage,
+    frame: Frame,
+    of: str,
+    directions: list[Direction],
+    trials: Sequence[FrozenTrial],
+) -> None:
+    import optuna
+
+    name = frame.name(of)
+    if name in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name=name, storage=storage)
+    if of != "ledger" and not trials:
+        return
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions)
+    for key, value in _about(frame, of).items():
+        study.set_user_attr(key, value)
+    _name_metrics(study, ["throughput", "capacity"] if of == "ledger" else ["score"])
+    study.add_trials(trials)
+
+
+def _name_metrics(study: Study, names: list[str]) -> None:
+    import warnings
+
+    with warnings.catch_warnings():  # experimental, and only labels an axis
+        warnings.simplefilter("ignore")
+        study.set_metric_names(names)
+
+
+def _about(frame: Frame, of: str) -> dict[str, Any]:
+    about: dict[str, Any] = {"source": "rebuilt from Compass's ledger: what is changed here is lost"}
+    if of in frame.shares and frame.reference is not None:
+        about["reference"] = f"{frame.reference.knobs}, batch {frame.reference.batch_size}"
+    return about
+
+
+def _trial(run: Run, frame: Frame, stage: Stage | None, shown: Sequence[Run]) -> FrozenTrial:
+    import optuna
+    from optuna.trial import TrialState
+
+    knobs, outcome = run.spec.knobs, run.outcome
+    finding = outcome.ok or outcome.status is Status.OUT_OF_MEMORY
+    return optuna.trial.create_trial(
+        state=TrialState.COMPLETE if finding else TrialState.FAIL,
+        values=_values(run, frame, stage) if finding else None,
+        params={
+            "layers": knobs.layers,
+            "channels": knobs.channels,
+            "precision": knobs.variant.precision,
+            "checkpointing": knobs.variant.checkpointing,
+            "batch": run.n_graphs,
+        },
+        distributions=_distributions(shown),
+        user_attrs=_attributes(run, frame),
+        constraints=_constraints(run, frame, stage) if finding else None,
+    )
+
+
+def _distributions(shown: Sequence[Run]) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    layers, channels = [run.spec.knobs.layers for run in shown], [run.spec.knobs.channels for run in shown]
+    return {
+        "layers": IntDistribution(min(layers), max(layers)),
+        "channels": IntDistribution(min(channels), max(channels)),
+        "precision": CategoricalDistribution(get_args(Precision)),
+        "checkpointing": CategoricalDistribution([False, True]),
+        "batch": IntDistribution(1, max(run.n_graphs for run in shown), log=True),
+    }
+
+
+def _values(run: Run, frame: Frame, stage: Stage | None) -> list[float]:
+    if stage is None or frame.reference is None:
+        return [run.throughput, float(run.capacity)]
+    cycle_s = run.cycle_s(frame)
+    if cycle_s is None:
+        return [NO_SCORE]
+    rules, law = frame.config.stages[stage], frame.config.score
+    softened = run.throughput * worth(np.array([cycle_s]), rules, law.late_worth)
+    value = float(score(softened, np.array([run.capacity]), frame.reference, rules.quality_weight, law)[0])
+    return [value if math.isfinite(value) else NO_SCORE]
+
+
+def _constraints(run: Run, frame: Frame, stage: Stage | None) -> dict[str, float]:
+    """Both, always: Optuna's Gaussian process asks for the same constraints of every trial."""
+    cycle_s, memory = run.cycle_s(frame), REFUSED
+    if run.outcome.ok:  # and so it fitted, whatever a long-lived worker's footprint says
+        memory = min(0.0, (run.outcome.footprint_bytes or 0) / (run.spec.ceiling_bytes or frame.budget_bytes) - 1.0)
+    late = 0.0
+    if stage is not None and cycle_s is not None:
+        late = lateness(cycle_s, frame.config.stages[stage])
+    return {"memory": memory, "time": late}
+
+
+def lateness(cycle_s: float, rules: StageRules) -> float:
+    """By what share a cycle is longer than the stage admits; negative below, 0 where nothing is set."""
+    return 0.0 if rules.target_s is None else cycle_s / (rules.target_s + rules.window_s) - 1.0
+
+
+def _attributes(run: Run, frame: Frame) -> dict[str, Any]:
+    spec, outcome = run.spec, run.outcome
+    attributes = {
+        "kind": "certificate" if spec.fresh else "timing",
+        "status": outcome.status.value,
+        "reason": outcome.detail,
+        "capacity": run.capacity,
+        "step_s": outcome.step.median_s if outcome.step else None,
+        "cycle_s": run.cycle_s(frame),
+        "throughput": run.throughput or None,
+        "live_bytes": outcome.live_bytes,
+        "footprint_bytes": outcome.footprint_bytes,
+        "ceiling_bytes": spec.ceiling_bytes,
+        "n_steps": outcome.n_steps,
+        "allocator": spec.runtime.allocator,
+        "probe": spec.key,
+        **{f"option {name}": value for name, value in spec.knobs.variant.options},
+    }
+    return {key: value for key, value in attributes.items() if value not in (None, "")}
