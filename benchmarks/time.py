@@ -1,0 +1,355 @@
+"""How well step time is known beforehand, on this machine's CPU: `python -m benchmarks.time [--quick]`.
+
+Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
+beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
+of crops of the same complex at other radii. The truth is the median of at least five warm steps in the lasting worker.
+
+Each architecture is then timed once as the search would do it, and its other loads are predicted again. A fixed step is
+timed before every architecture: its spread says how much of the error is the machine's own unrest. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from compass.cost.models import CostModels
+from compass.device import available_cores
+from compass.optimizer import Request, local_runner, open_lab, wanted_variants
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.probe.recorded import Recorded
+from compass.probe.store import Store
+from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, StepTime, Variant
+from compass.stages.lab import Lab
+from compass.units import GIB
+
+SEED = 11
+LIMIT_BYTES = 8 * GIB
+LONGEST_STEP_S = 1.5
+"""Predicted: larger loads only take longer."""
+LAYERS, CHANNELS = range(2, 9), range(32, 193, 16)
+RADII = (5.0, 6.5, 10.0)
+"""Å of the other crops; the sample itself has the configured one."""
+STEPS = (7, 25)
+"""Fewest and most steps of a truth, two of them warm: on until they agree within `SETTLE_SHARE`."""
+PATIENCE_S = 3.0
+"""Of steps beyond the fewest."""
+SETTLE_SHARE = 0.02
+TRIES = 50
+"""At different loads for one architecture: large models have few that are short enough."""
+CONFIDENCE, QUANTILE = 0.9, 1.6449
+"""Of the interval that is checked, and how many standard deviations it reaches."""
+REJECTED_BELOW = 0.05
+"""p-value of the binomial test."""
+REFERENCE = (4, 64, 6)
+"""Layers, channels and graphs of the step that is timed again and again."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    n_architectures: int
+    n_loads: int
+    """Of each architecture."""
+    radii: tuple[float, ...]
+
+
+FULL, QUICK = Effort(36, 3, RADII), Effort(3, 2, RADII[:1])
+
+
+class Source(NamedTuple):
+    """A sample, and the lasting worker that holds it."""
+
+    machine: LocalRunner
+    sample: str
+    load: Load
+
+
+@dataclass(frozen=True)
+class Point:
+    """One load of one architecture: what was predicted, before and after the architecture was timed, and the truth."""
+
+    knobs: Knobs
+    load: Load
+    in_space: bool
+    is_crop: bool
+    truth: StepTime
+    reference_s: float
+    """The fixed step, timed just before."""
+    predicted_s: float
+    spread: float
+    after_s: float | None
+    """None where the architecture could not be timed, or was timed on this very load."""
+    after_spread: float | None
+
+
+def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
+    """A calibrated lab, and the sources of loads: the lab's own sample first."""
+    request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
+    threads = available_cores()
+    machine = local_runner(request, threads)
+    stack.callback(machine.close)
+    store = Store(cache / "probes.jsonl")
+    stack.callback(store.close)
+    lab = open_lab(request, machine, store, threads, lambda _: None)
+    lab.calibrate(wanted_variants(request.config))
+    sources = [Source(machine, lab.work.sample, lab.work.load)]
+    for radius in effort.radii:
+        bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
+        config = request.config.model_copy(update={"test_bench": bench})
+        crop = local_runner(replace(request, config=config), threads)
+        stack.callback(crop.close)
+        sources.append(Source(crop, *crop.describe().samples[0]))
+    return lab, sources
+
+
+def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
+    """Architectures that no probe has seen in any variant, from the space and from beyond it in turn."""
+    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
+    space = {(knobs.layers, knobs.channels) for knobs in lab.capacities}
+    shapes = [(depth, width) for depth in LAYERS for width in CHANNELS if (depth, width) not in probed]
+    rng.shuffle(shapes)
+    pools = ([shape for shape in shapes if shape in space], [shape for shape in shapes if shape not in space])
+    chosen = [(pools[i % 2][i // 2], kinds[i // 2 % len(kinds)]) for i in range(n)]
+    return [Knobs(layers=depth, channels=width, variant=kind) for (depth, width), kind in chosen]
+
+
+def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> StepTime:
+    """The truth. It does not pass through the lab, which would learn from it."""
+    spec = ProbeSpec(
+        knobs=knobs,
+        batches=(Batch(members=((source.sample, n_graphs),)),),
+        min_steps=STEPS[0],
+        max_steps=min(STEPS[1], STEPS[0] + int(PATIENCE_S / expected_s)),
+        settle_share=SETTLE_SHARE,
+        profile=False,
+        timeout_s=300,
+        runtime=lab.runtime(lab.calibrated_allocator),
+    )
+    outcome = source.machine.probe(spec)
+    if outcome.step is None:
+        raise RuntimeError(f"{knobs} on {n_graphs} × {source.load}: {outcome.status}: {outcome.detail}")
+    return outcome.step
+
+
+def time_reference(lab: Lab, source: Source) -> float:
+    """Seconds of the fixed step."""
+    depth, width, n_graphs = REFERENCE
+    knobs = Knobs(layers=depth, channels=width, variant=wanted_variants(lab.config)[0])
+    return time_steps(lab, source, knobs, n_graphs, expected_s=1.0).median_s
+
+
+def after_one_probe(lab: Lab, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
+    """The models after the calibration and one timing of `knobs`, made as the search makes it; `lab` learns nothing."""
+    recorded = Recorded(machine, None, lab.description.fingerprint.key)
+    recorded.probes = list(lab.runner.probes)
+    own = replace(lab, runner=recorded, _fitted=None)
+    outcome = own.time(knobs, "search")
+    return own.costs(), outcome
+
+
+def loads_of(
+    lab: Lab, costs: CostModels, sources: Sequence[Source], knobs: Knobs, n_loads: int, rng: random.Random
+) -> list[tuple[Source, int]]:
+    """(source, graphs): the sample and another crop in turn, low, middle and high in what time and memory allow."""
+    law = costs.bytes_law(knobs, lab.calibrated_allocator)
+    known = lab.known()
+
+    def largest(source: Source) -> int:
+        def suits(n: int) -> bool:
+            fits = law.upper_footprint(source.load * n) <= lab.budget_bytes
+            return fits and known.step_s(knobs, source.load * n) <= LONGEST_STEP_S
+
+        return max(1, known.most_graphs(suits))
+
+    chosen: dict[tuple[Source, int], None] = {}
+    for _ in range(TRIES):
+        i = len(chosen)
+        source = sources[0] if i % 2 == 0 else rng.choice(sources[1:])
+        n_graphs = round(largest(source) ** ((i + rng.random()) / n_loads))
+        if (source, n_graphs) in chosen:  # no room for a second size: another crop instead
+            source = rng.choice(sources)
+            n_graphs = rng.randint(1, largest(source))
+        chosen[source, n_graphs] = None
+        if len(chosen) == n_loads:
+            break
+    return list(chosen)
+
+
+def measure(
+    lab: Lab, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Iterable[tuple[Source, int]]
+) -> list[Point]:
+    """Every load of one architecture: the reference first, then the truths, then what one timing would have told."""
+    costs, reference_s = lab.costs(), time_reference(lab, sources[0])
+    timed = []
+    for source, n_graphs in picks:
+        predicted_s = _predict(costs, knobs, capacity, source.load * n_graphs)
+        truth = time_steps(lab, source, knobs, n_graphs, predicted_s)
+        timed.append((source, source.load * n_graphs, predicted_s, truth))
+    after, outcome = after_one_probe(lab, sources[0].machine, knobs)
+    is_told = outcome is not None and outcome.ok
+    points = []
+    for source, load, predicted_s, truth in timed:
+        is_other = is_told and outcome is not None and outcome.load != load
+        point = Point(
+            knobs=knobs,
+            load=load,
+            in_space=knobs in lab.capacities,
+            is_crop=source is not sources[0],
+            truth=truth,
+            reference_s=reference_s,
+            predicted_s=predicted_s,
+            spread=costs.spread(knobs),
+            after_s=_predict(after, knobs, capacity, load) if is_other else None,
+            after_spread=after.spread(knobs) if is_other else None,
+        )
+        points.append(point)
+        _show(point)
+    return points
+
+
+def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> float:
+    sizes = np.array([[size for _, size in load.sizes]])
+    return float(costs.step_s(knobs, capacity, sizes)[0])
+
+
+def _show(point: Point) -> None:
+    error = point.predicted_s / point.truth.median_s - 1
+    after = "" if point.after_s is None else f", {point.after_s / point.truth.median_s - 1:+.1%} after one timing"
+    print(
+        f"  {point.knobs} on {point.load}: {point.truth.median_s:.3f} s, off by {error:+.1%}{after}; "
+        f"interval ±{QUANTILE * point.spread:.1%}, fixed step {point.reference_s:.3f} s",
+        flush=True,
+    )
+
+
+def errors(pairs: Iterable[tuple[float | None, float]]) -> dict[str, float]:
+    """Relative errors of (predicted, true) pairs; those without a prediction are passed over."""
+    ratios = np.array([predicted / truth for predicted, truth in pairs if predicted is not None])
+    if not len(ratios):
+        return {"n": 0}
+    size = np.abs(ratios - 1)
+    return {
+        "n": len(ratios),
+        "median": round(float(np.median(size)), 4),
+        "p95": round(float(np.quantile(size, 0.95)), 4),
+        "max": round(float(size.max()), 4),
+        "bias": round(float(np.median(ratios)) - 1, 4),
+    }
+
+
+def coverage(triples: Iterable[tuple[float | None, float | None, float]]) -> dict[str, float]:
+    """How often (predicted, spread, true) has the truth inside the interval, and the binomial test's p-value."""
+    from scipy.stats import binomtest
+
+    inside = [
+        abs(math.log(truth / predicted)) <= QUANTILE * spread
+        for predicted, spread, truth in triples
+        if predicted is not None and spread is not None
+    ]
+    if not inside:
+        return {"n": 0}
+    test = binomtest(sum(inside), len(inside), CONFIDENCE)
+    return {"n": len(inside), "share": round(sum(inside) / len(inside), 3), "p": round(float(test.pvalue), 4)}
+
+
+def figures(points: Sequence[Point]) -> dict[str, Any]:
+    """Everything that is reported.
+
+    Points of one architecture err alike, which the binomial test does not know: beside the test of all points stands
+    that of the first of each architecture.
+    """
+    first = list({point.knobs: point for point in reversed(points)}.values())
+    calm_s = median(point.reference_s for point in points)
+    groups: dict[str, Callable[[Point], bool]] = {
+        "plain": lambda point: not point.knobs.variant.checkpointing,
+        "checkpointing": lambda point: point.knobs.variant.checkpointing,
+        "in the space": lambda point: point.in_space,
+        "beyond the space": lambda point: not point.in_space,
+        "copies of the sample": lambda point: not point.is_crop,
+        "copies of other crops": lambda point: point.is_crop,
+    }
+    return {
+        "unprobed": errors((p.predicted_s, p.truth.median_s) for p in points),
+        "unprobed, drift divided out": errors(
+            (p.predicted_s, p.truth.median_s * calm_s / p.reference_s) for p in points
+        ),
+        "by group": {
+            name: errors((p.predicted_s, p.truth.median_s) for p in points if belongs(p))
+            for name, belongs in groups.items()
+        },
+        "coverage": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in points),
+        "coverage, one point an architecture": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in first),
+        "after one timing": errors((p.after_s, p.truth.median_s) for p in points),
+        "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth.median_s) for p in points),
+        "reference": unrest(list(dict.fromkeys((p.knobs, p.reference_s) for p in points))),
+    }
+
+
+def unrest(references: Sequence[tuple[Knobs, float]]) -> dict[str, float]:
+    """How much a step that never changes did."""
+    step_s = np.array([seconds for _, seconds in references])
+    third = max(1, len(step_s) // 3)
+    return {
+        "n": len(step_s),
+        "median_s": round(float(np.median(step_s)), 4),
+        "spread": round(float(np.std(np.log(step_s))), 4),
+        "p95 over p5": round(float(np.quantile(step_s, 0.95) / np.quantile(step_s, 0.05)), 3),
+        "last third over first": round(float(np.median(step_s[-third:]) / np.median(step_s[:third])), 3),
+    }
+
+
+def judge(found: dict[str, Any]) -> dict[str, bool]:
+    """The targets."""
+    return {
+        "n >= 100": found["unprobed"]["n"] >= 100,
+        "unprobed median <= 4 %": found["unprobed"]["median"] <= 0.04,
+        "unprobed P95 <= 10 %": found["unprobed"]["p95"] <= 0.10,
+        "coverage not rejected": found["coverage"]["p"] >= REJECTED_BELOW,
+        "after one timing, median <= 2 %": found["after one timing"].get("median", math.inf) <= 0.02,
+    }
+
+
+def run(effort: Effort) -> dict[str, Any]:
+    """Calibrate, measure, and sum up."""
+    rng = random.Random(SEED)
+    with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
+        lab, sources = open_benchmark(effort, Path(cache), stack)
+        chosen = never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
+        capacities = dict(sources[0].machine.describe(chosen).parameters)
+        points: list[Point] = []
+        for knobs in chosen:
+            picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
+            points += measure(lab, sources, knobs, capacities[knobs], picks)
+        return figures(points)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few points, printed without judging")
+    quick = parser.parse_args().quick
+    found = run(QUICK if quick else FULL)
+    for name, values in found.items():
+        print(f"{name}: {values}")
+    if not quick:
+        found["targets"] = judge(found)
+        for name, met in found["targets"].items():
+            print("pass" if met else "FAIL", name)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
