@@ -32,11 +32,13 @@ from compass.records import (
     Variant,
 )
 from compass.search.space import architectures, data_cap, knobs_of, variants
+from compass.search.storage import JOURNAL, check_storage
 from compass.search.work import Work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 from compass.stages.lab import Lab
 from compass.stages.validation import follows
+from compass.stages.view import study_of
 from compass.units import format_bytes
 from compass.version import __version__
 
@@ -57,6 +59,8 @@ class Request:
     out: Path = Path("hardware_profile.json")
     cache: Path | None = None
     """Folder of the probe store; None: the user's cache folder."""
+    storage: str | None = None
+    """Where Optuna's study goes: a URL, or a journal's path. None: a journal beside the probe store, if there is one."""
 
 
 def optimize(
@@ -70,7 +74,8 @@ def optimize(
     """
     started = time.monotonic()
     earlier = read_earlier(request.out)
-    with laboratory(request, runner, watch) as lab:
+    storage = study_place(request, runner)
+    with laboratory(request, runner, watch) as lab, study_of(lab, storage):
         lab.calibrate(wanted_variants(request.config))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
@@ -96,6 +101,14 @@ def laboratory(
         machine.close()
         if store:
             store.close()
+
+
+def study_place(request: Request, runner: Runner | None) -> str | Path | None:
+    """Where Optuna's study goes; None: nowhere. A place that cannot be used is refused before anything is measured."""
+    if request.storage is None:
+        return None if runner else (request.cache or default_cache()) / JOURNAL
+    check_storage(request.storage)
+    return request.storage
 
 
 def local_runner(request: Request, threads: int) -> LocalRunner:

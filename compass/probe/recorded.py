@@ -38,6 +38,10 @@ class Recorded:
         _log(phase, spec, outcome)
         return outcome
 
+    def history(self) -> list[tuple[ProbeSpec, Outcome]]:
+        """Every probe ever made under this fingerprint; without a store, those of this run."""
+        return self._store.under(self._fingerprint) if self._store else list(self.probes)
+
 
 def _log(phase: Phase, spec: ProbeSpec, outcome: Outcome) -> None:
     if outcome.ok and outcome.step is not None:

@@ -28,7 +28,7 @@ class Store:
         Raises:
             InputError: it cannot be written.
         """
-        self._known: dict[tuple[str, str], Outcome] = {}
+        self._known: dict[tuple[str, str], tuple[ProbeSpec, Outcome]] = {}
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,8 +40,12 @@ class Store:
 
     def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
         """The outcome of the same question under the same fingerprint."""
-        outcome = self._known.get((fingerprint, spec.key))
+        _, outcome = self._known.get((fingerprint, spec.key), (spec, None))
         return outcome if outcome is not None and outcome.status in REUSED else None
+
+    def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
+        """Every probe made under `fingerprint`, each question with its last answer."""
+        return [known for (owner, _), known in self._known.items() if owner == fingerprint]
 
     def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
         """Keep `outcome`, on disk before this returns.
@@ -57,7 +61,7 @@ class Store:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self._path, error) from error
-        self._known[fingerprint, spec.key] = outcome
+        self._known[fingerprint, spec.key] = spec, outcome
 
     def close(self) -> None:
         """Close the file."""
@@ -77,7 +81,7 @@ class Store:
             except ValueError:  # an older form, of no use now
                 spec = None
             if spec is not None:
-                self._known[fingerprint, spec.key] = outcome
+                self._known[fingerprint, spec.key] = spec, outcome
             good += len(line)
         return good
 
