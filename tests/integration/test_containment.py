@@ -57,7 +57,6 @@ def children():
 @pytest.mark.parametrize(
     ("does", "detail"),
     [
-        ("exits", "ended with exit code 3 and said nothing"),
         ("exits politely", "ended with exit code 4 and said nothing"),
         ("segfault", "died of SIGSEGV: Fatal Python error: Segmentation fault"),
         ("closes everything", "ended with exit code 1: "),
@@ -73,10 +72,8 @@ def test_a_crash_is_an_outcome_and_the_next_probe_works(toys, ask, does, detail)
 
 
 def test_a_crash_is_not_hidden_by_a_child_that_lives_on(toys, ask, noted):
-    started = time.monotonic()
     outcome = toys.probe(ask("exits, its child does not"))
     assert outcome.detail == "ended with exit code 3 and said nothing"
-    assert time.monotonic() - started < 30
     assert_gone(*noted(1))
 
 
@@ -97,8 +94,8 @@ def test_a_worker_killed_while_idle_is_no_probes_fault(toys, ask):
 def test_a_hang_is_ended_with_everything_it_started(toys, ask, noted):
     toys.describe()
     worker = toys._lasting[RUNTIME]._process.pid
-    outcome = toys.probe(ask("hangs with children", timeout_s=2.0))
-    assert (outcome.status, outcome.detail, outcome.wall_s) == (Status.TIMED_OUT, "no answer in 2.0 s", 2.0)
+    outcome = toys.probe(ask("hangs with children", timeout_s=3.0))
+    assert (outcome.status, outcome.detail, outcome.wall_s) == (Status.TIMED_OUT, "no answer in 3.0 s", 3.0)
     assert_gone(worker, *noted(2))
 
 

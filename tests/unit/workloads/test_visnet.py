@@ -243,7 +243,7 @@ def test_building_on_the_meta_device_takes_no_memory(workload):
 
 @pytest.mark.parametrize("change", ["label", "positions", "elements", "is_ligand", "edge_index", "name", "rules"])
 def test_the_digest_changes_with_the_graphs(change):
-    def digest(graph, **changes):
+    def digest(graph, /, **changes):
         workload = ViSNetWorkload(OptimizerConfig(**changes))
         workload.__dict__["_graphs"] = {graph.name: graph}  # a cached property's place
         return workload.digest

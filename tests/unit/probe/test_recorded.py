@@ -1,0 +1,103 @@
+import logging
+
+import pytest
+
+from compass.errors import InputError
+from compass.probe.recorded import Recorded
+from compass.probe.store import Store
+from compass.profile import Ledger
+from compass.records import Status
+
+
+class Runner:
+    """Answers in turn, and remembers what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    def probe(self, spec):
+        self.asked.append(spec)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "probes.jsonl")
+    yield store
+    store.close()
+
+
+def test_asked_once_answered_ever_after(tmp_path, store, ask, found):
+    runner = Runner(found(n_steps=5))
+    recorded = Recorded(runner, store, "f1")
+    assert recorded.probe("search", ask()) == recorded.probe("search", ask()) == found(n_steps=5)
+    again = Recorded(runner, Store(tmp_path / "probes.jsonl"), "f1")
+    assert again.probe("confirm", ask()) == found(n_steps=5)
+    assert runner.asked == [ask()]
+    assert recorded.counts == {"search_probes": 1, "search_steps": 5, "out_of_memory": 0, "reused": 1}
+    assert again.counts == {"reused": 1}
+
+
+def test_another_machine_is_asked_anew(store, ask, found):
+    runner = Runner(found(), found(detail="other"))
+    Recorded(runner, store, "f1").probe("search", ask())
+    assert Recorded(runner, store, "f2").probe("search", ask()).detail == "other"
+
+
+@pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CRASHED, Status.INVALID])
+def test_what_may_have_been_chance_is_tried_again(store, ask, found, status):
+    recorded = Recorded(Runner(found(status), found()), store, "f1")
+    assert recorded.probe("search", ask()).status is status
+    assert recorded.probe("search", ask()).ok
+    assert recorded.counts["reused"] == 0
+
+
+def test_without_a_store_everything_is_asked(ask, found):
+    runner = Runner(found(), found())
+    recorded = Recorded(runner, None, "f1")
+    for _ in range(2):
+        recorded.probe("calibrate", ask())
+    assert len(runner.asked) == 2
+
+
+def test_the_ledger_takes_the_counts(store, ask, found):
+    outcomes = [found(n_steps=3), found(Status.OUT_OF_MEMORY, n_steps=1), found(n_steps=9)]
+    recorded = Recorded(Runner(*outcomes), store, "f1")
+    for layers, phase in enumerate(("calibrate", "search", "confirm"), start=1):
+        recorded.probe(phase, ask(layers))
+    assert recorded.probes == [(ask(layers), outcome) for layers, outcome in enumerate(outcomes, start=1)]
+    assert Ledger(**recorded.counts) == Ledger(
+        calibrate_probes=1, calibrate_steps=3, search_probes=1, search_steps=1, confirm_probes=1, confirm_steps=9,
+        out_of_memory=1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [InputError("memory limit", got="1", expected="2", fix="3"), KeyboardInterrupt()])
+def test_what_was_not_answered_is_not_written(store, ask, error):
+    class Refuses:
+        def probe(self, spec):
+            raise error
+
+    recorded = Recorded(Refuses(), store, "f1")
+    with pytest.raises(type(error)):
+        recorded.probe("confirm", ask())
+    assert store.find("f1", ask()) is None
+    assert recorded.probes == []
+
+
+def test_every_probe_is_logged(store, ask, found, caplog):
+    """Those answered from the store too."""
+    caplog.set_level(logging.DEBUG, logger="compass")
+    recorded = Recorded(Runner(found(), found(Status.CRASHED, "died of SIGSEGV")), store, "f1")
+    for layers in (1, 1, 2):
+        recorded.probe("search", ask(layers))
+    load = "1 graphs, 10 nodes, 50 edges"
+    good = f"1 layers × 16 channels, fp32 on {load}: 500 ms a step, 1.00 MiB live, 2.00 MiB in all"
+    assert [record.message for record in caplog.records] == [
+        f"search {ask(1).key} {good}",
+        f"search {ask(1).key} {good}",
+        f"search {ask(2).key} 2 layers × 16 channels, fp32 on {load}: crashed: died of SIGSEGV",
+    ]
