@@ -286,6 +286,11 @@ class SearchRules(Settings):
     """Stop when the expected improvement of the score is below this share."""
     probes_per_stage: PositiveInt = 3
     """Timing probes a stage may spend on contenders."""
+    sampler: Literal["structured", "gp", "tpe", "random", "grid"] = "structured"
+    """Who chooses what prototyping and validation time: Compass, which knows what a step is made of, or one of Optuna's
+    own samplers, which see scores only."""
+    sampler_trials: PositiveInt = 12
+    """Trials a stage gives one of Optuna's samplers: four times our own probes, for five of them are random."""
     runners_up: PositiveInt = 4
     """How many alternatives the profile keeps."""
 

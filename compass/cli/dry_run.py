@@ -8,7 +8,7 @@ import typer
 
 from compass.cli.tables import print_rows
 from compass.optimizer import Request
-from compass.optimizer_config import StageRules
+from compass.optimizer_config import SearchRules, StageRules
 from compass.units import format_bytes, format_count, format_seconds
 
 
@@ -38,9 +38,15 @@ def describe(request: Request) -> dict[str, str]:
                   f"what the device has free, less {config.memory.reserve_share:.0%}",
         "dataset": f"{format_count(request.dataset_size or config.dataset.default_size)} complexes",
         "calibration": f"{n_probes} probes for each of {len(variants)} variants",
-        "search": f"at most {config.search.probes_per_stage} timing probes a stage",
+        "search": _search(config.search),
         "profile": str(request.out),
     }  # fmt: skip
+
+
+def _search(rules: SearchRules) -> str:
+    if rules.sampler == "structured":
+        return f"at most {rules.probes_per_stage} timing probes a stage"
+    return f"{rules.sampler_trials} trials a stage by Optuna's {rules.sampler} sampler"
 
 
 def _budget(rules: StageRules) -> str:

@@ -45,6 +45,12 @@ def optimize(
     workload: Workload = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the profile goes.")] = None,
     cache: Cache = None,
+    storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where Optuna's study goes: a database, or a journal file.")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="structured, or Optuna's gp, tpe, random or grid.")
+    ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
     as_json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
@@ -54,12 +60,13 @@ def optimize(
     Exit codes: 0 done, 2 bad input, 3 a stage found nothing, 130 interrupted.
     """
     from compass.cli import parse
-    from compass.config_files import load_config
+    from compass.config_files import Change, load_config
     from compass.optimizer import Request
 
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )
+    flags += [Change("--sampler", "search.sampler", sampler)] if sampler is not None else []
     config = load_config(config_file, [*(set_values or ()), *flags])
     request = Request(
         config=config,
@@ -70,6 +77,7 @@ def optimize(
         dataset_size=parse.dataset_size(dataset_size, config),
         out=out or Request.out,
         cache=cache,
+        storage=storage,
     )
     if dry_run:
         from compass.cli.dry_run import print_dry_run

@@ -34,7 +34,7 @@ def write_study(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, stora
     Raises:
         InputError: `storage` cannot be written.
     """
-    with _quiet():
+    with quiet():
         if _is_url(storage):
             with _explained(str(storage)):
                 return fill_studies(probes, frame, _database(str(storage)))
@@ -48,7 +48,7 @@ def check_storage(storage: str | Path) -> None:
         InputError: it cannot be opened, or is a file that is not Compass's own journal.
     """
     if _is_url(storage):
-        with _quiet(), _explained(str(storage)):
+        with quiet(), _explained(str(storage)):
             _database(str(storage))
         return
     path = Path(storage)
@@ -117,8 +117,8 @@ def _masked(text: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna announces every study on stderr."""
+def quiet() -> Iterator[None]:
+    """Optuna announces every study and every trial on stderr."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -21,8 +21,8 @@ from compass.records import (
     Status,
     StepTime,
 )
-from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
+from compass.stages.contenders import contend
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, Ranking, pareto_front
 from compass.units import format_seconds
@@ -44,7 +44,7 @@ class Proof:
 
 def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
     """The stage's plan, certified; or why there is none."""
-    time_contenders(policy, lab)
+    policy = contend(policy, lab)
     proofs: dict[tuple[Knobs, int], Proof] = {}
     last: tuple[Choice, Outcome] | None = None
     for n_round in range(lab.config.probe.confirm_rounds):
@@ -83,27 +83,6 @@ def _learn(lab: Lab, policy: Policy, pick: Choice, outcome: Outcome) -> None:
     elif pick.batch_size == 1:
         lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, reason)
     # Else the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
-
-
-def time_contenders(policy: Policy, lab: Lab) -> None:
-    """Probe what is expected to improve the stage's score, until the gain left is not worth a probe."""
-    rules, search = lab.config.stages[policy.stage], lab.config.search
-    if not policy.scored:
-        return
-    for n_done in range(search.probes_per_stage):
-        known = lab.known()
-        ranking = policy.rank(known)
-        if ranking is None:
-            return
-        choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share)
-        if choice is None:
-            return
-        lab.tell("search", f"{policy.stage}: {choice.knobs}", n_done, search.probes_per_stage, choice.step_s * 5)
-        outcome = lab.time(choice.knobs, "search")
-        if outcome is None:
-            return
-        if not outcome.ok:
-            lab.pruned.set_aside(choice.knobs, f"{outcome.status}: {outcome.detail}")
 
 
 def _worth_proving(lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tuple[Knobs, int], Proof]) -> Choice | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from compass.optimizer_config import StageRules
-from compass.records import Choice, Stage
+from compass.records import Choice, Knobs, Stage
 from compass.search.knowledge import Knowledge
 from compass.stages.policy import Ranking, by_score, is_late, limit_on_batch, literal_pick, nothing_fits
 from compass.units import format_count, format_seconds
@@ -39,12 +39,16 @@ class TimedStage:
         """The stage's part of the configuration."""
         return known.config.stages[self.stage]
 
+    def models(self, known: Knowledge) -> list[Knobs]:
+        """What the stage chooses from: its share of the space, as far as data feed it and nothing has ruled it out."""
+        if known.reference is None:
+            return []
+        return known.candidates(self.rules(known), *self._capacities(known))
+
     def rank(self, known: Knowledge) -> Ranking | None:
         """Every model with its best batch, by score."""
-        if known.reference is None:
-            return None
         rules = self.rules(known)
-        found = [known.best_choice(knobs, rules) for knobs in known.candidates(rules, *self._capacities(known))]
+        found = [known.best_choice(knobs, rules) for knobs in self.models(known)]
         choices = [choice for choice in found if choice is not None]
         enough = [choice for choice in choices if choice.batch_size >= known.config.batch.min_batch]
         choices = enough or choices
