@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from compass.errors import InputError
 from compass.optimizer import Request, laboratory, wanted_variants
@@ -108,16 +109,21 @@ def estimate(
             epochs=question.epochs,
             cycle_batches=config.cycle_batches,
             n_probes=lab.runner.counts["calibrate_probes"],
-            rows=tuple(predict(known, knobs, question.batch, question.epochs) for knobs in _running(lab, models)),
+            rows=tuple(
+                predict(known, knobs, question, idle_bytes=lab.description.baseline_bytes)
+                for knobs in _running(lab, models)
+            ),
         )
 
 
-def predict(known: Knowledge, knobs: Knobs, batch: int | None, epochs: int) -> Estimate:
-    """What `known` says of `knobs` with `batch` graphs, under the allocator that times were measured under."""
+def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: int) -> Estimate:
+    """What `known` says of `knobs`, under the allocator that times were measured under.
+
+    `idle_bytes` is the footprint of a worker that has not built a model.
+    """
     rules = known.config.stages.prototyping
-    choice = known.choice(knobs, rules, batch or max(1, known.largest_batch(knobs, rules)))
+    choice = known.choice(knobs, rules, question.batch or max(1, known.largest_batch(knobs, rules)))
     law = known.bytes_law(knobs, rules)
-    idle_bytes = law.baseline_bytes - known.config.memory.footprint_constant_bytes
     least_bytes = idle_bytes + choice.live_bytes
     step_s = _log_normal(choice.step_s, known.costs.spread(knobs))
     epoch_s = step_s * math.ceil(known.dataset_size / choice.batch_size)
@@ -129,14 +135,13 @@ def predict(known: Knowledge, knobs: Knobs, batch: int | None, epochs: int) -> E
         load=choice.load,
         live_bytes=Interval(expected=choice.live_bytes, low=choice.live_bytes, high=upper_live),
         footprint_bytes=Interval(expected=least_bytes, low=least_bytes, high=choice.footprint_bytes),
-        fits="yes" if choice.footprint_bytes <= known.budget_bytes
-             else "perhaps" if least_bytes <= known.budget_bytes else "no",
+        fits=_fits(least_bytes, choice.footprint_bytes, known.budget_bytes),
         step_s=step_s,
         cycle_s=step_s * known.config.cycle_batches,
         epoch_s=epoch_s,
-        training_s=epoch_s * epochs,
+        training_s=epoch_s * question.epochs,
         throughput=choice.throughput,
-    )  # fmt: skip
+    )
 
 
 def settled(question: Question, config: OptimizerConfig) -> Question:
@@ -181,16 +186,22 @@ def _running(lab: Lab, models: list[Knobs]) -> list[Knobs]:
     timed = lab.costs().time.forms
     reasons = {
         knobs: lab.pruned.broken(knobs)
-        or (None if knobs.variant.precision in timed else "not one graph sure to fit, so that nothing was timed")
+        or (None if knobs.variant.precision in timed else "no timing that ran to its end")
         for knobs in models
     }
     running = [knobs for knobs in models if reasons[knobs] is None]
     if not running:
         raise InputError(
             f"model {models[0]}", got=str(reasons[models[0]]), expected="one that calibration can run",
-            fix="Raise --memory-limit, or choose another precision.",
+            fix="Choose another precision, or see `compass env`.",
         )  # fmt: skip
     return running
+
+
+def _fits(least_bytes: float, most_bytes: float, budget_bytes: int) -> Literal["yes", "perhaps", "no"]:
+    if most_bytes <= budget_bytes:
+        return "yes"
+    return "perhaps" if least_bytes <= budget_bytes else "no"
 
 
 def _log_normal(median: float, spread: float) -> Interval:

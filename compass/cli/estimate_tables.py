@@ -30,8 +30,8 @@ def print_estimates(found: Estimates) -> None:
     console = Console(highlight=False, markup=False)
     console.print(f"{_machine(found.hardware)}; {_assumptions(found)}")
     console.print(
-        f"training: {format_count(found.epochs)} epochs of {format_count(found.dataset_size)} complexes. "
-        "memory is an upper bound; ± holds 90 % of the times"
+        f"training: {format_count(found.epochs)} epochs of {format_count(found.dataset_size)} complexes; "
+        "memory is an upper bound"
     )
     for variant, rows in groupby(found.rows, key=lambda row: str(row.knobs.variant)):
         console.print(_table(variant, rows))
@@ -129,4 +129,4 @@ def _machine(hardware: Hardware) -> str:
 
 
 def _assumptions(found: Estimates) -> str:
-    return f"{found.runtime.threads} threads, {found.runtime.allocator} allocator"
+    return f"{found.runtime.threads} threads, {found.runtime.allocator} allocator; 90 % intervals of time"

@@ -25,7 +25,7 @@ from compass.records import AffineBytes, BytesLaw, Knobs, Load, Variant
 Floats = NDArray[np.float64]
 PER_UNIT = 4
 """Coefficients a size has: 1, C, L, L·C."""
-MIN_BLOCKS = {"inner": 3, "first": 2}
+MIN_BLOCKS = {"early": 3, "late": 3, "inner": 3, "first": 2}
 """Layers a model needs for the segment of that layer to exist."""
 
 

@@ -4,10 +4,13 @@ The place of the peak moves with the model and the load: the forward pass, the b
 optimizer. Each place alone is affine in the load, their maximum is not; so each one's own peak is measured. The marks
 between them are hooks on the model and the optimizer, never in the training step, which is the user's and training's.
 
-    forward:stem → forward:first → forward:inner → forward:last → forward:head
-    → backward:head → backward:last → backward:inner → backward:first → backward:stem → optimizer
+    forward:stem → forward:first → early → late → forward:last → forward:head
+    → backward:head → backward:last → late → early → backward:first → backward:stem → optimizer
 
-A layer that runs a second time within a step is being recomputed for its backward pass: `recompute:last` and so on.
+A layer that runs a second time within a step is being recomputed for its backward pass: `recompute:last` and so on. Of the
+layers between the first and the last, the one next to either end speaks for all: activations fall and gradients grow from
+one to the next, so that the peak among them is at an end, and at which one depends on the load. A model of three layers
+has one such layer, which is both.
 """
 
 from __future__ import annotations
@@ -45,8 +48,10 @@ def live_segments(
         held_bytes = _storage_bytes(
             [*model.parameters(), *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
         )
-        return _profiled(step, model, blocks, optimizer, held_bytes)
-    return _metered(step, model, blocks, optimizer, meter)
+        peaks = _profiled(step, model, blocks, optimizer, held_bytes)
+    else:
+        peaks = _metered(step, model, blocks, optimizer, meter)
+    return _by_ends(peaks, len(blocks))
 
 
 def _profiled(
@@ -55,7 +60,7 @@ def _profiled(
     blocks: list[torch.nn.Module],
     optimizer: torch.optim.Optimizer,
     held_bytes: int,
-) -> tuple[tuple[str, int], ...]:
+) -> dict[str, int]:
     def mark(name: str) -> None:
         with torch.profiler.record_function(MARK + name):
             pass
@@ -78,7 +83,7 @@ def _profiled(
         else:
             now += n_bytes
         peaks[segment] = max(peaks.get(segment, 0), now)
-    return tuple(peaks.items())
+    return peaks
 
 
 def _metered(
@@ -87,7 +92,7 @@ def _metered(
     blocks: list[torch.nn.Module],
     optimizer: torch.optim.Optimizer,
     meter: Meter,
-) -> tuple[tuple[str, int], ...]:
+) -> dict[str, int]:
     peaks: dict[str, int] = defaultdict(int)
     segment = START
 
@@ -101,7 +106,7 @@ def _metered(
     with _marks(model, blocks, optimizer, mark):
         step()
         mark(START)
-    return tuple(peaks.items())
+    return peaks
 
 
 @contextmanager
@@ -161,7 +166,21 @@ def _block_name(index: int, n_blocks: int) -> str:
     """`last` is named first: in a model of one block, that block is its last."""
     if index == n_blocks - 1:
         return "last"
-    return "first" if index == 0 else "inner"
+    return "first" if index == 0 else str(index)
+
+
+def _by_ends(peaks: dict[str, int], n_blocks: int) -> tuple[tuple[str, int], ...]:
+    """`peaks` with the blocks in between, named by number, replaced by the two next to the ends."""
+    named: dict[str, int] = {}
+    for name, n_bytes in peaks.items():
+        phase, _, place = name.partition(":")
+        if not place.isdigit():
+            named[name] = n_bytes
+            continue
+        for end, index in (("early", 1), ("late", n_blocks - 2)):
+            if int(place) == index:
+                named[f"{phase}:{end}"] = n_bytes
+    return tuple(named.items())
 
 
 def _tensors(tree: Any) -> Iterator[torch.Tensor]:

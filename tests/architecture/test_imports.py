@@ -54,7 +54,7 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["optimize", "--help"], ["show", "--help"], ["env", "-h"], ["config", "-h"]]
+    "args", [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"]]
 )
 def test_help_loads_nothing_heavy(args):
     assert loaded_by(HELP.format(args)) == set()
@@ -65,6 +65,7 @@ def test_help_loads_nothing_heavy(args):
     [
         "import compass",
         "import compass.optimizer",
+        "import compass.estimate",
         "import compass.probe.local",
         "import compass.config_files",
         "from compass import optimize, load_profile, Profile, Request, OptimizerConfig",

@@ -1,0 +1,353 @@
+"""Who finds the largest batch, and at what price: `python -m benchmarks.batch_size [--quick]`.
+
+A few models on this machine's CPU, each under a ceiling that the operating system enforces. For each, side by side: ours
+(the optimizer's calibration, then the certificates of its production stage for that one model), Lightning's finder in
+both modes, Accelerate's, batch-finder, and the straight line through a few small batches. Every method has a process of
+its own with the same room above its idle state and the same runtime settings.
+
+B* is the largest batch that survives 30 steps in each of three fresh processes; it is searched around ours by short runs
+and then confirmed. A batch above it that a finder returned is put to the same test. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batch_size_child import Order
+from compass.device import available_cores
+from compass.optimizer import Request, local_runner, open_lab
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.failures import classify_exit
+from compass.probe.local import LocalRunner
+from compass.probe.runtime import environment
+from compass.probe.store import Store
+from compass.records import Allocator, Batch, Knobs, ProbeSpec, StagePlan, Status
+from compass.search.space import variants
+from compass.stages import POLICIES
+from compass.stages.confirm import prove
+from compass.stages.lab import Lab
+from compass.units import GIB
+
+POCKET_RADIUS = 5.0
+"""Å: a small complex, so that a small memory holds some dozens of them and a step takes tenths of a second."""
+ALLOCATOR: Allocator = "tight"
+DATASET_SIZE = 1_000_000
+"""Large enough that memory alone limits the batch."""
+FINDERS = ("lightning power", "lightning binsearch", "accelerate", "batch_finder", "polyfit")
+FINDER_TIMEOUT_S = 240.0
+PROBE_TIMEOUT_S = 300.0
+LEAST_SHARE = 0.03
+"""Ours may be this much below B*, or one graph."""
+MOST_PROBES = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model under one ceiling."""
+
+    layers: int
+    channels: int
+    checkpointing: bool
+    ceiling_bytes: int
+
+    def __str__(self) -> str:
+        recomputing = " + checkpointing" if self.checkpointing else ""
+        return f"{self.layers} layers × {self.channels} channels{recomputing} under {self.ceiling_bytes / GIB:g} GiB"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    cases: tuple[Case, ...]
+    n_runs: int
+    n_steps: int
+    """A batch survives if it takes so many steps in each of so many fresh processes."""
+    n_screening: int
+    """Steps of the runs that look for B*: the optimizer's state and the allocator's habits have settled by then."""
+    n_training: int
+    """Steps of the training that Accelerate wraps: as many as our certificate's."""
+
+
+FULL = Effort(
+    cases=(
+        Case(3, 32, checkpointing=False, ceiling_bytes=int(1.25 * GIB)),
+        Case(5, 48, checkpointing=False, ceiling_bytes=int(1.5 * GIB)),
+        Case(4, 64, checkpointing=True, ceiling_bytes=int(1.25 * GIB)),
+    ),
+    n_runs=3,
+    n_steps=30,
+    n_screening=5,
+    n_training=7,
+)
+QUICK = Effort(
+    cases=(Case(2, 32, checkpointing=False, ceiling_bytes=GIB),), n_runs=1, n_steps=5, n_screening=3, n_training=3
+)
+
+
+@dataclass
+class Finding:
+    """What a method returned and what it cost."""
+
+    batch: int | None
+    steps: int
+    seconds: float
+    out_of_memory: int
+    """Exceptions, caught or not."""
+    deaths: int
+    """Of processes."""
+    note: str = ""
+    survives: bool | None = None
+    """`batch`, by the test that defines B*."""
+
+
+@dataclass
+class Report:
+    """One case."""
+
+    case: str
+    best: int
+    """B*."""
+    n_probes: int
+    """Ours, after the calibration."""
+    calibration: dict[str, float]
+    findings: dict[str, Finding] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------------------- ours
+
+
+def config_of(case: Case) -> OptimizerConfig:
+    """A space of one model, and memory the only limit."""
+    config = OptimizerConfig()
+    bench = config.test_bench.model_copy(update={"pocket_radius": POCKET_RADIUS})
+    space = config.space.model_copy(
+        update={
+            "layers": (case.layers, case.layers),
+            "channels": (case.channels, case.channels),
+            "channels_per_layer": (1.0, float(case.channels)),
+        }
+    )
+    production = config.stages.production.model_copy(
+        update={"checkpointing": (case.checkpointing,), "allocator": ALLOCATOR}
+    )
+    stages = config.stages.model_copy(update={"production": production})
+    return config.model_copy(update={"test_bench": bench, "space": space, "stages": stages})
+
+
+def ours(lab: Lab) -> tuple[Finding, int, dict[str, float]]:
+    """The production stage's plan for the one model; how many probes it took; what the calibration took before."""
+    started = time.perf_counter()
+    lab.calibrate(variants(lab.config.space, lab.config.stages.production))
+    calibration = {
+        "probes": lab.runner.counts["calibrate_probes"],
+        "steps": lab.runner.counts["calibrate_steps"],
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    started = time.perf_counter()
+    plan = prove(POLICIES["production"], lab)
+    is_plan = isinstance(plan, StagePlan)
+    ends = [outcome.status for _, outcome in lab.runner.probes]
+    finding = Finding(
+        batch=plan.choice.batch_size if isinstance(plan, StagePlan) else None,
+        steps=lab.runner.counts["confirm_steps"],
+        seconds=round(time.perf_counter() - started, 2),
+        out_of_memory=ends.count(Status.OUT_OF_MEMORY),
+        deaths=ends.count(Status.CRASHED),
+        note="" if is_plan else f"no plan: {getattr(plan, 'reason', '')}",
+    )
+    return finding, lab.runner.counts["confirm_probes"], calibration
+
+
+# ------------------------------------------------------------------------------------------------------------ peers
+
+
+def ask_finder(finder: str, lab: Lab, knobs: Knobs, effort: Effort) -> Finding:
+    """Run a finder in a child, and learn from its last words."""
+    order = Order(
+        finder=finder,
+        config=lab.config,
+        knobs=knobs,
+        room_bytes=lab.budget_bytes - lab.description.baseline_bytes,
+        n_steps=effort.n_training,
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.batch_size_child", order.model_dump_json()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(lab.runtime(ALLOCATOR)),
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        said, stderr = child.communicate(timeout=FINDER_TIMEOUT_S)
+        note = ""
+    except subprocess.TimeoutExpired:
+        note = f"killed after {FINDER_TIMEOUT_S:.0f} s"
+        _kill(child)
+        said, stderr = child.communicate()
+    lines = [line for line in said.splitlines() if line.startswith("{")]
+    last = json.loads(lines[-1]) if lines else {}
+    died = child.returncode != 0 and not note
+    if died:
+        status, detail = classify_exit(child.returncode, stderr[-4000:], ceiling=True)
+        note = f"its process died: {status}: {detail[-200:]}"
+    return Finding(
+        batch=last.get("batch"),
+        steps=last.get("steps", 0),
+        seconds=last.get("seconds", 0.0),
+        out_of_memory=last.get("out_of_memory", 0),
+        deaths=int(died),
+        note=note or last.get("failed", ""),
+    )
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """End a child and whatever it started."""
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            child.kill()
+        else:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+# --------------------------------------------------------------------------------------------------------------- B*
+
+
+@dataclass
+class Judge:
+    """Finds out by running which batches survive."""
+
+    machine: LocalRunner
+    lab: Lab
+    knobs: Knobs
+    effort: Effort
+    known: dict[int, bool] = field(default_factory=dict)
+
+    def runs(self, batch_size: int, n_steps: int) -> bool:
+        """Whether a fresh process takes `n_steps` under the ceiling."""
+        spec = ProbeSpec(
+            knobs=self.knobs,
+            batches=(Batch(members=((self.lab.work.sample, batch_size),)),),
+            min_steps=n_steps,
+            max_steps=n_steps,
+            profile=False,
+            fresh=True,
+            ceiling_bytes=self.lab.budget_bytes,
+            timeout_s=PROBE_TIMEOUT_S,
+            runtime=self.lab.runtime(ALLOCATOR),
+        )
+        outcome = self.machine.probe(spec)
+        if outcome.status not in (Status.OK, Status.OUT_OF_MEMORY, Status.CRASHED):
+            raise RuntimeError(f"{self.knobs}, batch {batch_size}: {outcome.status}: {outcome.detail}")
+        return outcome.ok
+
+    def survives(self, batch_size: int) -> bool:
+        """All steps, every time."""
+        if batch_size not in self.known:
+            self.known[batch_size] = all(self.runs(batch_size, self.effort.n_steps) for _ in range(self.effort.n_runs))
+        return self.known[batch_size]
+
+    def best(self, start: int) -> int:
+        """B*: short runs outwards from `start` until one passes and one fails, bisection, and then the full test."""
+        low = high = max(1, start)
+        stride = max(1, round(LEAST_SHARE * start))
+        if self.runs(low, self.effort.n_screening):
+            while self.runs(high := low + stride, self.effort.n_screening):
+                low, stride = high, 2 * stride
+        else:
+            while (low := max(0, high - stride)) and not self.runs(low, self.effort.n_screening):
+                high, stride = low, 2 * stride
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.runs(middle, self.effort.n_screening) else (low, middle)
+        while low and not self.survives(low):
+            low -= 1
+        return low
+
+
+# ------------------------------------------------------------------------------------------------------- side by side
+
+
+def compare(case: Case, effort: Effort, cache: Path) -> Report:
+    """Every method on one case."""
+    config, threads = config_of(case), available_cores()
+    request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE)
+    machine, store = local_runner(request, threads), Store(cache / "probes.jsonl")
+    try:
+        lab = open_lab(request, machine, store, threads, lambda _: None)
+        mine, n_probes, calibration = ours(lab)
+        kind = variants(config.space, config.stages.production)[0]
+        knobs = Knobs(layers=case.layers, channels=case.channels, variant=kind)
+        findings = {"ours": mine} | {finder: ask_finder(finder, lab, knobs, effort) for finder in FINDERS}
+        judge = Judge(machine, lab, knobs, effort)
+        best = judge.best(mine.batch or 1)
+        for finding in findings.values():
+            if finding.batch is not None:
+                finding.survives = 0 < finding.batch <= best or (finding.batch > 0 and judge.survives(finding.batch))
+    finally:
+        machine.close()
+        store.close()
+    return Report(str(case), best, n_probes, calibration, findings)
+
+
+def show(report: Report) -> None:
+    """The table of one case."""
+    print(f"\n{report.case}: B* is {report.best}")
+    print(f"{'':21}{'batch':>7}{'of B*':>8}{'steps':>7}{'seconds':>9}{'OOM':>5}{'deaths':>8}  survives")
+    for name, finding in report.findings.items():
+        batch = "none" if finding.batch is None else str(finding.batch)
+        share = "" if finding.batch is None else f"{finding.batch / max(1, report.best):.0%}"
+        survives = "" if finding.survives is None else "yes" if finding.survives else "NO"
+        print(
+            f"{name:21}{batch:>7}{share:>8}{finding.steps:>7}{finding.seconds:>9.1f}{finding.out_of_memory:>5}"
+            f"{finding.deaths:>8}  {survives:9}{finding.note[:120]}"
+        )
+    print(f"ours: {report.n_probes} probes, beside the calibration's {report.calibration}", flush=True)
+
+
+def judge_ours(reports: list[Report]) -> dict[str, bool]:
+    """The targets."""
+    mine = [(report, report.findings["ours"]) for report in reports]
+    return {
+        "ours >= B* - max(1, 3 %)": all(
+            (finding.batch or 0) >= report.best - max(1.0, LEAST_SHARE * report.best) for report, finding in mine
+        ),
+        "ours survives": all(finding.survives is True for _, finding in mine),
+        "0 crashes": all(finding.out_of_memory + finding.deaths == 0 for _, finding in mine),
+        "at most 3 probes": all(report.n_probes <= MOST_PROBES for report in reports),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one small case, printed without judging")
+    quick = parser.parse_args().quick
+    effort = QUICK if quick else FULL
+    reports = []
+    with tempfile.TemporaryDirectory() as cache:
+        for case in effort.cases:
+            reports.append(compare(case, effort, Path(cache)))
+            show(reports[-1])
+    found: dict[str, Any] = {"cases": [asdict(report) for report in reports]}
+    if not quick:
+        found["targets"] = judge_ours(reports)
+        for name, met in found["targets"].items():
+            print("pass" if met else "FAIL", name)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
