@@ -52,9 +52,14 @@ class Profile(Record):
     ledger: Ledger = Ledger()
     config: OptimizerConfig
 
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What all stages of one profile have in common."""
+        return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes
+
     def with_earlier(self, earlier: Profile | None) -> Profile:
-        """This profile with the stages of `earlier` it did not redo, if both are of one machine and workload."""
-        if earlier is None or earlier.fingerprint != self.fingerprint:
+        """This profile with the stages of `earlier` it did not redo, if both answer the same question here."""
+        if earlier is None or earlier.question != self.question:
             return self
         redone = self.plans.keys() | self.failures.keys()
         plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}

@@ -131,6 +131,8 @@ class Fingerprint(Record):
     versions: tuple[tuple[str, str], ...]
     workload: str
     """Digest of the workload's name, options, code version and samples."""
+    runtime: tuple[tuple[str, str], ...] = ()
+    """What is in force in the worker: threads, waiting policy, allocators."""
 
     @property
     def key(self) -> str:

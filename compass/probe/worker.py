@@ -41,8 +41,9 @@ class Worker:
     def describe(self, knobs: list[dict[str, Any]]) -> str:
         """A `Description`, as JSON."""
         self._meter.reset_peak()
+        known = fingerprint(self._hardware, self._workload.digest)
         return Description(
-            fingerprint=fingerprint(self._hardware, self._workload.digest),
+            fingerprint=known.model_copy(update={"runtime": tuple(describe_runtime().items())}),
             hardware=self._hardware,
             features=self._workload.features,
             baseline_bytes=self._meter.footprint_bytes(),

@@ -68,13 +68,13 @@ def test_empty_file(tmp_path, name, what, data):
 
 def test_empty_gzipped_file(tmp_path):
     path = tmp_path / "p.pdb.gz"
-    path.write_bytes(gzip.compress(b""))
+    path.write_bytes(gzip.compress(b"", mtime=0))
     check(path, Reason.EMPTY, "got an empty file; expected a PDB or mmCIF file. Fetch or export the file again.")
     path.write_bytes(b"")
     check(path, Reason.EMPTY, "got an empty file; expected a PDB or mmCIF file. Fetch or export the file again.")
 
 
-@pytest.mark.parametrize("data", [b"\x89PNG\r\n\0\0\0", gzip.compress(b"ATOM")])
+@pytest.mark.parametrize("data", [b"\x89PNG\r\n\0\0\0", gzip.compress(b"ATOM", mtime=0)])
 def test_binary_file(tmp_path, data):
     path = tmp_path / "p.pdb"
     path.write_bytes(data)

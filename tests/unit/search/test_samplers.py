@@ -1,0 +1,125 @@
+"""What Optuna's samplers are asked and told."""
+
+import math
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compass.records import Knobs, Variant
+from compass.search.samplers import Verdict, grid_values, nearest, sample
+
+NAMES = ("gp", "tpe", "random", "grid")
+SHAPES = [(depth, 16 * width) for depth in range(2, 9) for width in range(1, 17) if 12 <= 16 * width / depth <= 32]
+KINDS = [Variant(precision=p, checkpointing=c) for p in ("fp32", "bf16") for c in (False, True)]
+
+spaces = st.builds(
+    lambda shapes, kinds: [Knobs(layers=d, channels=w, variant=kind) for kind in kinds for d, w in shapes],
+    st.lists(st.sampled_from(SHAPES), min_size=1, unique=True),
+    st.lists(st.sampled_from(KINDS), min_size=1, unique=True),
+)
+
+
+def described(knobs):
+    return {
+        "layers": knobs.layers, "channels": knobs.channels,
+        "precision": knobs.variant.precision, "checkpointing": knobs.variant.checkpointing,
+    }  # fmt: skip
+
+
+@given(spaces)
+def test_a_model_of_the_space_is_nearest_to_itself(models):
+    for knobs in models:
+        assert nearest(described(knobs), models) == knobs
+
+
+@given(spaces, st.integers(1, 40))
+def test_a_grid_has_no_more_points_than_trials(models, n_trials):
+    values = grid_values(models, n_trials)
+    n_kinds = len(values["precision"]) * len(values["checkpointing"])
+    assert math.prod(map(len, values.values())) <= max(n_trials, n_kinds)
+    for name, chosen in values.items():
+        assert set(chosen) <= {described(knobs)[name] for knobs in models}
+
+
+def test_a_grid_spreads_to_both_ends():
+    models = [Knobs(layers=d, channels=w) for d, w in SHAPES]
+    assert grid_values(models, 12) == {
+        "layers": [2, 5, 8],
+        "channels": [32, 96, 176, 256],
+        "precision": ["fp32"],
+        "checkpointing": [False],
+    }
+
+
+def test_a_grid_of_one_point_is_in_the_middle():
+    values = grid_values([Knobs(layers=d, channels=w) for d, w in SHAPES], 1)
+    assert (values["layers"], values["channels"]) == ([5], [144])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=6, deadline=None)
+@given(models=spaces, n_trials=st.integers(1, 8), seed=st.integers(0, 99))
+def test_no_model_is_judged_twice_and_none_from_outside(name, models, n_trials, seed):
+    judged = []
+
+    def judge(knobs):
+        judged.append(knobs)
+        return [Verdict(1.0 + 1 / knobs.channels, -0.1), Verdict(3.0, 0.2), Verdict(math.nan, 0.1)][knobs.layers % 3]
+
+    verdicts = sample(name, models, judge, n_trials=n_trials, seed=seed)
+    assert list(verdicts) == judged
+    assert 1 <= len(judged) == len(set(judged)) <= n_trials
+    assert set(judged) <= set(models)
+    again = sample(name, models, judge, n_trials=n_trials, seed=seed)
+    assert again.keys() == verdicts.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_space_asks_for_nothing(name):
+    assert sample(name, [], lambda _: pytest.fail("nothing to judge"), n_trials=3, seed=0) == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_does_not_fit_is_complete_and_what_breaks_failed(name, monkeypatch):
+    studies = []
+    create = optuna.create_study
+    monkeypatch.setattr(optuna, "create_study", lambda **given: studies.append(create(**given)) or studies[-1])
+    models = [Knobs(layers=d, channels=w) for d, w in SHAPES]
+
+    def judge(knobs):
+        if knobs.layers == 5:
+            return Verdict(math.nan, 0.1)
+        too_big = knobs.channels > 100
+        return Verdict(3.0 if too_big else 1.0, 0.3 if too_big else -0.2)
+
+    verdicts = sample(name, models, judge, n_trials=12, seed=3)
+    told = [(trial.state.name, trial.values, trial.constraints) for trial in studies[0].trials]
+    assert len(told) == 12
+    possible = [
+        ("COMPLETE", [1.0], {"admissible": -0.2}), ("COMPLETE", [3.0], {"admissible": 0.3}), ("FAIL", None, {}),
+    ]  # fmt: skip
+    assert all(item in possible for item in told)
+    assert {verdict.score for verdict in verdicts.values()} & {1.0, 3.0}
+
+
+@pytest.mark.parametrize("name", ["gp", "tpe"])
+def test_the_samplers_learn(name):
+    """Beyond its random start, the best is approached: depth 4 and 96 channels, of 49 models."""
+    models = [Knobs(layers=d, channels=w) for d, w in SHAPES]
+
+    def judge(knobs):
+        return Verdict(1 + abs(math.log(knobs.layers / 4)) + abs(math.log(knobs.channels / 96)), -1.0)
+
+    verdicts = sample(name, models, judge, n_trials=25, seed=0)
+    scores = [verdict.score for verdict in verdicts.values()]
+    assert min(scores) == min(scores[5:]) <= 1.2
+
+
+def test_an_interrupt_escapes():
+    def judge(knobs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample("random", [Knobs(layers=2, channels=32)], judge, n_trials=3, seed=0)
