@@ -237,7 +237,7 @@ def batch_finder(_: Tally) -> int | None:
     return None if shape is None else int(shape[0])
 
 
-def polyfit(tally: Tally, meter: Meter) -> int:
+def polyfit(tally: Tally, meter: Meter) -> int | None:
     """Memory at a few small batches, a straight line through it, and 60 % of what is free.
 
     Written from a description of what Ultralytics' AutoBatch does, not from its source; where the line's answer is at or
@@ -258,6 +258,8 @@ def polyfit(tally: Tally, meter: Meter) -> int:
             failed.append(n_graphs)
             break
         ran.append((n_graphs, meter.footprint_bytes() - baseline_bytes))
+    if len(ran) < 2:  # no line
+        return ran[0][0] if ran else None
     slope, intercept = np.polyfit([n for n, _ in ran], [n_bytes for _, n_bytes in ran], deg=1)
     found = int((POLYFIT_SHARE * tally.order.room_bytes - intercept) / slope)
     return ran[-1][0] if failed and found >= failed[0] else max(1, found)
