@@ -54,7 +54,8 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"]]
+    "args",
+    [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"]],
 )
 def test_help_loads_nothing_heavy(args):
     assert loaded_by(HELP.format(args)) == set()
