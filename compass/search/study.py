@@ -34,8 +34,8 @@ Direction = Literal["minimize", "maximize"]
 REFUSED = 0.1
 """The memory constraint of a probe that ran out: by how much it would have gone over is not known."""
 NO_SCORE = 3.0
-"""The score of what does not run or is too late: finite, or Optuna's models lose their scale. The reference scores 1,
-and what is admissible stays under 2 or so."""
+"""The score of what does not run or is too late: finite, for samplers and plots. The reference scores 1, and what is
+admissible stays under 2 or so."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def sampled(name: SamplerName, policy: TimedStage, lab: Lab) -> Policy:
 
     models = policy.models(lab.known())
     verdicts = sample(name, models, judge, n_trials=n_trials, seed=lab.config.seed)
-    return Among(policy, frozenset(knobs for knobs, verdict in verdicts.items() if not math.isnan(verdict.score)))
+    return Among(policy, frozenset(verdicts))
 
 
 def _verdict(policy: TimedStage, lab: Lab, knobs: Knobs) -> Verdict:
@@ -127,8 +127,12 @@ class Among:
         ranking = self.policy.rank(known)
         if ranking is None:
             return self.policy.nearest(known)
-        reason = f"none of the {len(self.tried)} models that the sampler tried is admissible, {len(ranking.choices)} others are"
-        return "search", reason, ranking.pick
+        others = f"{len(ranking.choices)} others are predicted to be"
+        return (
+            "search",
+            f"none of the {len(self.tried)} models that the sampler tried is admissible, but {others}",
+            ranking.pick,
+        )
 
 
 STRATEGIES: dict[str, Strategy] = {
