@@ -275,7 +275,7 @@ class ProbeRules(Settings):
     """Never less: start-up on a busy machine."""
     confirm_rounds: PositiveInt = 3
     """How often a stage may correct its choice by what confirming showed."""
-    refill_share: Share = 0.95
+    refill_share: Share = 0.97
     """Where memory binds and a certificate filled less than this of the budget, a larger batch is tried."""
 
 

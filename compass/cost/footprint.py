@@ -16,8 +16,11 @@ from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
 from compass.records import Allocator, BytesLaw, Knobs, Status
 
-SEEN_SLACK, SEEN_SLACK_ACCELERATOR = 0.01, 0.05
+SEEN_SLACK, SEEN_SLACK_ACCELERATOR = 0.005, 0.05
 """Two runs of one configuration on a CPU differ by less; a caching allocator fragments differently at every batch."""
+SEEN_CONSTANT_BYTES = 24 * 1024**2
+"""The least that was ever measured of what training adds to an idle process: 28 MB. Where a configuration was seen, the
+rest of its excess counts as growing with live bytes, so that a line through what was seen stays above larger loads."""
 OVERRUN_FACTOR = 1.1
 """A probe that ran out wanted more than the ceiling; nobody knows how much."""
 TELLING_BYTES = 256 * 1024**2
@@ -37,10 +40,13 @@ class FootprintModel:
         """`law` with the footprint that its live bytes entail."""
         return law.model_copy(
             update={
-                "baseline_bytes": self.baseline_bytes + self.rules.footprint_constant_bytes,
+                "baseline_bytes": self.baseline_bytes + self._constant_bytes(knobs, allocator),
                 "footprint_ratio": self.ratio(knobs, allocator),
             }
         )
+
+    def _constant_bytes(self, knobs: Knobs, allocator: Allocator) -> int:
+        return SEEN_CONSTANT_BYTES if (allocator, knobs) in self.seen else self.rules.footprint_constant_bytes
 
     def ratio(self, knobs: Knobs, allocator: Allocator) -> float:
         """Upper value of (footprint − baseline − constant) / live."""
@@ -66,7 +72,7 @@ def fit_footprint(
     for spec, outcome in probes:
         if on_cpu and not spec.fresh:
             continue
-        fixed_bytes = baseline_bytes + rules.footprint_constant_bytes
+        fixed_bytes = baseline_bytes + SEEN_CONSTANT_BYTES
         if outcome.ok and outcome.live_bytes is not None and outcome.footprint_bytes is not None:
             if outcome.live_bytes < TELLING_BYTES:
                 continue

@@ -73,6 +73,8 @@ FACES: tuple[Face, ...] = (
     _face("thread creation", r"can't start new thread", under_ceiling_only=True),
     _face("thread creation", r"(?:^|what\(\):\s+)Resource temporarily unavailable", under_ceiling_only=True),
     _face("GNU OpenMP", r"libgomp: Thread creation failed", under_ceiling_only=True),
+    # glibc, when a new thread's storage does not fit: seen under a ceiling within a few MB of what was held.
+    _face("thread-local storage", r"cannot allocate memory for thread-local data"),
     _face("OpenBLAS", r"OpenBLAS blas_thread_init: pthread_create failed", under_ceiling_only=True),
     # Seen at the edge of a ceiling: libraries that are first imported within a step …
     _face("loader", r"failed to map segment from shared object|cannot map zero-fill pages", under_ceiling_only=True),
