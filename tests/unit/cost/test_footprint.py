@@ -1,6 +1,6 @@
 import pytest
 
-from compass.cost.footprint import OVERRUN_FACTOR, SEEN_SLACK, fit_footprint
+from compass.cost.footprint import OVERRUN_FACTOR, SEEN_CONSTANT_BYTES, SEEN_SLACK, fit_footprint
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
@@ -49,7 +49,7 @@ def fitted(*probes, on_cpu=True):
 
 
 def held(ratio, live_bytes=1000 * MIB):
-    return {"live_bytes": live_bytes, "footprint_bytes": round(BASELINE + CONSTANT + ratio * live_bytes)}
+    return {"live_bytes": live_bytes, "footprint_bytes": round(BASELINE + SEEN_CONSTANT_BYTES + ratio * live_bytes)}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_used_process_tells_on_an_accelerator():
 
 
 def test_running_out_says_that_more_than_the_ceiling_was_wanted():
-    ceiling = BASELINE + CONSTANT + 1500 * MIB
+    ceiling = BASELINE + SEEN_CONSTANT_BYTES + 1500 * MIB
     model = fitted(probe(status=Status.OUT_OF_MEMORY, ceiling_bytes=ceiling))
     assert model.ratio(PLAIN, "fast") == pytest.approx(1.5 * OVERRUN_FACTOR * (1 + SEEN_SLACK))
     law = model.complete(MEMORY.law(PLAIN), PLAIN, "fast")

@@ -84,6 +84,7 @@ LAST_WORDS = [
     ("OpenBLAS", "OpenBLAS error: Memory allocation still failed after 10 retries, giving up.\n"),
     ("OpenBLAS", "OpenBLAS : Memory allocation still failed after 10 attempts, giving up.\n"),
     ("GNU OpenMP", "\nlibgomp: Out of memory allocating 4096 bytes\n"),
+    ("thread-local storage", "cannot allocate memory for thread-local data: ABORT\n"),
     ("LLVM OpenMP", "OMP: Error #34: System unable to allocate necessary resources: not enough memory\n"),
     ("MKL", "Intel MKL FATAL ERROR: Not enough memory\n"),
     ("Python", 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\nMemoryError\n'),
