@@ -46,13 +46,22 @@ class FootprintModel:
         )
 
     def _constant_bytes(self, knobs: Knobs, allocator: Allocator) -> int:
-        return SEEN_CONSTANT_BYTES if (allocator, knobs) in self.seen else self.rules.footprint_constant_bytes
+        corrected = (allocator, knobs) in self.seen and (allocator == "tight" or not self.on_cpu)
+        return SEEN_CONSTANT_BYTES if corrected else self.rules.footprint_constant_bytes
 
     def ratio(self, knobs: Knobs, allocator: Allocator) -> float:
         """Upper value of (footprint − baseline − constant) / live."""
-        if (allocator, knobs) in self.seen:
-            slack = SEEN_SLACK if self.on_cpu else SEEN_SLACK_ACCELERATOR
-            return max(1.0, self.seen[allocator, knobs] * (1 + slack))
+        prior, seen = self._prior(knobs, allocator), self.seen.get((allocator, knobs))
+        if seen is None:
+            return prior
+        if not self.on_cpu:
+            return max(1.0, seen * (1 + SEEN_SLACK_ACCELERATOR))
+        if allocator == "tight":
+            return max(1.0, seen * (1 + SEEN_SLACK))
+        # The heap goes on fragmenting after a certificate has ended, so what was seen can only raise the bound.
+        return max(prior, seen * (1 + SEEN_SLACK))
+
+    def _prior(self, knobs: Knobs, allocator: Allocator) -> float:
         rules, recomputing = self.rules, knobs.variant.checkpointing
         if not self.on_cpu:
             return rules.footprint_ratio_accelerator_recomputing if recomputing else rules.footprint_ratio_accelerator

@@ -32,9 +32,9 @@ class CostModels:
         """Predicted seconds a step (n,) at `sizes` (n, features)."""
         return self.time.step_s(knobs, capacity, sizes)
 
-    def spread(self, knobs: Knobs) -> float:
-        """Relative standard deviation of `step_s`."""
-        return self.time.spread(knobs)
+    def spread(self, knobs: Knobs, step_s: float) -> float:
+        """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
+        return self.time.spread(knobs, step_s)
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""

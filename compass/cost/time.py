@@ -32,6 +32,9 @@ Floats = NDArray[np.float64]
 
 SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.03, 0.02, 0.015
 """Relative spreads of the residual: shared by neighbours, one configuration's own, one load's own."""
+STRAY, STRAY_LOAD = 0.3, 0.2
+"""Relative spread that the mean may be wrong by, for every e-fold that a configuration is farther than `LENGTH` from any that
+was timed, in layers and channels; and for every e-fold of time that its load is."""
 LENGTH = 0.7
 """Of the shared part, in log layers and log channels: a factor of two."""
 UNLIKE = 0.5
@@ -92,13 +95,17 @@ class TimeModel:
         cross = _cross(self.seen, knobs, np.log(mean))
         return np.asarray(mean * np.exp(cross @ self.weights), dtype=np.float64)
 
-    def spread(self, knobs: Knobs) -> float:
-        """Relative standard deviation of the prediction for `knobs`, at the load where it is known least."""
+    def spread(self, knobs: Knobs, step_s: float) -> float:
+        """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         prior = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
         if not self.seen:
             return float(np.sqrt(prior))
-        cross = _cross(self.seen, knobs, np.array([np.inf]))[0]
-        return float(np.sqrt(max(NOISE_FLOOR**2, prior - cross @ self.inverse @ cross)))
+        log_s = float(np.log(step_s))
+        cross = _cross(self.seen, knobs, np.array([log_s]))[0]
+        known = max(NOISE_FLOOR**2, prior - cross @ self.inverse @ cross)
+        stray = STRAY * max(0.0, min(_apart(knobs, timed) for timed, _ in self.seen) - LENGTH)
+        stray_load = STRAY_LOAD * max(0.0, min(abs(log_s - timed_s) for _, timed_s in self.seen) - LENGTH)
+        return float(np.sqrt(known + stray**2 + stray_load**2))
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
@@ -184,10 +191,14 @@ def _cross(seen: tuple[tuple[Knobs, float], ...], knobs: Knobs, log_mean: Floats
 
 def _shared(one: Knobs, other: Knobs) -> float:
     """Covariance of two configurations' residuals, the load's part left out."""
-    apart = np.log(one.layers / other.layers) ** 2 + np.log(one.channels / other.channels) ** 2
     alike = 1.0 if _alignment(one) == _alignment(other) else UNLIKE
-    smooth = SMOOTH_SPREAD**2 * alike * np.exp(-0.5 * apart / LENGTH**2)
+    smooth = SMOOTH_SPREAD**2 * alike * np.exp(-0.5 * (_apart(one, other) / LENGTH) ** 2)
     return float(smooth) + (OWN_SPREAD**2 if one == other else 0.0)
+
+
+def _apart(one: Knobs, other: Knobs) -> float:
+    """Distance in log layers and log channels."""
+    return float(np.hypot(np.log(one.layers / other.layers), np.log(one.channels / other.channels)))
 
 
 def _alignment(knobs: Knobs) -> int:

@@ -48,8 +48,8 @@ _TIGHT_MMAP_THRESHOLD = 64 * 1024
 """Whatever is larger is given back the moment it is freed, so that the footprint follows the live bytes."""
 _OURS = ("mmap_threshold", "mmap_max", "trim_threshold", "top_pad", "hugetlb")
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""madvise for huge pages: half the page faults' time, measured 1.05 s a step instead of 2.0 s under `tight`. glibc
-from 2.35 on knows it, an older one ignores it."""
+"""madvise for huge pages, where memory is kept; glibc from 2.35 on knows it, an older one ignores it. Not where memory
+is given back: a virtual machine's host takes free huge pages away, and the same step then took 1.0 to 2.7 s."""
 _OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
 _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _EXPANDABLE = "expandable_segments:True"
@@ -85,9 +85,9 @@ def _set_c_allocator(env: dict[str, str], allocator: Allocator) -> None:
         if allocator == "fast":
             env["MALLOC_MMAP_THRESHOLD_"] = str(_highest_mmap_threshold())
             env["MALLOC_TRIM_THRESHOLD_"] = str(_FAST_TRIM_THRESHOLD)
+            tunables.append(_HUGE_PAGES)
         else:
             env["MALLOC_MMAP_THRESHOLD_"] = str(_TIGHT_MMAP_THRESHOLD)
-        tunables.append(_HUGE_PAGES)
         kept = [name for name in re.split(r"[ :]+", env.pop("LD_PRELOAD", "")) if not _OTHER_ALLOCATORS.search(name)]
         if any(kept):
             env["LD_PRELOAD"] = ":".join(filter(None, kept))

@@ -20,7 +20,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: float) -> float:
     """By how much timing `choice` is expected to lower the best score, in the score's own unit."""
-    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs) * NODES)
+    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs, choice.step_s) * NODES)
     scores = known.score(choice.capacity, choice.batch_size, step_s, stage)
     gains = [max(0.0, best - value) if value is not None and np.isfinite(value) else 0.0 for value in scores]
     return float(WEIGHTS @ np.array(gains))

@@ -32,8 +32,8 @@ class Costs(Protocol):
         """Predicted seconds a step (n,) at `sizes` (n, features)."""
         ...
 
-    def spread(self, knobs: Knobs) -> float:
-        """Relative standard deviation of `step_s`."""
+    def spread(self, knobs: Knobs, step_s: float) -> float:
+        """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         ...
 
     def is_timed(self, knobs: Knobs) -> bool:

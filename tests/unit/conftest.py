@@ -131,7 +131,7 @@ class MadeUpCosts:
     def step_s(self, knobs, capacity, sizes):
         return np.asarray(self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)
 
-    def spread(self, knobs):
+    def spread(self, knobs, step_s):
         return 0.05
 
     def is_timed(self, knobs):

@@ -69,14 +69,18 @@ def test_before_anything_was_seen_the_configured_upper_values_hold(on_cpu, alloc
 
 
 def test_what_was_seen_of_a_configuration_holds_for_it_alone():
-    model = fitted(probe(**held(1.2)), probe(**held(1.1)))
-    assert model.ratio(PLAIN, "fast") == pytest.approx(1.2 * (1 + SEEN_SLACK))
+    model = fitted(probe(**held(1.6)), probe(**held(1.5)))
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.6 * (1 + SEEN_SLACK))
     assert model.ratio(PLAIN, "tight") == RULES.footprint_ratio_tight
     assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_recomputing
 
 
 def test_a_footprint_is_never_promised_under_its_live_bytes():
-    assert fitted(probe(**held(0.9))).ratio(PLAIN, "fast") == 1.0
+    assert fitted(probe(allocator="tight", **held(0.9))).ratio(PLAIN, "tight") == 1.0
+
+
+def test_a_heap_goes_on_fragmenting_so_what_was_seen_only_raises_its_bound():
+    assert fitted(probe(**held(1.2))).ratio(PLAIN, "fast") == RULES.footprint_ratio_fast
 
 
 @pytest.mark.parametrize(

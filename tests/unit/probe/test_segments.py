@@ -127,7 +127,9 @@ def test_the_order_of_the_segments(visnet):
 
 def test_a_layer_that_runs_again_is_recomputed(visnet):
     again = [name for name in profile(visnet) if name.startswith("recompute")]
-    assert again == (["recompute:last", "recompute:late", "recompute:early", "recompute:first"] if visnet.checkpointing else [])
+    assert again == (
+        ["recompute:last", "recompute:late", "recompute:early", "recompute:first"] if visnet.checkpointing else []
+    )
 
 
 @pytest.mark.parametrize("visnet", [(1, False)], indirect=True)
