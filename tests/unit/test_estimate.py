@@ -77,7 +77,6 @@ def test_most_steps_lie_in_their_interval_near_what_was_timed(judged):
     assert share_inside(judged, lambda row: row.knobs.channels <= 128) >= 0.75
 
 
-@pytest.mark.xfail(strict=True, reason="the time model's spread is too small for models wider than those it timed")
 def test_nine_in_ten_steps_lie_in_their_interval_anywhere(judged):
     assert share_inside(judged) >= 0.85
 
