@@ -52,7 +52,8 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     else:
         outcome = trial.outcome(segments)
     finally:
-        footprint_bytes = trial.footprint_bytes or meter.footprint_bytes()
+        # Untouched memory may have been given back meanwhile; what was held at the start was held.
+        footprint_bytes = max(baseline_bytes, trial.footprint_bytes or meter.footprint_bytes())
         n_steps = trial.n_steps
         trial.release()
     return outcome.model_copy(
