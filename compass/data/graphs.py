@@ -74,17 +74,6 @@ def graph_load(graph: Graph) -> Load:
     return Load(graphs=1, sizes=(("nodes", graph.n_nodes), ("edges", graph.n_edges)))
 
 
-def made_up_graph(n_nodes: int, n_neighbours: int, seed: int) -> Graph:
-    """A graph in which every node has exactly `n_neighbours` neighbours, and itself.
-
-    Raises:
-        ValueError: `n_neighbours` is not below `n_nodes`.
-    """
-    if not 0 <= n_neighbours < n_nodes:
-        raise ValueError(f"n_neighbours: got {n_neighbours}; expected 0 to n_nodes - 1 = {n_nodes - 1}")
-    return made_up_for(n_nodes, n_nodes * (n_neighbours + 1), seed)
-
-
 def made_up_for(nodes: int, edges: int, seed: int) -> Graph:
     """A valid graph with exactly this many nodes and edges, self-loops included, the same for the same arguments.
 

@@ -15,9 +15,6 @@ from compass.errors import InputError
 from compass.records import Hardware
 from compass.units import format_bytes
 
-KINDS = ("cuda", "xpu", "mps", "cpu")
-"""In the order of preference. ROCm calls itself `cuda`."""
-
 
 def detect(
     kind: str | None = None,

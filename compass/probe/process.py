@@ -23,7 +23,7 @@ from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.01
+POLL_S = 0.05
 """How often the worker's memory is looked at while it works: its data segment's peak is kept by nobody else."""
 STDERR_TAIL_BYTES = 8192
 START_TIMEOUT_S = 300.0

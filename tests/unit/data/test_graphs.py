@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.data.graphs import build_graph, graph_load, made_up_for, made_up_graph
+from compass.data.graphs import build_graph, graph_load, made_up_for
 from compass.data.structures import Complex
 from compass.optimizer_config import GraphRules
 from compass.records import Load
@@ -125,13 +125,13 @@ def test_made_up_graphs_have_the_size_asked_for(data):
 
 @pytest.mark.parametrize(("nodes", "neighbours"), [(100, 8), (300, 8), (300, 32), (1, 0), (5, 4), (6000, 32)])
 def test_made_up_graphs_with_so_many_neighbours(nodes, neighbours):
-    graph = made_up_graph(nodes, neighbours, seed=1)
+    graph = made_up_for(nodes, nodes * (neighbours + 1), seed=1)
     check_made_up(graph, nodes, nodes * neighbours + nodes)
     assert (np.bincount(graph.edge_index[1]) == neighbours + 1).all()
 
 
 def test_made_up_graphs_are_the_same_for_the_same_seed():
-    one, same, other = (made_up_graph(50, 7, seed) for seed in (3, 3, 4))
+    one, same, other = (made_up_for(50, 400, seed) for seed in (3, 3, 4))
     for field in ("elements", "positions", "is_ligand", "edge_index", "label"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
     assert not np.array_equal(one.positions, other.positions)
@@ -140,7 +140,6 @@ def test_made_up_graphs_are_the_same_for_the_same_seed():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: made_up_graph(5, 5, 0), "n_neighbours: got 5; expected 0 to n_nodes - 1 = 4"),
         (lambda: made_up_for(5, 4, 0), "edges: got 4; expected 5 to 25 for 5 nodes"),
         (lambda: made_up_for(5, 26, 0), "edges: got 26; expected 5 to 25 for 5 nodes"),
         (lambda: made_up_for(0, 0, 0), "nodes: got 0; expected at least 1"),
