@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import config, env, estimate, optimize, show
+from compass.cli import config, env, estimate, optimize, scan, show
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.command("optimize")(optimize.optimize)
 app.command("estimate")(estimate.estimate)
+app.command("scan")(scan.scan)
 app.command("show")(show.show)
 app.command("env")(env.env)
 app.command("config")(config.config)

@@ -21,17 +21,7 @@ def live_progress(console: Console) -> Iterator[Watch]:
     if not console.is_terminal:
         yield lambda _: None
         return
-    what = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False, table_column=what),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[left]}", markup=False, justify="right"),
-        console=console,
-        transient=True,
-        expand=True,
-    )
-    with bar:
+    with bar_on(console) as bar:
         task = bar.add_task("starting", total=None, left="")
 
         def watch(now: records.Progress) -> None:
@@ -41,6 +31,20 @@ def live_progress(console: Console) -> Iterator[Watch]:
             )  # fmt: skip
 
         yield watch
+
+
+def bar_on(console: Console) -> Progress:
+    """What is going on, a bar, and on the right the field `left`."""
+    what = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False, table_column=what),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[left]}", markup=False, justify="right"),
+        console=console,
+        transient=True,
+        expand=True,
+    )
 
 
 def describe_rest(now: records.Progress) -> str:

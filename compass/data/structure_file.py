@@ -36,6 +36,11 @@ class Reason(StrEnum):
     TOO_MANY_ATOMS = "too_many_atoms"
     UNKNOWN_ELEMENT = "unknown_element"
     OVERLAPPING = "overlapping"
+    # What can be wrong with an entry before any of its files is opened, or whatever they hold.
+    NO_FILES = "no_files"
+    NO_ID = "no_id"
+    DUPLICATE = "duplicate"
+    CRASHED = "crashed"
 
 
 class StructureError(InputError):

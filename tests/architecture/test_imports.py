@@ -55,7 +55,7 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"]],
+    [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"], ["scan", "-h"]],
 )
 def test_help_loads_nothing_heavy(args):
     assert loaded_by(HELP.format(args)) == set()
@@ -69,6 +69,7 @@ def test_help_loads_nothing_heavy(args):
         "import compass.estimate",
         "import compass.probe.local",
         "import compass.config_files",
+        "import compass.data.catalogue, compass.data.scan",
         "from compass import optimize, load_profile, Profile, Request, OptimizerConfig",
     ],
 )

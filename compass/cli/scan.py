@@ -1,0 +1,141 @@
+"""`compass scan`: read a whole dataset, and say what became of every complex."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson, Config, MaxAtoms, PocketRadius, Set
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from compass.data.catalogue import Catalogue
+    from compass.data.scan import ScanProgress
+    from compass.optimizer_config import OptimizerConfig
+
+
+def scan(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER|MANIFEST", help="PDBbind-style, or a CSV or Parquet file.")],
+    index: Annotated[str | None, typer.Option(metavar="FILE", help="PDBbind index. Default: found in the folder.")] = None,
+    pocket_radius: PocketRadius = None,
+    max_atoms: MaxAtoms = None,
+    only: Annotated[str | None, typer.Option(metavar="ID", help="Replay one complex alone, step by step.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write scan.jsonl and scan.md there.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one a core.")] = None,
+    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where scans are kept for next time.")] = None,
+    config_file: Config = None,
+    set_values: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read every complex of a dataset, and say which can be trained on and what is wrong with the others.
+
+    Exit codes: 0 done, 2 bad input, 3 nothing can be used, 130 interrupted (what was read is kept).
+    """
+    from compass.config_files import Change, load_config
+    from compass.data.scan import check_workers
+
+    given = {"index": index, "pocket_radius": pocket_radius, "max_atoms": max_atoms}
+    values: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    if pocket_radius is not None and pocket_radius.lower() == "none":
+        values["pocket_radius"] = None
+    flags = [Change(f"--{name.replace('_', '-')}", f"dataset.{name}", value) for name, value in values.items()]
+    config = load_config(config_file, [*(set_values or ()), *flags])
+    check_workers(workers)
+    if only is not None:
+        _check_alone(report, as_json=as_json)
+        _replay(source, config, only)
+        return
+    if report is not None:
+        _make(report)
+    _report(_scan(source, config, cache, workers), report, as_json=as_json)
+
+
+def _check_alone(report: Path | None, *, as_json: bool) -> None:
+    from compass.errors import InputError
+
+    for option, given in (("--report", report is not None), ("--json", as_json)):
+        if given:
+            raise InputError("--only", got=f"{option} as well", expected="one of the two", fix="Leave one out.")
+
+
+def _make(folder: Path) -> None:
+    from compass.profile import unwritable
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error, "--report") from error
+
+
+def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: int | None) -> Catalogue:
+    from rich.console import Console
+
+    from compass.data.catalogue import Catalogue
+    from compass.data.scan import scan as read
+    from compass.optimizer import default_cache
+
+    try:
+        with _live(Console(stderr=True)) as watch:
+            path = read(source, config, cache or default_cache(), workers=workers, watch=watch)
+    except KeyboardInterrupt:
+        typer.secho("interrupted: what was read is kept; the same command goes on from there", fg="yellow", err=True)
+        raise typer.Exit(130) from None
+    return Catalogue.open(path)
+
+
+@contextlib.contextmanager
+def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
+    """A line at the bottom of `console` that follows the scan; nothing if nobody is looking."""
+    from compass.cli.progress import bar_on
+    from compass.cli.scan_tables import describe_progress
+
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with bar_on(console) as bar:
+        task = bar.add_task("scan: looking for complexes", total=None, left="")
+        yield lambda now: bar.update(
+            task, description="scan", left=describe_progress(now), completed=now.n_done, total=now.n_expected
+        )
+
+
+def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None:
+    from compass.cli.scan_tables import print_summary, summarise, write_report
+
+    summary = summarise(catalogue)
+    for warning in catalogue.about.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+    if as_json:
+        typer.echo(summary.model_dump_json(indent=2))
+    else:
+        print_summary(summary)
+    if report is not None:
+        write_report(catalogue, summary, report)
+        typer.echo(f"wrote {report / 'scan.jsonl'} and {report / 'scan.md'}", err=as_json)
+    if not catalogue.usable:
+        typer.secho(f"error: none of the complexes of {catalogue.about.source} can be used", fg="red", err=True)
+        raise typer.Exit(3)
+
+
+def _replay(source: Path, config: OptimizerConfig, only: str) -> None:
+    from compass.data.autopsy import autopsy, candidate_of
+    from compass.data.reading import ReadingRules
+    from compass.data.scan import list_source
+
+    listing = list_source(source, config.dataset.index)
+    steps = autopsy(candidate_of(listing, only), listing.root, ReadingRules.of(config))
+    usable = True
+    while True:
+        try:
+            label, text = next(steps)
+        except StopIteration as end:
+            usable = end.value.usable
+            break
+        typer.echo(f"{label:<14} {text}")
+    if not usable:
+        raise typer.Exit(3)

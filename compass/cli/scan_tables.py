@@ -1,0 +1,235 @@
+"""A scan as tables that can be read in 80 columns, as JSON, and as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from compass.cli.tables import print_rows
+from compass.data.catalogue import Catalogue
+from compass.data.rows import Row
+from compass.data.scan import ScanProgress
+from compass.profile import unwritable
+from compass.records import Record
+from compass.units import format_count, format_seconds
+
+QUANTILES = (("min", 0.0), ("5 %", 0.05), ("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75), ("95 %", 0.95),
+             ("99 %", 0.99), ("max", 1.0))  # fmt: skip
+N_EXAMPLES = 3
+N_LARGEST = 10
+N_LISTED = 100
+"""Complexes under one heading of the report; the rest is in `scan.jsonl`."""
+
+
+class Group(Record):
+    """Complexes that have something in common."""
+
+    name: str
+    n: int
+    examples: tuple[str, ...]
+
+
+class Summary(Record):
+    """A scan in figures."""
+
+    source: str
+    catalogue: str
+    digest: str
+    labels_from: str
+    warnings: tuple[str, ...]
+    n_complexes: int
+    n_read: int
+    n_known: int
+    """Unchanged since an earlier scan, and not read again."""
+    took_s: float
+    per_s: float
+    """Complexes a second."""
+    statuses: tuple[Group, ...]
+    reasons: tuple[Group, ...]
+    repairs: tuple[Group, ...]
+    labels: tuple[Group, ...]
+    """Of the usable ones: exact, bounds, about, none."""
+    splits: tuple[Group, ...]
+    noted: Group
+    """Usable, with something that a person should know."""
+    quantiles: dict[str, dict[str, float]]
+    """Feature → quantile → the size of a complex that has it, among the usable."""
+    largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    """(id, sizes), by the last feature, the largest first."""
+
+
+def summarise(catalogue: Catalogue) -> Summary:
+    """`catalogue` in figures."""
+    about, usable = catalogue.about, catalogue.usable
+    noted = [row.id for row in usable if row.notes]
+    return Summary(
+        source=about.source, catalogue=str(catalogue.path), digest=catalogue.digest, labels_from=about.labels,
+        warnings=about.warnings, n_complexes=len(catalogue.rows), n_read=about.n_read, n_known=about.n_known,
+        took_s=about.took_s, per_s=(about.n_read + about.n_known) / about.took_s,
+        statuses=_groups(catalogue.rows, lambda row: (row.status,), order=("ok", "repaired", "rejected")),
+        reasons=_groups(catalogue.rows, lambda row: (row.reason,) if row.reason else ()),
+        repairs=_groups(usable, lambda row: row.repairs),
+        labels=_groups(usable, lambda row: (_certainty(row),), order=("exact", "bounds", "about", "none")),
+        splits=_groups(usable, lambda row: (row.split,) if row.split else (), order=("train", "val", "test")),
+        noted=Group(name="noted", n=len(noted), examples=tuple(noted[:N_EXAMPLES])),
+        quantiles=_quantiles(usable),
+        largest=tuple((row.id, row.sizes) for row in sorted(usable, key=lambda row: (-row.sizes[-1][1], row.id))[:N_LARGEST]),
+    )  # fmt: skip
+
+
+def describe_progress(now: ScanProgress) -> str:
+    """How many of how many are done, how fast, and how long the rest should take, e.g. `30/90, 61/s, 1.0 s left`."""
+    done = f"{format_count(now.n_done)}/{format_count(now.n_expected)}, {now.per_s:.0f}/s"
+    return done if now.remaining_s is None else f"{done}, {format_seconds(now.remaining_s)} left"
+
+
+def print_summary(summary: Summary) -> None:
+    """The whole in a line, what became of the complexes in tables, their sizes, and where the catalogue is."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(_speed_line(summary))
+    console.print(_groups_table("status", summary.statuses))
+    for title, groups in (("rejected because", summary.reasons), ("repaired by", summary.repairs)):
+        if groups:
+            console.print(_groups_table(title, groups))
+    if summary.quantiles:
+        console.print(_quantiles_table(summary))
+    print_rows(_facts(summary))
+
+
+def write_report(catalogue: Catalogue, summary: Summary, folder: Path) -> None:
+    """`scan.jsonl`, a row a line, and `scan.md`, for a person, into `folder`.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    lines = "".join(f"{row.model_dump_json()}\n" for row in catalogue.rows)
+    for name, text in (("scan.jsonl", lines), ("scan.md", "\n".join(_page(catalogue, summary)) + "\n")):
+        try:
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise unwritable(folder / name, error, "--report") from error
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+
+
+def _groups(rows: Iterable[Row], names: Callable[[Row], Iterable[str]], order: Sequence[str] = ()) -> tuple[Group, ...]:
+    """The complexes by each of their `names`: those of `order` in that order, the others by number."""
+    ids: dict[str, list[str]] = {name: [] for name in order}
+    for row in rows:
+        for name in names(row):
+            ids.setdefault(name, []).append(row.id)
+    groups = [Group(name=name, n=len(found), examples=tuple(found[:N_EXAMPLES])) for name, found in ids.items()]
+    return tuple(groups if order else sorted(groups, key=lambda group: (-group.n, group.name)))
+
+
+def _certainty(row: Row) -> str:
+    if row.label is None:
+        return "none"
+    return {"=": "exact", "~": "about"}.get(row.label.relation, "bounds")
+
+
+def _quantiles(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Sizes that complexes really have, not means of two."""
+    if not rows:
+        return {}
+    names, shares = zip(*QUANTILES, strict=True)
+    features = [feature for feature, _ in rows[0].sizes]
+    return {
+        feature: dict(zip(names, np.quantile(sizes, shares, method="inverted_cdf").tolist(), strict=True))
+        for feature, sizes in zip(features, np.array([[size for _, size in row.sizes] for row in rows]).T, strict=True)
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+
+def _speed_line(summary: Summary) -> str:
+    n_listed_only = summary.n_complexes - summary.n_read - summary.n_known
+    parts = [f"{format_count(summary.n_read)} read", f"{format_count(summary.n_known)} unchanged"]
+    if n_listed_only:
+        parts.append(f"{format_count(n_listed_only)} without files to read")
+    return (f"{format_count(summary.n_complexes)} complexes in {format_seconds(summary.took_s)} "
+            f"({', '.join(parts)}): {_rate(summary.per_s)} a second")  # fmt: skip
+
+
+def _rate(per_s: float) -> str:
+    return format_count(per_s) if per_s >= 100 else f"{per_s:.3g}"
+
+
+def _groups_table(title: str, groups: Sequence[Group]) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column(title, no_wrap=True, min_width=24)
+    table.add_column("complexes", justify="right")
+    table.add_column("for example", overflow="ellipsis", no_wrap=True)
+    for group in groups:
+        table.add_row(group.name, format_count(group.n), ", ".join(group.examples))
+    return table
+
+
+def _quantiles_table(summary: Summary) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("size", no_wrap=True)
+    for name, _ in QUANTILES:
+        table.add_column(name, justify="right")
+    for feature, quantiles in summary.quantiles.items():
+        table.add_row(feature, *(format_count(size) for size in quantiles.values()))
+    return table
+
+
+def _facts(summary: Summary) -> list[tuple[str, str]]:
+    facts = [_largest(summary)] if summary.largest else []
+    if summary.largest:
+        source = f", from {summary.labels_from}" if summary.labels_from else ""
+        facts.append(("labels", _counts(summary.labels) + source))
+    if any(group.n for group in summary.splits):
+        facts.append(("splits", _counts(summary.splits)))
+    if summary.noted.n:
+        facts.append(("notes", f"on {format_count(summary.noted.n)}, for example {', '.join(summary.noted.examples)}"))
+    facts.append(("catalogue", summary.catalogue))
+    return facts
+
+
+def _largest(summary: Summary) -> tuple[str, str]:
+    feature = summary.largest[0][1][-1][0]
+    return f"most {feature}", ", ".join(f"{id_} ({format_count(sizes[-1][1])})" for id_, sizes in summary.largest)
+
+
+def _counts(groups: Sequence[Group]) -> str:
+    return ", ".join(f"{format_count(group.n)} {group.name}" for group in groups if group.n)
+
+
+# ------------------------------------------------------------------------------------------------------------- report
+
+
+def _page(catalogue: Catalogue, summary: Summary) -> list[str]:
+    """`scan.md`, line by line."""
+    lines = [f"# Scan of {summary.source}", "", _speed_line(summary) + ".", ""]
+    lines += [f"- **{label}**: {text}" for label, text in _facts(summary)]
+    lines += [f"- **warning**: {warning}" for warning in summary.warnings]
+    lines += ["", "| status | complexes |", "|---|---|", *(f"| {group.name} | {group.n:,} |" for group in summary.statuses)]
+    if summary.quantiles:
+        header = " | ".join(name for name, _ in QUANTILES)
+        lines += ["", f"| size | {header} |", "|---" * (len(QUANTILES) + 1) + "|"]
+        for feature, quantiles in summary.quantiles.items():
+            lines.append(f"| {feature} | {' | '.join(format_count(size) for size in quantiles.values())} |")
+    for reason in summary.reasons:
+        lines += _listed(f"Rejected: {reason.name}", [(r.id, (r.detail,)) for r in catalogue.rows if r.reason == reason.name])
+    for repair in summary.repairs:
+        lines += _listed(f"Repaired: {repair.name}", [(r.id, r.notes) for r in catalogue.usable if repair.name in r.repairs])
+    lines += _listed("Notes", [(r.id, r.notes) for r in catalogue.usable if r.notes and not r.repairs])
+    return lines
+
+
+def _listed(title: str, entries: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    if not entries:
+        return []
+    lines = ["", f"## {title} ({len(entries):,})", ""]
+    lines += [f"- {id_}{': ' if texts else ''}{'; '.join(texts)}" for id_, texts in entries[:N_LISTED]]
+    if len(entries) > N_LISTED:
+        lines.append(f"- … and {len(entries) - N_LISTED:,} more, in scan.jsonl")
+    return lines
