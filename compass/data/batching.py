@@ -172,8 +172,8 @@ class BudgetedBatchSampler(BatchSampler):
         self._n_batches = min(-(-self._most // n_ranks), n_samples // n_ranks) * n_ranks
         self._memory: tuple[int, tuple[list[list[Indices]], Indices]] | None = None
         if self._n_batches < self._most:
-            log.warning("%d of %d samples sit out each epoch, others every time: every batch is one sample, and %d ranks "
-                        "do not share them evenly", n_samples - self._n_batches, n_samples, n_ranks)  # fmt: skip
+            log.warning("up to %d of %d samples sit out each epoch, others every time: nearly every batch is one sample, and "
+                        "%d ranks do not share them evenly", self._most - self._n_batches, n_samples, n_ranks)  # fmt: skip
 
     def _pack(self, epoch: int, attempt: int) -> list[Indices]:
         order = self._shared

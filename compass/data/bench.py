@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.data.affinity import parse_affinity
-from compass.data.graphs import Graph, build_graph
+from compass.data.graphs import Graph, build_graph, graph_load
 from compass.data.structures import read_complex
 from compass.errors import InputError
+from compass.records import digest
 
 if TYPE_CHECKING:
-    from compass.optimizer_config import GraphRules, StructureRules, TestBench
+    from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules, TestBench
+    from compass.records import Load
 
 EMBEDDED = Path(__file__).parent / "embedded"
 """The embedded complex; PROVENANCE.md beside it says where it is from."""
 EMBEDDED_PROTEIN = EMBEDDED / "1ia1_protein.pdb.gz"
 EMBEDDED_LIGAND = EMBEDDED / "1ia1_ligand.sdf"
+
+
+class Bench:
+    """The test bench as a dataset of one."""
+
+    def __init__(self, rules: OptimizerConfig) -> None:
+        self._graph = load_bench(rules.test_bench, rules.structures, rules.graph)
+
+    @property
+    def loads(self) -> dict[str, Load]:
+        """The load of the complex, by its name."""
+        return {self._graph.name: graph_load(self._graph)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the graph."""
+        graph = self._graph
+        arrays = (graph.elements, graph.positions, graph.is_ligand, graph.edge_index)
+        return digest(graph.name, graph.label, *(array.tobytes() for array in arrays))
+
+    def graph(self, name: str) -> Graph:
+        """The graph of the complex. Raises KeyError if it is not called so."""
+        return {self._graph.name: self._graph}[name]
 
 
 def load_bench(bench: TestBench, structures: StructureRules, graph: GraphRules) -> Graph:

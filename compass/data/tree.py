@@ -30,6 +30,7 @@ LIGAND_EXTENSIONS = (".sdf", ".sd", ".mol", ".mol2")
 _PART = re.compile(r"(?:(.+)_)?(protein|pocket|ligand)", re.IGNORECASE)
 _PDB_CODE = re.compile(r"\d[a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE)
 _N_NAMED = 5
+_PERMISSIONS = "Check its permissions."
 _NO_INDEX = {".gz", ".tgz", ".tar", ".zip", ".pdf", ".html", ".htm"}
 
 
@@ -44,6 +45,8 @@ class Tree:
     """Folders that are called like a PDB entry and hold no file of one."""
     passed_over: list[str] = field(default_factory=list)
     """Other folders in which nothing was found."""
+    closed: list[tuple[str, str]] = field(default_factory=list)
+    """(folder, why it cannot be looked into)."""
 
 
 def list_tree(root: Path, index: str = "") -> Listing:
@@ -83,7 +86,7 @@ def walk(root: Path) -> Tree:
     """Everything of interest below `root`, folder by folder in the order of names. Links are followed."""
     tree = Tree()
     empty: list[str] = []
-    for folder, depth, names in _folders(root, "", 0):
+    for folder, depth, names in _folders(root, "", 0, tree):
         indices = [name for name in names if name.upper().startswith("INDEX") and Path(name).suffix not in _NO_INDEX]
         complexes = _by_code(names, Path(folder).name if folder else root.resolve().name)
         tree.indices += [_in(folder, name) for name in indices]
@@ -102,19 +105,22 @@ def _parents(paths: Sequence[str]) -> set[str]:
     return {str(parent) for path in paths for parent in Path(path).parents}
 
 
-def _folders(root: Path, folder: str, depth: int) -> Iterator[tuple[str, int, list[str]]]:
-    """(folder, depth, names of its files), hidden ones left out."""
+def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[str, int, list[str]]]:
+    """(folder, depth, names of its files), hidden ones left out; what cannot be looked into goes to `tree`."""
     try:
         with os.scandir(root / folder) as entries:
             seen = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
     except OSError as error:
-        raise InputError(str(root / folder), got=error.strerror or str(error), expected="a folder that can be read",
-                         fix="Check its permissions.") from error  # fmt: skip
+        why = error.strerror or str(error)
+        if not depth:
+            raise InputError(str(root), got=why, expected="a folder that can be read", fix=_PERMISSIONS) from error
+        tree.closed.append((folder, why))
+        return
     yield folder, depth, [name for name, is_folder in seen if not is_folder]
     if depth < DEEPEST:
         for name, is_folder in seen:
             if is_folder:
-                yield from _folders(root, _in(folder, name), depth + 1)
+                yield from _folders(root, _in(folder, name), depth + 1, tree)
 
 
 def _in(folder: str, name: str) -> str:
@@ -174,6 +180,13 @@ def _candidates(root: Path, tree: Tree, entries: Mapping[str, Entry], index: Ind
         if code.lower() not in first:
             first[code.lower()] = folder
             yield _without(root / folder, _labelled(code, entries, index), [])
+    for folder, why in tree.closed:
+        code = Path(folder).name
+        known = code.lower() in first
+        first.setdefault(code.lower(), folder)
+        yield rejected(_labelled(folder if known else code, entries, index), StructureError(
+            Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_PERMISSIONS
+        ))  # fmt: skip
     for code, entry in entries.items():
         if code not in first and index is not None:
             yield rejected(_labelled(entry.code, entries, index), StructureError(

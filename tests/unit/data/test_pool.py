@@ -1,0 +1,57 @@
+"""Worker processes that die, and what that costs."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+import os
+from functools import partial
+
+import pytest
+
+from compass.data import pool
+from compass.data.pool import CHUNK, each
+from compass.errors import WorkerError
+
+# A task is a call, and the work is to make it: nothing here has to be imported by a worker.
+DIES = (partial(os._exit, 3), partial(ctypes.string_at, 0))
+
+
+def test_a_task_that_kills_its_process_costs_itself_alone():
+    fine = [partial(abs, -number) for number in range(3 * CHUNK)]
+    tasks = [*fine[:2], DIES[0], *fine[2 : 2 * CHUNK], DIES[1], *fine[2 * CHUNK :]]
+    results = list(each(operator.call, tasks, n_workers=2, died=lambda task: f"died: {task.args}"))
+    assert sorted(result for task, result in results if task not in DIES) == list(range(3 * CHUNK))
+    assert [result for task, result in results if task is DIES[0]] == ["died: (3,)"]
+    assert [result for task, result in results if task is DIES[1]] == ["died: (0,)"]
+    assert all(task.args == (-result,) for task, result in results if task not in DIES)
+
+
+def test_tasks_are_drawn_as_they_are_needed():
+    drawn = 0
+
+    def tasks():
+        nonlocal drawn
+        for number in range(10_000):
+            drawn += 1
+            yield partial(abs, number)
+
+    results = each(operator.call, tasks(), n_workers=1, died=abs)
+    assert next(results)[1] == 0
+    assert drawn <= 5 * CHUNK
+    results.close()
+
+
+def test_nothing_to_do():
+    assert list(each(operator.call, [], n_workers=1, died=abs)) == []
+
+
+def test_processes_that_do_not_start(monkeypatch):
+    """The work cannot be read by the worker, which ends before it is given anything."""
+    monkeypatch.setattr(pool, "_begin", os._exit)
+    with pytest.raises(WorkerError) as caught:
+        list(each(3, [1, 2], n_workers=1, died=abs))
+    assert str(caught.value) == (
+        "worker processes: got one that ended before it was given anything; expected it to start. Look above for its "
+        'own words; a script that starts them needs `if __name__ == "__main__":` around what it does.'
+    )
