@@ -32,7 +32,7 @@ from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.probe.store import Store
-from compass.records import Allocator, Batch, Knobs, ProbeSpec, StagePlan, Status
+from compass.records import Allocator, Knobs, ProbeSpec, StagePlan, Status
 from compass.search.space import variants
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
@@ -240,7 +240,7 @@ class Judge:
         """Whether a fresh process takes `n_steps` under the ceiling."""
         spec = ProbeSpec(
             knobs=self.knobs,
-            batches=(Batch(members=((self.lab.work.sample, batch_size),)),),
+            batches=(self.lab.work.typical(batch_size),),
             min_steps=n_steps,
             max_steps=n_steps,
             profile=False,

@@ -106,7 +106,7 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, 
     stack.callback(store.close)
     lab = open_lab(request, machine, store, threads, lambda _: None)
     lab.calibrate(wanted_variants(request.config))
-    sources = [Source(machine, lab.work.sample, lab.work.load)]
+    sources = [Source(machine, *lab.description.samples[0])]
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})

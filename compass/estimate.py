@@ -127,7 +127,7 @@ def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: i
     least_bytes = idle_bytes + choice.live_bytes
     step_s = _log_normal(choice.step_s, known.costs.spread(knobs, choice.step_s))
     epoch_s = step_s * math.ceil(known.dataset_size / choice.batch_size)
-    upper_live = law.upper_live(known.work.worst_load(choice.batch_size))
+    upper_live = law.upper_live(known.work.worst_load(choice.batch_size, law))
     return Estimate(
         knobs=knobs,
         capacity=choice.capacity,

@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from compass.cost.parameters import capacities
+from compass.data.catalogue import Catalogue
 from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
@@ -22,6 +23,7 @@ from compass.probe.store import Store
 from compass.profile import Ledger, Profile, read_earlier, write_profile
 from compass.records import (
     STAGES,
+    DatasetSummary,
     Description,
     Knobs,
     Progress,
@@ -33,7 +35,7 @@ from compass.records import (
 )
 from compass.search.space import architectures, data_cap, knobs_of, variants
 from compass.search.storage import JOURNAL, check_storage
-from compass.search.work import Work
+from compass.search.work import make_work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 from compass.stages.lab import Lab
@@ -73,6 +75,7 @@ def optimize(
         WorkerError: no probe can be made on this machine.
     """
     started = time.monotonic()
+    request = scanned(request, watch)
     earlier = read_earlier(request.out)
     storage = study_place(request, runner)
     with laboratory(request, runner, watch) as lab, study_of(lab, storage):
@@ -85,6 +88,30 @@ def optimize(
                 profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
                 write_profile(profile, request.out)
         return profile
+
+
+def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
+    """`request` with the catalogue of its dataset, read now unless it was; unchanged if it names none."""
+    rules = request.config.dataset
+    if not rules.path or rules.catalogue:
+        return request
+    from compass.data.scan import ScanProgress, scan  # whoever brings no dataset need not wait for it
+
+    def tell(now: ScanProgress) -> None:
+        watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
+
+    catalogue = scan(Path(rules.path), request.config, request.cache or default_cache(), watch=tell)
+    rules = rules.model_copy(update={"catalogue": str(catalogue)})
+    return replace(request, config=request.config.model_copy(update={"dataset": rules}))
+
+
+def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
+    """What the configured dataset is like; None if there is none."""
+    if not config.dataset.catalogue:
+        return None
+    from compass.data.sizes import summarise
+
+    return summarise(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
 
 
 @contextmanager
@@ -144,13 +171,16 @@ def open_lab(
 
     plain = capacities(knobs_of(shapes, kinds[:1]), lambda asked: count(list(asked)))
     by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in plain.items()}
-    dataset_size = config.dataset.default_size if request.dataset_size is None else request.dataset_size
-    sample, load = description.samples[0]
+    data = dataset_of(config)
+    known_size = data.n_trained if data else len(description.samples)
+    assumed_size = known_size if known_size > 1 else config.dataset.default_size
+    dataset_size = assumed_size if request.dataset_size is None else request.dataset_size
+    isolated = data.oversize if data and data.oversize_policy == "isolate" else ()
     return Lab(
         config=config,
         runner=Recorded(machine, store, description.fingerprint.key),
         description=description,
-        work=Work(sample, load),
+        work=make_work(description.samples, dataset_size, isolated, config.seed),
         threads=threads,
         # Precision and checkpointing leave the parameters alone.
         capacities={
@@ -189,6 +219,7 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         hardware=lab.description.hardware,
         workload=request.workload,
         dataset_size=lab.dataset_size,
+        dataset=dataset_of(request.config),
         data_cap=lab.data_cap,
         reference=lab.reference,
         config=request.config,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Choice, Fingerprint, Hardware, Record, Stage, StageFailure, StagePlan
+from compass.records import Choice, DatasetSummary, Fingerprint, Hardware, Record, Stage, StageFailure, StagePlan
 
 SCHEMA_VERSION = 1
 
@@ -43,6 +43,8 @@ class Profile(Record):
     hardware: Hardware
     workload: str
     dataset_size: int
+    dataset: DatasetSummary | None = None
+    """None: the test bench's complex stood for the data."""
     data_cap: int
     """Trainable parameters the dataset allows."""
     reference: Choice | None = None

@@ -146,12 +146,16 @@ class Fingerprint(Record):
 class ProbeSpec(Record):
     """A request for real training steps.
 
-    The batches run in order, the last of them again until its step time has settled; with `profile`, one more step of
-    the last batch then runs under the memory profiler.
+    The batches run in order, then `timed`, or the last of them again, until its step time has settled; with `profile`,
+    one more step of the last batch then runs under the memory profiler.
     """
 
     knobs: Knobs
     batches: tuple[Batch, ...] = Field(min_length=1)
+    evaluated: tuple[Batch, ...] = ()
+    """Loss without gradients, as validation has it, before the last of `batches`."""
+    timed: Batch | None = None
+    """Where the batches show that memory suffices and another one is to be timed."""
     min_steps: int = Field(ge=1)
     max_steps: int = Field(ge=1)
     settle_share: float = 0.02
@@ -163,6 +167,11 @@ class ProbeSpec(Record):
     """The whole footprint the process may reach, enforced by the operating system or the device's allocator."""
     timeout_s: float
     runtime: RuntimeSettings
+
+    @property
+    def sequence(self) -> tuple[Batch, ...]:
+        """What the training steps run on, the last of it again and again."""
+        return self.batches if self.timed is None else (*self.batches, self.timed)
 
     @property
     def key(self) -> str:
@@ -195,6 +204,9 @@ class Outcome(Record):
     status: Status
     detail: str = ""
     load: Load | None = None
+    """Of the last of the probe's batches, whose memory was measured; where a probe failed, of the step that did."""
+    timed_load: Load | None = None
+    """Of the steps that were timed, if it is another."""
     parameters: int | None = None
     step: StepTime | None = None
     live_bytes: int | None = None
@@ -344,12 +356,72 @@ class Estimates(Record):
     rows: tuple[Estimate, ...]
 
 
+class SizeSummary(Record):
+    """One feature over a dataset."""
+
+    feature: str
+    mean: float
+    quantiles: tuple[tuple[float, float], ...]
+    """(share of the complexes, size that they do not exceed)."""
+    histogram: tuple[tuple[float, int], ...]
+    """(lower end of the bin, complexes in it)."""
+
+
+class DatasetSummary(Record):
+    """What a scan found, in short."""
+
+    path: str
+    n_complexes: int
+    n_usable: int
+    n_labelled: int
+    """Of the usable."""
+    n_trained: int
+    """What the parameter cap follows: the labelled, or all usable if none is, without those refused for their size."""
+    sizes: tuple[SizeSummary, ...]
+    largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    """(id, sizes)."""
+    oversize_policy: str
+    """`isolate`, `crop` or `refuse`."""
+    oversize: tuple[str, ...]
+    """The ids that the policy is for, largest first."""
+
+
+class BatchBudget(Record):
+    """Batches that fill the memory whatever their members' sizes, instead of a fixed count of graphs."""
+
+    budget_bytes: int
+    """The most that a batch's upper footprint may be."""
+    max_graphs: int
+    max_step_s: float | None
+    """The most that a step may be predicted to take; None where the clock does not bind."""
+    n_batches: int
+    """Of an epoch over the dataset as it was packed to find this out."""
+    mean_graphs: float
+    """Per batch."""
+    median_fill: float
+    """Upper footprint of the median batch, as a share of the budget."""
+    throughput: float
+    """Expected graphs per second."""
+    gain: float
+    """Expected throughput, relative to the fixed batch size's, minus 1."""
+    footprint_bytes: int
+    """Measured over the fullest batch, shuffled ones, and the fullest again, under the ceiling."""
+
+
 class Certificate(Record):
     """The proof that a plan fits: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
 
     ceiling_bytes: int
     batches: tuple[Batch, ...]
+    """In the order they ran, with their members' ids; the first is the worst that the data can form, the one after it, if
+    it is a single sample, the largest that has a batch to itself."""
+    evaluated: tuple[Batch, ...] = ()
+    """The worst batch of validation, run without gradients."""
     worst: Load
+    bound_bytes: int = 0
+    """Upper bound of the worst batch's footprint."""
+    left_out: tuple[str, ...] = ()
+    """Isolated samples that do not fit the budget even by themselves: this plan does not train on them."""
     live_bytes: int
     footprint_bytes: int
     n_steps: int
@@ -378,6 +450,9 @@ class StagePlan(Record):
     """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
     why: str
     certificate: Certificate
+    batch_budget: BatchBudget | None = None
+    """The alternative to the fixed batch size, for a dataset of complexes that differ in size."""
+    recommended: Literal["batch_size", "batch_budget"] = "batch_size"
     literal: Choice | None = None
     """The pick at q = 0: highest throughput, largest batch."""
     runners_up: tuple[Choice, ...] = ()
@@ -399,7 +474,7 @@ class StageFailure(Record):
 class Progress(Record):
     """What is going on, for whoever watches."""
 
-    phase: Literal["calibrate", "search", "confirm"]
+    phase: Literal["scan", "calibrate", "search", "confirm"]
     what: str
     """What is being tried, in a few words."""
     n_done: int

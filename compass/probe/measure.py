@@ -14,7 +14,7 @@ from compass.probe.failures import classify
 from compass.probe.segments import live_segments
 from compass.probe.settle import is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
-from compass.workloads.step import make_optimizer, on_device, training_step
+from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step
 
 if TYPE_CHECKING:
     from compass.device import Meter
@@ -86,22 +86,24 @@ class Trial:
     def run_steps(self) -> None:
         """Every batch once, in order, then the last until its time has settled."""
         spec = self._spec
-        loads = [self._workload.load(batch) for batch in spec.batches]
+        sequence = spec.sequence
+        loads = [self._workload.load(batch) for batch in sequence]
         self.load = loads[0]
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = self._workload.build(spec.knobs).train()
         self._optimizer = make_optimizer(self._model)
         n_warm = min(WARM_STEPS, spec.min_steps - 1)
-        n_least = max(spec.min_steps, len(spec.batches))
+        n_least = max(spec.min_steps, len(sequence))
         n_most = max(spec.max_steps, n_least)
         held: Batch | None = None
         while self.n_steps < n_most:
-            index = min(self.n_steps, len(spec.batches) - 1)
-            if spec.batches[index] != held:
-                held, self.load = spec.batches[index], loads[index]
-                self._batch = None  # never two batches at once
-                self._batch = on_device(self._workload.collate(held), self._device)
+            index = min(self.n_steps, len(sequence) - 1)
+            if self.n_steps == len(spec.batches) - 1:
+                held = self._evaluate(spec.evaluated) or held
+            if sequence[index] != held:
+                held, self.load = sequence[index], loads[index]
+                self._hold(held)
             step_s = self._timed_step()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
@@ -112,6 +114,8 @@ class Trial:
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last batch, with each segment's peak of live bytes."""
         assert self._model is not None  # noqa: S101 - run_steps() built it
+        if self._spec.timed is not None:
+            self._hold(self._spec.batches[-1])
         blocks = self._workload.blocks(self._model)
         segments = live_segments(self._step, self._model, blocks, self._optimizer, self._batch, self._meter)
         self.n_steps += 1
@@ -119,15 +123,19 @@ class Trial:
 
     def outcome(self, segments: tuple[tuple[str, int], ...]) -> Outcome:
         """What was found, for a probe that ran to its end."""
+        load, timed_load = self.load, None
+        if self._spec.timed is not None:
+            load, timed_load = self._workload.load(self._spec.batches[-1]), self.load
         if self._meter.spilled():
             return Outcome(
-                status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=self.load
+                status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=load
             )
         assert self._model is not None  # noqa: S101 - run_steps() built it
         live_bytes = max((n_bytes for _, n_bytes in segments), default=self._meter.peak_live_bytes())
         return Outcome(
             status=Status.OK,
-            load=self.load,
+            load=load,
+            timed_load=timed_load,
             parameters=count_parameters(self._model),
             step=step_time(self.step_s),
             live_bytes=live_bytes,
@@ -139,6 +147,19 @@ class Trial:
         self._model = self._optimizer = self._batch = None
         gc.collect()
         self._meter.empty_cache()
+
+    def _hold(self, batch: Batch) -> None:
+        """Put `batch` on the device; never two of them at once."""
+        self._batch = None
+        self._batch = on_device(self._workload.collate(batch), self._device)
+
+    def _evaluate(self, batches: tuple[Batch, ...]) -> Batch | None:
+        """The loss of each of `batches` without gradients; the one that is held when it is done."""
+        assert self._model is not None  # noqa: S101 - run_steps() built it
+        for batch in batches:
+            self._hold(batch)
+            evaluation_step(self._workload, self._model, self._batch, self._spec.knobs.variant.precision)
+        return batches[-1] if batches else None
 
     def _step(self) -> float:
         assert self._model is not None  # noqa: S101 - run_steps() built it

@@ -72,12 +72,16 @@ def certificate_probe(
     step_s: float,
     ceiling_bytes: int,
     runtime: RuntimeSettings,
+    evaluated: tuple[Batch, ...] = (),
+    timed: Batch | None = None,
 ) -> ProbeSpec:
-    """All `batches` under the ceiling in a fresh process, and on with the last until its time has settled."""
-    n_batches = len(batches)
+    """All `batches` under the ceiling in a fresh process, and on with `timed` or the last until its time has settled."""
+    n_batches = len(batches) + (0 if timed is None else rules.timed_steps)
     return ProbeSpec(
         knobs=knobs,
         batches=batches,
+        evaluated=evaluated,
+        timed=timed,
         min_steps=n_batches,
         max_steps=n_batches + int(min(rules.patience_s / step_s, 2 * n_batches)),
         settle_share=rules.settle_share,

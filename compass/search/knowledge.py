@@ -81,7 +81,7 @@ class Knowledge:
     def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
         """The most graphs whose worst batch is sure to fit the budget, 0 if not even one does."""
         law = self.bytes_law(knobs, stage)
-        return self.most_graphs(lambda n: law.upper_footprint(self.work.worst_load(n)) <= self.budget_bytes)
+        return int(np.searchsorted(self.work.upper_footprints(self.batch_cap, law), self.budget_bytes, side="right"))
 
     def most_graphs(self, fits: Callable[[int], bool]) -> int:
         """The largest batch up to the cap that `fits`, 0 if none does; what fits must fit with fewer graphs too."""
@@ -113,7 +113,7 @@ class Knowledge:
     def choice(self, knobs: Knobs, stage: StageRules, batch_size: int) -> Choice:
         """`knobs` with a given batch, and all that is predicted of it."""
         law = self.bytes_law(knobs, stage)
-        worst, typical = self.work.worst_load(batch_size), self.work.typical_load(batch_size)
+        worst, typical = self.work.worst_load(batch_size, law), self.work.typical_load(batch_size)
         step_s = self.step_s(knobs, typical)
         capacity = self.capacities[knobs]
         throughput = batch_size / step_s

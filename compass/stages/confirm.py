@@ -22,6 +22,7 @@ from compass.records import (
     StepTime,
 )
 from compass.search.knowledge import Knowledge
+from compass.stages.budgeted import with_budget
 from compass.stages.contenders import contend
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, Ranking, pareto_front
@@ -68,7 +69,7 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
     measured = {key: _measured(lab.known(), policy, proof) for key, proof in proofs.items()}
     admissible = {key: proof for key, proof in proofs.items() if not math.isinf(measured[key].score or 0.0)}
     if admissible:
-        return _plan(policy, lab, admissible)
+        return with_budget(_plan(policy, lab, admissible), policy, lab)
     if measured:
         return _too_slow(policy, lab, min(measured.values(), key=lambda choice: choice.cycle_s))
     return _failure(policy, lab, last)
@@ -110,14 +111,25 @@ def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
     runtime = lab.runtime(lab.config.stages[policy.stage].allocator)
     if policy.stage == "smoke_test":
         batches: tuple[Batch, ...] = (lab.work.typical(1),) * rules.smoke_steps
-    else:
-        worst = lab.work.worst(pick.batch_size)
-        batches = (worst, *lab.work.shuffled(pick.batch_size, rules.shuffled_batches), worst)
-    spec = certificate_probe(
-        rules, pick.knobs, batches, step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=runtime
+        spec = certificate_probe(
+            rules, pick.knobs, batches, step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=runtime
+        )
+        # It shows that it runs; how fast is not its question.
+        return spec.model_copy(update={"max_steps": spec.min_steps})
+    work, law = lab.work, lab.known().bytes_law(pick.knobs, lab.config.stages[policy.stage])
+    worst, typical = work.worst(pick.batch_size, law), work.typical(pick.batch_size)
+    alone, _ = work.alone(law, lab.budget_bytes)
+    shuffled = work.shuffled(pick.batch_size, rules.shuffled_batches)
+    return certificate_probe(
+        rules,
+        pick.knobs,
+        (worst, *([alone] if alone else []), *shuffled, worst),
+        step_s=pick.step_s,
+        ceiling_bytes=lab.budget_bytes,
+        runtime=runtime,
+        evaluated=(worst,),
+        timed=None if typical == worst else typical,
     )
-    # It shows that it runs; how fast is not its question.
-    return spec.model_copy(update={"max_steps": spec.min_steps}) if policy.stage == "smoke_test" else spec
 
 
 def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
@@ -145,13 +157,13 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
     pick = _measured(known, policy, proof)
     ranking = policy.rank(known) or Ranking((pick,), None)
     others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
-    outcome = proof.outcome
+    outcome, law = proof.outcome, known.bytes_law(pick.knobs, rules)
     return StagePlan(
         stage=policy.stage,
         choice=proof.choice,
         accumulate=max(1, math.ceil(lab.config.batch.effective_batch / pick.batch_size)),
         runtime=proof.spec.runtime,
-        bytes_law=known.bytes_law(pick.knobs, rules),
+        bytes_law=law,
         step=proof.step,
         cycle_s=pick.cycle_s,
         throughput=pick.throughput,
@@ -161,7 +173,10 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
         certificate=Certificate(
             ceiling_bytes=lab.budget_bytes,
             batches=proof.spec.batches,
-            worst=known.work.worst_load(pick.batch_size),
+            evaluated=proof.spec.evaluated,
+            worst=known.work.worst_load(pick.batch_size, law),
+            bound_bytes=int(law.upper_footprint(known.work.worst_load(pick.batch_size, law))),
+            left_out=known.work.alone(law, lab.budget_bytes)[1],
             live_bytes=outcome.live_bytes or 0,
             footprint_bytes=outcome.footprint_bytes or 0,
             n_steps=outcome.n_steps,

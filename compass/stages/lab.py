@@ -107,12 +107,12 @@ class Lab:
         is_timed = knobs.variant.precision in costs.time.forms
 
         def suits(n: int) -> bool:
-            if law.upper_footprint(self.work.worst_load(n)) > room_bytes:
+            if law.upper_footprint(self.work.typical_load(n)) > room_bytes:
                 return False
             return not is_timed or known.step_s(knobs, self.work.typical_load(n)) <= rules.anchor_step_s
 
         n_graphs = min(known.most_graphs(suits), at_most or known.batch_cap)
-        if n_graphs == 0 and law.upper_footprint(self.work.worst_load(1)) <= self.budget_bytes:
+        if n_graphs == 0 and law.upper_footprint(self.work.typical_load(1)) <= self.budget_bytes:
             n_graphs = 1
         if n_graphs == 0:
             return None

@@ -47,8 +47,7 @@ def training_step(
         NonFiniteLoss: the loss is not a number or infinite; the weights are left as they were.
     """
     optimizer.zero_grad(set_to_none=True)
-    device_type = next(model.parameters()).device.type
-    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+    with _autocast(model, precision):
         loss = workload.loss(model, batch)
     value = loss.item()
     if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the definition of not-a-number
@@ -57,3 +56,18 @@ def training_step(
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     return value
+
+
+def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, precision: Precision) -> float:
+    """The loss on `batch`, already on the model's device, in evaluation mode and without gradients."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), _autocast(model, precision):
+        value = workload.loss(model, batch).item()
+    model.train(was_training)
+    return value
+
+
+def _autocast(model: torch.nn.Module, precision: Precision) -> torch.autocast:
+    device_type = next(model.parameters()).device.type
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")

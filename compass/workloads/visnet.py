@@ -16,13 +16,15 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
-from compass.data.graphs import Graph, graph_load, made_up_for
+from compass.data.graphs import Graph, made_up_for
 from compass.errors import InputError
 from compass.records import Batch, Knobs, Load, Scalar, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from compass.data.bench import Bench
+    from compass.data.dataset import Dataset
     from compass.optimizer_config import OptimizerConfig
 
 N_ELEMENTS = 119
@@ -118,21 +120,23 @@ class ViSNetWorkload:
         self._config = config
 
     @cached_property
-    def _graphs(self) -> dict[str, Graph]:
-        from compass.data.bench import load_bench
+    def _data(self) -> Dataset | Bench:
+        if self._config.dataset.catalogue:
+            from compass.data.dataset import Dataset
 
-        graph = load_bench(self._config.test_bench, self._config.structures, self._config.graph)
-        return {graph.name: graph}
+            return Dataset(self._config)
+        from compass.data.bench import Bench
+
+        return Bench(self._config)
 
     @property
     def digest(self) -> str:
         """Changes with the graphs and with the model's version."""
-        graphs = [_content(graph) for _, graph in sorted(self._graphs.items())]
-        return digest(self.name, MODEL_VERSION, self._config.graph, graphs)
+        return digest(self.name, MODEL_VERSION, self._config.graph, self._data.digest)
 
     def samples(self) -> Mapping[str, Load]:
         """The loads of the complexes at hand."""
-        return {name: graph_load(graph) for name, graph in self._graphs.items()}
+        return self._data.loads
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A ViSNet of `knobs`."""
@@ -155,7 +159,7 @@ class ViSNetWorkload:
         """Nodes and edges, self-loops included."""
         if batch.synthetic is not None:
             return batch.synthetic
-        loads = [graph_load(self._graphs[name]) * copies for name, copies in batch.members]
+        loads = [self._data.loads[name] * copies for name, copies in batch.members]
         return sum(loads[1:], loads[0])
 
     def collate(self, batch: Batch) -> GraphBatch:
@@ -163,7 +167,7 @@ class ViSNetWorkload:
         if batch.synthetic is not None:
             load = batch.synthetic
             return collate([made_up_for(int(load["nodes"]), int(load["edges"]), self._config.seed)])
-        return collate([self._graphs[name] for name, copies in batch.members for _ in range(copies)])
+        return collate([graph for name, copies in batch.members for graph in [self._data.graph(name)] * copies])
 
     def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Mean squared error of the predicted pK."""
@@ -179,11 +183,6 @@ def _check_options(options: dict[str, Scalar]) -> None:
         if type(value) is not int or value not in OPTIONS[name]:
             raise InputError(f"space.options.{name}", got=str(value), fix="Correct it.",
                              expected=f"a whole number from {OPTIONS[name][0]} to {OPTIONS[name][-1]}")  # fmt: skip
-
-
-def _content(graph: Graph) -> str:
-    arrays = (graph.elements, graph.positions, graph.is_ligand, graph.edge_index)
-    return digest(graph.name, graph.label, *(array.tobytes() for array in arrays))
 
 
 def collate(graphs: list[Graph]) -> GraphBatch:

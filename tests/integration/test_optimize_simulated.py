@@ -388,5 +388,5 @@ def test_exit_code_130_keeps_what_is_finished(compass, tmp_path):
 
 def test_a_proof_is_of_the_work_it_speaks_of(lab):
     plan = prove(POLICIES["production"], lab)
-    assert plan.certificate.worst == Load(**lab.work.load.model_dump()) * plan.choice.batch_size
+    assert plan.certificate.worst == lab.description.samples[0][1] * plan.choice.batch_size
     assert isinstance(plan.choice.knobs, Knobs)

@@ -27,7 +27,7 @@ from compass.records import (
 )
 from compass.search.knowledge import Knowledge
 from compass.search.space import variants
-from compass.search.work import Work
+from compass.search.work import make_work
 
 MIB = 1024**2
 
@@ -151,7 +151,7 @@ def make_known(
     return Knowledge(
         config=config,
         costs=MadeUpCosts(by_knobs, timed),
-        work=Work("one", Load(graphs=1, sizes=(("nodes", 1.0),))),
+        work=make_work([("one", Load(graphs=1, sizes=(("nodes", 1.0),)))], 10**6),
         capacities={knobs: model.capacity for knobs, model in by_knobs.items()},
         **{"budget_bytes": 100, "dataset_size": 10**6, "data_cap": 10**9, **given},
     )

@@ -119,7 +119,7 @@ class SimulatedRunner:
         fault = self._fault(spec)
         if fault:
             return Outcome(status=Status.INVALID, detail=fault, wall_s=start_s)
-        loads = [self._load(batch) for batch in spec.batches]
+        loads = [self._load(batch) for batch in spec.sequence]
         rng = np.random.default_rng(int.from_bytes(
             hashlib.blake2b(f"{self._seed}/{spec.key}/{count}".encode(), digest_size=8).digest(), "big"
         ))  # fmt: skip
@@ -134,7 +134,8 @@ class SimulatedRunner:
             return Outcome(status=Status.OUT_OF_MEMORY, detail=detail, n_steps=n_steps, wall_s=wall_s)
         return Outcome(
             status=Status.OK,
-            load=loads[-1],
+            load=loads[len(spec.batches) - 1],
+            timed_load=None if spec.timed is None else loads[-1],
             parameters=n_parameters(spec.knobs),
             step=step_time(course.timed.tolist()),
             live_bytes=max(memory.live_bytes[:n_steps]),
@@ -196,7 +197,7 @@ class SimulatedRunner:
             return f"channels: got {spec.knobs.channels}, expected a multiple of the {heads} heads"
         if lmax not in (1, 2):
             return f"lmax: got {lmax}, expected 1 or 2"
-        for batch in spec.batches:
+        for batch in (*spec.sequence, *spec.evaluated):
             unknown = [name for name, _ in batch.members if name not in self.samples]
             if unknown:
                 return f"sample {unknown[0]!r} is not known"
@@ -260,7 +261,7 @@ def _settle(spec: ProbeSpec, seconds: Array, is_last: NDArray[np.bool_]) -> tupl
     """(steps run, the last load's steps once warm), by the rules of the real worker (`compass.probe.measure`)."""
     n_warm = min(_WARM_STEPS, spec.min_steps - 1)
     warm = is_last & (np.arange(len(seconds)) >= n_warm)
-    for n in range(min(max(spec.min_steps, len(spec.batches)), spec.max_steps), spec.max_steps):
+    for n in range(min(max(spec.min_steps, len(spec.sequence)), spec.max_steps), spec.max_steps):
         timed = seconds[:n][warm[:n]]
         if len(timed) and (
             spec.min_steps == spec.max_steps or is_settled(step_time(timed.tolist()), spec.settle_share)

@@ -174,11 +174,14 @@ def test_noise_has_its_declared_size():
 
 def test_most_probes_settle_soon():
     for machine in MACHINES:
-        runner = SimulatedRunner(machine, samples=(("pocket", POCKET),))
+        runners = [SimulatedRunner(machine, seed=seed, samples=(("pocket", POCKET),)) for seed in range(5)]
         steps = [
-            runner.probe(spec(layers, 16 * c, settle_share=0.03)).n_steps for layers in (2, 3, 4) for c in (2, 4, 6)
+            runner.probe(spec(layers, 16 * c, settle_share=0.03)).n_steps
+            for runner in runners
+            for layers in (2, 3, 4)
+            for c in (2, 4, 6)
         ]
-        assert np.median(steps) <= 9, machine.name
+        assert np.median(steps) <= 12, machine.name
 
 
 def test_probing_takes_no_time_to_speak_of(runner):

@@ -1,0 +1,100 @@
+"""Beside a fixed batch size, a batch that fills the memory: packed, predicted, and run under the ceiling."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from compass.data.packing import Indices, Limits, TimeLaw, pack
+from compass.probe.requests import certificate_probe
+from compass.records import Batch, BatchBudget, Choice, StagePlan
+from compass.search.work import Floats
+from compass.stages.lab import Lab
+from compass.stages.policy import Policy, is_late
+
+log = logging.getLogger(__name__)
+
+
+def with_budget(plan: StagePlan, policy: Policy, lab: Lab) -> StagePlan:
+    """`plan` with the budgeted alternative, where the data's samples differ and it holds."""
+    if plan.stage == "smoke_test" or lab.work.stands_for > 1 or not lab.work.differs:
+        return plan
+    budget = _budget(plan, policy, lab)
+    if budget is None:
+        return plan
+    better = "batch_budget" if budget.gain > 0 else "batch_size"
+    return plan.model_copy(update={"batch_budget": budget, "recommended": better})
+
+
+def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
+    known, work, choice = lab.known(), lab.work, plan.choice
+    max_step_s = choice.step_s if is_late(known, known.config.stages[plan.stage], choice) else None
+    limits = Limits(
+        law=plan.bytes_law,
+        budget_bytes=lab.budget_bytes,
+        features=work.features,
+        max_graphs=known.batch_cap,
+        time_law=None if max_step_s is None else _time_law(lab, choice),
+        max_step_s=max_step_s,
+    )
+    members, sizes = work.shared()
+    alone_too_large = (limits.shares(sizes) > 1).any(axis=0)
+    order = np.random.default_rng(lab.config.seed).permutation(np.flatnonzero(~alone_too_large))
+    batches = pack(sizes, order, limits)
+    loads = np.array([sizes[batch].sum(axis=0) for batch in batches])
+    predicted_s = known.costs.step_s(choice.knobs, choice.capacity, loads)
+    fills = np.array([limits.law.upper_footprint(work.load(_named(members, batch))) for batch in batches])
+    footprint_bytes = _proven(plan, policy, lab, [_named(members, batch) for batch in batches], fills, predicted_s)
+    if footprint_bytes is None:
+        return None
+    # The measured step of the fixed batch corrects what the time model has wrong for this model.
+    throughput = len(order) / float(predicted_s.sum()) * choice.step_s / plan.step.median_s
+    return BatchBudget(
+        budget_bytes=lab.budget_bytes,
+        max_graphs=known.batch_cap,
+        max_step_s=max_step_s,
+        n_batches=len(batches),
+        mean_graphs=len(order) / len(batches),
+        median_fill=float(np.median(fills)) / lab.budget_bytes,
+        throughput=throughput,
+        gain=throughput / plan.throughput - 1,
+        footprint_bytes=footprint_bytes,
+    )
+
+
+def _proven(
+    plan: StagePlan, policy: Policy, lab: Lab, batches: Sequence[Batch], fills: Floats, step_s: Floats
+) -> int | None:
+    """The footprint of the fullest batch, shuffled ones, and the fullest again; None if it does not hold."""
+    rules, fullest = lab.config.probe, batches[int(fills.argmax())]
+    lab.tell("confirm", f"{policy.stage}: budgeted batches", 0, 1, float(step_s.max()) * 8)
+    spec = certificate_probe(
+        rules, plan.choice.knobs, (fullest, *batches[: rules.shuffled_batches], fullest),
+        step_s=float(step_s.max()), ceiling_bytes=lab.budget_bytes, runtime=plan.runtime,
+    )  # fmt: skip
+    outcome = lab.probe("confirm", spec.model_copy(update={"max_steps": spec.min_steps, "profile": False}))
+    if not outcome.ok:
+        log.warning("%s: budgeted batches: %s: %s", policy.stage, outcome.status, outcome.detail)
+        return None
+    return outcome.footprint_bytes or 0
+
+
+def _time_law(lab: Lab, choice: Choice) -> TimeLaw:
+    """The time model as a plane through its predictions about the batch that was chosen."""
+    shared = lab.work.shared()[1]
+    rng = np.random.default_rng(lab.config.seed)
+    picks = rng.integers(len(shared), size=(50, choice.batch_size))
+    loads = shared[picks].sum(axis=1)
+    step_s = lab.known().costs.step_s(choice.knobs, choice.capacity, loads)
+    rows = np.concatenate([np.ones((len(loads), 1)), loads], axis=1)
+    scale = rows.max(axis=0)
+    base_s, *rates = np.linalg.lstsq(rows / scale, step_s, rcond=1e-6)[0] / scale
+    return TimeLaw(per_unit_s=tuple(zip(lab.work.features, map(float, rates), strict=True)), base_s=float(base_s))
+
+
+def _named(members: tuple[str, ...], places: Indices) -> Batch:
+    return Batch(members=tuple((members[i], 1) for i in places))
+
+
