@@ -6,8 +6,7 @@ Importing this loads nothing that reads structures, because the deciding process
 from __future__ import annotations
 
 import sqlite3
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,9 +33,6 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
-_FLUSH_S = 0.5
-"""What a kill may cost, at most; a commit takes some milliseconds."""
-_FLUSH_ROWS = 512
 _PATIENCE_S = 60.0
 """For another scan of the same dataset to finish writing."""
 _AGAIN = "Run `compass scan` again"
@@ -142,9 +138,6 @@ class ScanStore:
                 self._db = _writable(path)
             # Rows wait here, so that the last finished scan stays readable until this one replaces it whole.
             self._db.execute("CREATE TEMP TABLE new_rows (id TEXT PRIMARY KEY, row TEXT NOT NULL)")
-        self._rows: list[tuple[str, str]] = []
-        self._results: list[tuple[str, str, bytes | None, bytes | None, bytes | None]] = []
-        self._flushed_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -152,10 +145,7 @@ class ScanStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._flush()  # an interrupted scan keeps what it has
-        finally:
-            self._db.close()
+        self._db.close()
 
     def known(self) -> frozenset[str]:
         """The keys of all readings that are kept."""
@@ -168,33 +158,27 @@ class ScanStore:
             (outcome,) = self._db.execute("SELECT outcome FROM results WHERE key = ?", (key,)).fetchone()
         return Outcome.model_validate_json(outcome)
 
-    def add(self, row: Row, reading: Reading | None = None) -> None:
-        """Take in a complex of this scan, and what reading it gave, if it was read."""
-        self._rows.append((row.id, row.model_dump_json(exclude_defaults=True)))
-        if reading is not None and reading.outcome is not None and reading.lasting:
-            atoms = reading.atoms
-            blobs = (None, None, None) if atoms is None else (atoms.elements, atoms.positions, atoms.is_ligand)
-            self._results.append((reading.key, reading.outcome.model_dump_json(exclude_defaults=True), *blobs))
-        if len(self._rows) >= _FLUSH_ROWS or time.monotonic() - self._flushed_s >= _FLUSH_S:
-            self._flush()
+    def add(self, found: Iterable[tuple[Row, Reading | None]]) -> None:
+        """Take in complexes of this scan, each with its reading if its files were looked at; on disk before this returns."""
+        rows, results = [], []
+        for row, reading in found:
+            rows.append((row.id, row.model_dump_json(exclude_defaults=True)))
+            if reading is not None and reading.outcome is not None and reading.lasting:
+                atoms = reading.atoms
+                blobs = (None, None, None) if atoms is None else (atoms.elements, atoms.positions, atoms.is_ligand)
+                results.append((reading.key, reading.outcome.model_dump_json(exclude_defaults=True), *blobs))
+        # Results of files that have changed since stay: an open catalogue of an earlier scan may still ask for them.
+        with self._writing(), self._db:
+            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", results)
+            self._db.executemany("INSERT INTO new_rows VALUES (?, ?)", rows)
 
     def finish(self, about: About) -> None:
         """Make this scan's rows those of the catalogue, all at once."""
-        self._flush()
         with self._writing(), self._db:
             self._db.execute("DELETE FROM rows")
             self._db.execute("INSERT INTO rows SELECT id, row FROM new_rows")
             self._db.execute("DELETE FROM about")
             self._db.execute("INSERT INTO about VALUES (?)", (about.model_dump_json(),))
-
-    def _flush(self) -> None:
-        # Results of files that have changed since stay: an open catalogue of an earlier scan may still ask for them.
-        with self._writing(), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", self._results)
-            self._db.executemany("INSERT OR REPLACE INTO new_rows VALUES (?, ?)", self._rows)
-        self._results.clear()
-        self._rows.clear()
-        self._flushed_s = time.monotonic()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

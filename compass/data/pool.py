@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
 
 from compass.errors import WorkerError
@@ -29,8 +29,8 @@ _work: dict[str, Callable[[Any], Any]] = {}
 
 def each(
     work: Callable[[T], R], tasks: Iterable[T], *, n_workers: int, died: Callable[[T], R]
-) -> Generator[tuple[T, R]]:
-    """(task, its result) as they come, from `n_workers` processes.
+) -> Generator[list[tuple[T, R]]]:
+    """(task, its result), some at a time and as they come, from `n_workers` processes.
 
     A process that dies takes all tasks under way with it, and does not say which one it was at. They are then done again
     one by one; for the one that its process dies of again, `died` gives the result.
@@ -59,7 +59,7 @@ def _chunks(tasks: Iterable[T]) -> Iterator[tuple[T, ...]]:
 
 def _together(
     work: Callable[[T], R], chunks: Iterator[tuple[T, ...]], n_workers: int, suspects: list[T]
-) -> Iterator[tuple[T, R]]:
+) -> Iterator[list[tuple[T, R]]]:
     """Results until the tasks run out or a process dies; what was under way by then goes to `suspects`."""
     under_way: dict[Future[list[R]], tuple[T, ...]] = {}
     with _pool(work, n_workers) as pool:
@@ -80,10 +80,10 @@ def _together(
                 except BrokenProcessPool:
                     suspects += chunk
                 else:
-                    yield from zip(chunk, results, strict=True)
+                    yield list(zip(chunk, results, strict=True))
 
 
-def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], R]) -> Iterator[list[tuple[T, R]]]:
     left = deque(tasks)
     while left:
         with _pool(work, 1) as pool:
@@ -93,9 +93,9 @@ def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], 
                 try:
                     (result,) = pool.submit(_do, (task,)).result()
                 except BrokenProcessPool:
-                    yield task, died(task)
+                    yield [(task, died(task))]
                     break
-                yield task, result
+                yield [(task, result)]
 
 
 def _require_start(pool: ProcessPoolExecutor) -> None:
@@ -111,11 +111,16 @@ def _require_start(pool: ProcessPoolExecutor) -> None:
 
 @contextmanager
 def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecutor]:
+    others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _begin, (work,))
     try:
         yield pool
+    except BaseException:
+        for process in set(active_children()) - others:  # an interrupt does not wait for what may be hanging
+            process.terminate()
+        raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)  # an interrupt waits for the tasks under way, no longer
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(work: Callable[[Any], Any]) -> None:

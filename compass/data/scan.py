@@ -29,8 +29,10 @@ class ScanProgress(Record):
 
     n_done: int
     n_expected: int
+    n_read: int
+    """Of those done, how many were read. Some have no files to read."""
     n_known: int
-    """Of those done, how many were known from an earlier scan."""
+    """And how many were known from an earlier scan."""
     n_rejected: int
     elapsed_s: float
 
@@ -55,15 +57,15 @@ def scan(
 ) -> Path:
     """Read every complex of `source` and write down what became of it.
 
-    Only what has changed since an earlier scan by the same rules is read. Everything finished is on disk within a
-    second, so that a scan may be killed at any time.
+    Only what has changed since an earlier scan by the same rules is read. What has been read is on disk at once, so
+    that a scan may be killed at any time.
 
     Args:
         source: a PDBbind-style folder, or a CSV or Parquet manifest.
         rules: `structures`, `graph` and `dataset` count.
         cache: the folder of caches; the catalogue goes to `scans` in it.
         workers: processes; None: as many as there are cores.
-        watch: told after every complex.
+        watch: told after every few complexes.
 
     Returns:
         The catalogue's path, for `Catalogue.open`.
@@ -86,7 +88,7 @@ def scan(
                 labels=listing.labels,
                 warnings=(*store.warnings, *listing.warnings),
                 rules=reading_rules.digest,
-                n_read=now.n_done - now.n_known,
+                n_read=now.n_read,
                 n_known=now.n_known,
                 took_s=time.monotonic() - started_s,
             )
@@ -127,21 +129,24 @@ def check_workers(workers: int | None) -> int | None:
 
 
 def _read_all(
-    rows: Iterable[tuple[Row, Reading | None]],
+    rows: Iterable[list[tuple[Row, Reading | None]]],
     store: ScanStore,
     n_expected: int,
     started_s: float,
     watch: Callable[[ScanProgress], None],
 ) -> ScanProgress:
     """Take `rows` into `store` as they come; returns where that ended."""
-    now = ScanProgress(n_done=0, n_expected=n_expected, n_known=0, n_rejected=0, elapsed_s=0.0)
-    for row, reading in rows:
-        store.add(row, reading)
+    now = ScanProgress(n_done=0, n_expected=n_expected, n_read=0, n_known=0, n_rejected=0, elapsed_s=0.0)
+    for found in rows:
+        store.add(found)
+        readings = [reading for _, reading in found if reading is not None]
+        n_known = sum(reading.outcome is None for reading in readings)
         now = ScanProgress(
-            n_done=now.n_done + 1,
+            n_done=now.n_done + len(found),
             n_expected=n_expected,
-            n_known=now.n_known + (reading is not None and reading.outcome is None),
-            n_rejected=now.n_rejected + (not row.usable),
+            n_read=now.n_read + len(readings) - n_known,
+            n_known=now.n_known + n_known,
+            n_rejected=now.n_rejected + sum(not row.usable for row, _ in found),
             elapsed_s=time.monotonic() - started_s,
         )
         watch(now)
@@ -150,13 +155,15 @@ def _read_all(
 
 def _rows(
     listing: Listing, rules: ReadingRules, store: ScanStore, n_workers: int
-) -> Generator[tuple[Row, Reading | None]]:
-    """(row, reading if its files were looked at) of every candidate, in no order."""
-    yield from ((candidate.row, None) for candidate in listing.candidates if not candidate.row.usable)
+) -> Generator[list[tuple[Row, Reading | None]]]:
+    """(row, reading if its files were looked at) of every candidate, some at a time and in no order."""
+    yield [(candidate.row, None) for candidate in listing.candidates if not candidate.row.usable]
     tasks = [candidate for candidate in listing.candidates if candidate.row.usable]
     n_workers = min(n_workers, math.ceil(len(tasks) / CHUNK))
     reader = Reader(listing.root.absolute(), rules, store.known())
-    with closing(each(reader, tasks, n_workers=n_workers, died=lambda _: crashed(DIED))) as readings:
-        for candidate, reading in readings:
-            outcome = reading.outcome or store.outcome(reading.key)
-            yield outcome.completes(candidate.row, reading.key), reading
+    with closing(each(reader, tasks, n_workers=n_workers, died=lambda _: crashed(DIED))) as chunks:
+        for chunk in chunks:
+            yield [
+                ((reading.outcome or store.outcome(reading.key)).completes(candidate.row, reading.key), reading)
+                for candidate, reading in chunk
+            ]

@@ -29,11 +29,13 @@ def about(**changes):
     return About(**{"source": "/data", "rules": "r", "n_read": 2, "n_known": 0, "took_s": 0.5, **changes})
 
 
-def write(path, *rows, atoms=True, **changes):
+def reading(key, **changes):
+    return Reading(key, Outcome(status="ok", **changes), Atoms.of(make_complex()))
+
+
+def write(path, *rows, **changes):
     with ScanStore(path) as store:
-        for row in rows:
-            made = Atoms.of(make_complex(row.id)) if atoms and row.usable else None
-            store.add(row, Reading(row.key, Outcome(status="ok", sizes=row.sizes), made))
+        store.add((row, reading(row.key) if row.usable else None) for row in rows)
         store.finish(about(**changes))
     return Catalogue.open(path)
 
@@ -140,7 +142,7 @@ def test_a_row_that_cannot_be_read(tmp_path):
 
 def test_a_scan_that_did_not_finish(tmp_path):
     with ScanStore(tmp_path / "c") as store:
-        store.add(ok(), Reading("ka", Outcome(status="ok"), Atoms.of(make_complex())))
+        store.add([(ok(), reading("ka"))])
     assert refused(tmp_path / "c") == (
         "got a scan that did not finish; expected a finished scan. Run `compass scan` again: it goes on where it stopped."
     )
@@ -154,7 +156,7 @@ def test_an_interrupted_scan_keeps_its_readings_and_the_scan_before(tmp_path):
 
     def interrupted():
         with ScanStore(tmp_path / "c") as store:
-            store.add(ok("z"), Reading("kz", Outcome(status="ok", repairs=("r",)), Atoms.of(make_complex())))
+            store.add([(ok("z"), reading("kz", repairs=("r",)))])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -168,7 +170,7 @@ def test_an_interrupted_scan_keeps_its_readings_and_the_scan_before(tmp_path):
 def test_a_catalogue_stays_whole_while_the_next_scan_runs(tmp_path):
     before = write(tmp_path / "c", ok("a"))
     with ScanStore(tmp_path / "c") as store:
-        store.add(ok("z"), Reading("kz", Outcome(status="ok")))
+        store.add([(ok("z"), reading("kz"))])
         assert Catalogue.open(tmp_path / "c").rows == before.rows
         store.finish(about())
     assert [row.id for row in Catalogue.open(tmp_path / "c").rows] == ["z"]
@@ -178,8 +180,7 @@ def test_a_catalogue_stays_whole_while_the_next_scan_runs(tmp_path):
 def test_two_scans_at_once(tmp_path):
     with ScanStore(tmp_path / "c") as one, ScanStore(tmp_path / "c") as other:
         for store in (one, other):
-            store.add(ok("a"), Reading("ka", Outcome(status="ok"), Atoms.of(make_complex())))
-            store.add(ok("c"), Reading("kc", Outcome(status="ok"), Atoms.of(make_complex())))
+            store.add([(ok("a"), reading("ka")), (ok("c"), reading("kc"))])
         one.finish(about())
         other.finish(about(n_read=3))
     assert Catalogue.open(tmp_path / "c").about.n_read == 3
@@ -188,7 +189,7 @@ def test_two_scans_at_once(tmp_path):
 
 def test_what_may_come_out_differently_is_not_kept(tmp_path):
     with ScanStore(tmp_path / "c") as store:
-        store.add(NO, Reading("kb", Outcome(status="rejected"), lasting=False))
+        store.add([(NO, Reading("kb", Outcome(status="rejected"), lasting=False))])
         store.finish(about())
         assert store.known() == frozenset()
     assert Catalogue.open(tmp_path / "c").rows == (NO,)

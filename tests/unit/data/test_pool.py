@@ -6,6 +6,7 @@ import ctypes
 import operator
 import os
 from functools import partial
+from itertools import chain
 
 import pytest
 
@@ -20,7 +21,7 @@ DIES = (partial(os._exit, 3), partial(ctypes.string_at, 0))
 def test_a_task_that_kills_its_process_costs_itself_alone():
     fine = [partial(abs, -number) for number in range(3 * CHUNK)]
     tasks = [*fine[:2], DIES[0], *fine[2 : 2 * CHUNK], DIES[1], *fine[2 * CHUNK :]]
-    results = list(each(operator.call, tasks, n_workers=2, died=lambda task: f"died: {task.args}"))
+    results = list(chain(*each(operator.call, tasks, n_workers=2, died=lambda task: f"died: {task.args}")))
     assert sorted(result for task, result in results if task not in DIES) == list(range(3 * CHUNK))
     assert [result for task, result in results if task is DIES[0]] == ["died: (3,)"]
     assert [result for task, result in results if task is DIES[1]] == ["died: (0,)"]
@@ -37,7 +38,7 @@ def test_tasks_are_drawn_as_they_are_needed():
             yield partial(abs, number)
 
     results = each(operator.call, tasks(), n_workers=1, died=abs)
-    assert next(results)[1] == 0
+    assert [result for _, result in next(results)] == list(range(CHUNK))
     assert drawn <= 5 * CHUNK
     results.close()
 
