@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def scan(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|MANIFEST", help="PDBbind-style, or a CSV or Parquet file.")],
-    index: Annotated[str | None, typer.Option(metavar="FILE", help="PDBbind index. Default: found in the folder.")] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="FILE", help="PDBbind index. Default: found in the folder.")
+    ] = None,
     pocket_radius: PocketRadius = None,
     max_atoms: MaxAtoms = None,
     only: Annotated[str | None, typer.Option(metavar="ID", help="Replay one complex alone, step by step.")] = None,

@@ -211,16 +211,25 @@ def _page(catalogue: Catalogue, summary: Summary) -> list[str]:
     lines = [f"# Scan of {summary.source}", "", _speed_line(summary) + ".", ""]
     lines += [f"- **{label}**: {text}" for label, text in _facts(summary)]
     lines += [f"- **warning**: {warning}" for warning in summary.warnings]
-    lines += ["", "| status | complexes |", "|---|---|", *(f"| {group.name} | {group.n:,} |" for group in summary.statuses)]
+    lines += [
+        "",
+        "| status | complexes |",
+        "|---|---|",
+        *(f"| {group.name} | {group.n:,} |" for group in summary.statuses),
+    ]
     if summary.quantiles:
         header = " | ".join(name for name, _ in QUANTILES)
         lines += ["", f"| size | {header} |", "|---" * (len(QUANTILES) + 1) + "|"]
         for feature, quantiles in summary.quantiles.items():
             lines.append(f"| {feature} | {' | '.join(format_count(size) for size in quantiles.values())} |")
     for reason in summary.reasons:
-        lines += _listed(f"Rejected: {reason.name}", [(r.id, (r.detail,)) for r in catalogue.rows if r.reason == reason.name])
+        lines += _listed(
+            f"Rejected: {reason.name}", [(r.id, (r.detail,)) for r in catalogue.rows if r.reason == reason.name]
+        )
     for repair in summary.repairs:
-        lines += _listed(f"Repaired: {repair.name}", [(r.id, r.notes) for r in catalogue.usable if repair.name in r.repairs])
+        lines += _listed(
+            f"Repaired: {repair.name}", [(r.id, r.notes) for r in catalogue.usable if repair.name in r.repairs]
+        )
     lines += _listed("Notes", [(r.id, r.notes) for r in catalogue.usable if r.notes and not r.repairs])
     return lines
 

@@ -53,12 +53,14 @@ def candidate_of(listing: Listing, id_: str) -> Candidate:
     Raises:
         InputError: none is.
     """
-    by_id = {candidate.row.id.lower(): candidate for candidate in listing.candidates}
-    if id_.lower() not in by_id:
-        close = difflib.get_close_matches(id_.lower(), by_id, n=1)
+    by_id = {candidate.row.id: candidate for candidate in listing.candidates}
+    in_lower_case = {name.lower(): name for name in by_id}
+    found = by_id.get(id_) or by_id.get(in_lower_case.get(id_.lower(), ""))
+    if found is None:
+        close = difflib.get_close_matches(id_.lower(), in_lower_case, n=1)
         raise InputError("--only", got=repr(id_), expected=f"one of the {format_count(len(by_id))} ids of {listing.root}",
-                         fix=f"Did you mean {close[0]}?" if close else "Check the id.")  # fmt: skip
-    return by_id[id_.lower()]
+                         fix=f"Did you mean {in_lower_case[close[0]]}?" if close else "Check the id.")  # fmt: skip
+    return found
 
 
 def _file(what: str, path: Path, name: str, rules: ReadingRules) -> Steps:

@@ -121,11 +121,9 @@ class Reader:
 
     def __call__(self, candidate: Candidate) -> Reading:
         """What `candidate`'s files give. Whatever is wrong with them is in the outcome."""
-        key = self.key(candidate)
-        if key in self.known:
-            return Reading(key)
         try:
-            return self._read(candidate, key)
+            key = self.key(candidate)
+            return Reading(key) if key in self.known else self._read(candidate, key)
         except Exception as error:  # noqa: BLE001 - one complex must not cost the others
             return crashed(f"reading it ended in {type(error).__name__}: {' '.join(str(error).split())}")
 
@@ -158,7 +156,9 @@ class Reader:
                 break
             except StructureError as error:
                 told = str(error).replace(f"{self.root}{os.sep}", "")
-                at_fault = next((names for names in (ligands, proteins) if error.where == str(self.root / names[0])), [])
+                at_fault = next(
+                    (names for names in (ligands, proteins) if error.where == str(self.root / names[0])), []
+                )
                 if len(at_fault) < 2 or error.reason in NOT_A_FILES_FAULT:
                     outcome = Outcome(status="rejected", reason=str(error.reason), detail=told, notes=tuple(faults))
                     return Reading(key, outcome, lasting=not isinstance(error.__context__, OSError))

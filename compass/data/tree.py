@@ -30,7 +30,7 @@ LIGAND_EXTENSIONS = (".sdf", ".sd", ".mol", ".mol2")
 _PART = re.compile(r"(?:(.+)_)?(protein|pocket|ligand)", re.IGNORECASE)
 _PDB_CODE = re.compile(r"\d[a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE)
 _N_NAMED = 5
-_PERMISSIONS = "Check its permissions."
+_CHECK = "Check its name and permissions."
 _NO_INDEX = {".gz", ".tgz", ".tar", ".zip", ".pdf", ".html", ".htm"}
 
 
@@ -113,14 +113,16 @@ def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[
     except OSError as error:
         why = error.strerror or str(error)
         if not depth:
-            raise InputError(str(root), got=why, expected="a folder that can be read", fix=_PERMISSIONS) from error
+            raise InputError(str(root), got=why, expected="a folder that can be read", fix=_CHECK) from error
         tree.closed.append((folder, why))
         return
-    yield folder, depth, [name for name, is_folder in seen if not is_folder]
+    yield folder, depth, [name for name, is_folder in seen if not is_folder and name.isprintable()]
     if depth < DEEPEST:
         for name, is_folder in seen:
-            if is_folder:
+            if is_folder and name.isprintable():
                 yield from _folders(root, _in(folder, name), depth + 1, tree)
+            elif is_folder:
+                tree.closed.append((_in(folder, ascii(name)), "a name that is no text"))
 
 
 def _in(folder: str, name: str) -> str:
@@ -185,7 +187,7 @@ def _candidates(root: Path, tree: Tree, entries: Mapping[str, Entry], index: Ind
         known = code.lower() in first
         first.setdefault(code.lower(), folder)
         yield rejected(_labelled(folder if known else code, entries, index), StructureError(
-            Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_PERMISSIONS
+            Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_CHECK
         ))  # fmt: skip
     for code, entry in entries.items():
         if code not in first and index is not None:
@@ -200,7 +202,9 @@ def _labelled(code: str, entries: Mapping[str, Entry], index: Index | None) -> R
     """The row of a complex with what the index says of it."""
     entry = entries.get(code.lower())
     if entry is not None:
-        return Row(id=code, status="ok", label=entry.label, resolution=entry.resolution, year=entry.year, notes=entry.notes)
+        return Row(
+            id=code, status="ok", label=entry.label, resolution=entry.resolution, year=entry.year, notes=entry.notes
+        )
     return Row(id=code, status="ok", notes=(f"no label: not in {index.path.name}",) if index else ())
 
 

@@ -55,7 +55,15 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["optimize", "--help"], ["estimate", "-h"], ["show", "--help"], ["env", "-h"], ["config", "-h"], ["scan", "-h"]],
+    [
+        ["--help"],
+        ["optimize", "--help"],
+        ["estimate", "-h"],
+        ["show", "--help"],
+        ["env", "-h"],
+        ["config", "-h"],
+        ["scan", "-h"],
+    ],
 )
 def test_help_loads_nothing_heavy(args):
     assert loaded_by(HELP.format(args)) == set()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from compass.cli.app import app
+from compass.cli.scan import _live
 from compass.cli.scan_tables import Summary, describe_progress, print_summary, summarise
 from compass.config_files import load_config
 from compass.data.catalogue import About, Catalogue
@@ -29,7 +32,9 @@ def compass(*args):
 
 
 def ok(id_, nodes, **changes):
-    return Row(**{"id": id_, "status": "ok", "sizes": (("nodes", nodes), ("edges", 20.0 * nodes)), "key": id_, **changes})
+    return Row(
+        **{"id": id_, "status": "ok", "sizes": (("nodes", nodes), ("edges", 20.0 * nodes)), "key": id_, **changes}
+    )
 
 
 ROWS = (
@@ -133,7 +138,9 @@ def test_the_reports(asked):
 
 
 def test_a_report_names_a_hundred_and_counts_the_rest(asked):
-    asked.finds(make_catalogue([*ROWS, *(Row(id=f"n{i}", status="rejected", reason="no_3d", detail="d") for i in range(150))]))
+    asked.finds(
+        make_catalogue([*ROWS, *(Row(id=f"n{i}", status="rejected", reason="no_3d", detail="d") for i in range(150))])
+    )
     compass("set", "--report", "out")
     lines = Path("out/scan.md").read_text().splitlines()
     assert "## Rejected: no_3d (151)" in lines
@@ -170,7 +177,13 @@ def test_every_flag_reaches_the_scan(asked):
         "--config", "c.toml", "--set", "graph.cutoff=6.0",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    changes = ["seed=5", "graph.cutoff=6.0", "dataset.index=my.txt", "dataset.pocket_radius=6.5", "dataset.max_atoms=500"]
+    changes = [
+        "seed=5",
+        "graph.cutoff=6.0",
+        "dataset.index=my.txt",
+        "dataset.pocket_radius=6.5",
+        "dataset.max_atoms=500",
+    ]
     assert asked.calls == [(Path("set"), load_config(None, changes), Path("kept"), 3)]
 
 
@@ -224,6 +237,13 @@ def test_no_such_dataset():
 def test_progress(elapsed_s, text):
     now = ScanProgress(n_done=30, n_expected=1090, n_read=30, n_known=0, n_rejected=0, elapsed_s=elapsed_s)
     assert describe_progress(now) == text
+
+
+def test_progress_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    with _live(console) as watch:
+        watch(ScanProgress(n_done=30, n_expected=90, n_read=30, n_known=0, n_rejected=0, elapsed_s=0.5))
+    assert "30/90, 60/s, 1.0 s left" in console.file.getvalue()
 
 
 def test_a_fast_scan_is_told_in_whole_complexes(capsys):

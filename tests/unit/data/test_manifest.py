@@ -52,9 +52,7 @@ def test_what_a_line_says(listed, tmp_path):
 
 
 def test_columns_by_any_case_and_in_any_order(listed):
-    (candidate,) = listed(
-        "\ufeffLabel,Note,LIGAND, Protein ,ID,id\r\n7,hello,l.sdf,p.pdb,first,second\r\n"
-    ).candidates
+    (candidate,) = listed("\ufeffLabel,Note,LIGAND, Protein ,ID,id\r\n7,hello,l.sdf,p.pdb,first,second\r\n").candidates
     assert candidate == Candidate(Row(id="first", status="ok", label=Label(pk=7.0)), ("p.pdb",), ("l.sdf",))
 
 
@@ -170,7 +168,9 @@ def test_parquet_without_a_column(parquet, tmp_path):
 
 def test_parquet_that_is_none(refused, tmp_path):
     pytest.importorskip("pyarrow")
-    assert refused("id,protein\n", "data.parquet").startswith("data.parquet: got Parquet magic bytes not found in footer")
+    assert refused("id,protein\n", "data.parquet").startswith(
+        "data.parquet: got Parquet magic bytes not found in footer"
+    )
 
 
 def test_parquet_without_pyarrow(refused, monkeypatch):
@@ -191,7 +191,9 @@ def test_parquet_without_pyarrow(refused, monkeypatch):
 cells = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z")), min_size=1, max_size=8)
 
 
-@given(st.dictionaries(cells.filter(lambda s: s.lower() not in {"nan", "none", "null", "na", "n/a"}), cells, max_size=6))
+@given(
+    st.dictionaries(cells.filter(lambda s: s.lower() not in {"nan", "none", "null", "na", "n/a"}), cells, max_size=6)
+)
 def test_every_id_becomes_a_row(tmp_path_factory, proteins):
     import csv
 

@@ -123,6 +123,10 @@ def test_a_missing_file_may_come_later(files):
     )  # fmt: skip
 
 
+def test_a_path_that_is_none(tmp_path):
+    assert read(tmp_path, candidate(("p\0.pdb",))) == crashed("reading it ended in ValueError: embedded null byte")
+
+
 def test_an_unforeseen_error_costs_one_complex(files, monkeypatch):
     def fail(*_, **__):
         raise IndexError("list index\nout of range")
@@ -239,9 +243,10 @@ def test_an_autopsy_of_an_entry_without_files(tmp_path):
 
 
 def test_finding_the_one(tmp_path):
-    listing = Listing(tmp_path, (candidate(), candidate(id="2xyz")))
-    assert candidate_of(listing, "1ABC").row.id == "1abc"
+    listing = Listing(tmp_path, (candidate(), candidate(id="2XYZ"), candidate(id="2xyz")))
+    for asked, found in (("1ABC", "1abc"), ("2XYZ", "2XYZ"), ("2xyz", "2xyz")):
+        assert candidate_of(listing, asked).row.id == found
     for asked, fix in (("1abd", "Did you mean 1abc?"), ("what", "Check the id.")):
         with pytest.raises(InputError) as caught:
             candidate_of(listing, asked)
-        assert str(caught.value) == f"--only: got {asked!r}; expected one of the 2 ids of {tmp_path}. {fix}"
+        assert str(caught.value) == f"--only: got {asked!r}; expected one of the 3 ids of {tmp_path}. {fix}"

@@ -210,7 +210,10 @@ def test_a_manifest(data, cache, read):
     assert [(row.id, row.status, row.reason, row.split) for row in catalogue.rows] == [
         ("x", "ok", "", "train"), ("y", "rejected", "missing", "test"),
     ]  # fmt: skip
-    assert by_id(catalogue)["y"].detail == "set/1abc/no.pdb: got no such file; expected a PDB or mmCIF file. Check the path."
+    assert (
+        by_id(catalogue)["y"].detail
+        == "set/1abc/no.pdb: got no such file; expected a PDB or mmCIF file. Check the path."
+    )
     read.clear()
     scanned(manifest, cache)
     assert read == ["y"]  # a missing file may be there by now

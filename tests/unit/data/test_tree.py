@@ -47,7 +47,10 @@ def test_the_extensions_are_those_that_are_read():
 
 def test_complexes_at_every_depth(grow):
     root = grow(
-        *both("", "1abc"), *both("refined-set/", "2abc"), *both("v2020/other/", "3abc"), "v2020/a/b/4abc/4abc_ligand.sdf"
+        *both("", "1abc"),
+        *both("refined-set/", "2abc"),
+        *both("v2020/other/", "3abc"),
+        "v2020/a/b/4abc/4abc_ligand.sdf",
     )
     listing = list_tree(root)
     assert [(c.row.id, c.proteins, c.ligands) for c in listing.candidates] == [
@@ -215,7 +218,19 @@ def test_a_complex_that_cannot_be_looked_into(grow, close):
     found = rows(list_tree(root))
     assert (found["1abc"].status, found["2abc"].reason, found["2abc"].detail) == (
         "ok", "unreadable",
-        "set/2abc: got Permission denied; expected a folder that can be read. Check its permissions.",
+        "set/2abc: got Permission denied; expected a folder that can be read. Check its name and permissions.",
+    )  # fmt: skip
+
+
+def test_a_name_that_is_no_text(grow, tmp_path):
+    root = grow(*both("", "1abc"), "1abc/x")
+    (tmp_path / os.fsdecode(b"2ab\xff")).mkdir()
+    (tmp_path / "1abc" / os.fsdecode(b"2ab\xff_ligand.sdf")).touch()
+    found = rows(list_tree(root))
+    assert (found.pop("1abc").status, [(row.reason, row.detail) for row in found.values()]) == (
+        "ok",
+        [("unreadable", "'2ab\\udcff': got a name that is no text; expected a folder that can be read. "
+                        "Check its name and permissions.")],
     )  # fmt: skip
 
 
@@ -225,7 +240,7 @@ def test_a_folder_that_cannot_be_read(grow, close):
     with pytest.raises(InputError) as caught:
         list_tree(root)
     assert str(caught.value) == (
-        f"{root}: got Permission denied; expected a folder that can be read. Check its permissions."
+        f"{root}: got Permission denied; expected a folder that can be read. Check its name and permissions."
     )
 
 
