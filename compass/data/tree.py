@@ -96,8 +96,8 @@ def walk(root: Path) -> Tree:
     # A folder that only holds other folders was passed through, not over.
     through = _parents([folder for _, folder, _ in tree.complexes] + tree.indices)
     tree.bare = [folder for folder in empty if folder not in through and _PDB_CODE.fullmatch(Path(folder).name)]
-    through |= _parents(tree.bare)
-    tree.passed_over = [folder for folder in empty if folder not in through and folder not in tree.bare]
+    through |= _parents(tree.bare).union(tree.bare)
+    tree.passed_over = [folder for folder in empty if folder not in through]
     return tree
 
 
