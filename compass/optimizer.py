@@ -101,6 +101,8 @@ def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
         watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
 
     catalogue = scan(Path(rules.path), request.config, request.cache or default_cache(), watch=tell)
+    for warning in Catalogue.open(catalogue).about.warnings:
+        log.warning("%s", warning)
     rules = rules.model_copy(update={"catalogue": str(catalogue)})
     return replace(request, config=request.config.model_copy(update={"dataset": rules}))
 
@@ -111,7 +113,13 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
         return None
     from compass.data.sizes import summarise
 
-    return summarise(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
+    catalogue = Catalogue.open(Path(config.dataset.catalogue))
+    if not catalogue.usable:
+        raise InputError(
+            f"dataset {config.dataset.path}", got=f"{len(catalogue.rows)} complexes, none of them usable",
+            expected="at least one", fix=f"See what is wrong with them: compass scan {config.dataset.path}",
+        )  # fmt: skip
+    return summarise(catalogue, config.dataset)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from compass.cli.options import (
     AsJson,
     Cache,
     Config,
+    Dataset,
     DatasetSize,
     Device,
+    Index,
     Ligand,
     MaxAtoms,
     MemoryLimit,
@@ -32,6 +34,8 @@ def optimize(
     stages: Annotated[
         list[str] | None, typer.Option(metavar="STAGE,…", help="Which stages, with commas or repeated. Default: all.")
     ] = None,
+    dataset: Dataset = None,
+    index: Index = None,
     dataset_size: DatasetSize = None,
     memory_limit: MemoryLimit = None,
     device: Device = None,
@@ -66,6 +70,7 @@ def optimize(
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )
+    flags += parse.dataset_changes(dataset, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
     flags += [Change("--sampler", "search.sampler", sampler)] if sampler is not None else []
     config = load_config(config_file, [*(set_values or ()), *flags])
     request = Request(

@@ -24,6 +24,13 @@ MemoryLimit = Annotated[
 Workload = Annotated[
     str | None, typer.Option(metavar="NAME", help="A model family, package.module:factory or file.py:factory.")
 ]
+Dataset = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Your complexes: a PDBbind-style folder, or a CSV or Parquet manifest."),
+]
+Index = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Their index file. Default: looked for in the folder.")
+]
 DatasetSize = Annotated[int | None, typer.Option(metavar="N", help="Complexes in your dataset.")]
 Protein = Annotated[str | None, typer.Option(metavar="FILE", help="Your own complex: PDB or mmCIF.")]
 Ligand = Annotated[str | None, typer.Option(metavar="FILE", help="Its ligand: SDF or MOL2.")]

@@ -55,9 +55,25 @@ def bench_changes(
     return [Change(f"--{field.replace('_', '-')}", f"test_bench.{field}", value) for field, value in values.items()]
 
 
+def dataset_changes(
+    dataset: Path | None, index: Path | None, *, pocket_radius: str | None, max_atoms: int | None
+) -> list[Change]:
+    """The settings that the dataset's flags stand for; the pocket's are the test bench's too."""
+    values: dict[str, tuple[str, object]] = {
+        "--dataset": ("path", None if dataset is None else str(dataset)),
+        "--index": ("index", None if index is None else str(index)),
+        "--max-atoms": ("max_atoms", max_atoms),
+        "--pocket-radius": ("pocket_radius", pocket_radius),
+    }
+    changes = [Change(flag, f"dataset.{field}", value) for flag, (field, value) in values.items() if value is not None]
+    if pocket_radius is not None and pocket_radius.lower() == "none":
+        changes[-1] = Change("--pocket-radius", "dataset.pocket_radius", None)
+    return changes
+
+
 def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
     """The dataset's size: as given, else asked for if a person is there to answer, else left to the configuration."""
-    if given is None and sys.stdin.isatty() and sys.stderr.isatty():
+    if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
         given = typer.prompt("Complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
     if given is not None and given < 1:
         raise InputError("--dataset-size", got=repr(given), expected="a whole number above zero",

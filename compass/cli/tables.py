@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import typer
 from rich.console import Console
@@ -11,8 +11,11 @@ from rich.text import Text
 
 from compass.errors import InputError
 from compass.profile import Profile
-from compass.records import STAGES, Choice, Description, Knobs, Stage, StageFailure, StagePlan
+from compass.records import STAGES, Choice, DatasetSummary, Description, Knobs, Stage, StageFailure, StagePlan
 from compass.units import format_bytes, format_count, format_seconds
+
+MOST_NAMES = 5
+"""Complexes that are named in a line; the profile names all."""
 
 
 def print_profile(profile: Profile) -> None:
@@ -24,6 +27,8 @@ def print_profile(profile: Profile) -> None:
         f"{profile.workload}, {format_count(profile.dataset_size)} complexes: "
         f"at most {format_count(profile.data_cap)} parameters"
     )
+    if profile.dataset is not None:
+        console.print(_dataset_line(profile.dataset))
     if profile.reference is not None:
         console.print(f"reference: {_model(profile.reference.knobs)}, {format_count(profile.reference.capacity)}")
     if profile.plans:
@@ -31,6 +36,8 @@ def print_profile(profile: Profile) -> None:
     for stage in STAGES:
         if stage in profile.plans:
             console.print(f"{stage}: {profile.plans[stage].why}")
+            for line in _batch_lines(profile.plans[stage]):
+                console.print(f"{stage}: {line}")
         if stage in profile.failures:
             console.print(failure_line(profile.failures[stage]))
 
@@ -97,6 +104,34 @@ def failure_line(failure: StageFailure) -> str:
     )
 
 
+def _dataset_line(data: DatasetSummary) -> str:
+    """How many complexes of which sizes, and what becomes of the largest."""
+    sizes = ", ".join(f"{format_count(one.mean)} {one.feature} on average" for one in data.sizes)
+    line = f"{data.path}: {format_count(data.n_usable)} of {format_count(data.n_complexes)} complexes usable, {sizes}"
+    if not data.oversize:
+        return line
+    done = {"isolate": "have a batch each", "crop": "are cropped", "refuse": "are left out"}[data.oversize_policy]
+    return f"{line}; the largest {len(data.oversize)} {done}: {_names(data.oversize)}"
+
+
+def _batch_lines(plan: StagePlan) -> Iterable[str]:
+    """The budgeted alternative, and who is left out."""
+    budget = plan.batch_budget
+    if budget is not None:
+        advice = ", recommended" if plan.recommended == "batch_budget" else ""
+        yield (
+            f"batches that fill {format_bytes(budget.budget_bytes)} instead hold {budget.mean_graphs:.1f} graphs on average "
+            f"and are {abs(budget.gain):.0%} {'faster' if budget.gain > 0 else 'slower'}{advice}"
+        )
+    if plan.certificate.left_out:
+        yield f"too large even alone, not trained on: {_names(plan.certificate.left_out)}"
+
+
+def _names(ids: Sequence[str]) -> str:
+    shown = ", ".join(ids[:MOST_NAMES])
+    return shown if len(ids) <= MOST_NAMES else f"{shown} and {len(ids) - MOST_NAMES} more"
+
+
 def _model(knobs: Knobs) -> str:
     return f"{knobs.layers} × {knobs.channels} {knobs.variant}"
 
@@ -155,10 +190,12 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
                       f"{format_bytes(proof.footprint_bytes)} measured")),
         ("certificate", f"{proof.n_steps} steps under {format_bytes(proof.ceiling_bytes)}, {ceiling}"),
+        ("worst batch", f"{proof.worst}: {_names([name for name, _ in proof.batches[0].members])}"),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
         ("binds", plan.binds),
         ("why", plan.why),
     ]  # fmt: skip
+    rows += [("beside it", line) for line in _batch_lines(plan)]
     if plan.follows:
         rows.append(("follows", plan.follows))
     if plan.literal is not None:

@@ -30,7 +30,7 @@ from compass.records import Knobs, Precision, Variant
 
 Floats = NDArray[np.float64]
 
-SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.03, 0.04, 0.02
+SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.03, 0.02, 0.015
 """Relative spreads of the residual: shared by neighbours, one configuration's own, one load's own."""
 STRAY, STRAY_LOAD = 0.3, 0.2
 """Relative spread that the mean may be wrong by, for every e-fold that a configuration is farther than `LENGTH` from any that
@@ -87,6 +87,8 @@ class TimeModel:
     """(n,) K⁻¹ · residual."""
     inverse: Floats
     """(n, n) K⁻¹."""
+    unrest: float = 0.0
+    """The machine's own: relative half interval of the median probe. Whoever repeats a prediction's probe meets it too."""
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
         """Predicted seconds a step (n,) at `sizes` (n, features). Raises KeyError for a precision never timed."""
@@ -100,13 +102,13 @@ class TimeModel:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         prior = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
         if not self.seen:
-            return float(np.sqrt(prior))
+            return float(np.sqrt(prior + self.unrest**2))
         log_s = float(np.log(step_s))
         cross = _cross(self.seen, knobs, np.array([log_s]))[0]
         known = max(NOISE_FLOOR**2, prior - cross @ self.inverse @ cross)
         stray = STRAY * max(0.0, min(_apart(knobs, timed) for timed, _ in self.seen) - LENGTH)
         stray_load = STRAY_LOAD * max(0.0, min(abs(log_s - timed_s) for _, timed_s in self.seen) - LENGTH)
-        return float(np.sqrt(known + stray**2 + stray_load**2))
+        return float(np.sqrt(known + stray**2 + stray_load**2 + self.unrest**2))
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
@@ -133,7 +135,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe]) -> TimeModel:
         return TimeModel(forms, seen, np.zeros(0), np.zeros((0, 0)))
     covariance = np.concatenate([_cross(seen, knobs, np.array([log_s])) for knobs, log_s in seen]) + np.diag(noise)
     inverse = np.linalg.inv(covariance)
-    return TimeModel(forms, seen, inverse @ residual, inverse)
+    return TimeModel(forms, seen, inverse @ residual, inverse, float(np.median([_interval(p) for p in telling])))
 
 
 def _fit_form(features: tuple[str, ...], probes: Sequence[Probe]) -> TimeForm:

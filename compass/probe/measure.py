@@ -17,7 +17,7 @@ from compass.records import Load, Outcome, ProbeSpec, Status
 from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step
 
 if TYPE_CHECKING:
-    from compass.device import Meter
+    from compass.device import Ceiling, Meter
     from compass.records import Batch
     from compass.workloads.protocol import Workload
 
@@ -40,7 +40,7 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     try:
         with ceiling or nullcontext():
             enforced = ceiling is not None and ceiling.enforced
-            trial.run_steps()
+            trial.run_steps(ceiling)
         # Outside the ceiling: on a CPU the profiler itself takes room.
         segments = trial.profile() if spec.profile else ()
     except Exception as error:  # noqa: BLE001 - whatever a configuration does is its outcome
@@ -83,8 +83,8 @@ class Trial:
         self.footprint_bytes = 0
         """The peak of all steps, once they are done; without the profiler's."""
 
-    def run_steps(self) -> None:
-        """Every batch once, in order, then the last until its time has settled."""
+    def run_steps(self, ceiling: Ceiling | None = None) -> None:
+        """Every batch once, in order, then the last until its time has settled; all under `ceiling`, if there is one."""
         spec = self._spec
         sequence = spec.sequence
         loads = [self._workload.load(batch) for batch in sequence]
@@ -105,6 +105,8 @@ class Trial:
                 held, self.load = sequence[index], loads[index]
                 self._hold(held)
             step_s = self._timed_step()
+            if ceiling is not None and self.n_steps <= WARM_STEPS:
+                ceiling.tighten()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
             if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):

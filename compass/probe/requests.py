@@ -64,7 +64,7 @@ def timing_probe(rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: Runtime
     )
 
 
-def certificate_probe(
+def certificate_probe(  # noqa: PLR0913 - a proof has that many parts
     rules: ProbeRules,
     knobs: Knobs,
     batches: tuple[Batch, ...],

@@ -51,9 +51,7 @@ class Work:
     def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
         """The batch of so many graphs that holds most memory of all that the data can form."""
         heavy = self._heavy(n_graphs)
-        orders = [
-            heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments
-        ]
+        orders = [heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments]
         batches = [order[self._copies(n_graphs, len(order))] for order in orders]
         return self._batch(max(batches, key=lambda places: law.live(self._load(places))))
 

@@ -16,6 +16,9 @@ from compass.stages.policy import Policy, is_late
 
 log = logging.getLogger(__name__)
 
+WORTHWHILE = 0.02
+"""Gain from which budgeted batches are recommended: a prediction is no better than that, and a fixed size is simpler."""
+
 
 def with_budget(plan: StagePlan, policy: Policy, lab: Lab) -> StagePlan:
     """`plan` with the budgeted alternative, where the data's samples differ and it holds."""
@@ -24,7 +27,7 @@ def with_budget(plan: StagePlan, policy: Policy, lab: Lab) -> StagePlan:
     budget = _budget(plan, policy, lab)
     if budget is None:
         return plan
-    better = "batch_budget" if budget.gain > 0 else "batch_size"
+    better = "batch_budget" if budget.gain > WORTHWHILE else "batch_size"
     return plan.model_copy(update={"batch_budget": budget, "recommended": better})
 
 
@@ -96,5 +99,3 @@ def _time_law(lab: Lab, choice: Choice) -> TimeLaw:
 
 def _named(members: tuple[str, ...], places: Indices) -> Batch:
     return Batch(members=tuple((members[i], 1) for i in places))
-
-

@@ -15,7 +15,7 @@ from compass.errors import InputError
 from compass.optimizer import Request, open_lab, optimize, wanted_variants
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
-from compass.records import Knobs, Load, Outcome, Status
+from compass.records import Knobs, Outcome, Status
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 
