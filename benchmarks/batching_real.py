@@ -144,7 +144,7 @@ class Effort:
     n_batches: int
 
 
-FULL = Effort(knobs=(3, 32), ceiling_bytes=int(1.0 * GIB), n_batches=220)
+FULL = Effort(knobs=(3, 32), ceiling_bytes=int(1.0 * GIB), n_batches=200)
 QUICK = Effort(knobs=(2, 16), ceiling_bytes=int(0.75 * GIB), n_batches=10)
 
 
@@ -195,10 +195,10 @@ class _Runs:
 
 
 def _compare(runs: _Runs, law: BytesLaw, of_one: Floats, effort: Effort, seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    drawn = rng.normal(np.log(TRAINING_MEDIAN), SIGMA, N_TRAINING)
-    which = np.abs(np.log(of_one[:, 0]) - drawn[:, None]).argmin(axis=1)
     limits = Limits(law, effort.ceiling_bytes)
+    usable = np.flatnonzero((limits.shares(of_one) <= 1).all(axis=0))
+    drawn = np.random.default_rng(seed).normal(np.log(TRAINING_MEDIAN), SIGMA, N_TRAINING)
+    which = usable[np.abs(np.log(of_one[usable, 0]) - drawn[:, None]).argmin(axis=1)]
     shares = limits.shares(of_one[which])
     packed = pack(of_one[which], np.arange(len(which)), limits)[: effort.n_batches]
     samples = np.concatenate(packed)
@@ -207,8 +207,8 @@ def _compare(runs: _Runs, law: BytesLaw, of_one: Floats, effort: Effort, seed: i
     n_safe = int(np.searchsorted(heaviest, 1.0, side="right"))
     budgeted = runs.run([which[batch] for batch in packed])
     blind = runs.run(_chunks(which[samples], n_mean))
-    # A third of the samples is enough for a rate.
-    some = which[samples[: len(samples) // 3]]
+    # A fifth of the samples is enough for a rate.
+    some = which[samples[: len(samples) // 5]]
     safe = runs.run(_chunks(some, n_safe))
     footprint = (budgeted.footprint_bytes or 0) / effort.ceiling_bytes
     fixed_rate = len(some) / safe.wall_s if safe.ok else float("nan")
