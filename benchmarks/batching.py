@@ -22,14 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import batching_real
-from benchmarks.batching_memory import Memory, check_memory
+from benchmarks.batching_memory import Memory, check_memory, in_a_row
 from benchmarks.batching_real import measure_spread
 from compass.data.batching import BudgetedBatchSampler
 from compass.data.packing import Limits, pack
 from compass.optimizer import Request, open_lab, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
-from compass.records import BytesLaw, Knobs
+from compass.records import BytesLaw, Knobs, ProbeSpec
+from compass.stages.lab import Lab
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -59,6 +60,8 @@ class Case:
     """One model on one machine."""
 
     machine: str
+    expandable: bool
+    """Whether its allocator's segments grow (Linux), or it caches fixed ones (Windows)."""
     model: str
     left_out: int
     """Complexes that do not fit by themselves."""
@@ -126,16 +129,34 @@ def ours(sampler: BudgetedBatchSampler, epoch: int = 0) -> list[Indices]:
 
 
 def models_of(machine: Machine, sizes: Floats) -> list[Model]:
-    """The optimizer's calibration on `machine`, and what it makes of the models."""
+    """The optimizer's calibration on `machine`, a certificate of every model, and what is known of them then."""
     config = OptimizerConfig()
     nodes, edges = map(float, sizes.mean(axis=0).round())
     runner = SimulatedRunner(machine, seed=SEED, samples=(("pocket", load_of(nodes, edges)),))
     lab = open_lab(Request(config=config, dataset_size=len(sizes)), runner, None, 1, lambda _: None)
     kinds = {kind.checkpointing: kind for kind in wanted_variants(config)}
     lab.calibrate(kinds.values())
-    known, rules = lab.known(), config.stages.production
-    plans = [Knobs(layers=depth, channels=width, variant=kinds[again]) for depth, width, again in MODELS]
-    return [Model(runner, knobs, known.bytes_law(knobs, rules), lab.budget_bytes) for knobs in plans]
+    models = []
+    for depth, width, again in MODELS:
+        knobs = Knobs(layers=depth, channels=width, variant=kinds[again])
+
+        def known(knobs: Knobs = knobs) -> Model:
+            law = lab.known().bytes_law(knobs, config.stages.production)
+            return Model(runner, knobs, law, lab.budget_bytes)
+
+        lab.probe("confirm", certificate(known(), sizes, lab))
+        models.append(known())
+    return models
+
+
+def certificate(model: Model, sizes: Floats, lab: Lab) -> ProbeSpec:
+    """The fullest batch, shuffled ones, and the fullest again, under the budget."""
+    sampler = model.sampler(sizes)
+    loads = [sampler.load(batch.tolist()) for batch in ours(sampler)]
+    fullest = max(loads, key=model.law.live)
+    runtime = lab.runtime(lab.config.stages.production.allocator)
+    proof = [fullest, *loads[: lab.config.probe.shuffled_batches], fullest]
+    return in_a_row(model.knobs, proof, runtime, ceiling_bytes=model.budget_bytes)
 
 
 def examine(model: Model, sizes: Floats, pockets: Floats, n_batches: int) -> Case:
@@ -159,7 +180,7 @@ def examine(model: Model, sizes: Floats, pockets: Floats, n_batches: int) -> Cas
     n_epochs = -(-n_batches // len(batches))
     looked_at = [batch for epoch in range(n_epochs) for batch in ours(sampler, epoch)][:n_batches]
     return Case(
-        machine=model.runner.machine.name, model=str(model.knobs), left_out=len(sampler.left_out), pack_s=round(pack_s, 3),
+        machine=model.runner.machine.name, expandable=not model.runner.machine.spills, model=str(model.knobs), left_out=len(sampler.left_out), pack_s=round(pack_s, 3),
         mean_graphs=round(sampler.mean_graphs, 1), fill=round(float(np.median(bounds)) / model.budget_bytes, 4),
         fill_of_room=round(float(np.median(room)), 4), spread=round(float((high - low) / middle), 4), fixed=fixed,
         ratio=round(rate / model.rate(fixed_batches, sizes), 3), fixed_isolated=fixed_isolated,
@@ -178,20 +199,22 @@ def summarise(cases: list[Case]) -> dict[str, Any]:
     def of(name: str) -> Floats:
         return np.array([getattr(case, name) for case in cases])
 
-    few = [case for case in cases if 4 <= case.mean_graphs <= 6]
+    few = [case for case in cases if case.mean_graphs <= 7]
     figures: dict[str, Any] = {
         "cases": len(cases),
         "pack_s_max": of("pack_s").max(),
         "fill_least": of("fill").min(),
         "fill_of_room_least": of("fill_of_room").min(),
-        "fill_of_room_least_at_4_to_6_graphs": min((case.fill_of_room for case in few), default=None),
+        "fill_of_room_least_at_7_graphs_or_fewer": min((case.fill_of_room for case in few), default=None),
         "spread_max": of("spread").max(),
         "batches": sum(case.memory.n_batches for case in cases),
         "over_bound": sum(case.memory.n_over_bound for case in cases),
         "over_budget": sum(case.memory.n_over_budget for case in cases),
-        "refused": sum(case.memory.n_refused for case in cases),
-        "emptied": sum(case.memory.n_emptied for case in cases),
-        "largest_footprint": max(round(case.memory.largest_footprint, 4) for case in cases),
+        "true_fill_least": min(case.memory.fill for case in cases),
+        "in_a_row": sum(case.memory.holds_in_a_row for case in cases if case.expandable),
+        "in_a_row_of": sum(case.expandable for case in cases),
+        "in_a_row_not_expandable": sum(case.memory.holds_in_a_row for case in cases if not case.expandable),
+        "in_a_row_not_expandable_of": sum(not case.expandable for case in cases),
     }
     for name in ("ratio", "ratio_isolated", "ratio_both_isolated", "ratio_pockets"):
         values = of(name)
@@ -201,33 +224,39 @@ def summarise(cases: list[Case]) -> dict[str, Any]:
 
 def check(figures: dict[str, Any]) -> dict[str, bool]:
     """The targets, by name."""
-    return {
+    targets = {
         "20,000 complexes packed in <= 1 s": figures["pack_s_max"] <= 1.0,
         "median fill >= 95% of the budget": figures["fill_least"] >= 0.95,
         "median fill >= 95% of the room": figures["fill_of_room_least"] >= 0.95,
         "step times within 10%": figures["spread_max"] <= 0.10,
         ">= 1.5x graphs/s of the fixed batch (median)": figures["ratio"]["median"] >= 1.5,
         ">= 10,000 batches, none over bound or budget": (
-            figures["batches"] >= 10_000 and figures["over_bound"] == figures["over_budget"] == 0
+            figures["batches"] >= 10_000 and not figures["over_bound"] and not figures["over_budget"]
         ),
-        "none refused in one process": figures["refused"] == 0,
+        "one process holds all of a model's batches (expandable segments)": figures["in_a_row"]
+        == figures["in_a_row_of"],
     }
+    return {name: bool(met) for name, met in targets.items()}
 
 
 def table(cases: list[Case]) -> str:
     """One row a machine and model."""
     head = (
         f"{'machine':<20} {'model':<46} {'out':>4} {'pack':>6} {'graphs':>7} {'fill':>7} {'of room':>8} {'spread':>7} | "
-        f"{'fixed':>5} {'ratio':>6} | {'isolated':>8} {'ratio':>6} {'both':>6} | {'pockets':>7} | {'footprint':>9} {'emptied':>8}"
+        f"{'fixed':>5} {'ratio':>6} | {'isolated':>8} {'ratio':>6} {'both':>6} | {'pockets':>7} | {'true fill':>9} {'most':>6} {'in a row':>8}"
     )
     rows = [
         f"{c.machine:<20} {c.model:<46} {c.left_out:>4} {c.pack_s:>5.2f}s {c.mean_graphs:>7.1f} {c.fill:>7.2%} "
         f"{c.fill_of_room:>8.2%} {c.spread:>7.2%} | {c.fixed:>5} {c.ratio:>6.2f} | {c.fixed_isolated:>8} "
         f"{c.ratio_isolated:>6.2f} {c.ratio_both_isolated:>6.2f} | {c.ratio_pockets:>7.2f} | "
-        f"{c.memory.largest_footprint:>9.1%} {f'{c.memory.n_emptied}/{c.memory.n_batches}':>8}"
+        f"{c.memory.fill:>9.1%} {c.memory.most_alone:>6.1%} {_share(c.memory.in_a_row):>8}"
         for c in cases
     ]
     return "\n".join([head, "-" * len(head), *rows])
+
+
+def _share(value: float | None) -> str:
+    return "over" if value is None else f"{value:.1%}"
 
 
 def main(arguments: list[str] | None = None) -> int:
