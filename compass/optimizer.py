@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compass.cost.parameters import capacities
 from compass.data.catalogue import Catalogue
+from compass.data.oversize import oversize
 from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
@@ -101,8 +102,14 @@ def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
         watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
 
     catalogue = scan(Path(rules.path), request.config, request.cache or default_cache(), watch=tell)
-    for warning in Catalogue.open(catalogue).about.warnings:
+    found = Catalogue.open(catalogue)
+    for warning in found.about.warnings:
         log.warning("%s", warning)
+    if not found.usable:
+        raise InputError(
+            f"dataset {rules.path}", got=f"{len(found.rows)} complexes, none of them usable", expected="at least one",
+            fix=f"See what is wrong with them: compass scan {rules.path}",
+        )  # fmt: skip
     rules = rules.model_copy(update={"catalogue": str(catalogue)})
     return replace(request, config=request.config.model_copy(update={"dataset": rules}))
 
@@ -113,13 +120,7 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
         return None
     from compass.data.sizes import summarise
 
-    catalogue = Catalogue.open(Path(config.dataset.catalogue))
-    if not catalogue.usable:
-        raise InputError(
-            f"dataset {config.dataset.path}", got=f"{len(catalogue.rows)} complexes, none of them usable",
-            expected="at least one", fix=f"See what is wrong with them: compass scan {config.dataset.path}",
-        )  # fmt: skip
-    return summarise(catalogue, config.dataset)
+    return summarise(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
 
 
 @contextmanager
@@ -183,7 +184,9 @@ def open_lab(
     known_size = data.n_trained if data else len(description.samples)
     assumed_size = known_size if known_size > 1 else config.dataset.default_size
     dataset_size = assumed_size if request.dataset_size is None else request.dataset_size
-    isolated = data.oversize if data and data.oversize_policy == "isolate" else ()
+    isolated: tuple[str, ...] = ()
+    if config.dataset.oversize == "isolate" and known_size > 1:
+        isolated = oversize({name: load.sizes for name, load in description.samples}, config.dataset.oversize_share)
     return Lab(
         config=config,
         runner=Recorded(machine, store, description.fingerprint.key),

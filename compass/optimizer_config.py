@@ -256,12 +256,15 @@ class ProbeRules(Settings):
     hold."""
     poor_margin: Share = 0.03
     """A margin over live bytes beyond this share says so."""
-    anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (6, 64), (3, 192))
-    """(layers, channels) timed on several copies of the sample: made-up graphs do not have its memory locality, and
-    a GPU is not busy with them. Small, deep and wide: with none wider than 96 channels, models of 176 were predicted 15 %
-    too fast."""
-    anchor_recomputing: tuple[tuple[PositiveInt, PositiveInt], ...] = ((6, 64),)
+    anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (3, 96), (6, 96))
+    """(layers, channels) timed on several copies of the sample: a GPU is not busy with made-up graphs."""
+    anchor_recomputing: tuple[tuple[PositiveInt, PositiveInt], ...] = ((6, 96),)
     """The same with activation checkpointing, which is much the same but for a factor."""
+    anchor_architectures_cpu: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 48), (8, 96), (4, 192))
+    """The same on a CPU, where made-up graphs tell something but do not have the sample's memory locality. Small, deep and
+    wide: with none wider than 96 channels, models of 176 were predicted 15 % too fast."""
+    anchor_recomputing_cpu: tuple[tuple[PositiveInt, PositiveInt], ...] = ((8, 96),)
+    """The same with activation checkpointing."""
     anchor_share: Share = 0.25
     """Of the memory budget that a timing probe may fill: enough to keep a GPU busy, safe before the footprint's
     ratio was seen."""

@@ -419,7 +419,7 @@ class Certificate(Record):
     """The worst batch of validation, run without gradients."""
     worst: Load
     bound_bytes: int = 0
-    """Upper bound of the worst batch's footprint."""
+    """Upper bound of the footprint of whatever ran."""
     left_out: tuple[str, ...] = ()
     """Isolated samples that do not fit the budget even by themselves: this plan does not train on them."""
     live_bytes: int

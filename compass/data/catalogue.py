@@ -20,7 +20,7 @@ from compass.errors import InputError
 from compass.records import Record, digest
 
 if TYPE_CHECKING:
-    from compass.data.structures import Complex
+    from compass.data.complexes import Complex
 
 VERSION = 1
 """Of the file's layout and of the records in it."""

@@ -16,7 +16,7 @@ from compass.data.oversize import oversize, size_limit
 from compass.records import Load, digest
 
 if TYPE_CHECKING:
-    from compass.data.structures import Complex
+    from compass.data.complexes import Complex
     from compass.optimizer_config import OptimizerConfig
 
 UNLABELLED = 0.0
@@ -29,12 +29,14 @@ class Dataset:
     def __init__(self, rules: OptimizerConfig) -> None:
         self._rules = rules
         self._catalogue = Catalogue.open(Path(rules.dataset.catalogue))
-        rows = self._catalogue.usable
-        beyond = oversize(rows, rules.dataset.oversize_share)
-        refused = set(beyond) if rules.dataset.oversize == "refuse" else set()
-        self._rows = {row.id: row for row in rows if row.id not in refused}
-        self._cropped = frozenset(beyond) if rules.dataset.oversize == "crop" else frozenset()
-        self._limit = dict(size_limit(rows, beyond))
+        rows = {row.id: row for row in self._catalogue.usable}
+        sizes = {name: row.sizes for name, row in rows.items()}
+        beyond = frozenset(oversize(sizes, rules.dataset.oversize_share))
+        policy = rules.dataset.oversize
+        self._rows = {name: row for name, row in rows.items() if not (policy == "refuse" and name in beyond)}
+        self._cropped = beyond if policy == "crop" else frozenset()
+        self._limit = size_limit(sizes, beyond)
+        self.graph(next(iter(self._rows)))  # loads what building graphs needs before anybody measures an idle worker
 
     @cached_property
     def loads(self) -> dict[str, Load]:

@@ -17,7 +17,7 @@ from compass.records import Load
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from compass.data.structures import Complex
+    from compass.data.complexes import Complex
 
 
 @dataclass(frozen=True, eq=False)

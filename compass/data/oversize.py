@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from compass.data.rows import Row
+Sizes = tuple[tuple[str, float], ...]
+"""(feature, amount) pairs."""
 
 
-def oversize(rows: Sequence[Row], share: float) -> tuple[str, ...]:
-    """The ids of the largest `share` of `rows`, rounded down, largest first.
+def oversize(complexes: Mapping[str, Sizes], share: float) -> tuple[str, ...]:
+    """The ids of the largest `share` of `complexes`, rounded down, largest first.
 
-    Size is the larger of atoms and edges, each relative to the mean; of rows that are level with the largest that stays,
-    none is oversize.
+    Size is the largest of all features, each relative to its mean. Complexes level with the largest that stays are none.
     """
-    n_most = math.floor(share * len(rows))
+    n_most = math.floor(share * len(complexes))
     if n_most == 0:
         return ()
-    sizes = np.array([[size for _, size in row.sizes] for row in rows])
-    relative = (sizes / sizes.mean(axis=0)).max(axis=1)
-    order = sorted(range(len(rows)), key=lambda i: (-relative[i], rows[i].id))
-    limit = relative[order[n_most]]
-    return tuple(rows[i].id for i in order[:n_most] if relative[i] > limit)
+    amounts = np.array([[amount for _, amount in sizes] for sizes in complexes.values()])
+    relative = dict(zip(complexes, (amounts / amounts.mean(axis=0)).max(axis=1), strict=True))
+    order = sorted(complexes, key=lambda name: (-relative[name], name))
+    return tuple(name for name in order[:n_most] if relative[name] > relative[order[n_most]])
 
 
-def size_limit(rows: Sequence[Row], beyond: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """The largest atoms and edges among `rows` without those `beyond`: what a cropped complex is brought under."""
-    left = set(beyond)
-    sizes = np.array([[size for _, size in row.sizes] for row in rows if row.id not in left])
-    names = [name for name, _ in rows[0].sizes]
-    return tuple(zip(names, map(float, sizes.max(axis=0)), strict=True))
+def size_limit(complexes: Mapping[str, Sizes], beyond: Collection[str]) -> dict[str, float]:
+    """The largest amount of every feature among `complexes` without those `beyond`: what cropping brings one under."""
+    kept = [sizes for name, sizes in complexes.items() if name not in beyond]
+    return {feature: max(dict(sizes)[feature] for sizes in kept) for feature, _ in kept[0]}

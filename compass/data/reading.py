@@ -18,7 +18,7 @@ from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
 from compass.records import Record, digest
 
 if TYPE_CHECKING:
-    from compass.data.structures import Complex
+    from compass.data.complexes import Complex
 
 VERSION = 1
 """Of the reading: to be raised when the same files and rules give something else than before."""
@@ -67,7 +67,7 @@ class Atoms:
 
     def named(self, name: str) -> Complex:
         """The complex, called `name`."""
-        from compass.data.structures import Complex
+        from compass.data.complexes import Complex
 
         return Complex(
             name,

@@ -19,7 +19,7 @@ N_LARGEST, N_BINS = 10, 20
 def summarise(catalogue: Catalogue, rules: DatasetRules) -> DatasetSummary:
     """The dataset in a few dozen numbers; the histogram's bins are spaced evenly in the logarithm."""
     rows = catalogue.usable
-    beyond = oversize(rows, rules.oversize_share)
+    beyond = oversize({row.id: row.sizes for row in rows}, rules.oversize_share)
     kept = [row for row in rows if row.id not in set(beyond)] if rules.oversize == "refuse" else rows
     return DatasetSummary(
         path=rules.path,

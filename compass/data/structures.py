@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from compass.data.complexes import Complex
 from compass.data.ligand import read_ligand
 from compass.data.protein import read_protein
 from compass.data.structure_file import Atoms, Reason, StructureError
@@ -24,24 +24,6 @@ SAME_ATOM_ANGSTROM = 0.2
 """No two atoms come this near (the shortest bond, in H₂, is 0.74 Å): nearer means one atom, written in both files."""
 OVERLAP_ANGSTROM = 0.01
 """Ten times the last digit of a PDB coordinate. A direction between atoms at one place is 0/0 to a network."""
-
-
-@dataclass(frozen=True, eq=False)
-class Complex:
-    """A protein–ligand complex of n atoms, the protein's first."""
-
-    name: str
-    elements: NDArray[np.int64]
-    """(n,) atomic numbers."""
-    positions: NDArray[np.float32]
-    """(n, 3) Å."""
-    is_ligand: NDArray[np.bool_]
-    """(n,)"""
-
-    @property
-    def n_atoms(self) -> int:
-        """How many atoms there are."""
-        return len(self.elements)
 
 
 def read_complex(

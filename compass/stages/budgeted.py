@@ -24,11 +24,17 @@ def with_budget(plan: StagePlan, policy: Policy, lab: Lab) -> StagePlan:
     """`plan` with the budgeted alternative, where the data's samples differ and it holds."""
     if plan.stage == "smoke_test" or lab.work.stands_for > 1 or not lab.work.differs:
         return plan
-    budget = _budget(plan, policy, lab)
-    if budget is None:
-        return plan
-    better = "batch_budget" if budget.gain > WORTHWHILE else "batch_size"
-    return plan.model_copy(update={"batch_budget": budget, "recommended": better})
+    for _ in range(lab.config.probe.confirm_rounds):
+        # Batches of many sizes may fragment the memory more than those of the certificate did; the law learns from it.
+        law = lab.known().bytes_law(plan.choice.knobs, lab.config.stages[plan.stage])
+        plan = plan.model_copy(update={"bytes_law": law})
+        if law.upper_footprint(lab.work.worst_load(1, law)) > lab.budget_bytes:
+            break
+        budget = _budget(plan, policy, lab)
+        if budget is not None:
+            better = "batch_budget" if budget.gain > WORTHWHILE else "batch_size"
+            return plan.model_copy(update={"batch_budget": budget, "recommended": better})
+    return plan
 
 
 def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:

@@ -175,7 +175,7 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
             batches=proof.spec.batches,
             evaluated=proof.spec.evaluated,
             worst=known.work.worst_load(pick.batch_size, law),
-            bound_bytes=int(law.upper_footprint(known.work.worst_load(pick.batch_size, law))),
+            bound_bytes=int(max(law.upper_footprint(known.work.load(batch)) for batch in proof.spec.batches)),
             left_out=known.work.alone(law, lab.budget_bytes)[1],
             live_bytes=outcome.live_bytes or 0,
             footprint_bytes=outcome.footprint_bytes or 0,

@@ -121,6 +121,8 @@ class Lab:
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe
+        if self.description.hardware.kind == "cpu":
+            return rules.anchor_recomputing_cpu if kind.checkpointing else rules.anchor_architectures_cpu
         return rules.anchor_recomputing if kind.checkpointing else rules.anchor_architectures
 
     def costs(self) -> CostModels:

@@ -8,6 +8,10 @@ Large blocks are split only where more than a MiB would be left, so a block may 
 for. PyTorch counts both: `requested_bytes` is what tensors hold, `allocated_bytes` (what `max_memory_allocated` reports)
 is what their blocks hold. The first is a law of the model and its load, the second only nearly.
 
+With expandable segments, which PyTorch has on Linux only and our workers ask for there, each pool is one segment that grows at
+its end by pages: what a smaller batch left free joins what is added, so that batches of many sizes waste little. There
+every block is split to size.
+
 One difference is deliberate: the real allocator, when the device refuses a segment, empties its cache and tries again.
 Here the refusal is final. A configuration that lives on such retries stalls in every step and proves nothing.
 """
@@ -24,6 +28,8 @@ LARGE_SEGMENT = 20 * 1024**2
 """For requests up to ten MiB; larger ones get a segment of their own, rounded up to two MiB."""
 OWN_SEGMENT_FROM = 10 * 1024**2
 SEGMENT_ROUNDING = 2 * 1024**2
+SMALL_PAGE, LARGE_PAGE = 2 * 1024**2, 20 * 1024**2
+"""By which an expandable segment grows."""
 
 _NONE = -1
 
@@ -31,7 +37,10 @@ _NONE = -1
 class CachingAllocator:
     """Hands out block numbers. All figures are bytes; `start_peaks` begins the peaks anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, expandable: bool = False) -> None:
+        self._expandable = expandable
+        self._tails = {True: _NONE, False: _NONE}
+        """The last block of the small and of the large pool's expandable segment."""
         self.requested = 0
         self.allocated = 0
         self.reserved = 0
@@ -58,7 +67,7 @@ class CachingAllocator:
         else:
             block = self._reserve(size, small=small)
         rest = self._size[block] - size
-        if rest > SMALL_LIMIT or (small and rest >= ROUNDING):
+        if rest > SMALL_LIMIT or ((small or self._expandable) and rest >= ROUNDING):
             self._split(block, size, rest, pool)
         self._asked[block] = n_bytes
         self.requested += n_bytes
@@ -96,6 +105,8 @@ class CachingAllocator:
         return len(self._size) - 1
 
     def _reserve(self, size: int, *, small: bool) -> int:
+        if self._expandable:
+            return self._expand(size, small=small)
         if small:
             segment = SMALL_SEGMENT
         elif size < OWN_SEGMENT_FROM:
@@ -105,12 +116,34 @@ class CachingAllocator:
         self.reserved += segment
         return self._new(segment, _NONE, _NONE, small=small)
 
+    def _expand(self, size: int, *, small: bool) -> int:
+        """A block of at least `size` at the segment's end."""
+        page, pool, tail = (
+            (SMALL_PAGE, self._small, self._tails[True]) if small else (LARGE_PAGE, self._large, self._tails[False])
+        )
+        has_room = tail != _NONE and self._is_free[tail]
+        missing = size - (self._size[tail] if has_room else 0)
+        grown = (missing + page - 1) // page * page
+        self.reserved += grown
+        if has_room:
+            del pool[bisect_left(pool, (self._size[tail], tail))]
+            self._is_free[tail] = False
+            self._size[tail] += grown
+            return tail
+        block = self._new(grown, tail, _NONE, small=small)
+        if tail != _NONE:
+            self._after[tail] = block
+        self._tails[small] = block
+        return block
+
     def _split(self, block: int, size: int, rest: int, pool: list[tuple[int, int]]) -> None:
         after = self._after[block]
         piece = self._new(rest, block, after, small=self._is_small[block])
         self._is_free[piece] = True
         if after != _NONE:
             self._before[after] = piece
+        elif self._expandable:
+            self._tails[self._is_small[block]] = piece
         self._after[block] = piece
         self._size[block] = size
         insort(pool, (rest, piece))
@@ -127,3 +160,5 @@ class CachingAllocator:
         self._after[block] = beyond
         if beyond != _NONE:
             self._before[beyond] = block
+        elif self._expandable:
+            self._tails[self._is_small[block]] = block

@@ -70,9 +70,9 @@ def _fill(op: Op, knobs: Knobs, nodes: int, edges: int) -> _Row:
 class _Process:
     """One training process: weights, gradients, states and the passes over the blocks."""
 
-    def __init__(self, knobs: Knobs, workspace_bytes: int, counted: Counted) -> None:
+    def __init__(self, knobs: Knobs, workspace_bytes: int, counted: Counted, *, expandable: bool) -> None:
         self.counted = counted
-        self.memory = CachingAllocator()
+        self.memory = CachingAllocator(expandable=expandable)
         self.knobs = knobs
         self.plan = blocks(knobs)
         self.weights = [4 * n for block in self.plan for op in block for n in op.weights]
@@ -193,10 +193,15 @@ def _block_name(place: int, layers: int) -> str:
 
 @lru_cache(maxsize=20_000)
 def simulate_memory(
-    knobs: Knobs, batches: tuple[Sizes, ...], workspace_bytes: int, counted: Counted = "requested"
+    knobs: Knobs,
+    batches: tuple[Sizes, ...],
+    workspace_bytes: int,
+    counted: Counted = "requested",
+    *,
+    expandable: bool = False,
 ) -> Memory:
     """The memory of a fresh process that trains on `batches` in order, the last of them until nothing changes."""
-    process = _Process(knobs, workspace_bytes, counted)
+    process = _Process(knobs, workspace_bytes, counted, expandable=expandable)
     reserved, live = [], []
     segments: list[tuple[str, int]] = []
     for sizes in (*batches, *[batches[-1]] * (SETTLED_STEPS - 1)):

@@ -171,7 +171,14 @@ class SimulatedRunner:
     # --------------------------------------------------------------------------------------------------- the inside
 
     def _memory(self, knobs: Knobs, *loads: Load) -> Memory:
-        return simulate_memory(knobs, tuple(map(_sizes, loads)), self.machine.cublas_workspace_bytes, self._counted)
+        machine = self.machine
+        return simulate_memory(
+            knobs,
+            tuple(map(_sizes, loads)),
+            machine.cublas_workspace_bytes,
+            self._counted,
+            expandable=not machine.spills,
+        )
 
     def _hardware(self) -> Hardware:
         machine = self.machine

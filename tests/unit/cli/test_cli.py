@@ -67,7 +67,7 @@ def test_every_flag_reaches_the_request(asked, tmp_path):
     assert result.exit_code == 0, result.output
     config = load_config(None, ["seed=5", "cycle_batches=9", "test_bench.name=1jmf_protein", "test_bench.ligand=l.sdf",
                                 "test_bench.protein=data/1jmf_protein.pdb", "test_bench.pocket_radius=6.5",
-                                "test_bench.max_atoms=500"])  # fmt: skip
+                                "test_bench.max_atoms=500", "dataset.pocket_radius=6.5", "dataset.max_atoms=500"])  # fmt: skip
     assert asked == [
         Request(
             config=config, stages=("smoke_test", "production"), workload="mine:make", device="cpu",

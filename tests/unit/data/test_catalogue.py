@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.catalogue import About, Catalogue, ScanStore
+from compass.data.complexes import Complex
 from compass.data.reading import Atoms, Outcome, Reading
 from compass.data.rows import Label, Row
-from compass.data.structures import Complex
 from compass.errors import InputError
 
 SIZES = (("nodes", 3.0), ("edges", 9.0))

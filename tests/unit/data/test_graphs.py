@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compass.data.complexes import Complex
 from compass.data.graphs import build_graph, graph_load, made_up_for
-from compass.data.structures import Complex
 from compass.optimizer_config import GraphRules
 from compass.records import Load
 

@@ -5,21 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.oversize import oversize, size_limit
-from compass.data.rows import Row
 
 
 def rows_of(sizes):
-    return [
-        Row(id=f"c{i:03}", status="ok", sizes=(("nodes", float(nodes)), ("edges", float(edges))))
-        for i, (nodes, edges) in enumerate(sizes)
-    ]
+    return {f"c{i:03}": (("nodes", float(nodes)), ("edges", float(edges))) for i, (nodes, edges) in enumerate(sizes)}
 
 
 def test_the_largest_share_is_named_largest_first():
     rows = rows_of([(100 + i, 1000 + i) for i in range(98)] + [(5000, 90_000), (9000, 99_000)])
     assert oversize(rows, 0.02) == ("c099", "c098")
     assert oversize(rows, 0.015) == ("c099",)
-    assert dict(size_limit(rows, ("c099", "c098"))) == {"nodes": 197.0, "edges": 1097.0}
+    assert size_limit(rows, ("c099", "c098")) == {"nodes": 197.0, "edges": 1097.0}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.005])

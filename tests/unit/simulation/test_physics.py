@@ -127,8 +127,8 @@ def test_fragmentation_is_there_and_bounded():
 
 
 def test_what_tensors_ask_for_is_affine_in_the_load_and_what_blocks_hold_only_nearly():
-    def bend(counted):
-        runner = SimulatedRunner(machine_named("A100"), counted=counted)
+    def bend(counted):  # on Windows, where large blocks are not split to size
+        runner = SimulatedRunner(machine_named("RTX 3060 Laptop"), counted=counted)
         first, middle, last = (runner.true_live_bytes(knobs(4, 64), POCKET * copies) for copies in (2, 5, 8))
         return abs(middle - (first + last) / 2) / middle
 

@@ -7,8 +7,8 @@ import torch
 from torch_geometric.nn.models.visnet import Distance, EquivariantScalar, ViSNetBlock
 
 from compass.data.bench import Bench
+from compass.data.complexes import Complex
 from compass.data.graphs import Graph, build_graph
-from compass.data.structures import Complex
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, OptimizerConfig
 from compass.records import Batch, Knobs, Load, Variant

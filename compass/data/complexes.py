@@ -1,0 +1,28 @@
+"""A protein–ligand complex once it is read. Whoever has one needs none of the parsers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Complex:
+    """A protein–ligand complex of n atoms, the protein's first."""
+
+    name: str
+    elements: NDArray[np.int64]
+    """(n,) atomic numbers."""
+    positions: NDArray[np.float32]
+    """(n, 3) Å."""
+    is_ligand: NDArray[np.bool_]
+    """(n,)"""
+
+    @property
+    def n_atoms(self) -> int:
+        """How many atoms there are."""
+        return len(self.elements)
