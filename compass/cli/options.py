@@ -39,5 +39,5 @@ PocketRadius = Annotated[
     str | None, typer.Option(metavar="Å", help="Keep the protein this near the ligand; none: all of it.")
 ]
 MaxAtoms = Annotated[int | None, typer.Option(metavar="N", help="Refuse a complex with more atoms.")]
-Cache = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where probes are kept for next time.")]
+Cache = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where probes and scans are kept for next time.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Config, MaxAtoms, PocketRadius, Set
+from compass.cli.options import AsJson, Cache, Config, Index, MaxAtoms, PocketRadius, Set
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,15 +21,13 @@ if TYPE_CHECKING:
 
 def scan(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|MANIFEST", help="PDBbind-style, or a CSV or Parquet file.")],
-    index: Annotated[
-        str | None, typer.Option(metavar="FILE", help="PDBbind index. Default: found in the folder.")
-    ] = None,
+    index: Index = None,
     pocket_radius: PocketRadius = None,
     max_atoms: MaxAtoms = None,
     only: Annotated[str | None, typer.Option(metavar="ID", help="Replay one complex alone, step by step.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write scan.jsonl and scan.md there.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one a core.")] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where scans are kept for next time.")] = None,
+    cache: Cache = None,
     config_file: Config = None,
     set_values: Set = None,
     as_json: AsJson = False,
@@ -38,14 +36,11 @@ def scan(
 
     Exit codes: 0 done, 2 bad input, 3 nothing can be used, 130 interrupted (what was read is kept).
     """
-    from compass.config_files import Change, load_config
+    from compass.cli import parse
+    from compass.config_files import load_config
     from compass.data.scan import check_workers
 
-    given = {"index": index, "pocket_radius": pocket_radius, "max_atoms": max_atoms}
-    values: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    if pocket_radius is not None and pocket_radius.lower() == "none":
-        values["pocket_radius"] = None
-    flags = [Change(f"--{name.replace('_', '-')}", f"dataset.{name}", value) for name, value in values.items()]
+    flags = parse.dataset_changes(None, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
     config = load_config(config_file, [*(set_values or ()), *flags])
     check_workers(workers)
     if only is not None:
