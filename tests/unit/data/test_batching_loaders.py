@@ -120,3 +120,13 @@ def test_lightning_builds_it_anew_for_its_ranks():
     assert len(again) == len(expected)
     _set_sampler_epoch(again, 2)
     assert [batch.tolist() for batch in again] == [step[1].tolist() for step in expected.steps(2)]
+
+
+def test_lightning_refuses_a_loader_that_it_cannot_build_anew():
+    """One made outside of a hook: better no start than every rank training on every sample."""
+    pytest.importorskip("pytorch_lightning")
+    from pytorch_lightning.utilities.data import _update_dataloader
+
+    loader = DataLoader(Numbers(), batch_sampler=sampler_of())
+    with pytest.raises(TypeError, match="use_distributed_sampler=False"):
+        _update_dataloader(loader, DistributedSampler(Numbers(), num_replicas=2, rank=1))
