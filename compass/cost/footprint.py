@@ -16,8 +16,8 @@ from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
 from compass.records import Allocator, BytesLaw, Knobs, Status
 
-SEEN_SLACK, SEEN_SLACK_ACCELERATOR, SEEN_SLACK_RECOMPUTING = 0.005, 0.05, 0.2
-"""Two runs of one configuration on a CPU differ by less; a caching allocator fragments differently at every batch: by 4 % from
+SEEN_SLACK, SEEN_SLACK_ACCELERATOR, SEEN_SLACK_RECOMPUTING = 0.005, 0.1, 0.2
+"""Two runs of one configuration on a CPU differ by less; a caching allocator fragments differently at every batch: by 7 % from
 one to another, in simulation, and by 19 % where activations are recomputed."""
 SEEN_CONSTANT_BYTES = 24 * 1024**2
 """The least that was ever measured of what training adds to an idle process: 28 MB. Where a configuration was seen, the

