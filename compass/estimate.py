@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from compass.errors import InputError
-from compass.optimizer import Request, laboratory, wanted_variants
+from compass.optimizer import Request, laboratory, scanned, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.runner import Runner
 from compass.records import (
@@ -96,7 +96,8 @@ def estimate(
         for kind in asked
         if question.layers is not None and question.channels is not None
     ]
-    with laboratory(replace(request, config=config), runner, watch, named) as lab:
+    request = scanned(replace(request, config=config), watch)
+    with laboratory(request, runner, watch, named) as lab:
         lab.calibrate(kinds)
         known = lab.known()
         models = named or [knobs for knobs in lab.capacities if knobs.variant in asked]

@@ -58,8 +58,9 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
     footprint_bytes = _proven(plan, policy, lab, [_named(members, batch) for batch in batches], fills, predicted_s)
     if footprint_bytes is None:
         return None
-    # The measured step of the fixed batch corrects what the time model has wrong for this model.
-    throughput = len(order) / float(predicted_s.sum()) * choice.step_s / plan.step.median_s
+    # The measured step of the fixed batch corrects what the time model has wrong for this model and allocator.
+    wrong = plan.step.median_s / known.step_s(choice.knobs, work.typical_load(choice.batch_size))
+    throughput = len(order) / (float(predicted_s.sum()) * wrong)
     return BatchBudget(
         budget_bytes=lab.budget_bytes,
         max_graphs=known.batch_cap,
