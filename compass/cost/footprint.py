@@ -94,11 +94,10 @@ def fit_footprint(
         if on_cpu and not spec.fresh:
             continue
         fixed_bytes = baseline_bytes + SEEN_CONSTANT_BYTES
-        if outcome.ok and outcome.footprint_bytes is not None and outcome.load is not None:
-            live_bytes = outcome.live_bytes or memory.law(spec.knobs).live(outcome.load)
-            if live_bytes < TELLING_BYTES:
+        if outcome.ok and outcome.live_bytes is not None and outcome.footprint_bytes is not None:
+            if outcome.live_bytes < TELLING_BYTES:
                 continue
-            ratio = (outcome.footprint_bytes - fixed_bytes) / live_bytes
+            ratio = (outcome.footprint_bytes - fixed_bytes) / outcome.live_bytes
         elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None and outcome.load is not None:
             live_bytes = memory.law(spec.knobs).live(outcome.load)
             ratio = OVERRUN_FACTOR * (spec.ceiling_bytes - fixed_bytes) / live_bytes

@@ -12,16 +12,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
-from compass.cost.footprint import TELLING_BYTES
-from compass.probe.requests import certificate_probe
 from compass.records import Choice, Knobs, Outcome, Stage, Status
 from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
 from compass.search.samplers import SamplerName, Verdict, sample
 from compass.search.study import NO_SCORE, REFUSED, lateness
 from compass.stages.lab import Lab
-from compass.stages.policy import Policy, Ranking, limit_on_batch
-from compass.stages.production import Production
+from compass.stages.policy import Policy, Ranking
 from compass.stages.timed import TimedStage
 
 Strategy = Callable[[TimedStage, Lab], Policy]
@@ -29,33 +26,9 @@ Strategy = Callable[[TimedStage, Lab], Policy]
 
 def contend(policy: Policy, lab: Lab) -> Policy:
     """Time the stage's contenders by the configured strategy; the policy that chooses among them."""
-    if isinstance(policy, Production):
-        sound(policy, lab)
     if not isinstance(policy, TimedStage):
         return policy
     return STRATEGIES[lab.config.search.sampler](policy, lab)
-
-
-def sound(policy: Production, lab: Lab) -> None:
-    """Learn what the pick wastes of a CPU's memory from a part of its batch, in seconds.
-
-    Without it the first certificate, which takes minutes, would often only show that a larger batch fits.
-    """
-    known, rules, probe = lab.known(), lab.config.stages.production, lab.config.probe
-    ranking = policy.rank(known)
-    if ranking is None or lab.description.hardware.kind != "cpu":
-        return
-    pick = ranking.pick
-    n_graphs = round(pick.batch_size * probe.anchor_share)
-    law = known.bytes_law(pick.knobs, rules)
-    if limit_on_batch(known, rules, pick) != "memory" or law.live(lab.work.typical_load(n_graphs)) < TELLING_BYTES:
-        return
-    spec = certificate_probe(
-        probe, pick.knobs, (lab.work.typical(n_graphs),) * probe.smoke_steps,
-        step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=lab.runtime(rules.allocator),
-    )  # fmt: skip
-    lab.tell("confirm", f"production: {pick.knobs}, batch {n_graphs}", 0, 1, pick.step_s * probe.smoke_steps)
-    lab.probe("confirm", spec.model_copy(update={"max_steps": spec.min_steps, "profile": False}))
 
 
 def structured(policy: TimedStage, lab: Lab) -> Policy:
