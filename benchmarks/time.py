@@ -212,9 +212,9 @@ def measure(
             truth=truth,
             reference_s=reference_s,
             predicted_s=predicted_s,
-            spread=costs.spread(knobs, predicted_s),
+            spread=costs.spread_of_runs(knobs, predicted_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
-            after_spread=after.spread(knobs, predicted_s) if is_other else None,
+            after_spread=after.spread_of_runs(knobs, predicted_s) if is_other else None,
         )
         points.append(point)
         _show(point)

@@ -126,7 +126,7 @@ def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: i
     choice = known.choice(knobs, rules, question.batch or max(1, known.largest_batch(knobs, rules)))
     law = known.bytes_law(knobs, rules)
     least_bytes = idle_bytes + choice.live_bytes
-    step_s = _log_normal(choice.step_s, known.costs.spread(knobs, choice.step_s))
+    step_s = _log_normal(choice.step_s, known.costs.spread_of_runs(knobs, choice.step_s))
     epoch_s = step_s * math.ceil(known.dataset_size / choice.batch_size)
     upper_live = law.upper_live(known.work.worst_load(choice.batch_size, law))
     return Estimate(

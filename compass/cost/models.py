@@ -36,6 +36,10 @@ class CostModels:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         return self.time.spread(knobs, step_s)
 
+    def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
+        """The same of what a run will show, which meets the machine's unrest too."""
+        return self.time.spread_of_runs(knobs, step_s)
+
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
         return self.time.is_timed(knobs)

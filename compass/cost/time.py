@@ -102,13 +102,17 @@ class TimeModel:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         prior = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
         if not self.seen:
-            return float(np.sqrt(prior + self.unrest**2))
+            return float(np.sqrt(prior))
         log_s = float(np.log(step_s))
         cross = _cross(self.seen, knobs, np.array([log_s]))[0]
         known = max(NOISE_FLOOR**2, prior - cross @ self.inverse @ cross)
         stray = STRAY * max(0.0, min(_apart(knobs, timed) for timed, _ in self.seen) - LENGTH)
         stray_load = STRAY_LOAD * max(0.0, min(abs(log_s - timed_s) for _, timed_s in self.seen) - LENGTH)
-        return float(np.sqrt(known + stray**2 + stray_load**2 + self.unrest**2))
+        return float(np.sqrt(known + stray**2 + stray_load**2))
+
+    def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
+        """The same of what a run will show, which meets the machine's unrest too. No probe can lessen that part."""
+        return float(np.hypot(self.spread(knobs, step_s), self.unrest))
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""

@@ -36,6 +36,10 @@ class Costs(Protocol):
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         ...
 
+    def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
+        """The same of what a run will show, which meets the machine's unrest too."""
+        ...
+
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
         ...

@@ -134,6 +134,9 @@ class MadeUpCosts:
     def spread(self, knobs, step_s):
         return 0.05
 
+    def spread_of_runs(self, knobs, step_s):
+        return 0.05
+
     def is_timed(self, knobs):
         return self.timed
 
