@@ -199,6 +199,7 @@ def open_lab(
             **(count(list(also)) if also else {}),
         },
         dataset_size=dataset_size,
+        dataset=data,
         data_cap=data_cap(config.space.data_cap, dataset_size),
         watch=watch,
     )
@@ -230,7 +231,7 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         hardware=lab.description.hardware,
         workload=request.workload,
         dataset_size=lab.dataset_size,
-        dataset=dataset_of(request.config),
+        dataset=lab.dataset,
         data_cap=lab.data_cap,
         reference=lab.reference,
         config=request.config,

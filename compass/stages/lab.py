@@ -14,6 +14,7 @@ from compass.probe.requests import Phase, micro_probes, more_micro_probes, timin
 from compass.records import (
     Allocator,
     Choice,
+    DatasetSummary,
     Description,
     Knobs,
     Outcome,
@@ -42,6 +43,7 @@ class Lab:
     dataset_size: int
     data_cap: int
     watch: Callable[[Progress], None] = lambda _: None
+    dataset: DatasetSummary | None = None
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
     _fitted: tuple[int, CostModels] | None = None
