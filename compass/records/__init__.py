@@ -1,0 +1,59 @@
+"""The frozen values that cross rooms and processes. They hold data and arithmetic, never behaviour.
+
+Everything here has a JSON form (`model_dump_json` / `model_validate_json`), because a probe is asked for and answered
+across a process boundary, kept in a ledger and written into a profile.
+"""
+
+from compass.records.base import STAGES, Precision, Record, Scalar, Stage, digest
+from compass.records.choosing import (
+    AffineBytes,
+    BatchBudget,
+    BytesLaw,
+    Certificate,
+    Choice,
+    DatasetSummary,
+    Estimate,
+    Estimates,
+    Interval,
+    Progress,
+    SizeSummary,
+    StageFailure,
+    StagePlan,
+)
+from compass.records.knobs import Allocator, Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings, Variant
+from compass.records.probing import Description, Outcome, ProbeSpec, Status, StepTime
+
+__all__ = [
+    "STAGES",
+    "AffineBytes",
+    "Allocator",
+    "Batch",
+    "BatchBudget",
+    "BytesLaw",
+    "Certificate",
+    "Choice",
+    "DatasetSummary",
+    "Description",
+    "Estimate",
+    "Estimates",
+    "Fingerprint",
+    "Hardware",
+    "Interval",
+    "Knobs",
+    "Load",
+    "Outcome",
+    "Precision",
+    "ProbeSpec",
+    "Progress",
+    "Record",
+    "RuntimeSettings",
+    "Scalar",
+    "SizeSummary",
+    "Stage",
+    "StageFailure",
+    "StagePlan",
+    "Status",
+    "StepTime",
+    "Variant",
+    "digest",
+]

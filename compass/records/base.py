@@ -1,0 +1,24 @@
+"""What every record is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Scalar = bool | int | float | str
+Precision = Literal["fp32", "bf16"]
+Stage = Literal["smoke_test", "prototyping", "validation", "production"]
+STAGES: tuple[Stage, ...] = ("smoke_test", "prototyping", "validation", "production")
+
+
+class Record(BaseModel):
+    """A frozen value with a JSON form; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def digest(*parts: object) -> str:
+    """Sixteen hex digits that change when any of `parts` (by its `repr`) changes."""
+    return hashlib.blake2b("\x1f".join(map(repr, parts)).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,247 @@
+"""What is predicted, chosen, proven and told."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compass.records.base import Record, Stage
+from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
+from compass.records.probing import StepTime
+
+
+class AffineBytes(Record):
+    """Bytes that are affine in a load: `base + Σ per_unit · size`."""
+
+    base: float
+    per_unit: tuple[tuple[str, float], ...]
+    """(feature, bytes a unit of it costs)."""
+
+    def at(self, load: Load) -> float:
+        """Bytes at `load`."""
+        return self.base + sum(rate * load[name] for name, rate in self.per_unit)
+
+
+class BytesLaw(Record):
+    """The memory of one configuration as a function of the load: the largest of its segments' affine peaks.
+
+    What batching and training need to know of the fitted models, without importing them.
+    """
+
+    segments: tuple[tuple[str, AffineBytes], ...] = Field(min_length=1)
+    margin_share: float = 0.0
+    """One-sided: true live bytes stay under `live · (1 + margin_share)` as often as the configured coverage says."""
+    baseline_bytes: int = 0
+    """Footprint without a model."""
+    footprint_ratio: float = 1.0
+    """Upper quantile of (footprint − baseline) / live."""
+
+    def live(self, load: Load) -> float:
+        """Predicted peak of live bytes at `load`."""
+        return max(piece.at(load) for _, piece in self.segments)
+
+    def upper_live(self, load: Load) -> float:
+        """Upper bound of live bytes at `load`."""
+        return self.live(load) * (1.0 + self.margin_share)
+
+    def upper_footprint(self, load: Load) -> float:
+        """Upper bound of the footprint at `load`: what is compared with the budget."""
+        return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
+
+
+class Choice(Record):
+    """A configuration with a batch, and what it is predicted to do."""
+
+    knobs: Knobs
+    capacity: int
+    """Trainable parameters."""
+    batch_size: int
+    load: Load
+    live_bytes: float
+    footprint_bytes: float
+    """Upper bound."""
+    step_s: float
+    cycle_s: float
+    throughput: float
+    """Graphs per second."""
+    score: float | None = None
+
+
+class Interval(Record):
+    """A prediction, and between what the truth should lie."""
+
+    expected: float
+    low: float
+    high: float
+
+    def __mul__(self, factor: float) -> Interval:
+        return Interval(expected=self.expected * factor, low=self.low * factor, high=self.high * factor)
+
+
+class Estimate(Record):
+    """What a configuration and batch are predicted to take, without any of it being run.
+
+    Memory reaches from the prediction to its upper bound, times over the 90 % interval of the step's.
+    """
+
+    knobs: Knobs
+    capacity: int
+    """Trainable parameters."""
+    batch_size: int
+    load: Load
+    """Of a typical batch."""
+    live_bytes: Interval
+    footprint_bytes: Interval
+    """From an idle worker and the live bytes, with nothing lost to the allocator, to the upper bound."""
+    fits: Literal["yes", "perhaps", "no"]
+    """The budget: `yes` if the upper bound does, `no` if not even the prediction does."""
+    step_s: Interval
+    cycle_s: Interval
+    epoch_s: Interval
+    training_s: Interval
+    """All epochs."""
+    throughput: float
+    """Graphs per second."""
+
+
+class Estimates(Record):
+    """Predictions for one or more configurations, and what they assume."""
+
+    hardware: Hardware
+    fingerprint: Fingerprint
+    workload: str
+    runtime: RuntimeSettings
+    dataset_size: int
+    """Complexes in an epoch."""
+    epochs: int
+    cycle_batches: int
+    n_probes: int
+    """Made for this; 0: everything was known from an earlier run."""
+    rows: tuple[Estimate, ...]
+
+
+class SizeSummary(Record):
+    """One feature over a dataset."""
+
+    feature: str
+    mean: float
+    quantiles: tuple[tuple[float, float], ...]
+    """(share of the complexes, size that they do not exceed)."""
+    histogram: tuple[tuple[float, int], ...]
+    """(lower end of the bin, complexes in it)."""
+
+
+class DatasetSummary(Record):
+    """What a scan found, in short."""
+
+    path: str
+    n_complexes: int
+    n_usable: int
+    n_labelled: int
+    """Of the usable."""
+    n_trained: int
+    """What the parameter cap follows: the labelled, or all usable if none is, without those refused for their size."""
+    sizes: tuple[SizeSummary, ...]
+    largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    """(id, sizes)."""
+    oversize_policy: str
+    """`isolate`, `crop` or `refuse`."""
+    oversize: tuple[str, ...]
+    """The ids that the policy is for, largest first."""
+
+
+class BatchBudget(Record):
+    """Batches that fill the memory whatever their members' sizes, instead of a fixed count of graphs."""
+
+    budget_bytes: int
+    """The most that a batch's upper footprint may be."""
+    max_graphs: int
+    max_step_s: float | None
+    """The most that a step may be predicted to take; None where the clock does not bind."""
+    n_batches: int
+    """Of an epoch over the dataset as it was packed to find this out."""
+    mean_graphs: float
+    """Per batch."""
+    median_fill: float
+    """Upper footprint of the median batch, as a share of the budget."""
+    throughput: float
+    """Expected graphs per second."""
+    gain: float
+    """Expected throughput, relative to the fixed batch size's, minus 1."""
+    footprint_bytes: int
+    """Measured over the fullest batch, shuffled ones, and the fullest again, under the ceiling."""
+
+
+class Certificate(Record):
+    """The proof that a plan fits: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
+
+    ceiling_bytes: int
+    batches: tuple[Batch, ...]
+    """In the order they ran, with their members' ids; the first is the worst that the data can form, the one after it, if
+    it is a single sample, the largest that has a batch to itself."""
+    evaluated: tuple[Batch, ...] = ()
+    """The worst batch of validation, run without gradients."""
+    worst: Load
+    bound_bytes: int = 0
+    """Upper bound of the footprint of whatever ran."""
+    left_out: tuple[str, ...] = ()
+    """Isolated samples that do not fit the budget even by themselves: this plan does not train on them."""
+    live_bytes: int
+    footprint_bytes: int
+    n_steps: int
+    enforced: bool
+    """Whether the ceiling was enforced; without a limit nothing else would have stopped the process."""
+
+
+class StagePlan(Record):
+    """One stage's choice, proven."""
+
+    stage: Stage
+    choice: Choice
+    accumulate: int
+    """Batches a weight update gathers to reach the configured effective batch."""
+    runtime: RuntimeSettings
+    bytes_law: BytesLaw
+    step: StepTime
+    """Measured while confirming."""
+    cycle_s: float
+    """Measured: batches in a cycle × the median step."""
+    throughput: float
+    """Measured graphs per second."""
+    indicative: bool = False
+    """The cycle is a hint only: too few steps, or not the work the stage will do."""
+    binds: str
+    """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
+    why: str
+    certificate: Certificate
+    batch_budget: BatchBudget | None = None
+    """The alternative to the fixed batch size, for a dataset of complexes that differ in size."""
+    recommended: Literal["batch_size", "batch_budget"] = "batch_size"
+    literal: Choice | None = None
+    """The pick at q = 0: highest throughput, largest batch."""
+    runners_up: tuple[Choice, ...] = ()
+    front: tuple[Choice, ...] = ()
+    """The Pareto front of throughput, capacity and cycle among the admissible."""
+    follows: str = ""
+    """For validation: the prototyping plan whose findings it checks, and how much larger it is."""
+
+
+class StageFailure(Record):
+    """A stage that found nothing: which limit binds and what came nearest."""
+
+    stage: Stage
+    binds: str
+    reason: str
+    nearest: Choice | None = None
+
+
+class Progress(Record):
+    """What is going on, for whoever watches."""
+
+    phase: Literal["scan", "calibrate", "search", "confirm"]
+    what: str
+    """What is being tried, in a few words."""
+    n_done: int
+    n_expected: int
+    remaining_s: float | None = None

@@ -1,0 +1,115 @@
+"""What is trained, and where it runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compass.records.base import Precision, Record, Scalar, digest
+
+
+class Variant(Record):
+    """What a cost law is fitted for separately: everything about a model but its depth and width."""
+
+    precision: Precision = "fp32"
+    checkpointing: bool = False
+    options: tuple[tuple[str, Scalar], ...] = ()
+    """The family's own knobs, sorted by name; for ViSNet `heads`, `lmax`, `rbf`."""
+
+    def option(self, name: str) -> Scalar:
+        """The family knob `name`. Raises KeyError if the family has none of that name."""
+        return dict(self.options)[name]
+
+    def __str__(self) -> str:
+        return f"{self.precision}{'+checkpointing' if self.checkpointing else ''}"
+
+
+class Knobs(Record):
+    """One configuration of a model family: depth, width and the variant."""
+
+    layers: int = Field(ge=1)
+    channels: int = Field(ge=1)
+    variant: Variant = Variant()
+
+    def covers(self, other: Knobs) -> bool:
+        """Whether this is at least as large as `other` in both layers and channels."""
+        return self.layers >= other.layers and self.channels >= other.channels
+
+    def __str__(self) -> str:
+        return f"{self.layers} layers × {self.channels} channels, {self.variant}"
+
+
+class Load(Record):
+    """How much work a batch is: its graphs, and its size in each feature the workload declares (nodes, edges, …)."""
+
+    graphs: int = Field(ge=0)
+    sizes: tuple[tuple[str, float], ...]
+    """(feature, amount) pairs, in the order the workload declares them."""
+
+    def __getitem__(self, feature: str) -> float:
+        return dict(self.sizes)[feature]
+
+    def __add__(self, other: Load) -> Load:
+        added = tuple((name, size + other[name]) for name, size in self.sizes)
+        return Load(graphs=self.graphs + other.graphs, sizes=added)
+
+    def __mul__(self, copies: int) -> Load:
+        scaled = tuple((name, size * copies) for name, size in self.sizes)
+        return Load(graphs=self.graphs * copies, sizes=scaled)
+
+    def __str__(self) -> str:
+        return ", ".join([f"{self.graphs:,} graphs", *(f"{size:,.0f} {name}" for name, size in self.sizes)])
+
+
+class Batch(Record):
+    """What one training step is given: named samples with their copies, or a made-up batch of a given load."""
+
+    members: tuple[tuple[str, int], ...] = ()
+    """(sample id, copies) pairs."""
+    synthetic: Load | None = None
+
+
+Allocator = Literal["fast", "tight", "system"]
+
+
+class RuntimeSettings(Record):
+    """What is fixed before a worker starts, because it changes every figure measured after it."""
+
+    threads: int = Field(ge=1)
+    allocator: Allocator = "fast"
+
+
+class Hardware(Record):
+    """The device, and the memory that may be used on it."""
+
+    kind: str
+    """`cuda`, `xpu`, `mps` or `cpu`."""
+    name: str
+    driver: str
+    total_bytes: int
+    free_bytes: int
+    others_bytes: int
+    """Held by other processes when it was looked at."""
+    limit_bytes: int | None = None
+    """A limit from outside: the control group's, or the user's `--memory-limit`."""
+    budget_bytes: int
+    """What a training process may hold in all, after every limit."""
+
+
+class Fingerprint(Record):
+    """What a measurement depends on. A figure measured under another fingerprint is not used."""
+
+    device: str
+    driver: str
+    torch: str
+    versions: tuple[tuple[str, str], ...]
+    workload: str
+    """Digest of the workload's name, options, code version and samples."""
+    runtime: tuple[tuple[str, str], ...] = ()
+    """What is in force in the worker: threads, waiting policy, allocators."""
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits standing for the whole."""
+        return digest(self)
