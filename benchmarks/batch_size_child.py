@@ -27,9 +27,9 @@ from compass.device import Meter, detect, meter_for
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify
 from compass.records import Batch, Knobs, Record, Status
+from compass.workloads.complexes import GraphBatch
 from compass.workloads.registry import load_workload
 from compass.workloads.step import make_optimizer, training_step
-from compass.workloads.visnet import GraphBatch
 
 DATASET_SIZE = 19_000
 """Copies of the sample that a finder may draw from: the data must not bind."""
@@ -85,7 +85,9 @@ class Tally:
     def step(self, model: torch.nn.Module, optimizer: Any, batch: GraphBatch) -> None:
         """Our training step."""
         with self.counted():
-            training_step(self.workload, model, optimizer, batch, self.order.knobs.variant.precision)
+            training_step(
+                self.workload, model, optimizer, batch, self.order.knobs.variant.precision, self.order.config.training
+            )
         self.done()
 
     def done(self) -> None:
@@ -131,6 +133,7 @@ def copies(one: GraphBatch, n: int) -> GraphBatch:
         graph_of=torch.arange(n).repeat_interleave(n_nodes),
         edge_index=one.edge_index.repeat(1, n) + shift,
         labels=one.labels.repeat(n),
+        bounds=one.bounds.repeat(n),
     )
 
 
@@ -153,7 +156,7 @@ def lightning(tally: Tally, mode: str) -> int | None:
             tally.step(self.model, self.optimizers(), batch)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return make_optimizer(self.model)
+            return make_optimizer(self.model, tally.order.config.training)
 
         def train_dataloader(self) -> Any:
             dataset: Any = range(DATASET_SIZE)
@@ -181,7 +184,7 @@ def accelerate(tally: Tally) -> int:
 
     def train(batch_size: int) -> int:
         model = tally.build()
-        optimizer = make_optimizer(model)
+        optimizer = make_optimizer(model, tally.order.config.training)
         batch = tally.batch(batch_size)
         for _ in range(tally.order.n_steps):
             tally.step(model, optimizer, batch)
@@ -245,7 +248,7 @@ def polyfit(tally: Tally, meter: Meter) -> int | None:
     """
     baseline_bytes = meter.footprint_bytes()
     model = tally.build()
-    optimizer = make_optimizer(model)
+    optimizer = make_optimizer(model, tally.order.config.training)
     ran: list[tuple[int, int]] = []
     failed: list[int] = []
     for n_graphs in POLYFIT_SIZES:

@@ -113,6 +113,7 @@ def measure_spread(config: OptimizerConfig) -> tuple[Spread, int]:
 def crops(config: OptimizerConfig) -> Any:
     """ViSNet's workload with the crops as its samples; called by the worker."""
     visnet: Any = importlib.import_module("compass.workloads.visnet")
+    complexes: Any = importlib.import_module("compass.workloads.complexes")
     graphs = cut(TRAINING_RADII, config)
     loads = {name: graph_load(graph) for name, graph in graphs.items()}
 
@@ -129,7 +130,7 @@ def crops(config: OptimizerConfig) -> Any:
         def collate(self, batch: Batch) -> Any:
             if batch.synthetic is not None:
                 return super().collate(batch)
-            return visnet.collate([graphs[name] for name, n in batch.members for _ in range(n)])
+            return complexes.collate([graphs[name] for name, n in batch.members for _ in range(n)])
 
     return Crops(config)
 

@@ -301,6 +301,57 @@ class ProbeRules(Settings):
     tried: below fifty graphs, one more is worth a certificate."""
 
 
+class SplitRules(Settings):
+    """What is trained on, what chooses the best checkpoint, and what judges it."""
+
+    by: Literal["random", "year", "scaffold", "lists", "clusters", "given"] = "random"
+    """`year`: the newest are the test set; `scaffold`: ligands of one Murcko scaffold stay together; `lists`: files of ids;
+    `clusters`: proteins of one cluster stay together; `given`: what a manifest's `split` column says."""
+    val_share: Share = 0.1
+    """Of the complexes. Lists and a manifest say themselves."""
+    test_share: Share = 0.1
+    """Of the complexes. Lists and a manifest say themselves."""
+    train_list: str = ""
+    """A file with an id a line; empty: whatever the other lists do not name."""
+    val_list: str = ""
+    """A file with an id a line."""
+    test_list: str = ""
+    """A file with an id a line."""
+    clusters: str = ""
+    """A file with a cluster a line, its ids separated by blanks, as MMseqs2 and PDB sequence clusters are written."""
+
+
+class TrainingRules(Settings):
+    """How a planned model is trained. Of these, none changes what a step takes in memory or time."""
+
+    learning_rate: PositiveFloat = 3e-4
+    """At `reference_batch` graphs an update; between what ViSNet's authors use for small and for large molecules."""
+    reference_batch: PositiveInt = 64
+    """Graphs an update that `learning_rate` is for."""
+    batch_exponent: Share = 0.5
+    """The rate grows with (graphs an update / reference_batch) to this power: the square root is the rule for Adam (Malladi
+    et al., NeurIPS 2022); 1 is the rule for SGD, 0 leaves the rate alone."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's."""
+    clip_norm: PositiveFloat = 10.0
+    """Gradients are scaled down to this norm: above it lies an outlier complex, seldom a useful direction."""
+    warmup_share: Share = 0.05
+    """Of the updates, over which the rate rises from zero: Adam's second moment has to fill."""
+    final_share: Share = 0.01
+    """Of the rate that is left at the end of the cosine."""
+    dropout: Share | None = None
+    """Of every dropout layer the model has; None: what the family built it with. ViSNet has none."""
+    epochs: PositiveInt = 100
+    """Passes over the training set, unless cycles or a time are asked for."""
+    keep_last: PositiveInt = 2
+    """Checkpoints that are kept beside the best: one may be damaged by the very failure that calls for it."""
+    checkpoint_s: PositiveFloat = 600.0
+    """Seconds between two checkpoints, the most that a crash costs."""
+    split: SplitRules = SplitRules()
+    guard_share: Share = 0.02
+    """Memory that the guard leaves free beyond a batch's upper bound, as a share of the budget: other programs grow too."""
+
+
 class SearchRules(Settings):
     """When to stop searching."""
 
@@ -332,6 +383,7 @@ class OptimizerConfig(Settings):
     memory: MemoryRules = MemoryRules()
     probe: ProbeRules = ProbeRules()
     search: SearchRules = SearchRules()
+    training: TrainingRules = TrainingRules()
     cycle_batches: PositiveInt = 450
     """Batches in a cycle."""
     seed: int = 0

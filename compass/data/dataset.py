@@ -58,7 +58,9 @@ class Dataset:
         complex_ = self._catalogue.complex(name)
         if name in self._cropped:
             complex_ = self._cropped_to_limit(complex_)
-        return build_graph(complex_, self._rules.graph, UNLABELLED if label is None else label.pk)
+        if label is None:
+            return build_graph(complex_, self._rules.graph, UNLABELLED)
+        return build_graph(complex_, self._rules.graph, label.pk, label.relation)
 
     def _cropped_to_limit(self, complex_: Complex) -> Complex:
         """As many of the atoms nearest to the ligand as keep the graph under the limit; the ligand stays whole."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compass.data.affinity import Relation
 from compass.optimizer_config import GraphRules
 from compass.records import Load
 
@@ -35,6 +36,8 @@ class Graph:
     """(2, e) sources and targets; sorted by target, each target's self-loop first, then its neighbours by distance."""
     label: float
     """−log10 of the molar affinity."""
+    relation: Relation = "="
+    """How the true affinity stands to `label`."""
 
     @property
     def n_nodes(self) -> int:
@@ -47,7 +50,7 @@ class Graph:
         return int(self.edge_index.shape[1])
 
 
-def build_graph(complex_: Complex, rules: GraphRules, label: float) -> Graph:
+def build_graph(complex_: Complex, rules: GraphRules, label: float, relation: Relation = "=") -> Graph:
     """Joins every atom to its nearest neighbours within the cutoff, and to itself.
 
     PyG's ViSNet adds the self-loops in its own `Distance` module; they do not count towards the cap. Where the cap
@@ -58,6 +61,7 @@ def build_graph(complex_: Complex, rules: GraphRules, label: float) -> Graph:
         complex_: n atoms, no two of them at one place.
         rules: cutoff in Å and cap.
         label: −log10 of the molar affinity.
+        relation: how the true affinity stands to `label`.
     """
     return Graph(
         name=complex_.name,
@@ -66,6 +70,7 @@ def build_graph(complex_: Complex, rules: GraphRules, label: float) -> Graph:
         is_ligand=complex_.is_ligand,
         edge_index=_nearest(complex_.positions, rules),
         label=label,
+        relation=relation,
     )
 
 

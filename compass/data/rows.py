@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from compass.data.affinity import Relation
 from compass.records import Record
-
-Relation = Literal["=", "<", ">", "~"]
 
 
 class Label(Record):

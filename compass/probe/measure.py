@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compass.errors import NonFiniteLoss
+from compass.optimizer_config import TrainingRules
 from compass.probe.failures import classify
 from compass.probe.segments import live_segments
 from compass.probe.settle import is_settled, step_time
@@ -25,7 +26,15 @@ WARM_STEPS = 2
 """The first allocates the optimizer's state, the second is the first with it."""
 
 
-def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, seed: int) -> Outcome:
+def measure(
+    spec: ProbeSpec,
+    workload: Workload,
+    device: str,
+    meter: Meter,
+    *,
+    seed: int,
+    training: TrainingRules = TrainingRules(),  # noqa: B008 - frozen
+) -> Outcome:
     """Run the training steps that `spec` asks for on `device`. What goes wrong is in the outcome.
 
     Raises:
@@ -35,7 +44,7 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
     meter.reset_peak()
     baseline_bytes = meter.footprint_bytes()
     ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
-    trial = Trial(spec, workload, device, meter, seed)
+    trial = Trial(spec, workload, device, meter, seed, training)
     enforced = False
     try:
         with ceiling or nullcontext():
@@ -70,8 +79,11 @@ def measure(spec: ProbeSpec, workload: Workload, device: str, meter: Meter, *, s
 class Trial:
     """The state of one probe: a model, its optimizer and the times of its steps."""
 
-    def __init__(self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int) -> None:
-        self._spec, self._workload, self._device, self._meter, self._seed = spec, workload, device, meter, seed
+    def __init__(
+        self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int, training: TrainingRules
+    ) -> None:
+        self._spec, self._workload, self._device, self._meter = spec, workload, device, meter
+        self._seed, self._training = seed, training
         self._model: torch.nn.Module | None = None
         self._optimizer: Any = None
         self._batch: Any = None
@@ -92,7 +104,7 @@ class Trial:
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = self._workload.build(spec.knobs).train()
-        self._optimizer = make_optimizer(self._model)
+        self._optimizer = make_optimizer(self._model, self._training)
         n_warm = min(WARM_STEPS, spec.min_steps - 1)
         n_least = max(spec.min_steps, len(sequence))
         n_most = max(spec.max_steps, n_least)
@@ -166,7 +178,7 @@ class Trial:
     def _step(self) -> float:
         assert self._model is not None  # noqa: S101 - run_steps() built it
         precision = self._spec.knobs.variant.precision
-        return training_step(self._workload, self._model, self._optimizer, self._batch, precision)
+        return training_step(self._workload, self._model, self._optimizer, self._batch, precision, self._training)
 
     def _timed_step(self) -> float:
         self._meter.synchronize()

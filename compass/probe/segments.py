@@ -43,11 +43,11 @@ def live_segments(
     On the CPU the peak is the running sum of the profiler's memory events over what was held before the step, exact
     to the byte; on an accelerator it is the allocator's own peak, started anew at every mark.
     """
-    optimizer.zero_grad(set_to_none=True)
     if meter.peak_live_bytes() is None:
-        held_bytes = _storage_bytes(
-            [*model.parameters(), *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
-        )
+        weights = list(model.parameters())
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        held = [*weights, *gradients, *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
+        held_bytes = _storage_bytes(held)
         peaks = _profiled(step, model, blocks, optimizer, held_bytes)
     else:
         peaks = _metered(step, model, blocks, optimizer, meter)

@@ -55,9 +55,11 @@ class Worker:
         """An `Outcome`, as JSON."""
         from compass.probe.measure import measure
 
+        rules = self._config
         outcome = measure(
-            ProbeSpec.model_validate(spec), self._workload, self._device, self._meter, seed=self._config.seed
-        )
+            ProbeSpec.model_validate(spec), self._workload, self._device, self._meter,
+            seed=rules.seed, training=rules.training,
+        )  # fmt: skip
         return outcome.model_dump_json()
 
     def _count(self, knobs: Knobs) -> tuple[Knobs, int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,13 +12,27 @@ import torch
 from compass.errors import NonFiniteLoss
 
 if TYPE_CHECKING:
+    from compass.optimizer_config import TrainingRules
     from compass.records import Precision
     from compass.workloads.protocol import Workload
 
 
-def make_optimizer(model: torch.nn.Module, *, learning_rate: float = 3e-4) -> torch.optim.Optimizer:
+@dataclass(frozen=True)
+class Part:
+    """What one batch is of a weight update that may gather several."""
+
+    weight: float = 1.0
+    """Of the batch's mean loss in the update's."""
+    first: bool = True
+    last: bool = True
+
+
+WHOLE = Part()
+
+
+def make_optimizer(model: torch.nn.Module, rules: TrainingRules) -> torch.optim.Optimizer:
     """AdamW as ViSNet's authors train it; two states a parameter."""
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01)
+    return torch.optim.AdamW(model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay)
 
 
 def on_device(batch: Any, device: str) -> Any:
@@ -30,31 +47,36 @@ def on_device(batch: Any, device: str) -> Any:
     return batch
 
 
-def training_step(
+def training_step(  # noqa: PLR0913 - a step has that many parts
     workload: Workload,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Any,
     precision: Precision,
+    rules: TrainingRules,
     *,
-    clip_norm: float = 10.0,
+    part: Part = WHOLE,
+    backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> float:
-    """One weight update on `batch`, already on the model's device. Returns the loss.
+    """One weight update on `batch`, already on the model's device, or its part of one. Returns the batch's loss.
 
-    bf16 is autocast over fp32 weights: activations shrink, master weights and optimizer state do not.
+    bf16 is autocast over fp32 weights: activations shrink, master weights and optimizer state do not. Gradients are zeroed
+    and never freed, so that a step holds the same memory whether updates gather one batch or many, on one device or several.
 
     Raises:
         NonFiniteLoss: the loss is not a number or infinite; the weights are left as they were.
     """
-    optimizer.zero_grad(set_to_none=True)
-    with _autocast(model, precision):
+    if part.first:
+        optimizer.zero_grad(set_to_none=False)
+    with autocast(model, precision):
         loss = workload.loss(model, batch)
     value = loss.item()
-    if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - the definition of not-a-number
+    if not math.isfinite(value):
         raise NonFiniteLoss(value)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-    optimizer.step()
+    backward(loss if part.weight == 1.0 else part.weight * loss)
+    if part.last:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
+        optimizer.step()
     return value
 
 
@@ -62,12 +84,13 @@ def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, prec
     """The loss on `batch`, already on the model's device, in evaluation mode and without gradients."""
     was_training = model.training
     model.eval()
-    with torch.no_grad(), _autocast(model, precision):
+    with torch.no_grad(), autocast(model, precision):
         value = workload.loss(model, batch).item()
     model.train(was_training)
     return value
 
 
-def _autocast(model: torch.nn.Module, precision: Precision) -> torch.autocast:
+def autocast(model: torch.nn.Module, precision: Precision) -> torch.autocast:
+    """The context that `precision` computes in, on the model's device."""
     device_type = next(model.parameters()).device.type
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")

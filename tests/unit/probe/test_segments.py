@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compass.device.meter import CpuMeter
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.probe.segments import live_segments
 from compass.records import Batch, Knobs, Load, Variant
 from compass.workloads.step import make_optimizer, training_step
@@ -80,11 +80,11 @@ def visnet(request):
     knobs = Knobs(layers=layers, channels=16, variant=Variant(checkpointing=checkpointing, options=OPTIONS))
     torch.manual_seed(0)
     model = workload.build(knobs)
-    optimizer = make_optimizer(model)
+    optimizer = make_optimizer(model, TrainingRules())
     batch = workload.collate(Batch(synthetic=Load(graphs=1, sizes=(("nodes", 40), ("edges", 200)))))
 
     def step():
-        return training_step(workload, model, optimizer, batch, "fp32")
+        return training_step(workload, model, optimizer, batch, "fp32", TrainingRules())
 
     step()
     return SimpleNamespace(step=step, model=model, blocks=workload.blocks(model), optimizer=optimizer, batch=batch,
@@ -97,7 +97,6 @@ def profile(case, batch=None):
 
 def total_by_torch(case, path):
     """The peak over what was there before, as torch's own allocator adds it up."""
-    case.optimizer.zero_grad(set_to_none=True)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         case.step()
     profiler.export_chrome_trace(str(path))
@@ -108,6 +107,7 @@ def total_by_torch(case, path):
 def test_visnet_to_the_byte_as_torch_counts(visnet, tmp_path):
     segments = profile(visnet)
     held = [*visnet.model.parameters(), *visnet.model.buffers(), *vars(visnet.batch).values()]
+    held += [weight.grad for weight in visnet.model.parameters() if weight.grad is not None]
     held += [tensor for state in visnet.optimizer.state.values() for tensor in state.values()]
     held_bytes = sum(tensor.numel() * tensor.element_size() for tensor in held)
     assert max(segments.values()) == held_bytes + total_by_torch(visnet, tmp_path / "trace.json")

@@ -12,8 +12,9 @@ from compass.data.graphs import Graph, build_graph
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, OptimizerConfig
 from compass.records import Batch, Knobs, Load, Variant
+from compass.workloads.complexes import N_ELEMENTS, collate
 from compass.workloads.registry import load_workload
-from compass.workloads.visnet import N_ELEMENTS, OPTIONS, AffinityViSNet, ViSNetWorkload, collate
+from compass.workloads.visnet import OPTIONS, AffinityViSNet, ViSNetWorkload
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CUTOFF = 3.0

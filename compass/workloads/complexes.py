@@ -1,0 +1,130 @@
+"""What model families on protein–ligand complexes have in common: their data, their batches, and the loss.
+
+Ligand atoms have their own range of the element embedding, so that a model can tell them from protein, and the readout is
+the mean over the ligand, so that the answer does not grow with the pocket. Edges are precomputed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from compass.data.graphs import Graph, made_up_for
+from compass.records import Batch, Load, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from compass.data.bench import Bench
+    from compass.data.dataset import Dataset
+    from compass.optimizer_config import OptimizerConfig
+
+LOSS_VERSION = 2
+"""Raised whenever the batch, the loss or the step changes what was measured."""
+N_ELEMENTS = 119
+"""Atomic numbers 0 to 118; ligand atoms follow in a second range of as many."""
+BOUNDS = {"<": -1.0, ">": 1.0}
+"""On which side of a label that is a bound the truth lies; other labels are met from both sides."""
+
+
+@dataclass(frozen=True)
+class GraphBatch:
+    """Several graphs as one, disconnected.
+
+    kinds (n,) int64 element, shifted for ligand atoms; positions (n, 3) Å; readout (n,) weight of each atom in its
+    graph's mean over the ligand; graph_of (n,) int64; edge_index (2, e) int64, source and target; labels (g,) pK;
+    bounds (g,) 1 where the true pK is above the label, −1 where it is below, 0 where it is the label.
+    """
+
+    kinds: torch.Tensor
+    positions: torch.Tensor
+    readout: torch.Tensor
+    graph_of: torch.Tensor
+    edge_index: torch.Tensor
+    labels: torch.Tensor
+    bounds: torch.Tensor
+
+    def to(self, device: torch.device | str) -> GraphBatch:
+        """The same batch on `device`."""
+        return GraphBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+
+class OnComplexes:
+    """The part of the workload protocol that does not depend on the model; a family adds `name`, `build` and `blocks`."""
+
+    name: str
+    version = 1
+    """Raised whenever the model changes what was measured."""
+    features: tuple[str, ...] = ("nodes", "edges")
+
+    def __init__(self, config: OptimizerConfig) -> None:
+        self.config = config
+
+    @cached_property
+    def _data(self) -> Dataset | Bench:
+        if self.config.dataset.catalogue:
+            from compass.data.dataset import Dataset
+
+            return Dataset(self.config)
+        from compass.data.bench import Bench
+
+        return Bench(self.config)
+
+    @property
+    def digest(self) -> str:
+        """Changes with the graphs and with the model's version."""
+        return digest(self.name, self.version, LOSS_VERSION, self.config.graph, self._data.digest)
+
+    def samples(self) -> Mapping[str, Load]:
+        """The loads of the complexes at hand."""
+        return self._data.loads
+
+    def load(self, batch: Batch) -> Load:
+        """Nodes and edges, self-loops included."""
+        if batch.synthetic is not None:
+            return batch.synthetic
+        loads = [self.samples()[name] * copies for name, copies in batch.members]
+        return sum(loads[1:], loads[0])
+
+    def collate(self, batch: Batch) -> GraphBatch:
+        """The members' graphs, or one made-up graph of the batch's load."""
+        if batch.synthetic is not None:
+            load = batch.synthetic
+            return collate([made_up_for(int(load["nodes"]), int(load["edges"]), self.config.seed)])
+        return collate([graph for name, copies in batch.members for graph in [self._data.graph(name)] * copies])
+
+    def predict(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
+        """Predicted pK (g,)."""
+        predicted: torch.Tensor = model(batch)
+        return predicted
+
+    def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
+        """Mean squared error of the predicted pK; a bound costs only what lies on its wrong side."""
+        return censored(self.predict(model, batch) - batch.labels, batch.bounds).square().mean()
+
+
+def censored(error: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """`error` (g,) of predictions, without what lies on the right side of `bounds` (g,)."""
+    return torch.where(error * bounds > 0, torch.zeros_like(error), error)
+
+
+def collate(graphs: list[Graph]) -> GraphBatch:
+    """`graphs` as one disconnected batch on the CPU."""
+    sizes = np.array([graph.n_nodes for graph in graphs])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    edges = [graph.edge_index + start for graph, start in zip(graphs, starts, strict=True)]
+    kinds = [graph.elements + N_ELEMENTS * graph.is_ligand for graph in graphs]
+    readout = [graph.is_ligand / max(1, graph.is_ligand.sum()) for graph in graphs]
+    return GraphBatch(
+        kinds=torch.from_numpy(np.concatenate(kinds).astype(np.int64)),
+        positions=torch.from_numpy(np.concatenate([graph.positions for graph in graphs]).astype(np.float32)),
+        readout=torch.from_numpy(np.concatenate(readout).astype(np.float32)),
+        graph_of=torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
+        edge_index=torch.from_numpy(np.concatenate(edges, axis=1)),
+        labels=torch.tensor([graph.label for graph in graphs], dtype=torch.float32),
+        bounds=torch.tensor([BOUNDS.get(graph.relation, 0.0) for graph in graphs], dtype=torch.float32),
+    )
