@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compass.data.affinity import parse_affinity, Relation
+from compass.data.affinity import Relation, parse_affinity
 from compass.data.rows import Label, Row
 from compass.data.structure_file import StructureError
 from compass.errors import InputError
