@@ -5,7 +5,8 @@ beyond it, with and without checkpointing, from one graph up to what a step of 1
 of crops of the same complex at other radii. The truth is the median of at least five warm steps in the lasting worker.
 
 Each architecture is then timed once as the search would do it, and its other loads are predicted again. A fixed step is
-timed before every architecture: its spread says how much of the error is the machine's own unrest. The last line is JSON.
+timed around the calibration and before every truth: its spread says how much of the error is the machine's own unrest, and
+errors are also given with that drift divided out. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ CONFIDENCE, QUANTILE = 0.9, 1.6449
 """Of the interval that is checked, and how many standard deviations it reaches."""
 REJECTED_BELOW = 0.05
 """p-value of the binomial test."""
-REFERENCE = (4, 64, 6)
+REFERENCE = (3, 64, 3)
 """Layers, channels and graphs of the step that is timed again and again."""
 
 
@@ -89,6 +90,8 @@ class Point:
     truth: StepTime
     reference_s: float
     """The fixed step, timed just before."""
+    calm_s: float
+    """The fixed step while calibrating."""
     predicted_s: float
     spread: float
     after_s: float | None
@@ -96,8 +99,8 @@ class Point:
     after_spread: float | None
 
 
-def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
-    """A calibrated lab, and the sources of loads: the lab's own sample first."""
+def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source], float]:
+    """A calibrated lab, the sources of loads, the lab's own sample first, and the fixed step meanwhile."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
     threads = available_cores()
     machine = local_runner(request, threads)
@@ -105,15 +108,17 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, 
     store = Store(cache / "probes.jsonl")
     stack.callback(store.close)
     lab = open_lab(request, machine, store, threads, lambda _: None)
-    lab.calibrate(wanted_variants(request.config))
     sources = [Source(machine, *lab.description.samples[0])]
+    before = [time_reference(lab, sources[0]) for _ in range(2)]  # the first finds a cold process
+    lab.calibrate(wanted_variants(request.config))
+    calm_s = (before[-1] + time_reference(lab, sources[0])) / 2
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})
         crop = local_runner(replace(request, config=config), threads)
         stack.callback(crop.close)
         sources.append(Source(crop, *crop.describe().samples[0]))
-    return lab, sources
+    return lab, sources, calm_s
 
 
 def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
@@ -190,19 +195,20 @@ def loads_of(
 
 
 def measure(
-    lab: Lab, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Iterable[tuple[Source, int]]
+    lab: Lab, sources: Sequence[Source], calm_s: float, knobs: Knobs, capacity: int, picks: Iterable[tuple[Source, int]]
 ) -> list[Point]:
-    """Every load of one architecture: the reference first, then the truths, then what one timing would have told."""
-    costs, reference_s = lab.costs(), time_reference(lab, sources[0])
+    """Every load of one architecture, the fixed step before each; then what one timing would have told."""
+    costs = lab.costs()
     timed = []
     for source, n_graphs in picks:
+        reference_s = time_reference(lab, sources[0])
         predicted_s = _predict(costs, knobs, capacity, source.load * n_graphs)
         truth = time_steps(lab, source, knobs, n_graphs, predicted_s)
-        timed.append((source, source.load * n_graphs, predicted_s, truth))
+        timed.append((source, source.load * n_graphs, predicted_s, truth, reference_s))
     after, outcome = after_one_probe(lab, sources[0].machine, knobs)
     is_told = outcome is not None and outcome.ok
     points = []
-    for source, load, predicted_s, truth in timed:
+    for source, load, predicted_s, truth, reference_s in timed:
         is_other = is_told and outcome is not None and outcome.load != load
         point = Point(
             knobs=knobs,
@@ -211,6 +217,7 @@ def measure(
             is_crop=source is not sources[0],
             truth=truth,
             reference_s=reference_s,
+            calm_s=calm_s,
             predicted_s=predicted_s,
             spread=costs.spread_of_runs(knobs, predicted_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
@@ -273,7 +280,6 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
     that of the first of each architecture.
     """
     first = list({point.knobs: point for point in reversed(points)}.values())
-    calm_s = median(point.reference_s for point in points)
     groups: dict[str, Callable[[Point], bool]] = {
         "plain": lambda point: not point.knobs.variant.checkpointing,
         "checkpointing": lambda point: point.knobs.variant.checkpointing,
@@ -285,7 +291,7 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
     return {
         "unprobed": errors((p.predicted_s, p.truth.median_s) for p in points),
         "unprobed, drift divided out": errors(
-            (p.predicted_s, p.truth.median_s * calm_s / p.reference_s) for p in points
+            (p.predicted_s, p.truth.median_s * p.calm_s / p.reference_s) for p in points
         ),
         "by group": {
             name: errors((p.predicted_s, p.truth.median_s) for p in points if belongs(p))
@@ -294,14 +300,18 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
         "coverage": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in points),
         "coverage, one point an architecture": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in first),
         "after one timing": errors((p.after_s, p.truth.median_s) for p in points),
+        "after one timing, drift divided out": errors(
+            (p.after_s, p.truth.median_s * median(q.reference_s for q in points if q.knobs == p.knobs) / p.reference_s)
+            for p in points
+        ),
         "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth.median_s) for p in points),
-        "reference": unrest(list(dict.fromkeys((p.knobs, p.reference_s) for p in points))),
+        "reference": unrest([point.reference_s for point in points]),
     }
 
 
-def unrest(references: Sequence[tuple[Knobs, float]]) -> dict[str, float]:
+def unrest(references: Sequence[float]) -> dict[str, float]:
     """How much a step that never changes did."""
-    step_s = np.array([seconds for _, seconds in references])
+    step_s = np.array(references)
     third = max(1, len(step_s) // 3)
     return {
         "n": len(step_s),
@@ -327,13 +337,13 @@ def run(effort: Effort) -> dict[str, Any]:
     """Calibrate, measure, and sum up."""
     rng = random.Random(SEED)
     with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
-        lab, sources = open_benchmark(effort, Path(cache), stack)
+        lab, sources, calm_s = open_benchmark(effort, Path(cache), stack)
         chosen = never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
         capacities = dict(sources[0].machine.describe(chosen).parameters)
         points: list[Point] = []
         for knobs in chosen:
             picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
-            points += measure(lab, sources, knobs, capacities[knobs], picks)
+            points += measure(lab, sources, calm_s, knobs, capacities[knobs], picks)
         return figures(points)
 
 

@@ -270,9 +270,14 @@ class ProbeRules(Settings):
     ratio was seen."""
     anchor_step_s: PositiveFloat = 1.0
     """Nor may its step be expected to take longer."""
+    anchor_step_s_cpu: tuple[PositiveFloat, ...] = (0.15, 0.5)
+    """The same on a CPU, where every anchor is timed at two loads, the second after all have had their first: step times
+    there drift by some per cent within a minute, and grow a little faster than the load."""
     anchor_steps: Range = (4, 7)
     """Fewest and most steps of a timing probe, two of them warm; on until they agree within `anchor_settle_share`, so
     that one hiccup does not pass for a step time."""
+    anchor_steps_cpu: Range = (6, 9)
+    """The same on a CPU, whose steps differ more."""
     anchor_settle_share: Share = 0.05
     """Good enough to choose by: 5 % of throughput is 0.3–0.5 % of the score."""
     micro_steps: PositiveInt = 2
@@ -348,8 +353,6 @@ class TrainingRules(Settings):
     checkpoint_s: PositiveFloat = 600.0
     """Seconds between two checkpoints, the most that a crash costs."""
     split: SplitRules = SplitRules()
-    guard_share: Share = 0.02
-    """Memory that the guard leaves free beyond a batch's upper bound, as a share of the budget: other programs grow too."""
 
 
 class SearchRules(Settings):

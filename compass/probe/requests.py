@@ -50,13 +50,16 @@ def _micro(
         )
 
 
-def timing_probe(rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: RuntimeSettings) -> ProbeSpec:
+def timing_probe(
+    rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: RuntimeSettings, *, on_cpu: bool = False
+) -> ProbeSpec:
     """A few steps on real samples."""
+    fewest, most = rules.anchor_steps_cpu if on_cpu else rules.anchor_steps
     return ProbeSpec(
         knobs=knobs,
         batches=(batch,),
-        min_steps=rules.anchor_steps[0],
-        max_steps=rules.anchor_steps[1],
+        min_steps=fewest,
+        max_steps=most,
         settle_share=rules.anchor_settle_share,
         profile=False,
         timeout_s=rules.timeout_floor_s,

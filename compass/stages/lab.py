@@ -69,10 +69,9 @@ class Lab:
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""
         rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
-        on_cpu = self.description.hardware.kind == "cpu"
-        features, n_steps = self.description.features, rules.micro_steps if on_cpu else 1
+        features, n_steps = self.description.features, rules.micro_steps if self.on_cpu else 1
         kinds = tuple(kinds)
-        n_anchors = sum(len(self._anchors(kind)) for kind in kinds)
+        n_anchors = sum(len(self._anchors(kind)) for kind in kinds) * len(self._anchor_step_s)
         micro = list(micro_probes(rules, kinds, features, runtime, n_steps=n_steps))
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
@@ -86,12 +85,23 @@ class Lab:
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
-        if anchors and not on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
+        if anchors and not self.on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
             self.time(anchors[0], "calibrate", at_most=1)
-        for n_done, knobs in enumerate(anchors, start=len(micro)):
-            self.tell("calibrate", str(knobs), n_done, len(micro) + n_anchors)
-            if self.time(knobs, "calibrate") is None:  # made-up graphs tell little, but more than nothing
-                self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime))
+        timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
+        for n_done, (knobs, within_s) in enumerate(timings, start=len(micro)):
+            self.tell("calibrate", str(knobs), n_done, len(micro) + len(timings))
+            if self.time(knobs, "calibrate", within_s=within_s) is None:  # made-up graphs tell little, but not nothing
+                self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime, on_cpu=self.on_cpu))
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is a CPU: launching costs nothing there, and steps differ more."""
+        return self.description.hardware.kind == "cpu"
+
+    @property
+    def _anchor_step_s(self) -> tuple[float, ...]:
+        rules = self.config.probe
+        return rules.anchor_step_s_cpu if self.on_cpu else (rules.anchor_step_s,)
 
     def _runs(self, kind: Variant) -> bool:
         """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""
@@ -101,8 +111,11 @@ class Lab:
         self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
         return False
 
-    def time(self, knobs: Knobs, phase: Phase, *, at_most: int | None = None) -> Outcome | None:
+    def time(
+        self, knobs: Knobs, phase: Phase, *, at_most: int | None = None, within_s: float | None = None
+    ) -> Outcome | None:
         """Time `knobs` on as many copies of the sample as memory and patience allow; None if not even one fits."""
+        longest_s = self._anchor_step_s[-1] if within_s is None else within_s
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
@@ -111,7 +124,7 @@ class Lab:
         def suits(n: int) -> bool:
             if law.upper_footprint(self.work.typical_load(n)) > room_bytes:
                 return False
-            return not is_timed or known.step_s(knobs, self.work.typical_load(n)) <= rules.anchor_step_s
+            return not is_timed or known.step_s(knobs, self.work.typical_load(n)) <= longest_s
 
         n_graphs = min(known.most_graphs(suits), at_most or known.batch_cap)
         if n_graphs == 0 and law.upper_footprint(self.work.typical_load(1)) <= self.budget_bytes:
@@ -119,11 +132,11 @@ class Lab:
         if n_graphs == 0:
             return None
         runtime = self.runtime(self.calibrated_allocator)
-        return self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime))
+        return self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime, on_cpu=self.on_cpu))
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe
-        if self.description.hardware.kind == "cpu":
+        if self.on_cpu:
             return rules.anchor_recomputing_cpu if kind.checkpointing else rules.anchor_architectures_cpu
         return rules.anchor_recomputing if kind.checkpointing else rules.anchor_architectures
 
