@@ -87,6 +87,12 @@ class Catalogue:
         except (sqlite3.Error, ValueError) as error:
             raise _unusable(path, " ".join(str(error).split()), f"{_AGAIN}.") from error
 
+    @property
+    def root(self) -> Path:
+        """The folder that rows name their files from."""
+        source = Path(self.about.source)
+        return source if source.is_dir() else source.parent
+
     @cached_property
     def usable(self) -> tuple[Row, ...]:
         """The complexes that are not rejected, sorted by id."""

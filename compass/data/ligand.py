@@ -25,6 +25,19 @@ _START_OF_MOLECULE = "@<TRIPOS>MOLECULE"
 def read_ligand(path: Path) -> Atoms:
     """The atoms of the first record that can be read and has three-dimensional coordinates.
 
+    Raises:
+        StructureError: see `read_molecule`.
+    """
+    molecule = read_molecule(path)
+    elements = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.int64)
+    positions = np.array(molecule.GetConformer().GetPositions(), np.float64)
+    require_finite(path, positions)
+    return Atoms(elements, positions, np.zeros(len(elements), np.int64))
+
+
+def read_molecule(path: Path) -> Any:
+    """The first record that can be read and has three-dimensional coordinates, as an RDKit molecule with its hydrogens.
+
     Nothing is sanitised: only elements and coordinates are needed, and a quarter of a charge misplaced by some export
     is no reason to lose a measured complex. RDKit's own messages are silenced; what matters in them is in the error.
 
@@ -43,10 +56,7 @@ def read_ligand(path: Path) -> Atoms:
                 continue
             n_with_atoms += 1
             if _has_3d(molecule):
-                elements = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.int64)
-                positions = np.array(molecule.GetConformer().GetPositions(), np.float64)
-                require_finite(path, positions)
-                return Atoms(elements, positions, np.zeros(len(elements), np.int64))
+                return molecule
     raise _nothing_usable(path, kind, text, n_read=n_read, n_with_atoms=n_with_atoms)
 
 

@@ -1,0 +1,94 @@
+"""Files that say how complexes are split: lists of ids, and clusters of proteins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from compass.errors import InputError
+from compass.optimizer_config import SplitRules
+
+NAMED = 5
+"""Ids that a message names."""
+
+Resolve = Callable[[str], str | None]
+"""What a file calls a complex → its id, None if there is none."""
+
+
+def resolver(ids: Iterable[str]) -> Resolve:
+    """Finds ids whatever their case, for PDB codes are written in both; the exact one first."""
+    exact = set(ids)
+    by_lower = {name.lower(): name for name in sorted(exact, reverse=True)}
+    return lambda name: name if name in exact else by_lower.get(name.lower())
+
+
+def read_lists(rules: SplitRules, resolve: Resolve) -> dict[str, str]:
+    """Id → part (`train`, `val` or `test`), from the lists that there are.
+
+    Raises:
+        InputError: a list cannot be read or names what is not there, or an id is in two of them.
+    """
+    paths = {"train": rules.train_list, "val": rules.val_list, "test": rules.test_list}
+    part_of: dict[str, str] = {}
+    for part, path in paths.items():
+        where = f"training.split.{part}_list"
+        listed = [name for line in _lines(path, where) for name in line] if path else []
+        unknown = [name for name in listed if resolve(name) is None]
+        if unknown:
+            raise InputError(f"{where} {path}", got=_named(unknown, "not in the dataset"), expected="ids of the dataset",
+                             fix="Remove them, or scan the data they are from.")  # fmt: skip
+        ids = {resolve(name) or name for name in listed}
+        twice = sorted(ids & part_of.keys())
+        if twice:
+            raise InputError(f"{where} {path}", got=_named(twice, f"in {part_of[twice[0]]}_list too"),
+                             expected="each id in one list", fix="Remove it from one of them.")  # fmt: skip
+        part_of |= dict.fromkeys(ids, part)
+    return part_of
+
+
+def read_clusters(path: str, resolve: Resolve) -> dict[str, int]:
+    """Id → cluster, for the ids that are in any.
+
+    A file of chains or entities (`1abc_A`, `1ABC_1`) will do: clusters that share a complex become one.
+
+    Raises:
+        InputError: it cannot be read, or names no complex of the dataset.
+    """
+    where = "training.split.clusters"
+    found: dict[tuple[str, int], None] = {}  # pairs of an id and its line, each once
+    for number, names in enumerate(_lines(path, where)):
+        for name in names:
+            id_ = resolve(name) or resolve(name.rpartition("_")[0])
+            if id_ is not None:
+                found[id_, number] = None
+    if not found:
+        raise InputError(f"{where} {path}", got="no id of the dataset", expected="a cluster a line, its ids separated by blanks",
+                         fix="Check the file, or choose another training.split.by.")  # fmt: skip
+    ids = sorted({id_ for id_, _ in found})
+    place = {id_: i for i, id_ in enumerate(ids)}
+    rows, lines = zip(*((place[id_], len(ids) + number) for id_, number in found), strict=True)
+    n_nodes = max(lines) + 1
+    _, cluster = connected_components(
+        coo_array(([1] * len(rows), (rows, lines)), shape=(n_nodes, n_nodes)), directed=False
+    )
+    return {id_: int(cluster[place[id_]]) for id_ in ids}
+
+
+def _lines(path: str, where: str) -> Iterator[list[str]]:
+    """The words of every line; lines that begin with # are comments."""
+    if not path:
+        raise InputError(where, got="nothing", expected="a file", fix=f"Set {where}.")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InputError(f"{where} {path}", got=error.strerror or str(error), expected="a text file",
+                         fix="Check the path.") from error  # fmt: skip
+    return (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
+def _named(ids: list[str], what: str) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return f"{', '.join(ids[:NAMED])}{more}, {what}"
