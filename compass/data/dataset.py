@@ -11,12 +11,15 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from compass.data.catalogue import Catalogue
+from compass.data.graph_store import SUFFIX, GraphStore, open_store
 from compass.data.graphs import Graph, build_graph, graph_load
 from compass.data.oversize import oversize, size_limit
 from compass.records import Load, digest
 
 if TYPE_CHECKING:
+    from compass.data.affinity import Relation
     from compass.data.complexes import Complex
+    from compass.data.rows import Row
     from compass.optimizer_config import OptimizerConfig
 
 UNLABELLED = 0.0
@@ -28,15 +31,15 @@ class Dataset:
 
     def __init__(self, rules: OptimizerConfig) -> None:
         self._rules = rules
-        self._catalogue = Catalogue.open(Path(rules.dataset.catalogue))
-        rows = {row.id: row for row in self._catalogue.usable}
+        self.catalogue = Catalogue.open(Path(rules.dataset.catalogue))
+        rows = {row.id: row for row in self.catalogue.usable}
         sizes = {name: row.sizes for name, row in rows.items()}
         beyond = frozenset(oversize(sizes, rules.dataset.oversize_share))
         policy = rules.dataset.oversize
         self._rows = {name: row for name, row in rows.items() if not (policy == "refuse" and name in beyond)}
         self._cropped = beyond if policy == "crop" else frozenset()
         self._limit = size_limit(sizes, beyond)
-        self.graph(next(iter(self._rows)))  # loads what building graphs needs before anybody measures an idle worker
+        self.build(next(iter(self._rows)))  # loads what building needs before anybody measures an idle worker
 
     @cached_property
     def loads(self) -> dict[str, Load]:
@@ -50,17 +53,40 @@ class Dataset:
     def digest(self) -> str:
         """Changes with the complexes, the rules they are read by, and what becomes of the largest."""
         rules = self._rules.dataset
-        return digest(self._catalogue.digest, self._rules.graph, rules.oversize, rules.oversize_share)
+        return digest(self.catalogue.digest, self._rules.graph, rules.oversize, rules.oversize_share)
+
+    @property
+    def store_path(self) -> Path:
+        """Where `pack_graphs` puts the graphs that were built."""
+        path = self.catalogue.path
+        return path.with_name(f"{path.stem}.{self.digest}{SUFFIX}")
+
+    @cached_property
+    def _store(self) -> GraphStore | None:
+        return open_store(self.store_path, self.digest)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self._rows)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The ids of all complexes, sorted."""
+        return tuple(self._rows)
 
     def graph(self, name: str) -> Graph:
-        """The graph of a complex. Raises KeyError if there is none of that id."""
-        label = self._rows[name].label
-        complex_ = self._catalogue.complex(name)
+        """The graph of a complex, from the store if there is one. Raises KeyError if there is no complex of that id."""
+        row = self._rows[name]
+        stored = self._store.read(self._numbers[name]) if self._store else None
+        return self.build(name) if stored is None else _labelled(stored, row)
+
+    def build(self, name: str) -> Graph:
+        """The same from its atoms, store or not."""
+        row = self._rows[name]
+        complex_ = self.catalogue.complex(name)
         if name in self._cropped:
             complex_ = self._cropped_to_limit(complex_)
-        if label is None:
-            return build_graph(complex_, self._rules.graph, UNLABELLED)
-        return build_graph(complex_, self._rules.graph, label.pk, label.relation)
+        return _labelled(build_graph(complex_, self._rules.graph, UNLABELLED), row)
 
     def _cropped_to_limit(self, complex_: Complex) -> Complex:
         """As many of the atoms nearest to the ligand as keep the graph under the limit; the ligand stays whole."""
@@ -76,6 +102,13 @@ class Dataset:
     def _fits(self, complex_: Complex) -> bool:
         load = graph_load(build_graph(complex_, self._rules.graph, UNLABELLED))
         return all(size <= self._limit[name] for name, size in load.sizes)
+
+
+def _labelled(graph: Graph, row: Row) -> Graph:
+    label = row.label
+    relation: Relation
+    pk, relation = (UNLABELLED, "=") if label is None else (label.pk, label.relation)
+    return replace(graph, name=row.id, label=pk, relation=relation)
 
 
 def _part(complex_: Complex, places: np.ndarray) -> Complex:

@@ -164,7 +164,7 @@ class Reader:
                     return Reading(key, outcome, lasting=not isinstance(error.__context__, OSError))
                 del at_fault[0]
                 faults.append(told)
-        _load_neighbour_list()
+        load_neighbour_list()
         outcome = Outcome(
             status="ok", repairs=_repairs(candidate, proteins[0], ligands[0]), protein=proteins[0], ligand=ligands[0],
             notes=(*faults, *self._missed(proteins[0])), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
@@ -201,7 +201,7 @@ def _is_pocket(name: str) -> bool:
     return Path(name).name.partition(".")[0].lower().endswith("pocket")
 
 
-def _load_neighbour_list() -> None:
+def load_neighbour_list() -> None:
     """Loads vesin without torch, which it takes where it finds it: 190 MiB and a second in every worker, for nothing."""
     if "vesin" in sys.modules or "torch" in sys.modules:
         return

@@ -1,15 +1,19 @@
 """A scanned dataset as it is trained on: the policies for its largest members, on real structures."""
 
 import gzip
+import os
+import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compass.config_files import load_config
 from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.data.catalogue import Catalogue
 from compass.data.dataset import Dataset
+from compass.data.graph_packing import pack_graphs
 from compass.data.graphs import graph_load
 from compass.data.scan import scan
 from compass.data.sizes import summarise
@@ -99,3 +103,72 @@ def test_the_summary_counts_what_there_is(catalogue):
 def test_refusing_leaves_fewer_to_feed_the_parameters(catalogue):
     found = summarise(Catalogue.open(Path(catalogue)), rules("dataset.oversize=refuse").dataset)
     assert found.n_trained == 3
+
+
+def test_packed_graphs_are_those_that_are_built(catalogue, tmp_path):
+    copy = shutil.copy(catalogue, tmp_path / "c.sqlite")
+    config = rules("dataset.oversize=crop", catalogue=copy)
+    built = Dataset(config)
+    seen = []
+    path = pack_graphs(config, watch=lambda *now: seen.append(now))
+    assert seen[-1] == (N, N)
+    packed = Dataset(config)
+    assert path == packed.store_path
+    for name in built.names:
+        one, other = built.build(name), packed.graph(name)
+        assert (one.name, one.label, one.relation) == (other.name, other.label, other.relation)
+        for field in ("elements", "positions", "is_ligand", "edge_index"):
+            np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
+            assert getattr(one, field).dtype == getattr(other, field).dtype
+    assert packed.loads == built.loads
+    before = path.stat()
+    assert pack_graphs(config) == path
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    again = pickle.loads(pickle.dumps(packed))  # noqa: S301 - our own
+    assert again.graph("2abc").label == packed.graph("2abc").label
+
+
+def test_a_damaged_store_costs_time_only(catalogue, tmp_path):
+    config = rules(catalogue=shutil.copy(catalogue, tmp_path / "c.sqlite"))
+    path = pack_graphs(config)
+    content = bytearray(path.read_bytes())
+    content[200] ^= 1
+    path.write_bytes(content)
+    dataset = Dataset(config)
+    for name in dataset.names:
+        np.testing.assert_array_equal(dataset.graph(name).edge_index, dataset.build(name).edge_index)
+
+
+def test_what_the_dataset_was_before_is_removed(catalogue, tmp_path):
+    copy = shutil.copy(catalogue, tmp_path / "c.sqlite")
+    first = pack_graphs(rules(catalogue=copy))
+    fresh, abandoned = (first.with_name(f"{first.name}.{name}.part") for name in ("new", "old"))
+    fresh.touch()
+    abandoned.touch()
+    os.utime(abandoned, (1e9, 1e9))
+    second = pack_graphs(rules("dataset.oversize=crop", catalogue=copy))
+    assert {path.name for path in tmp_path.iterdir()} == {"c.sqlite", second.name, fresh.name}
+
+
+def test_a_store_that_cannot_be_written_is_done_without(catalogue, tmp_path, monkeypatch, caplog):
+    config = rules(catalogue=shutil.copy(catalogue, tmp_path / "c.sqlite"))
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("compass.data.graph_packing.write_store", full)
+    assert pack_graphs(config) is None
+    assert Dataset(config).graph("1abc").n_nodes
+    assert caplog.messages == [
+        f"graphs will be built anew for every batch: {Dataset(config).store_path} cannot be written (No space left on device)"
+    ]
+
+
+def test_packing_in_processes_gives_the_same(catalogue, tmp_path, monkeypatch):
+    monkeypatch.setattr("compass.data.graph_packing.PER_WORKER", 2)
+    one, two = (rules(catalogue=shutil.copy(catalogue, tmp_path / f"{name}.sqlite")) for name in "ab")
+    alone, together = pack_graphs(one, workers=1), pack_graphs(two, workers=2)
+    assert alone.stat().st_size == together.stat().st_size
+    left, right = Dataset(one), Dataset(two)
+    for name in left.names:
+        np.testing.assert_array_equal(left.graph(name).edge_index, right.graph(name).edge_index)
