@@ -1,0 +1,1 @@
+"""Training by a profile's plan, and what became of its promises."""

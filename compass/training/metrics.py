@@ -1,0 +1,83 @@
+"""How good predictions of affinity are.
+
+Labels that are equalities (or `about`) are compared with; a label that is a bound says only on which side of it the truth
+lies, so that predictions are judged by the side alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import rankdata
+
+from compass.data.rows import Label
+from compass.records import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+CONSTANT = 1e-12
+"""Relative spread below which numbers are all the same but for rounding: what correlates with them is noise."""
+SIDES = {"<": -1, ">": 1}
+"""Where the truth lies from a label that is a bound."""
+
+
+class Metrics(Record):
+    """Predictions against labels, in pK. None where there is too little to tell."""
+
+    n: int
+    """Labels that are values."""
+    rmse: float | None
+    mae: float | None
+    pearson: float | None
+    spearman: float | None
+    n_bounds: int = 0
+    """Labels that are bounds."""
+    bounds_kept: float | None = None
+    """Share of these whose prediction lies on the right side."""
+
+    def __str__(self) -> str:
+        figures = (("RMSE", self.rmse), ("MAE", self.mae), ("Pearson", self.pearson), ("Spearman", self.spearman))
+        told = [f"{name} {value:.2f}" for name, value in figures if value is not None]
+        bounds = [] if self.bounds_kept is None else [f"{self.bounds_kept:.0%} of {self.n_bounds:,} bounds kept"]
+        return ", ".join([*told, f"n = {self.n:,}", *bounds])
+
+
+def judge(predicted: ArrayLike, labels: Sequence[Label]) -> Metrics:
+    """How `predicted` (g,) compares with `labels` (g).
+
+    Raises:
+        ValueError: they differ in length.
+    """
+    guess = np.asarray(predicted, np.float64)
+    if guess.shape != (len(labels),):
+        raise ValueError(f"got predictions of shape {guess.shape} for {len(labels)} labels")
+    truth = np.array([label.pk for label in labels], np.float64)
+    side = np.array([SIDES.get(label.relation, 0) for label in labels])
+    error = (guess - truth)[side == 0]
+    right = (guess - truth)[side != 0] * side[side != 0] >= 0
+    given = guess[side == 0], truth[side == 0]
+    return Metrics(
+        n=len(error),
+        rmse=math.sqrt(np.mean(np.square(error))) if len(error) else None,
+        mae=float(np.mean(np.abs(error))) if len(error) else None,
+        pearson=_correlation(*given),
+        spearman=_correlation(*map(rankdata, given)),
+        n_bounds=len(right),
+        bounds_kept=float(np.mean(right)) if len(right) else None,
+    )
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """Pearson's r of (n,) and (n,); None with fewer than two points, or where one of them does not vary."""
+    if len(one) < 2:
+        return None
+    centred = [values - values.mean() for values in (one, other)]
+    spreads = [float(np.linalg.norm(values)) for values in centred]
+    sizes = [float(np.linalg.norm(values)) for values in (one, other)]
+    if any(spread <= CONSTANT * size for spread, size in zip(spreads, sizes, strict=True)):
+        return None
+    return float(np.clip(centred[0] / spreads[0] @ (centred[1] / spreads[1]), -1.0, 1.0))
