@@ -44,6 +44,7 @@ def pack_graphs(
     Raises:
         InputError: the catalogue cannot be used.
     """
+    load_neighbour_list()
     dataset = Dataset(rules)
     path, digest, names = dataset.store_path, dataset.digest, dataset.names
     if open_store(path, digest) is not None:
