@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
-from compass.probe.store import Store
+from compass.probe.store import LEDGER, Store, default_cache
 from compass.profile import Ledger, Profile, read_earlier, write_profile
 from compass.records import (
     STAGES,
@@ -40,6 +39,7 @@ from compass.search.work import make_work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 from compass.stages.lab import Lab
+from compass.stages.runtime import choose_loaders, choose_threads, compare_allocators
 from compass.stages.validation import follows
 from compass.stages.view import study_of
 from compass.units import format_bytes
@@ -81,6 +81,7 @@ def optimize(
     storage = study_place(request, runner)
     with laboratory(request, runner, watch) as lab, study_of(lab, storage):
         lab.calibrate(wanted_variants(request.config))
+        lab.settings += tuple(filter(None, [compare_allocators(lab)]))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
         profile = blank_profile(request, lab).with_earlier(earlier)
@@ -130,9 +131,17 @@ def laboratory(
     """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends."""
     threads = request.config.runtime.threads or available_cores()
     machine = runner or local_runner(request, threads)
-    store = None if runner else Store((request.cache or default_cache()) / "probes.jsonl")
+    store = None if runner else Store((request.cache or default_cache()) / LEDGER)
     try:
-        yield open_lab(request, machine, store, threads, watch, also)
+        lab = open_lab(request, machine, store, threads, watch, also)
+        if runner is None:
+            settled = choose_threads(lab)
+            if settled.chosen != str(threads):  # under another fingerprint, for every figure is another one
+                machine.close()
+                machine = local_runner(request, int(settled.chosen))
+                lab = open_lab(request, machine, store, int(settled.chosen), watch, also)
+            lab.settings = (settled,)
+        yield lab
     finally:
         machine.close()
         if store:
@@ -234,6 +243,7 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         dataset=lab.dataset,
         data_cap=lab.data_cap,
         reference=lab.reference,
+        runtime=lab.settings,
         config=request.config,
     )
 
@@ -242,8 +252,12 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
     """`profile` with one stage's plan or failure, and the ledger as it now stands."""
     plans = {stage: plan for stage, plan in profile.plans.items() if stage != result.stage}
     failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
+    runtime = tuple(choice for choice in profile.runtime if choice.stage != result.stage)
     if isinstance(result, StagePlan):
-        plans[result.stage] = result
+        on_cpu = profile.hardware.kind == "cpu"
+        loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu)
+        plans[result.stage] = result.model_copy(update={"loader_workers": int(loading.chosen)})
+        runtime = (*runtime, loading)
     if "validation" in plans:
         text = follows(plans["validation"], plans.get("prototyping"))
         plans["validation"] = plans["validation"].model_copy(update={"follows": text})
@@ -253,9 +267,5 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
         failures[result.stage] = result
         log.error("%s: nothing found, %s binds: %s", result.stage, result.binds, result.reason)
     ledger = Ledger(**lab.runner.counts, wall_s=wall_s)
-    return profile.model_copy(update={"plans": plans, "failures": failures, "ledger": ledger})
-
-
-def default_cache() -> Path:
-    """Where probes are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+    update = {"plans": plans, "failures": failures, "runtime": runtime, "ledger": ledger}
+    return profile.model_copy(update=update)

@@ -214,7 +214,18 @@ class RuntimeRules(Settings):
     """What is fixed before anything is measured."""
 
     threads: PositiveInt | None = None
-    """Compute threads; None: the cores this process may use."""
+    """Compute threads; None: the cores this process may use, or half of them where a CPU is faster so, which hyperthreads
+    make it."""
+    trial_step_s: PositiveFloat = 0.2
+    """About what a step takes that settings are compared by: far above the clock's noise, and seconds for all of them."""
+    trial_gain: Share = 0.03
+    """Fewer threads must save this share of a step: two timings of one setting differ by as much."""
+    loader_share: Share = 0.02
+    """Making a batch ready may take this share of a step before another process is to do it: less is lost in the noise, and
+    on a CPU every such process takes a core from training."""
+    loader_headroom: PositiveFloat = 1.5
+    """Loading processes are enough if they could make so many times the batches that training takes: a batch may be larger
+    than the mean, and a file not in the system's cache."""
 
 
 class MemoryRules(Settings):
@@ -355,6 +366,14 @@ class TrainingRules(Settings):
     split: SplitRules = SplitRules()
 
 
+class VerifyRules(Settings):
+    """When a profile is as good as its word."""
+
+    step_tolerance: Share = 0.1
+    """How much longer than planned a step may take: certificates settle to 3 %, and on a machine that is shared the same
+    one repeated differs by up to 10 %. What is faster than planned breaks no promise."""
+
+
 class SearchRules(Settings):
     """When to stop searching."""
 
@@ -386,6 +405,7 @@ class OptimizerConfig(Settings):
     memory: MemoryRules = MemoryRules()
     probe: ProbeRules = ProbeRules()
     search: SearchRules = SearchRules()
+    verify: VerifyRules = VerifyRules()
     training: TrainingRules = TrainingRules()
     cycle_batches: PositiveInt = 450
     """Batches in a cycle."""

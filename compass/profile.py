@@ -12,7 +12,19 @@ from pydantic import ValidationError
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Choice, DatasetSummary, Fingerprint, Hardware, Record, Stage, StageFailure, StagePlan
+from compass.records import (
+    Choice,
+    DatasetSummary,
+    Description,
+    Fingerprint,
+    Hardware,
+    Record,
+    RuntimeChoice,
+    RuntimeSettings,
+    Stage,
+    StageFailure,
+    StagePlan,
+)
 
 SCHEMA_VERSION = 1
 
@@ -20,6 +32,9 @@ SCHEMA_VERSION = 1
 class Ledger(Record):
     """What it cost to find out."""
 
+    runtime_probes: int = 0
+    """To compare runtime settings."""
+    runtime_steps: int = 0
     calibrate_probes: int = 0
     calibrate_steps: int = 0
     search_probes: int = 0
@@ -49,6 +64,8 @@ class Profile(Record):
     """Trainable parameters the dataset allows."""
     reference: Choice | None = None
     """Production's model, which the other stages are measured against."""
+    runtime: tuple[RuntimeChoice, ...] = ()
+    """What is fixed before anything is measured, and how much it gains. Training starts with exactly this."""
     plans: dict[Stage, StagePlan] = {}
     failures: dict[Stage, StageFailure] = {}
     ledger: Ledger = Ledger()
@@ -59,6 +76,14 @@ class Profile(Record):
         """What all stages of one profile have in common."""
         return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes
 
+    @property
+    def calibrated_runtime(self) -> RuntimeSettings | None:
+        """What the worker ran under whose fingerprint this is; None without any plan."""
+        threads = next((plan.runtime.threads for plan in self.plans.values()), None)
+        if threads is None:
+            return None
+        return RuntimeSettings(threads=threads, allocator=self.config.stages.prototyping.allocator)
+
     def with_earlier(self, earlier: Profile | None) -> Profile:
         """This profile with the stages of `earlier` it did not redo, if both answer the same question here."""
         if earlier is None or earlier.question != self.question:
@@ -66,7 +91,34 @@ class Profile(Record):
         redone = self.plans.keys() | self.failures.keys()
         plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}
         failures = {stage: failure for stage, failure in earlier.failures.items() if stage not in redone}
-        return self.model_copy(update={"plans": {**plans, **self.plans}, "failures": {**failures, **self.failures}})
+        runtime = tuple(choice for choice in earlier.runtime if choice.stage in plans)
+        return self.model_copy(
+            update={
+                "plans": {**plans, **self.plans},
+                "failures": {**failures, **self.failures},
+                "runtime": (*self.runtime, *runtime),
+            }
+        )
+
+
+def stale(profile: Profile, description: Description) -> tuple[str, ...]:
+    """How what is here differs from what `profile` was measured on, in words; nothing if it is the same.
+
+    `description` must be a worker's under `profile.calibrated_runtime`: under other settings it differs by right.
+    """
+    then, now = profile.fingerprint, description.fingerprint
+    pairs = {name: (getattr(then, name), getattr(now, name)) for name in ("device", "driver", "torch")}
+    pairs |= _side_by_side(then.versions, now.versions)
+    pairs |= {f"runtime {name}": pair for name, pair in _side_by_side(then.runtime, now.runtime).items()}
+    found = [f"{name}: {was}, now {is_now}" for name, (was, is_now) in pairs.items() if was != is_now]
+    if then.workload != now.workload:
+        found.append("workload: its code, its options or its samples are not the same now")
+    return tuple(found)
+
+
+def _side_by_side(then: tuple[tuple[str, str], ...], now: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, str]]:
+    names = dict.fromkeys(name for name, _ in (*then, *now))
+    return {name: (dict(then).get(name, "none"), dict(now).get(name, "none")) for name in names}
 
 
 class NewerProfileError(InputError):

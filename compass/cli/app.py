@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import config, env, estimate, optimize, scan, show
+from compass.cli import config, env, estimate, optimize, scan, show, verify
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -35,6 +35,7 @@ app.command("optimize")(optimize.optimize)
 app.command("estimate")(estimate.estimate)
 app.command("scan")(scan.scan)
 app.command("show")(show.show)
+app.command("verify")(verify.verify)
 app.command("env")(env.env)
 app.command("config")(config.config)
 

@@ -74,7 +74,7 @@ def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: in
 
     from compass.data.catalogue import Catalogue
     from compass.data.scan import scan as read
-    from compass.optimizer import default_cache
+    from compass.probe.store import default_cache
 
     try:
         with _live(Console(stderr=True)) as watch:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
-from compass.records import Allocator, BytesLaw, Knobs, Status
+from compass.records import Allocator, BytesLaw, Knobs, Outcome, ProbeSpec, Status
 
 SEEN_SLACK, SEEN_SLACK_ACCELERATOR, SEEN_SLACK_RECOMPUTING = 0.005, 0.1, 0.2
 """Two runs of one configuration on a CPU differ by less; a caching allocator fragments differently at every batch: by 7 % from
@@ -87,22 +87,31 @@ def fit_footprint(
 ) -> FootprintModel:
     """Take the ratios from `probes` with enough live bytes to tell; on a CPU only fresh processes tell the truth.
 
-    A probe that ran out of memory under a ceiling held at least as much as the ceiling allows.
+    A probe that ran out of memory under a ceiling held at least as much as the ceiling allows. A long training counts for a
+    fresh process: what it came to hold is what the next one will.
     """
     seen: dict[tuple[Allocator, Knobs], float] = {}
     for spec, outcome in probes:
         if on_cpu and not spec.fresh:
             continue
         fixed_bytes = baseline_bytes + SEEN_CONSTANT_BYTES
-        if outcome.ok and outcome.live_bytes is not None and outcome.footprint_bytes is not None:
-            if outcome.live_bytes < TELLING_BYTES:
-                continue
-            ratio = (outcome.footprint_bytes - fixed_bytes) / outcome.live_bytes
-        elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None and outcome.load is not None:
-            live_bytes = memory.law(spec.knobs).live(outcome.load)
+        live_bytes = _live_bytes(spec, outcome, memory)
+        if live_bytes is None:
+            continue
+        if outcome.ok and outcome.footprint_bytes is not None and live_bytes >= TELLING_BYTES:
+            ratio = (outcome.footprint_bytes - fixed_bytes) / live_bytes
+        elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None:
             ratio = OVERRUN_FACTOR * (spec.ceiling_bytes - fixed_bytes) / live_bytes
         else:
             continue
         key = (spec.runtime.allocator, spec.knobs)
         seen[key] = max(seen.get(key, 0.0), ratio)
     return FootprintModel(rules, baseline_bytes, on_cpu, seen)
+
+
+def _live_bytes(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> float | None:
+    """As measured; of what ran out and of training, which nobody profiles, as predicted."""
+    if outcome.live_bytes is not None:
+        return outcome.live_bytes
+    is_telling = outcome.source == "training" or outcome.status is Status.OUT_OF_MEMORY
+    return memory.law(spec.knobs).live(outcome.load) if is_telling and outcome.load is not None else None

@@ -46,12 +46,26 @@ class CostModels:
 
 
 def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator) -> CostModels:
-    """Fit every model to `probes`; times are taken under `allocator` only, which changes them."""
+    """Fit every model to `probes`, oldest first; times are taken under `allocator` only, which changes them."""
     on_cpu = description.hardware.kind == "cpu"
     baseline_bytes = description.baseline_bytes
     memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
     return CostModels(
         memory=memory,
         footprint=fit_footprint(rules, probes, memory, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
-        time=fit_time(description.features, [p for p in probes if p.spec.runtime.allocator == allocator]),
+        time=fit_time(description.features, _timings([p for p in probes if p.spec.runtime.allocator == allocator])),
     )
+
+
+def _timings(probes: Sequence[Probe]) -> list[Probe]:
+    """Where a model was trained, the last cycle of each batch size; it replaces what a few steps of it had shown.
+
+    Both would be averaged, for the fit has no reason to believe hundreds of steps more than five.
+    """
+    trained = {
+        (probe.spec.knobs, probe.outcome.timed_load.graphs): probe
+        for probe in probes
+        if probe.outcome.source == "training" and probe.outcome.ok and probe.outcome.timed_load is not None
+    }
+    models = {knobs for knobs, _ in trained}
+    return [probe for probe in probes if probe.spec.knobs not in models] + list(trained.values())

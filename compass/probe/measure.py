@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from contextlib import nullcontext
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -92,6 +93,8 @@ class Trial:
         self.n_steps = 0
         self.step_s: list[float] = []
         """Of the steps on the last batch's load, once warm."""
+        self._collate_s: list[float] = []
+        """Of every batch of real samples."""
         self.footprint_bytes = 0
         """The peak of all steps, once they are done; without the profiler's."""
 
@@ -154,6 +157,7 @@ class Trial:
             step=step_time(self.step_s),
             live_bytes=live_bytes,
             segments=segments,
+            collate_s=median(self._collate_s) if self._collate_s else None,
         )
 
     def release(self) -> None:
@@ -165,7 +169,11 @@ class Trial:
     def _hold(self, batch: Batch) -> None:
         """Put `batch` on the device; never two of them at once."""
         self._batch = None
-        self._batch = on_device(self._workload.collate(batch), self._device)
+        started = time.perf_counter()
+        collated = self._workload.collate(batch)
+        if batch.members:
+            self._collate_s.append(time.perf_counter() - started)
+        self._batch = on_device(collated, self._device)
 
     def _evaluate(self, batches: tuple[Batch, ...]) -> Batch | None:
         """The loss of each of `batches` without gradients; the one that is held when it is done."""

@@ -21,6 +21,8 @@ class Recorded:
         self._runner, self._store, self._fingerprint = runner, store, fingerprint
         self.probes: list[tuple[ProbeSpec, Outcome]] = []
         self.counts: Counter[str] = Counter()
+        self.trained = [known for known in self.history() if known[1].source == "training"]
+        """What training under this fingerprint has taught so far, oldest first."""
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """The outcome of `spec`, counted under `phase`."""

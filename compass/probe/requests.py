@@ -8,7 +8,7 @@ from typing import Literal
 from compass.optimizer_config import ProbeRules
 from compass.records import Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
 
-Phase = Literal["calibrate", "search", "confirm"]
+Phase = Literal["runtime", "calibrate", "search", "confirm"]
 
 
 def micro_probes(

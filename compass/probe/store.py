@@ -2,21 +2,46 @@ r"""The ledger on disk: one checksummed line a probe, the truth that survives a 
 
 A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. On opening, everything from the first damaged line on
 is cut off, so that what follows is appended to a good end.
+
+Several processes may have it open: training appends while an optimization runs. Each holds the file's lock while it cuts
+or writes, and cuts off whatever half a line another one left when it died.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 import zlib
-from io import BytesIO
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO, FileIO
 from pathlib import Path
 
 from compass.errors import InputError
 from compass.records import Outcome, ProbeSpec, Status
 
+LEDGER = "probes.jsonl"
+"""The store's name in its folder."""
 REUSED = (Status.OK, Status.OUT_OF_MEMORY)
 """Only what says something lasting is believed a second time; a hang or a crash is tried again."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks says. There only one process at a time should write."""
+
+
+def default_cache() -> Path:
+    """Where probes and scans are kept between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+
+
+def append(path: Path, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
+    """Write to the ledger at `path` without reading what is in it: on disk when this returns.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    with _open(path) as file:
+        _write(path, file, fingerprint, spec, outcome)
 
 
 class Store:
@@ -30,11 +55,10 @@ class Store:
         """
         self._known: dict[tuple[str, str], tuple[ProbeSpec, Outcome]] = {}
         self._path = path
+        self._file = _open(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: a line is there or not when add() returns, and nothing is left to write on closing.
-            self._file = path.open("ab", buffering=0)
-            self._file.truncate(self._take_in(path.read_bytes()))
+            with _locked(self._file):
+                self._file.truncate(self._take_in(path.read_bytes()))
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -44,7 +68,7 @@ class Store:
         return outcome if outcome is not None and outcome.status in REUSED else None
 
     def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
-        """Every probe made under `fingerprint`, each question with its last answer."""
+        """Every probe made under `fingerprint`, each question with its last answer, in the order of these."""
         return [known for (owner, _), known in self._known.items() if owner == fingerprint]
 
     def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
@@ -53,19 +77,16 @@ class Store:
         Raises:
             InputError: it cannot be written any more.
         """
-        body = f"{fingerprint} {spec.model_dump_json()}\t{outcome.model_dump_json()}".encode()
-        line = b"%08x %s\n" % (zlib.crc32(body), body)
-        try:
-            if self._file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - the system will say no more
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-        self._known[fingerprint, spec.key] = spec, outcome
+        _write(self._path, self._file, fingerprint, spec, outcome)
+        self._remember(fingerprint, spec, outcome)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _remember(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
+        self._known.pop((fingerprint, spec.key), None)  # a new answer takes its place at the end
+        self._known[fingerprint, spec.key] = spec, outcome
 
     def _take_in(self, content: bytes) -> int:
         """Remember the good lines; returns where they end."""
@@ -74,16 +95,71 @@ class Store:
             checksum, _, body = line.rstrip(b"\n").partition(b" ")
             if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
                 break
-            try:
+            with suppress(ValueError):  # an older form, of no use now
                 fingerprint, _, rest = body.decode().partition(" ")
                 question, _, answer = rest.partition("\t")
                 spec, outcome = ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer)
-            except ValueError:  # an older form, of no use now
-                spec = None
-            if spec is not None:
-                self._known[fingerprint, spec.key] = spec, outcome
+                self._remember(fingerprint, spec, outcome)
             good += len(line)
         return good
+
+
+def _open(path: Path) -> FileIO:
+    """The file, unbuffered: a line is there or not when it was written, and nothing is left to write on closing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab+", buffering=0)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _write(path: Path, file: FileIO, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
+    """A whole line at the end of `file`, or an error and nothing."""
+    body = f"{fingerprint} {spec.model_dump_json()}\t{outcome.model_dump_json()}".encode()
+    line = b"%08x %s\n" % (zlib.crc32(body), body)
+    try:
+        with _locked(file):
+            end = _cut_half_a_line(file)
+            if file.write(line) < len(line):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - the system will say no more
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _cut_half_a_line(file: FileIO) -> int:
+    """Cut off what a process that died while writing left at the end; returns where that is."""
+    end = file.seek(0, os.SEEK_END)
+    if end == 0:
+        return 0
+    file.seek(end - 1)
+    if file.read(1) == b"\n":
+        return end
+    file.seek(0)
+    end = file.read().rfind(b"\n") + 1
+    file.truncate(end)
+    return end
+
+
+@contextmanager
+def _locked(file: FileIO) -> Iterator[None]:
+    """No other process cuts or writes `file` meanwhile; where there are no locks, nothing keeps it from that."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

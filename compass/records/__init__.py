@@ -16,12 +16,14 @@ from compass.records.choosing import (
     Estimates,
     Interval,
     Progress,
+    RuntimeChoice,
+    RuntimeTrial,
     SizeSummary,
     StageFailure,
     StagePlan,
 )
 from compass.records.knobs import Allocator, Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings, Variant
-from compass.records.probing import Description, Outcome, ProbeSpec, Status, StepTime
+from compass.records.probing import Description, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
 __all__ = [
     "STAGES",
@@ -46,7 +48,9 @@ __all__ = [
     "ProbeSpec",
     "Progress",
     "Record",
+    "RuntimeChoice",
     "RuntimeSettings",
+    "RuntimeTrial",
     "Scalar",
     "SizeSummary",
     "Stage",
@@ -54,6 +58,7 @@ __all__ = [
     "StagePlan",
     "Status",
     "StepTime",
+    "TrainedCycle",
     "Variant",
     "digest",
 ]

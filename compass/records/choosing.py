@@ -182,6 +182,8 @@ class Certificate(Record):
     it is a single sample, the largest that has a batch to itself."""
     evaluated: tuple[Batch, ...] = ()
     """The worst batch of validation, run without gradients."""
+    timed: Batch | None = None
+    """The batch of the mean load whose step was timed, where the data's batches differ."""
     worst: Load
     bound_bytes: int = 0
     """Upper bound of the footprint of whatever ran."""
@@ -190,8 +192,32 @@ class Certificate(Record):
     live_bytes: int
     footprint_bytes: int
     n_steps: int
+    collate_s: float | None = None
+    """Median seconds to make one of its batches ready, on one core; None where a stand-in complex was copied."""
     enforced: bool
     """Whether the ceiling was enforced; without a limit nothing else would have stopped the process."""
+
+
+class RuntimeTrial(Record):
+    """One value of a runtime setting, tried."""
+
+    value: str
+    step_s: float | None
+    """Median seconds of a step; None if it did not run."""
+
+
+class RuntimeChoice(Record):
+    """What a runtime setting was set to, and what that gains."""
+
+    setting: Literal["threads", "allocator", "loader_workers"]
+    stage: Stage | None = None
+    """The plan that it is for; None: all."""
+    chosen: str
+    why: str
+    tried: tuple[RuntimeTrial, ...] = ()
+    gain: float | None = None
+    """A step's time with the best alternative to what was chosen, relative to that with what was; of the allocator, with no
+    settings at all. None where nothing was compared."""
 
 
 class StagePlan(Record):
@@ -202,9 +228,11 @@ class StagePlan(Record):
     accumulate: int
     """Batches a weight update gathers to reach the configured effective batch."""
     runtime: RuntimeSettings
+    loader_workers: int = Field(ge=0, default=0)
+    """Processes that make batches ready beside training; 0: training does."""
     bytes_law: BytesLaw
     step: StepTime
-    """Measured while confirming."""
+    """Measured while confirming; where this very plan was trained before, by its last cycle."""
     cycle_s: float
     """Measured: batches in a cycle × the median step."""
     throughput: float
@@ -239,7 +267,7 @@ class StageFailure(Record):
 class Progress(Record):
     """What is going on, for whoever watches."""
 
-    phase: Literal["scan", "calibrate", "search", "confirm"]
+    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify"]
     what: str
     """What is being tried, in a few words."""
     n_done: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -70,6 +71,8 @@ class Outcome(Record):
 
     status: Status
     detail: str = ""
+    source: Literal["probe", "training"] = "probe"
+    """Whether the steps were made to find out, or to train."""
     load: Load | None = None
     """Of the last of the probe's batches, whose memory was measured; where a probe failed, of the step that did."""
     timed_load: Load | None = None
@@ -84,6 +87,8 @@ class Outcome(Record):
     """Peak of what counts against the budget: the process's memory on the CPU, reserved and context bytes elsewhere."""
     baseline_bytes: int | None = None
     """The footprint before the model was built."""
+    collate_s: float | None = None
+    """Median seconds to make one batch of real samples ready, on one core."""
     enforced: bool = False
     """Whether anything held the process under the probe's ceiling."""
     n_steps: int = 0
@@ -93,6 +98,20 @@ class Outcome(Record):
     def ok(self) -> bool:
         """Whether the probe ran to its end."""
         return self.status is Status.OK
+
+
+class TrainedCycle(Record):
+    """What a finished cycle of a real training took: what a probe finds out, and for longer."""
+
+    fullest: Batch
+    """Of the batches that ran, the one with most predicted bytes."""
+    fullest_load: Load
+    mean_load: Load
+    """Of the batches that were timed, their graphs rounded."""
+    step: StepTime
+    """Of the training step alone, without waiting for data."""
+    footprint_bytes: int
+    """The most the training process ever held."""
 
 
 class Description(Record):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from compass.optimizer_config import OptimizerConfig, StageRules
-from compass.records import Choice, Knobs, Outcome, Precision, ProbeSpec, Stage, Status
+from compass.records import Choice, Knobs, Outcome, Precision, ProbeSpec, Stage, Status, digest
 from compass.search.score import score, worth
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Run:
     @property
     def n_graphs(self) -> int:
         """Graphs in the batch whose step was timed."""
+        if self.outcome.source == "training" and self.outcome.timed_load is not None:
+            return self.outcome.timed_load.graphs
         return sum(copies for _, copies in self.spec.batches[-1].members)
 
     @property
@@ -87,7 +89,7 @@ def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[Run]
     So are what ran too few steps for a time, and what ended before it was counted if its model is in no known space.
     """
     answers = {
-        spec.key: (spec, outcome)
+        _question(spec, outcome): (spec, outcome)
         for spec, outcome in probes
         if spec.batches[-1].members and not (outcome.ok and outcome.step is None)
     }
@@ -95,6 +97,13 @@ def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[Run]
         (spec, outcome, outcome.parameters or frame.capacities.get(spec.knobs)) for spec, outcome in answers.values()
     ]
     return [Run(spec, outcome, capacity) for spec, outcome, capacity in counted if capacity is not None]
+
+
+def _question(spec: ProbeSpec, outcome: Outcome) -> str:
+    """What an answer is the last one to. Every cycle of a training has its own fullest batch, and answers the same."""
+    if outcome.source == "probe" or outcome.timed_load is None:
+        return spec.key
+    return digest(spec.knobs, spec.runtime, outcome.timed_load.graphs)
 
 
 def fill_studies(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: BaseStorage) -> int:
@@ -210,10 +219,16 @@ def lateness(cycle_s: float, rules: StageRules) -> float:
     return 0.0 if rules.target_s is None else cycle_s / (rules.target_s + rules.window_s) - 1.0
 
 
+def _kind(run: Run) -> str:
+    if run.outcome.source == "training":
+        return "training"
+    return "certificate" if run.spec.fresh else "timing"
+
+
 def _attributes(run: Run, frame: Frame) -> dict[str, Any]:
     spec, outcome = run.spec, run.outcome
     attributes = {
-        "kind": "certificate" if spec.fresh else "timing",
+        "kind": _kind(run),
         "status": outcome.status.value,
         "reason": outcome.detail,
         "capacity": run.capacity,

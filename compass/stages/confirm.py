@@ -63,7 +63,9 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
         outcome = lab.probe("confirm", spec)
         last = (pick, outcome)
         if outcome.ok and outcome.step is not None:
-            proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, outcome.step)
+            # Hundreds of steps of training under the same settings say more than a dozen.
+            step = lab.trained(pick.knobs, pick.batch_size, spec.runtime) or outcome.step
+            proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, step)
         else:
             _learn(lab, policy, pick, outcome)
     measured = {key: _measured(lab.known(), policy, proof) for key, proof in proofs.items()}
@@ -174,12 +176,14 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
             ceiling_bytes=lab.budget_bytes,
             batches=proof.spec.batches,
             evaluated=proof.spec.evaluated,
+            timed=proof.spec.timed,
             worst=known.work.worst_load(pick.batch_size, law),
             bound_bytes=int(max(law.upper_footprint(known.work.load(batch)) for batch in proof.spec.batches)),
             left_out=known.work.alone(law, lab.budget_bytes)[1],
             live_bytes=outcome.live_bytes or 0,
             footprint_bytes=outcome.footprint_bytes or 0,
             n_steps=outcome.n_steps,
+            collate_s=outcome.collate_s if lab.work.stands_for == 1 else None,
             enforced=outcome.enforced,
         ),
         literal=ranking.literal,

@@ -20,7 +20,9 @@ from compass.records import (
     Outcome,
     ProbeSpec,
     Progress,
+    RuntimeChoice,
     RuntimeSettings,
+    StepTime,
     Variant,
 )
 from compass.search.knowledge import Knowledge
@@ -44,6 +46,8 @@ class Lab:
     data_cap: int
     watch: Callable[[Progress], None] = lambda _: None
     dataset: DatasetSummary | None = None
+    settings: tuple[RuntimeChoice, ...] = ()
+    """What was fixed before anything was measured, and why."""
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
     _fitted: tuple[int, CostModels] | None = None
@@ -144,10 +148,26 @@ class Lab:
         """The models, fitted to all probes so far."""
         n_probes = len(self.runner.probes)
         if self._fitted is None or self._fitted[0] != n_probes:
-            probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self.runner.probes]
+            probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self._telling()]
             models = fit(self.description, probes, self.config.memory, self.calibrated_allocator)
             self._fitted = (n_probes, models)
         return self._fitted[1]
+
+    def _telling(self) -> list[tuple[ProbeSpec, Outcome]]:
+        """What the models are fitted to: training under this fingerprint, of variants that this run looks at, and this run."""
+        kinds = {spec.knobs.variant for spec, _ in self.runner.probes}
+        return [known for known in self.runner.trained if known[0].knobs.variant in kinds] + self.runner.probes
+
+    def trained(self, knobs: Knobs, batch_size: int, runtime: RuntimeSettings) -> StepTime | None:
+        """The step of the last cycle that was trained so; None if none was."""
+        found = [
+            outcome.step
+            for spec, outcome in self.runner.trained
+            if (spec.knobs, spec.runtime) == (knobs, runtime)
+            and outcome.timed_load is not None
+            and outcome.timed_load.graphs == batch_size
+        ]
+        return found[-1] if found else None
 
     def known(self) -> Knowledge:
         """What a stage decides with."""

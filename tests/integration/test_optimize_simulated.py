@@ -164,7 +164,9 @@ def test_more_memory_never_worsens_another_stages_score(lab, stage, one, other):
 
 
 def test_the_order_of_the_probes_does_not_matter(lab):
-    shuffled = dataclasses.replace(lab, runner=type("Told", (), {"probes": lab.runner.probes[::-1]}), _fitted=None)
+    shuffled = dataclasses.replace(
+        lab, runner=type("Told", (), {"probes": lab.runner.probes[::-1], "trained": []}), _fitted=None
+    )
     for stage in ("prototyping", "validation", "production"):
         straight, back = (POLICIES[stage].rank(source.known()) for source in (lab, shuffled))
         assert back.pick.knobs == straight.pick.knobs

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.profile import SCHEMA_VERSION, Ledger, Profile, json_schema, read_profile, write_profile
+from compass.profile import SCHEMA_VERSION, Ledger, Profile, json_schema, read_profile, stale, write_profile
+from compass.records import Description, Fingerprint, RuntimeSettings
 
 
 @pytest.fixture
@@ -147,3 +148,60 @@ def test_another_machine_keeps_nothing(profile):
 def test_published_schema_is_the_model():
     published = json.loads((Path(__file__).parents[2] / "docs/hardware_profile.schema.json").read_text())
     assert published == json.loads(json.dumps(json_schema())), "write docs/hardware_profile.schema.json anew"
+
+
+# ----------------------------------------------------------------------------------------------------------- stale
+
+
+def described(profile: Profile, **changes: object) -> Description:
+    """A worker of the machine that `profile` was measured on, but for `changes` of its fingerprint."""
+    return Description(
+        fingerprint=profile.fingerprint.model_copy(update=changes),
+        hardware=profile.hardware,
+        features=("nodes", "edges"),
+        baseline_bytes=2**28,
+        samples=(),
+    )
+
+
+def test_nothing_is_stale_where_nothing_changed(profile):
+    assert stale(profile, described(profile)) == ()
+
+
+def test_every_difference_is_named(profile):
+    profile = profile.model_copy(
+        update={"fingerprint": profile.fingerprint.model_copy(update={"runtime": (("threads", "2"), ("libc", "x"))})}
+    )
+    now = described(
+        profile,
+        device="Other CPU",
+        driver="linux 7",
+        torch="2.14.0",
+        versions=(("cuda", "13.1"), ("torch_geometric", "2.9")),
+        workload="cd34",
+        runtime=(("MALLOC_TRIM_THRESHOLD_", "5"), ("threads", "2")),
+    )
+    assert stale(profile, now) == (
+        "device: Some CPU, now Other CPU",
+        "driver: linux, now linux 7",
+        "torch: 2.13.0, now 2.14.0",
+        "torch_geometric: 2.8, now 2.9",
+        "cuda: none, now 13.1",
+        "runtime libc: x, now none",
+        "runtime MALLOC_TRIM_THRESHOLD_: none, now 5",
+        "workload: its code, its options or its samples are not the same now",
+    )
+
+
+@pytest.mark.parametrize("field", sorted(Fingerprint.model_fields))
+def test_no_field_changes_in_silence(profile, field):
+    """What has another key is stale."""
+    other = (("threads", "9"),) if field in {"versions", "runtime"} else "other"
+    now = described(profile, **{field: other})
+    assert now.fingerprint.key != profile.fingerprint.key
+    assert stale(profile, now)
+
+
+def test_the_runtime_that_a_fingerprint_is_of(profile):
+    assert profile.calibrated_runtime == RuntimeSettings(threads=2, allocator="fast")
+    assert profile.model_copy(update={"plans": {}}).calibrated_runtime is None

@@ -257,7 +257,7 @@ def test_a_fast_scan_is_told_in_whole_complexes(capsys):
 @pytest.fixture
 def one(tmp_path, monkeypatch):
     """A dataset of one complex whose ligand is missing."""
-    monkeypatch.setattr("compass.optimizer.default_cache", None)  # no cache is looked for
+    monkeypatch.setattr("compass.probe.store.default_cache", None)  # no cache is looked for
     (tmp_path / "set/1abc").mkdir(parents=True)
     (tmp_path / "set/1abc/1abc_protein.pdb").touch()
 

@@ -108,6 +108,14 @@ def test_running_out_says_that_more_than_the_ceiling_was_wanted():
     assert law.upper_footprint(LOAD) > ceiling  # so the same batch is not tried again
 
 
+@pytest.mark.parametrize("allocator", ["tight", "fast"])
+def test_training_tells_what_the_next_process_will_hold(allocator):
+    """Nobody profiled it, so its live bytes are the predicted ones: 1,000 MiB."""
+    trained = probe(allocator=allocator, source="training", **{**held(1.6), "live_bytes": None})
+    model = fitted(probe(allocator=allocator, **held(1.5)), trained)
+    assert model.ratio(PLAIN, allocator) == pytest.approx(1.6 * (1 + SEEN_SLACK))
+
+
 def test_the_completed_law():
     law = fitted().complete(MEMORY.law(PLAIN), PLAIN, "tight")
     assert law.baseline_bytes == BASELINE + CONSTANT

@@ -1,3 +1,4 @@
+import errno
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.probe.store import Store
+from compass.probe.store import Store, append
 from compass.records import Status
 
 
@@ -195,3 +196,87 @@ def test_a_full_disk(path, ask, found, room, why):
     assert caught.value.got == why
     store.close()
     assert_good_to(path, 3, ask, found)
+
+
+# --------------------------------------------------------------------------------------------- several at a time
+
+
+def test_what_another_process_appended_stays(path, ask, found):
+    fill(path, ask, found)
+    ours = Store(path)
+    append(path, "f1", ask(4), found(detail="answer 4"))
+    ours.add("f1", ask(5), found(detail="answer 5"))
+    ours.close()
+    again = Store(path)
+    assert answers(again, ask, 5) == [1, 2, 3, 4, 5]
+    again.close()
+
+
+@pytest.mark.parametrize("left", [b"0", b"1234abcd f1 {", b"\x00" * 5000])
+def test_half_a_line_of_a_dead_process_costs_nobody_elses(path, ask, found, left):
+    whole = fill(path, ask, found)
+    ours = Store(path)
+    with path.open("ab") as file:
+        file.write(left)
+    ours.add("f1", ask(4), found(detail="answer 4"))
+    ours.close()
+    assert path.read_bytes().startswith(whole)
+    again = Store(path)
+    assert answers(again, ask, 4) == [1, 2, 3, 4]
+    again.close()
+
+
+def test_half_a_line_is_all_there_is(path, ask, found):
+    path.parent.mkdir()
+    path.write_bytes(b"0123")
+    append(path, "f1", ask(1), found(detail="answer 1"))
+    store = Store(path)
+    assert answers(store, ask) == [1]
+    store.close()
+
+
+def test_a_new_answer_is_the_last(path, ask, found):
+    fill(path, ask, found)
+    append(path, "f1", ask(1), found(detail="later"))
+    store = Store(path)
+    assert [outcome.detail for _, outcome in store.under("f1")] == ["answer 2", "answer 3", "later"]
+    store.close()
+
+
+APPENDING = """
+    import sys
+    from pathlib import Path
+    from compass.probe.store import Store, append
+    from compass.records import *
+
+    path, first = Path(sys.argv[1]), int(sys.argv[2])
+    for layers in range(first, first + 50):
+        spec = ProbeSpec(
+            knobs=Knobs(layers=layers, channels=16), batches=(Batch(members=(("1ia1", 2),)),), min_steps=2, max_steps=2,
+            timeout_s=60.0, runtime=RuntimeSettings(threads=1),
+        )
+        append(path, "f1", spec, Outcome(status=Status.OK, detail=f"answer {layers}"))
+        Store(path).close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_two_processes_that_write_and_open_it_lose_nothing(path, ask):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(APPENDING), path, str(first)]) for first in (1, 51)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    store = Store(path)
+    assert answers(store, ask, 100) == list(range(1, 101))
+    store.close()
+
+
+def test_a_file_system_without_locks(path, ask, found, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    fill(path, ask, found)
+    store = Store(path)
+    assert answers(store, ask) == [1, 2, 3]
+    store.close()

@@ -1,0 +1,23 @@
+"""The runtime settings of a profile: what was chosen, what it gains, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.table import Table
+
+from compass.records import RuntimeChoice
+
+
+def runtime_table(choices: Iterable[RuntimeChoice]) -> Table:
+    """A setting a row; the times that were tried are in the reasons."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("chosen")
+    table.add_column("gain", justify="right")
+    table.add_column("why")
+    for choice in choices:
+        name = f"{choice.setting} ({choice.stage})" if choice.stage else choice.setting
+        gain = "" if choice.gain is None else f"{choice.gain:.2f}×"
+        table.add_row(name, choice.chosen, gain, choice.why)
+    return table

@@ -1,0 +1,62 @@
+"""What training teaches the next optimization: each cycle goes into the ledger, as the outcome of a long probe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compass.probe.store import append
+from compass.records import Batch, Fingerprint, Load, Outcome, ProbeSpec, StagePlan, Status, TrainedCycle
+
+
+def record_cycle(ledger: Path, fingerprint: Fingerprint, plan: StagePlan, cycle: TrainedCycle) -> None:
+    """Append a finished cycle of training `plan` to the ledger at `ledger`, under the profile's `fingerprint`.
+
+    The next optimization under this fingerprint takes its footprint for that of a fresh process, and its step time for the
+    truth about this model under this allocator. What ran under a stale fingerprint must not be recorded under it.
+
+    Raises:
+        InputError: the ledger cannot be written.
+    """
+    outcome = Outcome(
+        status=Status.OK,
+        source="training",
+        load=cycle.fullest_load,
+        timed_load=cycle.mean_load,
+        parameters=plan.choice.capacity,
+        step=cycle.step,
+        footprint_bytes=cycle.footprint_bytes,
+        enforced=plan.certificate.enforced,
+        n_steps=cycle.step.n_steps,
+        wall_s=cycle.step.median_s * cycle.step.n_steps,
+    )
+    append(ledger, fingerprint.key, _as_a_probe(plan, cycle.fullest, cycle.step.n_steps), outcome)
+
+
+def record_out_of_memory(
+    ledger: Path, fingerprint: Fingerprint, plan: StagePlan, batch: Batch, load: Load, *, detail: str
+) -> None:
+    """Append that `batch` of training `plan` ran out of memory, though its upper bound was under the plan's ceiling.
+
+    Only where the plan's own ceiling was reached: memory that another program took says nothing about the plan.
+
+    Raises:
+        InputError: the ledger cannot be written.
+    """
+    outcome = Outcome(status=Status.OUT_OF_MEMORY, detail=detail, source="training", load=load)
+    append(ledger, fingerprint.key, _as_a_probe(plan, batch, 1), outcome)
+
+
+def _as_a_probe(plan: StagePlan, batch: Batch, n_steps: int) -> ProbeSpec:
+    """The question that training answers: one batch, again and again, which no probe is ever asked for."""
+    n_steps = max(2, n_steps)
+    return ProbeSpec(
+        knobs=plan.choice.knobs,
+        batches=(batch,),
+        min_steps=n_steps,
+        max_steps=n_steps,
+        profile=False,
+        fresh=True,
+        ceiling_bytes=plan.certificate.ceiling_bytes,
+        timeout_s=1.0,
+        runtime=plan.runtime,
+    )

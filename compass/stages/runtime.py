@@ -1,0 +1,145 @@
+"""Runtime settings, each chosen by measurement: threads and allocator on one small model, loading by what certificates showed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+
+from compass.optimizer_config import RuntimeRules
+from compass.probe.requests import timing_probe
+from compass.records import (
+    Allocator,
+    Batch,
+    Knobs,
+    RuntimeChoice,
+    RuntimeSettings,
+    RuntimeTrial,
+    StagePlan,
+)
+from compass.stages.lab import Lab
+from compass.units import format_seconds
+
+log = logging.getLogger(__name__)
+
+FEW_CORES = 2
+"""With so many, half of them is one thread, and nobody's step is faster on one."""
+THREADS_LOAD = 4000
+"""Nodes of the batch that thread counts are compared on: before any calibration, small enough for every machine and large
+enough to be shared out."""
+ALLOCATORS: tuple[Allocator, ...] = ("fast", "tight", "system")
+
+
+def choose_threads(lab: Lab) -> RuntimeChoice:
+    """All the cores that `lab` was opened with or, on a CPU, half of them if a step is faster so."""
+    n_cores = lab.threads
+    if lab.config.runtime.threads is not None:
+        return RuntimeChoice(setting="threads", chosen=str(n_cores), why="as configured")
+    if not lab.on_cpu:
+        return RuntimeChoice(
+            setting="threads", chosen=str(n_cores), why="every core: the device computes, they feed it"
+        )
+    if n_cores <= FEW_CORES:
+        return RuntimeChoice(
+            setting="threads", chosen=str(n_cores), why="every core: there are too few to leave one idle"
+        )
+    lab.tell("runtime", "threads", 0, 1)
+    nodes = lab.work.typical_load(1).sizes[0][1]
+    batch = lab.work.typical(max(1, round(THREADS_LOAD / nodes)))
+    knobs = _model(lab)
+    counts = (n_cores, n_cores // 2)
+    settings = [RuntimeSettings(threads=n, allocator=lab.calibrated_allocator) for n in counts]
+    return fastest_threads([_trial(lab, knobs, batch, one, str(one.threads)) for one in settings], lab.config.runtime)
+
+
+def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
+    """Of all cores, which come first in `tried`, and half of them."""
+    every, half = tried
+    chosen, gain, why = every, None, "every core: the trial did not run"
+    if every.step_s is not None and half.step_s is not None:
+        times = (
+            f"a step takes {format_seconds(every.step_s)} on all cores, {format_seconds(half.step_s)} on half of them"
+        )
+        if half.step_s < every.step_s * (1 - rules.trial_gain):
+            chosen, gain, why = half, every.step_s / half.step_s, f"half of the cores: {times}"
+        else:
+            chosen, gain, why = every, half.step_s / every.step_s, f"every core: {times}"
+    return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
+
+
+def compare_allocators(lab: Lab) -> RuntimeChoice | None:
+    """What the calibrated allocator's settings are worth on this CPU; None on a device, which has an allocator of its own."""
+    if not lab.on_cpu:
+        return None
+    knobs, known, rules = _model(lab), lab.known(), lab.config.runtime
+    if knobs.variant.precision not in lab.costs().time.forms:
+        return None
+    law = lab.costs().bytes_law(knobs, lab.calibrated_allocator)
+    room_bytes = law.baseline_bytes + lab.config.probe.anchor_share * (lab.budget_bytes - law.baseline_bytes)
+
+    def suits(n: int) -> bool:
+        load = lab.work.typical_load(n)
+        return known.step_s(knobs, load) <= rules.trial_step_s and law.upper_footprint(load) <= room_bytes
+
+    batch = lab.work.typical(max(1, known.most_graphs(suits)))
+    tried = []
+    for n_done, allocator in enumerate(ALLOCATORS):
+        lab.tell("runtime", f"allocator {allocator}", n_done, len(ALLOCATORS))
+        tried.append(_trial(lab, knobs, batch, lab.runtime(allocator), allocator))
+    return judge_allocators(lab.calibrated_allocator, tried, rules)
+
+
+def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
+    """The configured one, with its gain over no settings; that another one is faster is said."""
+    tried = tuple(tried)
+    took_s = {trial.value: trial.step_s for trial in tried if trial.step_s is not None}
+    own_s = took_s.pop(chosen, None)
+    if own_s is None or not took_s:
+        return RuntimeChoice(
+            setting="allocator", chosen=chosen, why="as configured; the trial did not run", tried=tried
+        )
+    times = " and ".join(f"{step_s / own_s:.2f} times as long under {name}" for name, step_s in took_s.items())
+    best = min(took_s, key=took_s.__getitem__)
+    if took_s[best] < (1 - rules.trial_gain) * own_s:
+        log.warning("a step is faster under the %s allocator than under %s: see stages.*.allocator", best, chosen)
+    gain = took_s["system"] / own_s if "system" in took_s else None
+    return RuntimeChoice(
+        setting="allocator", chosen=chosen, why=f"as configured; a step takes {times}", tried=tried, gain=gain
+    )
+
+
+def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:
+    """How many processes make `plan`'s batches ready: none while that is a small part of a step, else enough to hide it."""
+    collate_s, step_s = plan.certificate.collate_s, plan.step.median_s
+    if collate_s is None:
+        return _loaders(plan, 0, "a stand-in complex does not show what loading takes")
+    share = f"making a batch ready takes {format_seconds(collate_s)}, {collate_s / step_s:.1%} of a step"
+    alone = RuntimeTrial(value="0", step_s=step_s + collate_s)
+    if collate_s <= rules.loader_share * step_s:
+        return _loaders(plan, 0, share, tried=(alone,))
+    n_loaders = min(math.ceil(rules.loader_headroom * collate_s / step_s), max(1, n_cores - 1))
+    # On a CPU the work is still to be done by the same cores, though no longer by one of them while the others wait.
+    hidden_s = step_s + collate_s / n_cores if on_cpu else max(step_s, collate_s / n_loaders)
+    return _loaders(plan, n_loaders, share, tried=(alone,), gain=(step_s + collate_s) / hidden_s)
+
+
+def _loaders(
+    plan: StagePlan, n_loaders: int, why: str, *, tried: tuple[RuntimeTrial, ...] = (), gain: float | None = None
+) -> RuntimeChoice:
+    return RuntimeChoice(
+        setting="loader_workers", stage=plan.stage, chosen=str(n_loaders), why=why, tried=tried, gain=gain
+    )
+
+
+def _model(lab: Lab) -> Knobs:
+    """The smallest of the models that are timed to calibrate, which every machine can run."""
+    depth, width = lab.config.probe.anchor_architectures_cpu[0]
+    variant = min(
+        (knobs.variant for knobs in lab.capacities), key=lambda kind: (kind.checkpointing, kind.precision != "fp32")
+    )
+    return Knobs(layers=depth, channels=width, variant=variant)
+
+
+def _trial(lab: Lab, knobs: Knobs, batch: Batch, settings: RuntimeSettings, value: str) -> RuntimeTrial:
+    outcome = lab.probe("runtime", timing_probe(lab.config.probe, knobs, batch, settings))
+    return RuntimeTrial(value=value, step_s=outcome.step.median_s if outcome.step else None)

@@ -1,0 +1,239 @@
+"""Whether a profile still holds: the batches that its certificates ran are run again, here and now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.probe.requests import certificate_probe
+from compass.probe.runner import Runner
+from compass.probe.store import LEDGER, Store, default_cache
+from compass.profile import Profile, stale
+from compass.records import (
+    STAGES,
+    Description,
+    Fingerprint,
+    Hardware,
+    Outcome,
+    ProbeSpec,
+    Progress,
+    Record,
+    Stage,
+    StagePlan,
+)
+from compass.units import format_bytes, format_seconds
+from compass.version import __version__
+
+log = logging.getLogger(__name__)
+
+
+class PlanCheck(Record):
+    """One plan's certificate, run again."""
+
+    stage: Stage
+    outcome: Outcome | None
+    """None: not run, for there is no room."""
+    step_ratio: float | None = None
+    """The step's time now, relative to the plan's."""
+    footprint_ratio: float | None = None
+    """The footprint now, relative to the one that was certified."""
+    problems: tuple[str, ...] = ()
+    """What was promised and is not kept, in words."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the plan keeps what it promises."""
+        return not self.problems
+
+
+class Verdict(Record):
+    """What is left of a profile's word."""
+
+    stale: tuple[str, ...]
+    """How this machine differs from the one the profile is of, in words."""
+    fingerprint: Fingerprint
+    """What was found here."""
+    hardware: Hardware
+    checks: tuple[PlanCheck, ...]
+
+    @property
+    def plans_hold(self) -> bool:
+        """Whether every plan that was looked at does, on whatever machine this is."""
+        return all(check.holds for check in self.checks)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the profile is of this machine and its plans hold."""
+        return self.plans_hold and not self.stale
+
+
+def verify(
+    profile: Profile,
+    stages: Sequence[Stage] = (),
+    *,
+    device: str | None = None,
+    cache: Path | None = None,
+    runner: Runner | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Verdict:
+    """Run the certificates of `stages`, by default of every plan, and compare. What is found goes into the ledger too.
+
+    Through `runner` nothing is kept.
+
+    Raises:
+        InputError: there is no such plan, or the profile's data cannot be read any more.
+        WorkerError: no probe can be made on this machine.
+    """
+    plans = _plans(profile, stages)
+    store = None if runner else Store((cache or default_cache()) / LEDGER)
+    try:
+        with closing(runner or _runner(profile, device)) as machine:
+            description = machine.describe()
+            checks = []
+            for n_done, plan in enumerate(plans):
+                spec = certificate_again(plan, profile.config)
+                rest_s = plan.step.median_s * spec.min_steps
+                watch(
+                    Progress(phase="verify", what=plan.stage, n_done=n_done, n_expected=len(plans), remaining_s=rest_s)
+                )
+                outcome = machine.probe(spec) if has_room(plan, description) else None
+                if outcome and store:
+                    store.add(description.fingerprint.key, spec, outcome)
+                checks.append(check(plan, outcome, description, profile.config.verify.step_tolerance))
+    finally:
+        if store:
+            store.close()
+    return Verdict(
+        stale=stale(profile, description),
+        fingerprint=description.fingerprint,
+        hardware=description.hardware,
+        checks=tuple(checks),
+    )
+
+
+def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
+    """The question that the plan's certificate answers."""
+    proof = plan.certificate
+    spec = certificate_probe(
+        config.probe,
+        plan.choice.knobs,
+        proof.batches,
+        step_s=plan.choice.step_s,
+        ceiling_bytes=proof.ceiling_bytes,
+        runtime=plan.runtime,
+        evaluated=proof.evaluated,
+        timed=proof.timed,
+    )
+    return spec.model_copy(update={"max_steps": spec.min_steps}) if plan.stage == "smoke_test" else spec
+
+
+def has_room(plan: StagePlan, description: Description) -> bool:
+    """Whether what the certificate held is free here; if it is not, running it would only harm whoever holds the rest."""
+    free_bytes = description.hardware.free_bytes + description.baseline_bytes  # the worker that says so is gone by then
+    return plan.certificate.footprint_bytes <= free_bytes
+
+
+def check(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
+    """What `outcome` says about `plan`; None stands for no room to find out."""
+    proof = plan.certificate
+    if outcome is None:
+        free, held = description.hardware.free_bytes, proof.footprint_bytes
+        problem = f"not run: {format_bytes(free)} are free now, and it held {format_bytes(held)}"
+        return PlanCheck(stage=plan.stage, outcome=None, problems=(problem,))
+    if not outcome.ok:
+        return PlanCheck(stage=plan.stage, outcome=outcome, problems=(f"{outcome.status}: {outcome.detail}",))
+    problems = []
+    step_s = outcome.step.median_s if outcome.step else None
+    footprint_bytes = outcome.footprint_bytes or 0
+    bound_bytes = proof.bound_bytes or plan.choice.footprint_bytes
+    if footprint_bytes > bound_bytes:
+        problems.append(
+            f"it held {format_bytes(footprint_bytes)}, and at most {format_bytes(bound_bytes)} was promised"
+        )
+    step_ratio = None if step_s is None else step_s / plan.step.median_s
+    if step_s and step_ratio and step_ratio > 1 + step_tolerance and not plan.indicative:
+        problems.append(
+            f"a step takes {format_seconds(step_s)}, {step_ratio - 1:.0%} more than the promised "
+            f"{format_seconds(plan.step.median_s)}"
+        )
+    return PlanCheck(
+        stage=plan.stage,
+        outcome=outcome,
+        step_ratio=step_ratio,
+        footprint_ratio=footprint_bytes / proof.footprint_bytes if proof.footprint_bytes else None,
+        problems=tuple(problems),
+    )
+
+
+def updated(profile: Profile, verdict: Verdict) -> Profile:
+    """`profile` as of this machine, with what the plans took here.
+
+    Raises:
+        InputError: a plan does not hold, or was not run though the machine is another one.
+    """
+    if not verdict.plans_hold:
+        raise InputError("--update", got="plans that do not hold here", expected="a profile that does",
+                         fix="Run `compass optimize` again; it starts from what was measured now.")  # fmt: skip
+    checks = {check.stage: check for check in verdict.checks}
+    left = [stage for stage in profile.plans if stage not in checks]
+    if verdict.stale and left:
+        raise InputError("--update", got=f"a profile of another machine, and {', '.join(left)} not run",
+                         expected="every plan run here", fix="Leave out --stage.")  # fmt: skip
+    plans = {
+        stage: _measured(plan, checks[stage].outcome, profile.config) if stage in checks else plan
+        for stage, plan in profile.plans.items()
+    }
+    here = {"fingerprint": verdict.fingerprint, "hardware": verdict.hardware, "compass_version": __version__}
+    return profile.model_copy(update={**here, "plans": plans})
+
+
+def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig) -> StagePlan:
+    if outcome is None or outcome.step is None:
+        return plan
+    step_s = outcome.step.median_s
+    proof = plan.certificate.model_copy(
+        update={
+            "live_bytes": outcome.live_bytes or plan.certificate.live_bytes,
+            "footprint_bytes": outcome.footprint_bytes or 0,
+            "n_steps": outcome.n_steps,
+            "enforced": outcome.enforced,
+        }
+    )
+    return plan.model_copy(
+        update={
+            "step": outcome.step,
+            "cycle_s": step_s * config.cycle_batches,
+            "throughput": plan.choice.batch_size / step_s,
+            "certificate": proof,
+        }
+    )
+
+
+def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
+    for stage in stages:
+        if stage not in profile.plans:
+            raise InputError(f"stage {stage}", got="no plan in this profile", expected="one to verify",
+                             fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+    plans = [profile.plans[stage] for stage in STAGES if stage in (stages or profile.plans)]
+    if not plans:
+        raise InputError("profile", got="no plan at all", expected="at least one to verify",
+                         fix="Run `compass optimize` again; it says what binds.")  # fmt: skip
+    return plans
+
+
+def _runner(profile: Profile, device: str | None) -> LocalRunner:
+    """This machine, under the settings whose fingerprint the profile has."""
+    runtime = profile.calibrated_runtime
+    assert runtime is not None  # noqa: S101 - there are plans
+    return LocalRunner(
+        profile.config,
+        runtime,
+        workload=profile.workload,
+        device=device or profile.hardware.kind,
+        limit_bytes=profile.hardware.limit_bytes,
+    )

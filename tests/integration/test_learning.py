@@ -1,0 +1,136 @@
+"""Training writes what it took into the ledger, and the next optimization plans with it."""
+
+import pytest
+
+from compass.config_files import load_config
+from compass.optimizer import Request, open_lab, wanted_variants
+from compass.probe.simulation import SimulatedRunner, load_of, machine_named
+from compass.probe.store import Store
+from compass.probe.trained import record_cycle, record_out_of_memory
+from compass.records import RuntimeSettings, StepTime, TrainedCycle
+from compass.stages import POLICIES
+from compass.stages.confirm import prove
+
+PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
+
+
+class Machine:
+    """Opens labs on one simulated machine, each as a new run on the same ledger would."""
+
+    def __init__(self, ledger):
+        self.ledger, self.labs = ledger, []
+
+    def lab(self):
+        runner = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
+        asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
+        lab = open_lab(asked, runner, Store(self.ledger), 1, lambda _: None)
+        lab.calibrate(wanted_variants(asked.config))
+        lab.reference = POLICIES["production"].rank(lab.known()).pick
+        return lab
+
+    def plan(self, stage):
+        lab = self.lab()
+        return lab, prove(POLICIES[stage], lab)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path / "probes.jsonl")
+
+
+def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
+    """A cycle that went as the plan says, but for these factors."""
+    proof, step = plan.certificate, plan.step
+    load = proof.worst
+    times = {name: value * slower for name, value in step.model_dump().items() if name != "n_steps"}
+    return TrainedCycle(
+        fullest=proof.batches[0],
+        fullest_load=load,
+        mean_load=load.model_copy(update={"graphs": graphs or load.graphs}),
+        step=StepTime(**times, n_steps=450),
+        footprint_bytes=round(proof.footprint_bytes * footprint),
+    )
+
+
+def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
+    lab, plan = machine.plan("production")
+    known_before = lab.description.fingerprint
+    record_cycle(machine.ledger, known_before, plan, cycle_of(plan, footprint=1.25))
+    wiser, again = machine.plan("production")
+    assert again.choice.knobs == plan.choice.knobs
+    assert again.choice.batch_size < plan.choice.batch_size
+    bound = again.bytes_law.upper_footprint(plan.certificate.worst)
+    assert bound > 1.25 * plan.certificate.footprint_bytes
+    assert again.choice.footprint_bytes <= wiser.budget_bytes
+
+
+def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
+    lab, plan = machine.plan("production")
+    proof = plan.certificate
+    record_out_of_memory(
+        machine.ledger, lab.description.fingerprint, plan, proof.batches[0], proof.worst, detail="CUDA out of memory"
+    )
+    _, again = machine.plan("production")
+    assert again.choice.batch_size < plan.choice.batch_size
+
+
+@pytest.mark.parametrize("slower", [1.3, 0.8])
+def test_what_took_longer_than_it_was_promised_is_predicted_so(machine, slower):
+    lab, plan = machine.plan("prototyping")
+    choice = plan.choice
+    assert lab.trained(choice.knobs, choice.batch_size, plan.runtime) is None
+    cycle = cycle_of(plan, slower=slower)
+    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
+    wiser = machine.lab()
+    assert wiser.known().step_s(choice.knobs, choice.load) == pytest.approx(cycle.step.median_s, rel=0.03)
+    assert wiser.trained(choice.knobs, choice.batch_size, plan.runtime) == cycle.step
+
+
+def test_the_last_cycle_counts(machine):
+    lab, plan = machine.plan("prototyping")
+    for slower in (1.6, 1.2):
+        record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle_of(plan, slower=slower))
+    predicted = machine.lab().known().step_s(plan.choice.knobs, plan.choice.load)
+    assert predicted == pytest.approx(1.2 * plan.step.median_s, rel=0.03)
+
+
+def test_a_plan_that_was_trained_promises_what_training_took(machine):
+    lab, plan = machine.plan("smoke_test")
+    cycle = cycle_of(plan, slower=1.5)
+    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
+    _, again = machine.plan("smoke_test")
+    assert again.step == cycle.step
+    assert again.cycle_s == 450 * cycle.step.median_s
+
+
+def test_another_fingerprints_training_is_not_used(machine):
+    lab, plan = machine.plan("production")
+    other = lab.description.fingerprint.model_copy(update={"torch": "another"})
+    record_cycle(machine.ledger, other, plan, cycle_of(plan, footprint=1.25, slower=2.0))
+    wiser, again = machine.plan("production")
+    assert wiser.runner.trained == []
+    assert again == plan
+
+
+def test_times_under_another_allocator_are_not_used(machine):
+    """Its memory is, for that allocator."""
+    _, plan = machine.plan("prototyping")
+    lab = machine.lab()
+    other = plan.model_copy(update={"runtime": RuntimeSettings(threads=1, allocator="system")})
+    record_cycle(machine.ledger, lab.description.fingerprint, other, cycle_of(plan, footprint=1.25, slower=2.0))
+    wiser = machine.lab()
+    load = plan.choice.load
+    assert wiser.known().step_s(plan.choice.knobs, load) == lab.known().step_s(plan.choice.knobs, load)
+    assert wiser.costs().bytes_law(plan.choice.knobs, "fast") == lab.costs().bytes_law(plan.choice.knobs, "fast")
+    held = wiser.costs().bytes_law(plan.choice.knobs, "system").upper_footprint(load)
+    assert held > 1.25 * plan.certificate.footprint_bytes
+
+
+def test_a_variant_nobody_looks_at_is_left_out(machine):
+    lab, plan = machine.plan("production")
+    variant = plan.choice.knobs.variant.model_copy(update={"checkpointing": True})
+    choice = plan.choice.model_copy(update={"knobs": plan.choice.knobs.model_copy(update={"variant": variant})})
+    recomputing = plan.model_copy(update={"choice": choice})
+    record_cycle(machine.ledger, lab.description.fingerprint, recomputing, cycle_of(plan, footprint=2.0))
+    _, again = machine.plan("production")
+    assert again == plan

@@ -1,0 +1,22 @@
+from rich.console import Console
+
+from compass.cli.runtime_table import runtime_table
+from compass.records import RuntimeChoice
+
+
+def test_a_setting_a_row(capsys):
+    choices = [
+        RuntimeChoice(setting="threads", chosen="2", why="as configured"),
+        RuntimeChoice(
+            setting="allocator", chosen="fast", gain=1.6, why="as configured; the others are slower by a lot"
+        ),
+        RuntimeChoice(setting="loader_workers", stage="production", chosen="0", why="small"),
+    ]
+    Console(width=80).print(runtime_table(choices))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "setting                     chosen  gain why",
+        "threads                     2            as configured",
+        "allocator                   fast   1.60× as configured; the others are slower by",
+        "                                         a lot",
+        "loader_workers (production) 0            small",
+    ]

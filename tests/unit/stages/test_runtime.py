@@ -1,0 +1,169 @@
+"""Runtime settings follow what was measured, and nothing is measured where it cannot matter."""
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from compass.config_files import load_config
+from compass.optimizer_config import RuntimeRules
+from compass.records import Load, Outcome, RuntimeTrial, Status, StepTime
+from compass.search.work import make_work
+from compass.stages.lab import Lab
+from compass.stages.runtime import choose_loaders, choose_threads, compare_allocators, fastest_threads, judge_allocators
+
+RULES = RuntimeRules()
+
+
+def trials(**step_s):
+    return [RuntimeTrial(value=name.strip("_"), step_s=value) for name, value in step_s.items()]
+
+
+# --------------------------------------------------------------------------------------------------------- threads
+
+
+@pytest.mark.parametrize(
+    ("every", "half", "chosen", "gain", "why"),
+    [
+        (0.5, 0.4, "4", 1.25, "half of the cores: a step takes 500 ms on all cores, 400 ms on half of them"),
+        (0.5, 0.75, "8", 1.5, "every core: a step takes 500 ms on all cores, 750 ms on half of them"),
+        (0.5, 0.49, "8", 0.98, "every core: a step takes 500 ms on all cores, 490 ms on half of them"),
+        (None, 0.49, "8", None, "every core: the trial did not run"),
+        (0.5, None, "8", None, "every core: the trial did not run"),
+    ],
+)
+def test_half_of_the_cores_only_if_that_is_clearly_faster(every, half, chosen, gain, why):
+    choice = fastest_threads(trials(_8=every, _4=half), RULES)
+    assert (choice.setting, choice.chosen, choice.gain, choice.why) == ("threads", chosen, gain, why)
+    assert [trial.step_s for trial in choice.tried] == [every, half]
+
+
+class Bench:
+    """A machine on which a step takes what its settings say."""
+
+    def __init__(self, step_s):
+        self.step_s, self.asked = step_s, []
+
+    def probe(self, phase, spec):
+        assert phase == "runtime"
+        self.asked.append(spec)
+        step_s = self.step_s(spec.runtime)
+        return Outcome(status=Status.OK, step=StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5))
+
+
+@pytest.fixture
+def lab_of(known):
+    """Makes a lab on such a machine."""
+
+    def make(step_s, *changes, kind="cpu", threads=8):
+        told = known({(3, 48): {"capacity": 10}}, changes=changes)
+        return Lab(
+            config=told.config,
+            runner=Bench(step_s),
+            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, budget_bytes=2**32)),
+            work=make_work([("one", Load(graphs=1, sizes=(("nodes", 240.0), ("edges", 5000.0))))], 1000),
+            threads=threads,
+            capacities=told.capacities,
+            dataset_size=1000,
+            data_cap=10**9,
+        )
+
+    return make
+
+
+def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
+    lab = lab_of(lambda runtime: 1.0 / min(runtime.threads, 4))
+    assert choose_threads(lab).chosen == "8"
+    specs = lab.runner.asked
+    assert [spec.runtime.threads for spec in specs] == [8, 4]
+    assert {spec.batches[0].members for spec in specs} == {(("one", 17),)}
+    assert {(spec.knobs.layers, spec.knobs.channels) for spec in specs} == {(3, 48)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "why"),
+    [
+        (["runtime.threads=8"], {}, "as configured"),
+        ([], {"kind": "cuda"}, "every core: the device computes, they feed it"),
+        ([], {"threads": 2}, "every core: there are too few to leave one idle"),
+    ],
+)
+def test_where_nothing_is_measured(lab_of, changes, given, why):
+    lab = lab_of(lambda _: 1.0, *changes, **given)
+    choice = choose_threads(lab)
+    assert (choice.chosen, choice.why, choice.tried) == (str(lab.threads), why, ())
+    assert lab.runner.asked == []
+
+
+# ------------------------------------------------------------------------------------------------------- allocator
+
+
+def test_the_allocators_gain_is_over_no_settings(caplog):
+    choice = judge_allocators("fast", trials(fast=0.5, tight=0.9, system=0.8), RULES)
+    assert (choice.setting, choice.chosen, choice.gain) == ("allocator", "fast", 1.6)
+    assert choice.why == (
+        "as configured; a step takes 1.80 times as long under tight and 1.60 times as long under system"
+    )
+    assert caplog.records == []
+
+
+def test_a_faster_allocator_is_said(caplog):
+    with caplog.at_level(logging.WARNING, logger="compass"):
+        judge_allocators("tight", trials(fast=0.5, tight=0.9, system=0.8), RULES)
+    assert [record.message for record in caplog.records] == [
+        "a step is faster under the fast allocator than under tight: see stages.*.allocator"
+    ]
+
+
+@pytest.mark.parametrize("tried", [{"fast": None, "tight": 0.9}, {"fast": 0.5, "tight": None, "system": None}])
+def test_a_trial_that_did_not_run_says_nothing(tried):
+    choice = judge_allocators("fast", trials(**tried), RULES)
+    assert (choice.chosen, choice.gain, choice.why) == ("fast", None, "as configured; the trial did not run")
+
+
+def test_a_device_has_an_allocator_of_its_own(lab_of):
+    lab = lab_of(lambda _: 1.0, kind="cuda")
+    assert compare_allocators(lab) is None
+    assert lab.runner.asked == []
+
+
+# --------------------------------------------------------------------------------------------------------- loaders
+
+
+@pytest.fixture
+def loaders(profile):
+    """Chooses for a plan whose step takes 2 s."""
+
+    def choose(collate_s, *, n_cores=8, on_cpu=False):
+        plan = profile.plans["prototyping"]
+        proof = plan.certificate.model_copy(update={"collate_s": collate_s})
+        return choose_loaders(plan.model_copy(update={"certificate": proof}), n_cores, RULES, on_cpu=on_cpu)
+
+    return choose
+
+
+@pytest.mark.parametrize(
+    ("collate_s", "n_cores", "chosen"),
+    [(0.0, 8, 0), (0.04, 8, 0), (0.05, 8, 1), (1.3, 8, 1), (1.4, 8, 2), (8.0, 8, 6), (8.0, 4, 3), (8.0, 1, 1)],
+)
+def test_enough_loaders_to_hide_what_is_worth_hiding(loaders, collate_s, n_cores, chosen):
+    assert loaders(collate_s, n_cores=n_cores).chosen == str(chosen)
+
+
+def test_what_loading_takes_is_said(loaders):
+    choice = loaders(0.5)
+    assert (choice.setting, choice.stage) == ("loader_workers", "prototyping")
+    assert choice.why == "making a batch ready takes 500 ms, 25.0% of a step"
+    assert choice.tried == (RuntimeTrial(value="0", step_s=2.5),)
+    assert choice.gain == 1.25
+    assert loaders(0.5, n_cores=2, on_cpu=True).gain == 2.5 / 2.25  # the cores have it to do all the same
+
+
+def test_a_stand_in_says_nothing_about_loading(loaders):
+    choice = loaders(None)
+    assert (choice.chosen, choice.why) == ("0", "a stand-in complex does not show what loading takes")
+
+
+@pytest.mark.parametrize("field", ["trial_step_s", "trial_gain", "loader_share", "loader_headroom"])
+def test_it_is_all_configuration(field):
+    assert load_config(None, [f"runtime.{field}=0.5"]).runtime.model_dump()[field] == 0.5
