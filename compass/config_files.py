@@ -70,15 +70,19 @@ class _Given:
         return self.text
 
 
-def load_config(path: Path | None = None, changes: Sequence[str | Change] = ()) -> OptimizerConfig:
-    """The defaults, changed by the file at `path`, then by each of `changes` (`dotted.key=value`) in turn.
+def load_config(
+    path: Path | None = None,
+    changes: Sequence[str | Change] = (),
+    base: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+) -> OptimizerConfig:
+    """`base`, changed by the file at `path`, then by each of `changes` (`dotted.key=value`) in turn.
 
     A `.py` file defines `config = OptimizerConfig(...)`; a `.toml` or `.json` file holds only the keys that differ.
 
     Raises:
         InputError: the file cannot be read, a key does not exist, or a value is of the wrong kind or out of range.
     """
-    tree: Tree = OptimizerConfig().model_dump()
+    tree: Tree = base.model_dump()
     if path is not None:
         _merge(tree, _read_tree(path), source=f"config {path}: ")
     parsed = [Change.parse(change) if isinstance(change, str) else change for change in changes]

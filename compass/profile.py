@@ -136,7 +136,15 @@ def write_profile(profile: Profile, path: Path) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    text = profile.model_dump_json(indent=2) + "\n"
+    write_text(profile.model_dump_json(indent=2) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write `text` to `path` in one motion.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -15,6 +15,7 @@ _BYTES_PER_UNIT = {
     "g": GIB, "gib": GIB, "gb": 1000**3,
     "t": 1024**4, "tib": 1024**4, "tb": 1000**4,
 }  # fmt: skip
+_SECONDS_PER_UNIT = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
 
@@ -33,6 +34,20 @@ def parse_bytes(text: str, *, where: str) -> int:
     if n_bytes <= 0:
         raise InputError(where, got=repr(text), expected="a size above zero", fix="Give the memory that may be used.")
     return n_bytes
+
+
+def parse_seconds(text: str, *, where: str) -> float:
+    """Seconds in a time such as `90s`, `20min` or `1.5h`; a bare number is seconds.
+
+    Raises:
+        InputError: not a time, or not above zero.
+    """
+    match = _SIZE.fullmatch(text)
+    factor = _SECONDS_PER_UNIT.get(match[2].lower()) if match else None
+    if match is None or factor is None or float(match[1]) <= 0:
+        raise InputError(where, got=repr(text), expected="a time above zero such as 90s, 20min or 1.5h",
+                         fix="Write a number and a unit.")  # fmt: skip
+    return float(match[1]) * factor
 
 
 def format_bytes(n_bytes: float) -> str:

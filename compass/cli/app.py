@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import config, env, estimate, optimize, scan, show, verify
+from compass.cli import config, env, estimate, optimize, predict, scan, show, train, verify
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -33,6 +33,9 @@ app = typer.Typer(
 )  # fmt: skip
 app.command("optimize")(optimize.optimize)
 app.command("estimate")(estimate.estimate)
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("train-run", hidden=True)(train.train_run)
 app.command("scan")(scan.scan)
 app.command("show")(show.show)
 app.command("verify")(verify.verify)

@@ -99,6 +99,15 @@ def available_cores(*, root: Path = ROOT) -> int:
     return max(1, n_cores if quota is None else min(n_cores, int(quota)))
 
 
+def obtainable_memory(*, root: Path = ROOT) -> int:
+    """Bytes of main memory that this process could hold in all right now: its own, and what is free to it."""
+    total, available = _system_memory(root)
+    group = group_memory(root=root)
+    ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
+    free = available if group.free_bytes is None else min(available, group.free_bytes)
+    return min(ceiling, free + process_memory(root=root).rss_bytes)
+
+
 def _cpu(limit_bytes: int | None, reserve_share: float, root: Path) -> Hardware:
     total, available = _system_memory(root)
     group = group_memory(root=root)

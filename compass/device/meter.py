@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from compass.device.accelerator import Accelerator
 from compass.device.ceiling import AllocatorCeiling, Ceiling, cpu_ceiling
-from compass.device.hardware import open_accelerator
+from compass.device.hardware import obtainable_memory, open_accelerator
 from compass.device.process import ROOT, process_memory, reset_peak_rss
 from compass.records import Hardware
 
@@ -36,6 +36,10 @@ class Meter(Protocol):
 
     def footprint_bytes(self) -> int:
         """The most that counted against the budget since `reset_peak`."""
+        ...
+
+    def obtainable_bytes(self) -> int:
+        """What this process could hold in all right now: what it holds, and what is free to it."""
         ...
 
     def synchronize(self) -> None:
@@ -95,6 +99,10 @@ class CpuMeter:
         self._sampled_bytes = max(self._sampled_bytes, now.footprint_bytes)
         return max(self._sampled_bytes, now.peak_rss_bytes + now.footprint_bytes - now.rss_bytes)
 
+    def obtainable_bytes(self) -> int:
+        """Its own, and what the system or the control group has left."""
+        return obtainable_memory(root=self._root)
+
     def synchronize(self) -> None:
         """Nothing to wait for."""
 
@@ -153,6 +161,12 @@ class AcceleratorMeter:
     def footprint_bytes(self) -> int:
         """Peak reserved bytes and context."""
         return self._accelerator.peak_reserved_bytes() + self._ask_context()
+
+    def obtainable_bytes(self) -> int:
+        """Reserved and context, and what the driver calls free."""
+        device = self._accelerator
+        held = device.reserved_bytes() + self._ask_context()
+        return held + max(0, device.total_bytes - device.used_bytes())
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was given."""

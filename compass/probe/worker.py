@@ -26,6 +26,8 @@ class Worker:
     """One workload on one device."""
 
     def __init__(self, *, workload: str, config: dict[str, Any], device: str | None, limit_bytes: int | None) -> None:
+        import pytorch_lightning  # noqa: F401 - training holds it too, some 50 MiB: what is certified is what will run
+
         from compass.workloads.registry import load_workload
 
         self._config = OptimizerConfig.model_validate(config)

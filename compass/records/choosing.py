@@ -159,6 +159,10 @@ class BatchBudget(Record):
     max_graphs: int
     max_step_s: float | None
     """The most that a step may be predicted to take; None where the clock does not bind."""
+    base_s: float = 0.0
+    """By what it is predicted where the clock binds: this, and"""
+    per_unit_s: tuple[tuple[str, float], ...] = ()
+    """(feature, seconds a unit of it costs)."""
     n_batches: int
     """Of an epoch over the dataset as it was packed to find this out."""
     mean_graphs: float
@@ -267,7 +271,7 @@ class StageFailure(Record):
 class Progress(Record):
     """What is going on, for whoever watches."""
 
-    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify"]
+    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify", "train"]
     what: str
     """What is being tried, in a few words."""
     n_done: int

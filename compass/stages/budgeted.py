@@ -65,6 +65,8 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         budget_bytes=lab.budget_bytes,
         max_graphs=known.batch_cap,
         max_step_s=max_step_s,
+        base_s=0.0 if limits.time_law is None else limits.time_law.base_s,
+        per_unit_s=() if limits.time_law is None else limits.time_law.per_unit_s,
         n_batches=len(batches),
         mean_graphs=len(order) / len(batches),
         median_fill=float(np.median(fills)) / lab.budget_bytes,

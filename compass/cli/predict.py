@@ -1,0 +1,51 @@
+"""`compass predict`: what a trained model says of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compass.cli.options import AsJson, Cache, Device, Index
+
+
+def predict(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="E.g. runs/prototyping/checkpoints/best.ckpt.")
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="Complexes: a folder, or a CSV or Parquet manifest.")
+    ],
+    index: Index = None,
+    out: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Where the table goes. Default: stdout.")
+    ] = None,
+    device: Device = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one."""
+    from compass.cli.parse import check_output
+    from compass.cli.train import dataset_config
+    from compass.training.prediction import order_of, predict
+
+    if out is not None:
+        check_output(out, "--csv")
+    config = dataset_config(order_of(checkpoint).config, None, dataset, index, cache)
+    found = predict(checkpoint, config, device)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    lines = ["id,predicted_pk,relation,pk"]
+    lines += [
+        f"{row.id},{row.predicted_pk:.3f},{row.relation},{'' if row.pk is None else f'{row.pk:.3f}'}"
+        for row in found.rows
+    ]
+    text = "\n".join(lines) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+    if found.evaluation is not None:
+        typer.echo(str(found.evaluation), err=True)

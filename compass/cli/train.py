@@ -1,0 +1,163 @@
+"""`compass train`: train a stage's plan, and compare its promises with what happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from compass.cli.options import AsJson, Cache, Dataset, Device, Index, Set
+from compass.errors import InputError
+
+if TYPE_CHECKING:
+    from compass.optimizer_config import OptimizerConfig
+    from compass.training.prepare import Wish
+    from compass.training.run import Results
+
+Stage = Annotated[str, typer.Option("--stage", metavar="STAGE", help="Whose plan to train.")]
+ProfilePath = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="The profile. Default: the one optimize writes.")
+]
+RunFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run goes. Default: runs/STAGE.")
+]
+
+
+def train(
+    stage: Stage,
+    profile_path: ProfilePath = None,
+    dataset: Dataset = None,
+    index: Index = None,
+    out: RunFolder = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the training set.")] = None,
+    cycles: Annotated[float | None, typer.Option(metavar="N", help="Or runs of 450 batches.")] = None,
+    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Or a time, e.g. 20min or 3h.")] = None,
+    batching: Annotated[
+        str | None, typer.Option(metavar="HOW", help="batch_size or batch_budget. Default: as the plan recommends.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Even if what is trained, or how, has changed since.")
+    ] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Use a profile that was measured on something else.")] = False,
+    devices: Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines, each started by torchrun.")] = 1,
+    device: Device = None,
+    set_values: Set = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the model that a profile planned, as it was planned.
+
+    Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is kept).
+    """
+    from compass.cli.parse import parse_stages
+    from compass.optimizer import Request
+    from compass.probe.store import default_cache
+    from compass.profile import read_profile
+    from compass.training.order import Amount
+    from compass.training.prepare import Wish
+    from compass.units import parse_seconds
+
+    [name] = parse_stages([stage], option="--stage")
+    profile = read_profile(profile_path or Request.out)
+    wish = Wish(
+        profile=profile,
+        stage=name,
+        config=dataset_config(profile.config, set_values, dataset, index, cache),
+        folder=out or Path("runs") / name,
+        amount=Amount(
+            epochs=epochs,
+            cycles=cycles,
+            max_time_s=None if max_time is None else parse_seconds(max_time, where="--max-time"),
+        ),
+        batching=_batching(batching),
+        device=device,
+        n_devices=devices,
+        n_nodes=nodes,
+        stale=stale,
+        resume=resume,
+        allow_changes=allow_changes,
+        cache=cache or default_cache(),
+    )
+    _become(wish, as_json=as_json)
+
+
+def train_run(
+    folder: Annotated[Path, typer.Argument(help="A run folder with its order.")],
+    as_json: AsJson = False,
+) -> None:
+    """One process of a run; started by `compass train`."""
+    from rich.console import Console
+
+    from compass.cli.progress import live_progress
+    from compass.logs import logging_to
+    from compass.training.order import LOG, read_order
+    from compass.training.run import train as run
+
+    order = read_order(folder)
+    is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    console = Console(stderr=True, quiet=not is_first)
+    level = "info" if is_first else "error"
+    with (
+        logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
+        live_progress(console) as watch,
+    ):
+        results = run(order, folder, watch)
+    if not is_first:
+        return
+    if as_json:
+        typer.echo(results.model_dump_json(indent=2))
+    else:
+        _report(results, folder)
+    if results.stopped_by:
+        raise typer.Exit(128 + results.stopped_by)
+
+
+def dataset_config(
+    base: OptimizerConfig, set_values: list[str] | None, dataset: Path | None, index: Path | None, cache: Path | None
+) -> OptimizerConfig:
+    """The profile's configuration, changed by flags, with the dataset's catalogue read again: files may have changed."""
+    from compass.cli import parse
+    from compass.cli.progress import live_progress
+    from compass.config_files import Change, load_config
+    from compass.optimizer import Request, scanned
+
+    flags = parse.dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
+    config = load_config(None, [*(set_values or ()), *flags, Change("--dataset", "dataset.catalogue", "")], base)
+    from rich.console import Console
+
+    with live_progress(Console(stderr=True)) as watch:
+        return scanned(Request(config=config, cache=cache), watch).config
+
+
+def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None:
+    if given not in {None, "batch_size", "batch_budget"}:
+        raise InputError("--batching", got=repr(given), expected="batch_size or batch_budget", fix="Choose one.")
+    return given  # type: ignore[return-value]
+
+
+def _become(wish: Wish, *, as_json: bool) -> None:
+    """Write the order, and turn into the run's process under its settings; signals and torchrun then reach it directly."""
+    from compass.training.order import await_order, write_order
+    from compass.training.prepare import prepare, process_environment
+
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        order = prepare(wish)
+        write_order(order, wish.folder)
+    else:
+        order = await_order(wish.folder)
+    command = [sys.executable, "-m", "compass", "train-run", str(wish.folder), *(["--json"] if as_json else [])]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, process_environment(order))  # noqa: S606 - our own interpreter
+
+
+def _report(results: Results, folder: Path) -> None:
+    for cycle in results.cycles[-1:]:
+        typer.echo(str(cycle))
+    for found in results.evaluations:
+        typer.echo(str(found))
+    typer.echo(f"\n{'wrote' if results.finished else 'stopped; go on with --resume:'} {folder}")

@@ -1,0 +1,69 @@
+"""What Lightning is given: a model whose step is the one that probes measure. It brings devices, ranks and loggers."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from compass.training.schedule import rate_factor
+from compass.training.stream import Item
+from compass.training.updates import Updates
+from compass.workloads.step import make_optimizer
+
+if TYPE_CHECKING:
+    from compass.optimizer_config import TrainingRules
+
+
+class Module(pl.LightningModule):
+    """A model under training; `updates` is set when Lightning has placed it."""
+
+    def __init__(self, model: torch.nn.Module, rules: TrainingRules, *, learning_rate: float, n_updates: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.updates: Updates | None = None
+        self.n_updates_done = 0
+        self.base_rate = learning_rate
+        self.loss = 0.0
+        self._rules, self._n_updates = rules, n_updates
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW, as the probes have it."""
+        return make_optimizer(self.model, self._rules.model_copy(update={"learning_rate": self.base_rate}))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Left where it is: a batch may have to be cut before it fits."""
+        return batch
+
+    def training_step(self, pair: tuple[Item, Any], _: int) -> None:
+        """One batch, or its parts."""
+        assert self.updates is not None  # noqa: S101 - set when training starts
+        item, collated = pair
+        self.set_rate()
+        self.loss = self.updates.take(item, collated)
+        self.n_updates_done += item.part.last
+
+    def set_rate(self) -> None:
+        """Put the learning rate of the present update into force."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the present update."""
+        return self.base_rate * rate_factor(self.n_updates_done, self._n_updates, self._rules)
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The one optimizer, without Lightning's wrapping."""
+        found = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(found, torch.optim.Optimizer)  # noqa: S101 - there is one
+        return found
+
+    def alone(self) -> AbstractContextManager[Any]:
+        """A context in which gradients stay in this process."""
+        wrapped = self.trainer.strategy.model
+        return wrapped.no_sync() if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel) else nullcontext()

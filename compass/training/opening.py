@@ -1,0 +1,177 @@
+"""Opening a run: data, batches, guard and model, and what is announced of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compass.data.batching import BudgetedBatchSampler
+from compass.data.packing import TimeLaw
+from compass.device import Meter, detect, meter_for, resolve
+from compass.errors import InputError
+from compass.records import Batch
+from compass.training.checkpoints import Checkpoints
+from compass.training.data import TrainingData, open_data
+from compass.training.guard import Guard, with_buckets
+from compass.training.module import Module
+from compass.training.order import Order
+from compass.training.promise import promised
+from compass.training.ranks import Ranks, ranks_of
+from compass.training.schedule import learning_rate
+from compass.training.stream import Stream
+from compass.units import format_bytes, format_seconds
+from compass.workloads.registry import load_workload
+
+if TYPE_CHECKING:
+    from compass.workloads.protocol import Workload
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """Everything that one process holds open."""
+
+    order: Order
+    folder: Path
+    workload: Workload
+    device: str
+    meter: Meter
+    ranks: Ranks
+    data: TrainingData
+    sampler: BudgetedBatchSampler
+    stream: Stream
+    guard: Guard
+    module: Module
+    checkpoints: Checkpoints
+    waiting: list[tuple[Batch, float]] = field(default_factory=list)
+    """Samples that an interrupted run had put off."""
+
+
+def open_run(order: Order, folder: Path) -> Run:
+    """Data, batches, guard and model, before anything is trained."""
+    rules, plan = order.config, order.plan
+    ranks = ranks_of(order)
+    workload = load_workload(order.workload, rules)
+    device = resolve(order.device)
+    if ranks.n > 1 and device != "cpu":
+        device = f"{device.partition(':')[0]}:{ranks.local}"
+    hardware = detect(device, limit_bytes=order.budget_bytes, reserve_share=rules.memory.reserve_share)
+    meter = meter_for(device, hardware)
+    data = open_data(workload, rules)
+    law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
+    sampler = make_sampler(order, data, ranks)
+    graphs = sampler.mean_graphs * ranks.n
+    accumulate = max(1, round(rules.batch.effective_batch / graphs))
+    stream = Stream(sampler, data.split.train, accumulate, n_batches_of(order, sampler), ranks.rank)
+    torch.manual_seed(rules.seed)
+    model = workload.build(plan.choice.knobs).train()
+    set_dropout(model, rules.training.dropout)
+    rate = learning_rate(graphs * stream.accumulate, rules.training)
+    return Run(
+        order=order,
+        folder=folder,
+        workload=workload,
+        device=device,
+        meter=meter,
+        ranks=ranks,
+        data=data,
+        sampler=sampler,
+        stream=stream,
+        guard=Guard(law, data.loads, order.budget_bytes, meter.obtainable_bytes),
+        module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
+        checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
+    )
+
+
+def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatchSampler:
+    """The plan's batches: so many graphs each, or as many as fill the memory."""
+    plan, ids = order.plan, data.split.train
+    place = {name: index for index, name in enumerate(ids)}
+    left_out = set(plan.certificate.left_out)
+    sampler = BudgetedBatchSampler(
+        data.sizes(ids),
+        plan.bytes_law,
+        features=tuple(name for name, _ in plan.choice.load.sizes),
+        ids=ids,
+        isolated=[place[name] for name in data.isolated if name not in left_out],
+        oversize="leave_out",
+        seed=order.config.seed,
+        n_ranks=ranks.n,
+        rank=ranks.rank,
+        **limits_of(order),
+    )
+    if sampler.left_out:
+        log.warning(
+            "%d complexes do not fit the budget and are left out: %s",
+            len(sampler.left_out),
+            ", ".join(sampler.left_out),
+        )
+    return sampler
+
+
+def limits_of(order: Order) -> dict[str, Any]:
+    """What a batch may be."""
+    plan, budget = order.plan, order.plan.batch_budget
+    if order.batching == "batch_size":  # certified as it is, whatever the law says of it
+        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size}
+    if budget is None:
+        raise InputError("--batching", got="batch_budget", expected="a plan that has one", fix="Use batch_size.")
+    clock = budget.max_step_s is not None
+    return {
+        "budget_bytes": budget.budget_bytes,
+        "max_graphs": budget.max_graphs,
+        "time_law": TimeLaw(per_unit_s=budget.per_unit_s, base_s=budget.base_s) if clock else None,
+        "max_step_s": budget.max_step_s,
+    }
+
+
+def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
+    """Batches of the whole training, on each rank."""
+    amount, rules = order.amount, order.config
+    if amount.cycles is not None:
+        return max(1, round(amount.cycles * rules.cycle_batches))
+    if amount.max_time_s is not None and amount.epochs is None:
+        step_s = promised(order.plan, budgeted=order.batching == "batch_budget").step_s
+        return max(1, math.ceil(amount.max_time_s / step_s))
+    return (amount.epochs or rules.training.epochs) * len(sampler)
+
+
+def set_dropout(model: torch.nn.Module, share: float | None) -> None:
+    """Give every dropout layer of `model` this share; None: leave them."""
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
+    if share and not layers:
+        log.warning("training.dropout is %s, but this model has no dropout layer", share)
+    for layer in layers:
+        layer.p = layer.p if share is None else share
+
+
+def announce(run: Run) -> None:
+    """Say beforehand what will be done and how long it should take."""
+    plan, stream, split = run.order.plan, run.stream, run.data.split
+    step_s = promised(plan, budgeted=run.order.batching == "batch_budget").step_s
+    n_cycle = run.order.config.cycle_batches
+    log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
+    log.info(
+        "%s complexes to train on, %s to validate, %s to test: %s",
+        len(split.train),
+        len(split.val),
+        len(split.test),
+        split.why,
+    )
+    log.info(
+        "%d batches an epoch%s, %.1f graphs each, %d to an update; learning rate %.2g",
+        stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
+        stream.accumulate, run.module.base_rate,
+    )  # fmt: skip
+    log.info(
+        "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
+        format_seconds(step_s * stream.per_epoch), format_seconds(step_s * n_cycle), n_cycle,
+        format_seconds(step_s * stream.n_batches), stream.n_batches / n_cycle, format_bytes(run.order.budget_bytes),
+        " a process" if run.ranks.n > 1 else "",
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""A trained model's answers for complexes it may never have seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compass.data.catalogue import Catalogue
+from compass.device import detect, meter_for, resolve
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Record
+from compass.training.checkpoints import read_checkpoint
+from compass.training.evaluation import Evaluation, Predictor, evaluate
+from compass.training.guard import Guard
+from compass.training.order import Order
+from compass.workloads.registry import load_workload
+
+
+class Prediction(Record):
+    """One complex."""
+
+    id: str
+    predicted_pk: float
+    pk: float | None = None
+    """Its label, if it has one."""
+    relation: str = ""
+
+
+class Predictions(Record):
+    """What a checkpoint says of a dataset."""
+
+    checkpoint: str
+    rows: tuple[Prediction, ...]
+    evaluation: Evaluation | None
+    """Of the labelled ones."""
+
+
+def order_of(checkpoint: Path) -> Order:
+    """What a checkpoint was trained by.
+
+    Raises:
+        InputError: no checkpoint that can be read.
+    """
+    return Order.model_validate_json(read_checkpoint(checkpoint)["order"])
+
+
+def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None) -> Predictions:
+    """The answers of the model in `checkpoint` for every usable complex of the catalogue that `config` names.
+
+    Raises:
+        InputError: no checkpoint that can be read, or a workload that predicts nothing.
+    """
+    content = read_checkpoint(checkpoint)
+    order = Order.model_validate_json(content["order"])
+    workload = load_workload(order.workload, config)
+    if not hasattr(workload, "predict"):
+        raise InputError(f"workload {order.workload}", got="one without predict()", expected="one whose models predict",
+                         fix="Add `predict(model, batch)` to it.")  # fmt: skip
+    place = resolve(device)
+    hardware = detect(place, limit_bytes=None, reserve_share=config.memory.reserve_share)
+    meter, loads = meter_for(place, hardware), dict(workload.samples())
+    model = workload.build(order.plan.choice.knobs)
+    model.load_state_dict(content["model"])
+    predictor = Predictor(
+        workload=workload,
+        guard=Guard(order.plan.bytes_law, loads, hardware.budget_bytes, meter.obtainable_bytes),
+        loads=loads,
+        max_graphs=order.plan.choice.batch_size,
+        precision=order.plan.choice.knobs.variant.precision,
+        device=place,
+    )
+    answers = predictor.predict(model.to(place), sorted(loads))
+    rows = {row.id: row for row in Catalogue.open(Path(config.dataset.catalogue)).usable}
+    labels = {name: row.label for name, row in rows.items() if row.label is not None and name in answers}
+    known = {name: answers[name] for name in labels}
+    return Predictions(
+        checkpoint=str(checkpoint),
+        rows=tuple(
+            Prediction(id=name, predicted_pk=answers[name])
+            if name not in labels
+            else Prediction(id=name, predicted_pk=answers[name], pk=labels[name].pk, relation=labels[name].relation)
+            for name in sorted(answers)
+        ),
+        evaluation=evaluate("all", known, labels) if known else None,
+    )

@@ -1,0 +1,135 @@
+"""Before a run: the plan is found, what it holds for is compared with what is here, and the order is written.
+
+This is the starting process's part; it loads no torch. The run itself is a process under the plan's runtime settings.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.probe.runtime import environment
+from compass.profile import Profile, stale
+from compass.records import Fingerprint, RuntimeSettings, Stage, StagePlan
+from compass.training.order import ORDER, Amount, Order, this_start
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks for."""
+
+    profile: Profile
+    stage: Stage
+    config: OptimizerConfig
+    """The profile's, with the dataset's catalogue and what training itself may change."""
+    folder: Path
+    amount: Amount = field(default_factory=Amount)
+    batching: Literal["batch_size", "batch_budget"] | None = None
+    """None: as the plan recommends."""
+    device: str | None = None
+    n_devices: int = 1
+    n_nodes: int = 1
+    stale: bool = False
+    resume: bool = False
+    allow_changes: bool = False
+    cache: Path | None = None
+
+
+def prepare(wish: Wish) -> Order:
+    """The order for `wish`.
+
+    Raises:
+        InputError: there is no such plan, it was measured on something else, or the folder holds another run.
+    """
+    plan = plan_of(wish.profile, wish.stage)
+    check_folder(wish)
+    runtime = runtime_of(plan, wish)
+    fingerprint = check_fresh(wish)
+    return Order(
+        plan=plan.model_copy(update={"runtime": runtime}),
+        workload=wish.profile.workload,
+        config=wish.config,
+        fingerprint=fingerprint,
+        budget_bytes=plan.certificate.ceiling_bytes,
+        ceiling=plan.certificate.enforced,
+        batching=wish.batching or plan.recommended,
+        amount=wish.amount,
+        device=wish.device or wish.profile.hardware.kind,
+        n_devices=wish.n_devices,
+        n_nodes=wish.n_nodes,
+        stale=wish.stale,
+        resume=wish.resume,
+        allow_changes=wish.allow_changes,
+        started_by=this_start(),
+        cache="" if wish.cache is None else str(wish.cache),
+    )
+
+
+def process_environment(order: Order) -> dict[str, str]:
+    """What the run's processes start with: the plan's threads and allocators, as they were measured."""
+    return environment(order.plan.runtime)
+
+
+def plan_of(profile: Profile, stage: Stage) -> StagePlan:
+    """The plan of `stage`.
+
+    Raises:
+        InputError: the profile has none.
+    """
+    if stage in profile.plans:
+        return profile.plans[stage]
+    failure = profile.failures.get(stage)
+    got = f"a stage that found nothing: {failure.reason}" if failure else "a stage that was not planned"
+    known = ", ".join(profile.plans) or "none"
+    raise InputError(f"--stage {stage}", got=got, expected=f"one with a plan ({known})",
+                     fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+
+
+def check_folder(wish: Wish) -> None:
+    """Make sure that a run is started in a folder of its own, or goes on in one that has begun."""
+    has_begun = (wish.folder / "checkpoints").is_dir()
+    if has_begun and not wish.resume:
+        raise InputError(f"run folder {wish.folder}", got="one that holds a run", expected="a new one",
+                         fix="Go on with it by --resume, or choose another --out.")  # fmt: skip
+    if wish.resume and not (wish.folder / ORDER).exists():
+        raise InputError(f"run folder {wish.folder}", got="no run to go on with", expected="one that has begun",
+                         fix="Leave out --resume, or check --out.")  # fmt: skip
+
+
+def runtime_of(plan: StagePlan, wish: Wish) -> RuntimeSettings:
+    """The plan's settings; several processes on one machine share its threads."""
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices))
+    if wish.profile.hardware.kind != "cpu" or n_local == 1:
+        return plan.runtime
+    return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
+
+
+def check_fresh(wish: Wish) -> Fingerprint:
+    """What is here, if it is what the profile was measured on, or the user knows better.
+
+    Raises:
+        InputError: the profile is stale.
+        WorkerError: no worker can be started here.
+    """
+    profile = wish.profile
+    settings = profile.calibrated_runtime or RuntimeSettings(threads=1)
+    runner = LocalRunner(
+        wish.config, settings, workload=profile.workload, device=wish.device or profile.hardware.kind,
+        limit_bytes=profile.hardware.limit_bytes,
+    )  # fmt: skip
+    try:
+        description = runner.describe()
+    finally:
+        runner.close()
+    differences = stale(profile, description)
+    if differences and not wish.stale:
+        raise InputError(
+            "profile", got=f"one of something else ({'; '.join(differences)})", expected="one that was measured here",
+            fix="Run `compass optimize` anew, see `compass verify`, or use it all the same with --stale.",
+        )  # fmt: skip
+    return description.fingerprint

@@ -1,0 +1,128 @@
+"""Prediction against reality: what every finished cycle took and held, beside what the plan said."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from compass.records import Batch, Load, Record, StagePlan
+from compass.units import format_bytes, format_seconds
+
+log = logging.getLogger(__name__)
+
+CYCLES = "cycles.csv"
+
+
+class Promised(Record):
+    """What a plan says of a step."""
+
+    step_s: float
+    bound_bytes: int
+    """The footprint that no batch is to exceed."""
+
+
+class Cycle(Record):
+    """A run of batches, measured."""
+
+    number: int
+    n_batches: int
+    n_graphs: int
+    predicted_s: float
+    """For as many batches."""
+    measured_s: float
+    """Steps and waiting for data; without evaluations and checkpoints."""
+    data_s: float
+    """Of which waiting for data."""
+    step_s: float
+    """The median step."""
+    bound_bytes: int
+    peak_bytes: int
+    """Since training began."""
+    loss: float
+    """Mean over the graphs."""
+
+    def __str__(self) -> str:
+        off = self.measured_s / self.predicted_s - 1
+        bottleneck = "data loading" if self.data_s > self.measured_s / 2 else "the device"
+        waiting = f", {self.data_s / self.measured_s:.0%} of it waiting for data: {bottleneck} is the bottleneck"
+        return (
+            f"cycle {self.number}: {self.n_batches} batches in {format_seconds(self.measured_s)} "
+            f"({format_seconds(self.predicted_s)} predicted, {off:+.1%}){waiting}; "
+            f"{format_bytes(self.peak_bytes)} at most (bound {format_bytes(self.bound_bytes)}); loss {self.loss:.3f}"
+        )
+
+
+class CycleClock:
+    """Gathers steps until a cycle is full."""
+
+    def __init__(self, promised: Promised, n_batches: int, number: int = 0) -> None:
+        self._promised, self._size = promised, n_batches
+        self.number = number
+        self._step_s: list[float] = []
+        self._data_s = 0.0
+        self._loss = 0.0
+        self._loads: list[tuple[Batch, Load]] = []
+
+    def add(self, batch: Batch, load: Load, *, step_s: float, data_s: float, loss: float) -> None:
+        """Take in one batch."""
+        self._step_s.append(step_s)
+        self._data_s += data_s
+        self._loss += loss * load.graphs
+        self._loads.append((batch, load))
+
+    @property
+    def full(self) -> bool:
+        """Whether a cycle is complete."""
+        return len(self._step_s) >= self._size
+
+    @property
+    def step_times(self) -> Sequence[float]:
+        """Seconds of the steps so far."""
+        return self._step_s
+
+    @property
+    def loads(self) -> Sequence[tuple[Batch, Load]]:
+        """The batches so far."""
+        return self._loads
+
+    def finish(self, peak_bytes: int) -> Cycle:
+        """The cycle so far."""
+        n_graphs = sum(load.graphs for _, load in self._loads)
+        return Cycle(
+            number=self.number + 1,
+            n_batches=len(self._step_s),
+            n_graphs=n_graphs,
+            predicted_s=self._promised.step_s * len(self._step_s),
+            measured_s=sum(self._step_s) + self._data_s,
+            data_s=self._data_s,
+            step_s=median(self._step_s),
+            bound_bytes=self._promised.bound_bytes,
+            peak_bytes=peak_bytes,
+            loss=self._loss / max(1, n_graphs),
+        )
+
+    def start_anew(self) -> None:
+        """The next cycle begins."""
+        self.number += 1
+        self._step_s, self._data_s, self._loss, self._loads = [], 0.0, 0.0, []
+
+
+def promised(plan: StagePlan, *, budgeted: bool) -> Promised:
+    """What `plan` says of its batches."""
+    budget = plan.batch_budget
+    if budgeted and budget is not None:
+        return Promised(step_s=budget.mean_graphs / budget.throughput, bound_bytes=budget.budget_bytes)
+    return Promised(step_s=plan.step.median_s, bound_bytes=plan.certificate.bound_bytes)
+
+
+def append_row(row: Mapping[str, object], path: Path) -> None:
+    """Add `row` to the table in `path`, with a heading if it is the first."""
+    is_new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)

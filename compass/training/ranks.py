@@ -1,0 +1,80 @@
+"""One process or several: who this one is, and Lightning's trainer for it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+
+from compass.errors import InputError
+
+if TYPE_CHECKING:
+    from compass.training.keeper import Keeper
+    from compass.training.order import Order
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that train together."""
+
+    n: int
+    rank: int
+    local: int = 0
+    """Among those of this machine."""
+
+    def gathered(self, answers: dict[str, float]) -> dict[str, float]:
+        """The answers of all."""
+        if self.n == 1 or not torch.distributed.is_initialized():
+            return answers
+        found: list[Any] = [None] * self.n
+        torch.distributed.all_gather_object(found, answers)
+        return {name: value for part in found for name, value in part.items()}
+
+
+def ranks_of(order: Order) -> Ranks:
+    """As torchrun or Lightning's launcher say in the environment; the first process before that is rank 0."""
+    n = int(os.environ.get("WORLD_SIZE", order.n_devices * order.n_nodes))
+    local, node = (
+        int(os.environ.get("LOCAL_RANK", "0")),
+        int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
+    )
+    rank = int(os.environ.get("RANK", node * order.n_devices + local))
+    if rank >= n:
+        raise InputError("--devices", got=f"rank {rank} of {n} processes", expected="as many as there are processes",
+                         fix="Give the same --devices and --nodes as to torchrun.")  # fmt: skip
+    return Ranks(n, rank, local)
+
+
+def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, keeper: Keeper) -> pl.Trainer:
+    """One pass over the stream; data, steps, checkpoints and progress are ours."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+    from pytorch_lightning.strategies import DDPStrategy
+
+    kind, _, index = device.partition(":")
+    several = ranks.n > 1
+    n_local = ranks.n // order.n_nodes
+    strategy: Any = "auto"
+    if several:
+        # Buckets that are the gradients: DDP then holds no third copy of them.
+        backend = "gloo" if kind == "cpu" else None
+        strategy = DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True, broadcast_buffers=False)
+    return pl.Trainer(
+        accelerator=kind,
+        devices=n_local if several or kind in {"cpu", "mps"} else [int(index or 0)],
+        num_nodes=order.n_nodes,
+        strategy=strategy,
+        max_epochs=1,
+        min_epochs=0,
+        callbacks=[keeper],
+        logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
+        default_root_dir=str(folder),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )

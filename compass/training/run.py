@@ -1,0 +1,224 @@
+"""The story of a training run: open, announce, go on from where it was, train, judge."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compass.probe.settle import step_time
+from compass.probe.store import LEDGER
+from compass.probe.trained import record_cycle
+from compass.profile import write_text
+from compass.records import Batch, Load, Progress, Record, TrainedCycle
+from compass.training.checkpoints import (
+    BEST,
+    Progressed,
+    check_unchanged,
+    read_checkpoint,
+)
+from compass.training.data import TrainingData
+from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
+from compass.training.guard import batch_of
+from compass.training.keeper import Keeper
+from compass.training.module import Module
+from compass.training.opening import Run, announce, open_run
+from compass.training.order import Order
+from compass.training.promise import Cycle, CycleClock, promised
+from compass.training.ranks import lightning_trainer
+from compass.training.stream import loader
+from compass.training.updates import Updates
+
+log = logging.getLogger(__name__)
+
+RESULTS = "results.json"
+
+
+class Results(Record):
+    """What came of a run."""
+
+    finished: bool
+    """False if it was asked to stop."""
+    stopped_by: int = 0
+    """The signal that asked."""
+    at: Progressed
+    cycles: tuple[Cycle, ...]
+    evaluations: tuple[Evaluation, ...]
+    """The best model on every part, and the baselines beside it."""
+    split: int
+    """Batches that were cut to fit."""
+    deferred: int
+    out_of_memory: int
+    skipped: tuple[str, ...]
+    checkpoint: str
+
+
+def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
+    """Train what `order` says, in this process or as one of several; everything goes into `folder`.
+
+    Raises:
+        InputError: something in the order cannot be used.
+        OutOfMemoryAgain: a batch does not fit, not even in halves.
+        NonFiniteLoss: the loss is not a number or infinite.
+    """
+    run = open_run(order, folder)
+    announce(run)
+    keeper = make_keeper(run, watch)
+    go_on(run, keeper)
+    # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
+    ceiling = run.meter.ceiling(order.budget_bytes)
+    if order.ceiling:
+        ceiling.impose()
+        keeper.ceiling = ceiling
+    try:
+        if len(run.stream):
+            fit(run, keeper)
+    finally:
+        ceiling.lift()
+    return judge(run, keeper)
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
+    """What follows the run."""
+    plan, rules = run.order.plan, run.order.config
+    return Keeper(
+        order=run.order,
+        folder=run.folder,
+        module=run.module,
+        meter=run.meter,
+        device=run.device,
+        load_of=lambda item: load_of(run.data, item.batch),
+        clock=CycleClock(promised(plan, budgeted=run.order.batching == "batch_budget"), rules.cycle_batches),
+        checkpoints=run.checkpoints,
+        evaluate=partial(evaluate_part, run, "val"),
+        watch=watch,
+        n_batches=run.stream.n_batches,
+        place=partial(make_updates, run),
+        learn=partial(teach, run) if run.order.cache and not run.order.stale and run.ranks.n == 1 else None,
+    )
+
+
+def teach(run: Run, cycle: Cycle, clock: CycleClock) -> None:
+    """Tell the ledger what a cycle took and held, so that the next optimization starts wiser."""
+    law = run.order.plan.bytes_law
+    fullest, load = max(clock.loads, key=lambda pair: law.live(pair[1]))
+    loads = [load for _, load in clock.loads]
+    total = sum(loads[1:], loads[0])
+    mean = Load(
+        graphs=round(total.graphs / len(loads)), sizes=tuple((name, size / len(loads)) for name, size in total.sizes)
+    )
+    learnt = TrainedCycle(
+        fullest=fullest,
+        fullest_load=load,
+        mean_load=mean,
+        step=step_time(clock.step_times),
+        footprint_bytes=cycle.peak_bytes,
+    )
+    record_cycle(Path(run.order.cache) / LEDGER, run.order.fingerprint, run.order.plan, learnt)
+
+
+def make_updates(run: Run, module: Module) -> Updates:
+    """What turns batches into weight updates, once the module is on its device."""
+    several = run.ranks.n > 1
+    return Updates(
+        workload=run.workload,
+        model=module.model,
+        optimizer=module.optimizer,
+        precision=run.order.plan.choice.knobs.variant.precision,
+        rules=run.order.config.training,
+        device=str(module.device),
+        guard=run.guard,
+        backward=module.manual_backward if several else torch.Tensor.backward,
+        alone=module.alone,
+        several_processes=several,
+        empty_cache=run.meter.empty_cache,
+        waiting=run.waiting,
+    )
+
+
+def load_of(data: TrainingData, batch: Batch) -> Any:
+    """The load of `batch`."""
+    loads = [data.loads[name] * copies for name, copies in batch.members]
+    return sum(loads[1:], loads[0])
+
+
+def go_on(run: Run, keeper: Keeper) -> None:
+    """Start from the newest checkpoint, if the run has one and may."""
+    content = run.checkpoints.newest() if run.order.resume else None
+    if content is None:
+        return
+    if not run.order.allow_changes:
+        check_unchanged(Order.model_validate_json(content["order"]), run.order)
+    keeper.at = Progressed.model_validate_json(content["progressed"])
+    keeper.resumed = content
+    run.waiting = [(batch_of([name]), weight) for name, weight in keeper.at.waiting]
+    run.module.model.load_state_dict(content["model"])
+    run.module.n_updates_done = keeper.at.n_updates
+    run.stream.start = keeper.at.position
+    keeper.clock.number = keeper.at.n_batches // run.order.config.cycle_batches
+    log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
+
+
+def fit(run: Run, keeper: Keeper) -> None:
+    """Hand everything to Lightning."""
+    trainer = lightning_trainer(run.order, run.ranks, run.device, run.folder, keeper)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
+        trainer.fit(run.module, loader(run.stream, run.workload, run.order.loader_workers))
+
+
+# ------------------------------------------------------------------------------------------------------------ judging
+
+
+def evaluate_part(run: Run, part: str) -> Evaluation | None:
+    """The model as it is on one part of the data; every rank its share. None if nothing can be said."""
+    ids = getattr(run.data.split, part)
+    if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
+        return None
+    predictor = Predictor(
+        workload=run.workload,
+        guard=run.guard,
+        loads=run.data.loads,
+        max_graphs=run.order.plan.choice.batch_size,
+        precision=run.order.plan.choice.knobs.variant.precision,
+        device=run.device,
+    )
+    answers = predictor.predict(run.module.model, ids[run.ranks.rank :: run.ranks.n])
+    return evaluate(part, run.ranks.gathered(answers), run.data.labels)
+
+
+def judge(run: Run, keeper: Keeper) -> Results:
+    """The best model on every part, beside what needs no model; written by the first rank."""
+    best = run.checkpoints.folder / BEST
+    finished = keeper.signals.stop is None
+    if finished and best.exists():
+        run.module.model.load_state_dict(read_checkpoint(best)["model"])
+    run.module.model.to(run.device)
+    judged = [evaluate_part(run, part) for part in ("train", "val", "test")] if finished else []
+    found = [item for item in judged if item is not None]
+    updates = run.module.updates
+    counts = updates.counts if updates else None
+    results = Results(
+        finished=finished,
+        stopped_by=0 if finished else keeper.signals.stop or 0,
+        at=keeper.at,
+        cycles=tuple(keeper.cycles),
+        evaluations=(*found, *(baselines_of(run.data) if found else ())),
+        split=counts.split if counts else 0,
+        deferred=counts.deferred if counts else 0,
+        out_of_memory=counts.out_of_memory if counts else 0,
+        skipped=tuple(counts.skipped) if counts else (),
+        checkpoint=str(best if best.exists() else ""),
+    )
+    if run.ranks.rank == 0:
+        write_text(results.model_dump_json(indent=2) + "\n", run.folder / RESULTS)
+    return results

@@ -1,0 +1,201 @@
+"""Real training runs of small models on real crops, in processes as a user starts them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.real_crops import write_crops
+from compass.config_files import load_config
+from compass.data.scan import scan
+from compass.records import (
+    AffineBytes,
+    BytesLaw,
+    Certificate,
+    Choice,
+    Fingerprint,
+    Knobs,
+    Load,
+    RuntimeSettings,
+    StagePlan,
+    StepTime,
+    Variant,
+)
+from compass.training.checkpoints import Checkpoints, Progressed, read_checkpoint
+from compass.training.order import Amount, Order, read_order, write_order
+from compass.training.prepare import process_environment
+from compass.training.run import Results
+from compass.units import GIB, MIB
+
+OPTIONS = (("heads", 2), ("lmax", 1), ("rbf", 8))
+N_CROPS = 12
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """Small real pockets around residues that are taken as ligands."""
+    manifest = write_crops(tmp_path_factory.mktemp("crops"), np.linspace(3.0, 6.0, N_CROPS))
+    return scan(manifest, load_config(), tmp_path_factory.mktemp("cache"), workers=1)
+
+
+@pytest.fixture
+def make_order(catalogue):
+    """An order of a small model on the crops."""
+
+    def make(*changes, batch_size=3, shape=(2, 16), budget_bytes=2 * GIB, **fields):
+        config = load_config(
+            None,
+            [f"dataset.catalogue={catalogue}", "dataset.oversize_share=0", "batch.effective_batch=6", "cycle_batches=10",
+             "training.checkpoint_s=0.0001", *changes],
+        )  # fmt: skip
+        load = Load(graphs=batch_size, sizes=(("nodes", 300), ("edges", 5000)))
+        choice = Choice(
+            knobs=Knobs(layers=shape[0], channels=shape[1], variant=Variant(options=OPTIONS)), capacity=10_000, batch_size=batch_size,
+            load=load, live_bytes=1, footprint_bytes=1, step_s=0.05, cycle_s=0.5, throughput=60,
+        )  # fmt: skip
+        law = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=(("nodes", 0.0), ("edges", 1000.0)))),))
+        certificate = Certificate(
+            ceiling_bytes=budget_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=1, enforced=True,
+            bound_bytes=budget_bytes,
+        )  # fmt: skip
+        plan = StagePlan(
+            stage="prototyping", choice=choice, accumulate=2, runtime=RuntimeSettings(threads=1), bytes_law=law,
+            step=StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9), cycle_s=0.5, throughput=60, binds="memory",
+            why="", certificate=certificate,
+        )  # fmt: skip
+        fingerprint = Fingerprint(device="cpu", driver="", torch="", versions=(), workload="crops")
+        return Order(
+            plan=plan, workload="visnet", config=config, fingerprint=fingerprint, budget_bytes=budget_bytes,
+            batching="batch_size", device="cpu", **{"amount": Amount(epochs=4), **fields},
+        )  # fmt: skip
+
+    return make
+
+
+def start(order, folder, *, prefix=()):
+    """The run's process."""
+    write_order(order, folder)
+    environment = process_environment(order) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    command = [*(prefix or [sys.executable]), "-m", "compass", "train-run", str(folder), "--json"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process, code=0):
+    """Its results."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, err[-3000:]
+    return Results.model_validate_json(out)
+
+
+def weights(folder):
+    return Checkpoints(folder / "checkpoints", 2).newest()["model"]
+
+
+def wait_for_batches(folder, n_batches):
+    """Until a checkpoint has so many batches behind it."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        found = sorted((folder / "checkpoints").glob("batch-*.ckpt"))
+        if found and int(found[-1].stem.removeprefix("batch-")) >= n_batches:
+            return
+        time.sleep(0.005)
+    raise AssertionError("no checkpoint came")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+def test_a_run_leaves_what_it_promises(make_order, tmp_path):
+    results = finish(start(make_order(), tmp_path))
+    assert results.finished
+    assert results.at.n_batches == 4 * 4  # of ten complexes to train on, three a batch
+    assert {(found.part, found.of) for found in results.evaluations} == {
+        (part, of) for part in ("train", "val", "test") for of in ("model", "mean baseline", "ligand baseline")
+    }
+    assert [cycle.n_batches for cycle in results.cycles] == [10, 6]
+    assert all(0 < cycle.peak_bytes <= 2 * GIB and cycle.measured_s > 0 for cycle in results.cycles)
+    assert {"order.json", "results.json", "cycles.csv", "epochs.csv", "training.log", "tensorboard"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert len((tmp_path / "cycles.csv").read_text().splitlines()) == 3
+    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["score"] == results.at.best
+
+
+def test_eight_complexes_are_learnt_by_heart(make_order, tmp_path):
+    order = make_order(
+        "training.split.val_share=0", "training.split.test_share=0.3", "training.learning_rate=0.01", "batch.effective_batch=8",
+        "training.checkpoint_s=1000", batch_size=8, amount=Amount(epochs=150),
+    )  # fmt: skip
+    results = finish(start(order, tmp_path))
+    [found] = [item for item in results.evaluations if (item.part, item.of) == ("train", "model")]
+    assert found.metrics.n == 8
+    assert found.metrics.rmse < 0.2
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(make_order, tmp_path):
+    """In the middle of an epoch, three times, as hard as a process can be killed."""
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    order = make_order("training.dropout=0.1", amount=Amount(epochs=8))
+    finish(start(order, straight))
+    for n_batches in (2, 10, 18):
+        process = start(order.model_copy(update={"resume": True}), broken)
+        wait_for_batches(broken, n_batches)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    results = finish(start(order.model_copy(update={"resume": True}), broken))
+    assert results.finished
+    ends = weights(straight), weights(broken)
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path):
+    process = start(make_order("training.checkpoint_s=1000", amount=Amount(epochs=5000)), tmp_path)
+    until = time.monotonic() + 120
+    while "expected:" not in (tmp_path / "training.log").read_text() if (tmp_path / "training.log").exists() else True:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGUSR1)
+    wait_for_batches(tmp_path, 1)
+    os.kill(process.pid, signal.SIGTERM)
+    results = finish(process, code=128 + signal.SIGTERM)
+    assert not results.finished
+    saved = Progressed.model_validate_json(Checkpoints(tmp_path / "checkpoints", 2).newest()["progressed"])
+    assert saved.n_batches == results.at.n_batches
+    assert saved.n_batches % 2 == 0  # between two updates
+
+
+def test_out_of_memory_under_the_ceiling_is_survived(make_order, tmp_path):
+    """The law knows nothing, so that the guard lets everything pass; the system does not."""
+    wanted = {"batch_size": 10, "shape": (5, 96), "amount": Amount(epochs=2)}
+    peak_bytes = finish(start(make_order(**wanted), tmp_path / "free")).cycles[0].peak_bytes
+    # Halves of the batch take 100 MiB less than the whole.
+    results = finish(start(make_order(**wanted, budget_bytes=peak_bytes - 60 * MIB), tmp_path / "tight"))
+    assert results.finished
+    assert results.out_of_memory > 0
+    assert results.cycles[0].peak_bytes < peak_bytes
+
+
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+def test_two_processes_train_one_model(make_order, tmp_path, launcher):
+    order = make_order(n_devices=2, amount=Amount(epochs=2), batch_size=2)
+    prefix = ()
+    if launcher == "torchrun":
+        prefix = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
+    results = finish(start(order, tmp_path, prefix=prefix))
+    assert results.finished
+    assert results.at.n_graphs == pytest.approx(2 * 10, abs=4)
+    assert results.at.n_batches == 2 * 3
+    state = Checkpoints(tmp_path / "checkpoints", 2).newest()
+    assert len(state["random"]) == 2
+    assert json.loads((tmp_path / "results.json").read_text())["finished"]
+    assert read_order(tmp_path).n_devices == 2

@@ -1,0 +1,72 @@
+import os
+
+import pytest
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import RuntimeSettings
+from compass.training import order as orders
+from compass.training.order import ORDER, await_order, read_order, write_order
+from compass.training.prepare import Wish, check_folder, plan_of, runtime_of
+
+
+def wish(profile, folder, **changes):
+    return Wish(profile=profile, stage="prototyping", config=OptimizerConfig(), folder=folder, **changes)
+
+
+def test_a_stage_without_a_plan_says_why(profile):
+    with pytest.raises(InputError, match=r"^--stage validation: got a stage that found nothing: No model of the large space "
+                       r"is fast enough\.; expected one with a plan \(smoke_test, prototyping\)\. "
+                       r"Run `compass optimize --stages validation`\.$"):  # fmt: skip
+        plan_of(profile, "validation")
+    with pytest.raises(InputError, match=r"^--stage production: got a stage that was not planned; "):
+        plan_of(profile, "production")
+
+
+def test_a_folder_holds_one_run(profile, tmp_path):
+    check_folder(wish(profile, tmp_path))
+    with pytest.raises(InputError, match=r"got no run to go on with; expected one that has begun\. Leave out --resume"):
+        check_folder(wish(profile, tmp_path, resume=True))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(InputError, match=r"got one that holds a run; expected a new one\. Go on with it by --resume"):
+        check_folder(wish(profile, tmp_path))
+    (tmp_path / ORDER).touch()
+    check_folder(wish(profile, tmp_path, resume=True))
+
+
+def test_processes_of_one_machine_share_its_threads(profile, tmp_path, monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    plan = profile.plans["prototyping"].model_copy(update={"runtime": RuntimeSettings(threads=8)})
+    assert runtime_of(plan, wish(profile, tmp_path)).threads == 8
+    assert runtime_of(plan, wish(profile, tmp_path, n_devices=3)).threads == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert runtime_of(plan, wish(profile, tmp_path)).threads == 1
+
+
+def test_an_order_is_read_as_it_was_written(order, tmp_path):
+    write_order(order, tmp_path / "run")
+    assert read_order(tmp_path / "run") == order
+
+
+def test_what_is_no_order_says_so(tmp_path):
+    with pytest.raises(
+        InputError, match=r"got no order that can be read \(FileNotFoundError\); expected the folder of a run"
+    ):
+        read_order(tmp_path)
+
+
+def test_later_processes_wait_for_the_order_of_their_own_start(order, tmp_path, monkeypatch):
+    monkeypatch.setattr(orders, "PATIENCE_S", 0.3)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "second")
+    monkeypatch.delitem(os.environ, "MASTER_PORT", raising=False)
+    write_order(order.model_copy(update={"started_by": "first"}), tmp_path)
+    with pytest.raises(InputError, match=r"got no order; expected one from the first process of this machine"):
+        await_order(tmp_path)
+    write_order(order.model_copy(update={"started_by": "second"}), tmp_path)
+    assert await_order(tmp_path).started_by == "second"
+
+
+def test_a_folder_that_cannot_be_made_says_so(order, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"expected a writable folder\. Choose another --out\.$"):
+        write_order(order, tmp_path / "file" / "run")

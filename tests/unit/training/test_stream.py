@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.data.batching import BudgetedBatchSampler
+from compass.records import AffineBytes, BytesLaw
+from compass.training.stream import Position, Stream
+
+LAW = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
+
+
+def stream(n=23, batch=4, accumulate=3, n_batches=None, *, epochs=2, n_ranks=1, rank=0):
+    sizes = np.stack([np.arange(1, n + 1), np.arange(n)], axis=1)
+    sampler = BudgetedBatchSampler(sizes, LAW, float("inf"), max_graphs=batch, n_ranks=n_ranks, rank=rank)
+    ids = tuple(f"c{i}" for i in range(n))
+    return Stream(sampler, ids, accumulate, n_batches or epochs * len(sampler), rank)
+
+
+def members(items):
+    return [name for item in items for name, _ in item.batch.members]
+
+
+def test_every_sample_once_an_epoch():
+    items = list(stream())
+    per_epoch = len(items) // 2
+    assert [item.ends_epoch for item in items] == ([False] * (per_epoch - 1) + [True]) * 2
+    for half in (items[:per_epoch], items[per_epoch:]):
+        assert sorted(members(half)) == sorted(f"c{i}" for i in range(23))
+    assert members(items[:per_epoch]) != members(items[per_epoch:])
+
+
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 5), st.integers(1, 30))
+def test_updates_are_whole_and_counted(n, batch, accumulate, n_batches):
+    found = stream(n, batch, accumulate, n_batches)
+    items = list(found)
+    assert len(items) == len(found) == n_batches
+    firsts, lasts = ([getattr(item.part, end) for item in items] for end in ("first", "last"))
+    assert firsts[0]
+    assert lasts[-1]
+    assert firsts[1:] == lasts[:-1]
+    assert sum(lasts) == found.n_updates
+    assert [item.is_final for item in items] == [False] * (n_batches - 1) + [True]
+
+
+@given(st.integers(2, 40), st.integers(1, 7), st.integers(1, 5))
+def test_every_sample_weighs_alike_whatever_came_with_it(n, batch, accumulate):
+    for item in stream(n, batch, accumulate, epochs=1):
+        per_sample = item.part.weight / len(item.batch.members)
+        n_parts = round(1 / (per_sample * (n / len(stream(n, batch, accumulate, epochs=1)))))
+        assert 1 <= n_parts <= accumulate
+
+
+@pytest.mark.parametrize("behind", [0, 1, 5, 6, 7, 11])
+def test_from_any_position_on_it_is_the_same(behind):
+    whole, rest = list(stream()), stream()
+    rest.start = whole[behind - 1].then if behind else Position()
+    assert list(rest) == whole[behind:]
+    assert len(rest) == len(whole) - behind
+
+
+def test_ranks_share_an_epoch():
+    one, other = (list(stream(n_ranks=2, rank=rank, epochs=1)) for rank in (0, 1))
+    assert len(one) == len(other)
+    assert sorted(members(one) + members(other)) == sorted(f"c{i}" for i in range(23))
+    assert [item.part.last for item in one] == [item.part.last for item in other]

@@ -1,0 +1,177 @@
+"""Weight updates of a plain network: cut, deferred, replayed, always to the same result."""
+
+import copy
+
+import pytest
+import torch
+
+from compass.optimizer_config import TrainingRules
+from compass.records import AffineBytes, Batch, BytesLaw, Load
+from compass.training.guard import MISTRUST, Guard, batch_of, with_buckets
+from compass.training.stream import Item, Position
+from compass.training.updates import OutOfMemoryAgain, Updates
+from compass.workloads.step import WHOLE, Part, make_optimizer, training_step
+
+RULES = TrainingRules()
+LAW = BytesLaw(segments=(("step", AffineBytes(base=10.0, per_unit=(("nodes", 1.0),))),), baseline_bytes=90)
+NAMES = tuple("abcdefgh")
+LOADS = {name: Load(graphs=1, sizes=(("nodes", 10.0 * (i + 1)),)) for i, name in enumerate(NAMES)}
+ROWS = dict(zip(NAMES, torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), strict=True))
+
+
+class Rows:
+    """Every sample is a row; the loss is the mean square of what the network makes of them."""
+
+    def __init__(self):
+        self.fail = 0
+        self.sizes = []
+
+    def collate(self, batch):
+        return torch.stack([ROWS[name] for name, _ in batch.members])
+
+    def loss(self, model, rows):
+        self.sizes.append(len(rows))
+        if self.fail:
+            self.fail -= 1
+            # As it happens in a backward pass: some gradients are there, others are not.
+            model.bias.grad = torch.full_like(model.bias, 1e6)
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+        return model(rows).square().mean()
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 2)
+
+
+def updates(model, room=1e9, workload=None):
+    workload = workload or Rows()
+    guard = Guard(LAW, LOADS, 1e9, (lambda: room) if not callable(room) else room)
+    return Updates(workload, model, make_optimizer(model, RULES), "fp32", RULES, "cpu", guard)
+
+
+def take(made, names, part=WHOLE):
+    batch = batch_of(names)
+    return made.take(Item(batch, part, Position(0, 1)), made.workload.collate(batch))
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_a_batch_that_fits_is_the_step_that_probes_make(model):
+    twin = copy.deepcopy(model)
+    loss = take(updates(model), NAMES)
+    told = training_step(Rows(), twin, make_optimizer(twin, RULES), Rows().collate(batch_of(NAMES)), "fp32", RULES)
+    assert loss == told
+    assert torch.equal(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize("room", [450, 300, 200, 181])
+def test_a_batch_that_is_cut_gives_the_same_weights(model, room):
+    twin = copy.deepcopy(model)
+    cut = updates(model, room)
+    losses = take(cut, NAMES), take(updates(twin), NAMES)
+    assert cut.counts.split == 1
+    assert losses[0] == pytest.approx(losses[1])
+    torch.testing.assert_close(weights(model), weights(twin))
+
+
+def test_the_parts_keep_their_order_and_fit():
+    guard = Guard(LAW, LOADS, 300, lambda: 1e9)
+    fitting, beyond = guard.parts(batch_of(NAMES))
+    assert [name for batch in fitting for name, _ in batch.members] == list(NAMES)
+    assert all(guard.needs_bytes([name for name, _ in batch.members]) <= 300 for batch in fitting)
+    assert beyond == ()
+
+
+def test_a_sample_too_large_for_now_waits_and_then_counts_as_much(model):
+    free = {"now": 175}
+    made = updates(model, lambda: free["now"])
+    before = weights(model)
+    take(made, ("a", "h"))  # h alone needs 180
+    assert made.counts.deferred == 1
+    assert [batch.members[0][0] for batch, _ in made.waiting] == ["h"]
+    assert made.waiting[0][1] == pytest.approx(0.5)
+    free["now"] = 1e9
+    take(made, ("b",))
+    assert made.waiting == []
+    assert made.workload.sizes == [1, 1, 1]
+    assert not torch.equal(before, weights(model))
+
+
+def test_what_never_fits_is_left_out_by_name(model):
+    made = updates(model, 175)
+    take(made, ("h",))
+    made.finish_epoch()
+    assert made.counts.skipped == ["h"]
+    assert made.waiting == []
+
+
+@pytest.mark.parametrize("behind", [0, 2])
+def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
+    """Also in the middle of an update, whose earlier batches are run again."""
+    twin = copy.deepcopy(model)
+    made, calm = updates(model), updates(twin)
+    parts = [Part(0.25, first=i == 0, last=i == 3) for i in range(4)]
+    for i, part in enumerate(parts):
+        made.workload.fail = int(i == behind)
+        names = NAMES[2 * i : 2 * i + 2]
+        assert take(made, names, part) == pytest.approx(take(calm, names, part))
+    torch.testing.assert_close(weights(model), weights(twin))
+    assert made.counts.out_of_memory == 1
+    assert made.guard.room_bytes() < calm.guard.room_bytes()
+
+
+def test_a_second_time_in_halves_ends_the_run(model):
+    made = updates(model)
+    made.workload.fail = 2
+    with pytest.raises(
+        OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their halves\. Checkpoints are kept"
+    ):
+        take(made, NAMES)
+
+
+def test_other_errors_are_not_swallowed(model):
+    made = updates(model)
+    made.workload.loss = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        take(made, NAMES)
+
+
+def test_trust_falls_and_comes_back():
+    guard = Guard(LAW, LOADS, 1000, lambda: 1e9)
+    guard.tell(ok=False)
+    assert guard.room_bytes() == pytest.approx(MISTRUST * 1000)
+    for _ in range(30):
+        guard.tell(ok=True)
+    assert guard.room_bytes() == 1000
+
+
+def test_with_several_processes_everyone_takes_part(model):
+    made = updates(model, 175)
+    made.several_processes = True
+    take(made, ("a", "h"))
+    assert made.counts.deferred == 0
+    assert made.workload.sizes == [1, 1]
+
+
+def test_an_update_nothing_of_which_fits_changes_little(model):
+    made = updates(model, 95)
+    loss = take(made, ("a",))
+    assert loss == 0.0
+    assert len(made.waiting) == 1
+
+
+def test_buckets_are_a_second_copy_of_the_gradients():
+    law = with_buckets(LAW, 1000)
+    load = LOADS["a"]
+    assert law.live(load) - LAW.live(load) == 4000
+
+
+def test_copies_are_told_apart_from_members(model):
+    made = updates(model, 150)
+    batch = Batch(members=(("a", 1), ("b", 1), ("c", 1)))
+    made.take(Item(batch, Part(), Position(0, 1)), made.workload.collate(batch))
+    assert made.workload.sizes == [2, 1]
