@@ -49,6 +49,7 @@ def pack_graphs(
     path, digest, names = dataset.store_path, dataset.digest, dataset.names
     if open_store(path, digest) is not None:
         return path
+    log.info("building %s graphs, once for every epoch", f"{len(names):,}")
     n_workers = min(workers or available_cores(), len(names) // PER_WORKER)
     try:
         with closing(_built(rules, names, n_workers)) as built:

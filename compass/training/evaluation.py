@@ -92,9 +92,10 @@ def baselines_of(data: TrainingData) -> tuple[Evaluation, ...]:
     if data.catalogue is None:
         return ()
     parts = {part: getattr(data.split, part) for part in PARTS}
+    found = baselines(data.catalogue, data.split)
     return tuple(
         evaluate(part, {name: answers[name] for name in ids}, data.labels, of=f"{baseline} baseline")
         for part, ids in parts.items()
-        for baseline, answers in baselines(data.catalogue, data.split).items()
+        for baseline, answers in found.items()
         if ids
     )

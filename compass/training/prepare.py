@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from compass.data.graph_packing import pack_graphs
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
@@ -50,6 +51,8 @@ def prepare(wish: Wish) -> Order:
     check_folder(wish)
     runtime = runtime_of(plan, wish)
     fingerprint = check_fresh(wish)
+    if wish.config.dataset.catalogue:
+        pack_graphs(wish.config)  # before the run's own process: what building takes must not be in its footprint
     return Order(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=wish.profile.workload,
