@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,6 +72,7 @@ def open_run(order: Order, folder: Path) -> Run:
     stream = Stream(sampler, data.split.train, accumulate, n_batches_of(order, sampler), ranks.rank)
     torch.manual_seed(rules.seed)
     model = workload.build(plan.choice.knobs).train()
+    start_at_mean(workload, model, data)
     set_dropout(model, rules.training.dropout)
     rate = learning_rate(graphs * stream.accumulate, rules.training)
     return Run(
@@ -140,6 +142,13 @@ def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
         step_s = promised(order.plan, budgeted=order.batching == "batch_budget").step_s
         return max(1, math.ceil(amount.max_time_s / step_s))
     return (amount.epochs or rules.training.epochs) * len(sampler)
+
+
+def start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData) -> None:
+    """Where the workload can and there are labels, let training begin at their mean."""
+    labels = [data.labels[name].pk for name in data.split.train if name in data.labels]
+    if labels and hasattr(workload, "start_at"):
+        workload.start_at(model, fmean(labels))
 
 
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from compass.data.catalogue import Catalogue
 from compass.device import detect, meter_for, resolve
@@ -52,7 +53,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
     """
     content = read_checkpoint(checkpoint)
     order = Order.model_validate_json(content["order"])
-    workload = load_workload(order.workload, config)
+    workload: Any = load_workload(order.workload, config)
     if not hasattr(workload, "predict"):
         raise InputError(f"workload {order.workload}", got="one without predict()", expected="one whose models predict",
                          fix="Add `predict(model, batch)` to it.")  # fmt: skip
@@ -60,6 +61,8 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
     hardware = detect(place, limit_bytes=None, reserve_share=config.memory.reserve_share)
     meter, loads = meter_for(place, hardware), dict(workload.samples())
     model = workload.build(order.plan.choice.knobs)
+    if "shift" in content["model"]:
+        workload.start_at(model, 0.0)  # its own comes with the weights
     model.load_state_dict(content["model"])
     predictor = Predictor(
         workload=workload,

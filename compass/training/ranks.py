@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, kee
     from pytorch_lightning.loggers import TensorBoardLogger
     from pytorch_lightning.strategies import DDPStrategy
 
+    for name in ("pytorch_lightning", "lightning.pytorch"):  # its advice is for those who configure it
+        logging.getLogger(name).setLevel(logging.ERROR)
     kind, _, index = device.partition(":")
     several = ranks.n > 1
     n_local = ranks.n // order.n_nodes

@@ -100,11 +100,17 @@ class OnComplexes:
     def predict(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Predicted pK (g,)."""
         predicted: torch.Tensor = model(batch)
-        return predicted
+        shift = getattr(model, "shift", None)
+        return predicted if shift is None else predicted + shift
 
     def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Mean squared error of the predicted pK; a bound costs only what lies on its wrong side."""
         return censored(self.predict(model, batch) - batch.labels, batch.bounds).square().mean()
+
+    def start_at(self, model: torch.nn.Module, mean_pk: float) -> None:
+        """Have a fresh `model` predict about `mean_pk`, which it would else spend its first hundreds of updates to learn."""
+        device = next(model.parameters()).device
+        model.register_buffer("shift", torch.tensor(mean_pk, dtype=torch.float32, device=device))
 
 
 def censored(error: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:

@@ -38,9 +38,14 @@ N_CROPS = 12
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory):
+def manifest(tmp_path_factory):
     """Small real pockets around residues that are taken as ligands."""
-    manifest = write_crops(tmp_path_factory.mktemp("crops"), np.linspace(3.0, 6.0, N_CROPS))
+    return write_crops(tmp_path_factory.mktemp("crops"), np.linspace(3.0, 6.0, N_CROPS))
+
+
+@pytest.fixture(scope="module")
+def catalogue(manifest, tmp_path_factory):
+    """Scanned."""
     return scan(manifest, load_config(), tmp_path_factory.mktemp("cache"), workers=1)
 
 
@@ -108,12 +113,7 @@ def wait_for_batches(folder, n_batches):
     raise AssertionError("no checkpoint came")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return tmp_path_factory.mktemp("whole")
-
-
-def test_a_run_leaves_what_it_promises(make_order, tmp_path):
+def test_a_run_leaves_what_it_promises(make_order, manifest, tmp_path):
     results = finish(start(make_order(), tmp_path))
     assert results.finished
     assert results.at.n_batches == 4 * 4  # of ten complexes to train on, three a batch
@@ -126,7 +126,22 @@ def test_a_run_leaves_what_it_promises(make_order, tmp_path):
         path.name for path in tmp_path.iterdir()
     }
     assert len((tmp_path / "cycles.csv").read_text().splitlines()) == 3
-    assert read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["score"] == results.at.best
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    assert read_checkpoint(best)["score"] == results.at.best
+    check_prediction(best, manifest, results)
+
+
+def check_prediction(checkpoint, manifest, results):
+    """What the best model says of all complexes agrees with what the run said of its parts."""
+    command = [sys.executable, "-m", "compass", "predict", str(checkpoint), str(manifest), "--json"]
+    answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert len(answer["rows"]) == N_CROPS
+    squares = [
+        found.metrics.n * found.metrics.rmse**2
+        for found in results.evaluations
+        if found.of == "model" and found.metrics.n
+    ]
+    assert answer["evaluation"]["metrics"]["rmse"] == pytest.approx((sum(squares) / N_CROPS) ** 0.5, rel=1e-4)
 
 
 def test_eight_complexes_are_learnt_by_heart(make_order, tmp_path):
@@ -176,7 +191,7 @@ def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path):
 
 def test_out_of_memory_under_the_ceiling_is_survived(make_order, tmp_path):
     """The law knows nothing, so that the guard lets everything pass; the system does not."""
-    wanted = {"batch_size": 10, "shape": (5, 96), "amount": Amount(epochs=2)}
+    wanted = {"batch_size": 10, "shape": (4, 80), "amount": Amount(epochs=2)}
     peak_bytes = finish(start(make_order(**wanted), tmp_path / "free")).cycles[0].peak_bytes
     # Halves of the batch take 100 MiB less than the whole.
     results = finish(start(make_order(**wanted, budget_bytes=peak_bytes - 60 * MIB), tmp_path / "tight"))
