@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from rich.console import Console
 from rich.table import Table
 
 from compass.records import RuntimeChoice
+
+
+def print_runtime(choices: Sequence[RuntimeChoice]) -> None:
+    """The table; nothing if the profile has none."""
+    if choices:
+        Console(highlight=False, markup=False).print(runtime_table(choices))
 
 
 def runtime_table(choices: Iterable[RuntimeChoice]) -> Table:

@@ -17,6 +17,7 @@ def show(
 ) -> None:
     """Show a profile: the plan of each stage, or of one in full."""
     from compass.cli.parse import parse_stages
+    from compass.cli.runtime_table import print_runtime
     from compass.cli.tables import print_profile, print_stage
     from compass.optimizer import Request
     from compass.profile import read_profile
@@ -29,3 +30,4 @@ def show(
         typer.echo(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
+        print_runtime(profile.runtime)

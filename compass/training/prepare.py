@@ -61,6 +61,7 @@ def prepare(wish: Wish) -> Order:
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
         batching=wish.batching or plan.recommended,
+        loader_workers=plan.loader_workers,
         amount=wish.amount,
         device=wish.device or wish.profile.hardware.kind,
         n_devices=wish.n_devices,

@@ -1,10 +1,9 @@
-from rich.console import Console
-
-from compass.cli.runtime_table import runtime_table
+from compass.cli.runtime_table import print_runtime
 from compass.records import RuntimeChoice
 
 
-def test_a_setting_a_row(capsys):
+def test_a_setting_a_row(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     choices = [
         RuntimeChoice(setting="threads", chosen="2", why="as configured"),
         RuntimeChoice(
@@ -12,7 +11,7 @@ def test_a_setting_a_row(capsys):
         ),
         RuntimeChoice(setting="loader_workers", stage="production", chosen="0", why="small"),
     ]
-    Console(width=80).print(runtime_table(choices))
+    print_runtime(choices)
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         "setting                     chosen  gain why",
         "threads                     2            as configured",
@@ -20,3 +19,8 @@ def test_a_setting_a_row(capsys):
         "                                         a lot",
         "loader_workers (production) 0            small",
     ]
+
+
+def test_a_profile_without_any(capsys):
+    print_runtime(())
+    assert capsys.readouterr().out == ""
