@@ -11,17 +11,13 @@ from typing import Any
 
 import torch
 
+from compass.errors import CompassError, NonFiniteLoss
 from compass.probe.settle import step_time
 from compass.probe.store import LEDGER
 from compass.probe.trained import record_cycle
 from compass.profile import write_text
 from compass.records import Batch, Load, Progress, Record, TrainedCycle
-from compass.training.checkpoints import (
-    BEST,
-    Progressed,
-    check_unchanged,
-    read_checkpoint,
-)
+from compass.training.checkpoints import BEST, Progressed, check_unchanged, read_checkpoint
 from compass.training.data import TrainingData
 from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
 from compass.training.guard import batch_of
@@ -37,6 +33,20 @@ from compass.training.updates import Updates
 log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
+FEWEST_TOLD = 20
+"""Batches from which on a cycle, cut short at the end of a run, says something to the ledger."""
+
+
+class Diverged(CompassError):  # noqa: N818 - it names what happened
+    """The loss is not a number or infinite."""
+
+    exit_code = 3
+
+    def __init__(self, value: float, at: Progressed) -> None:
+        super().__init__(
+            f"the loss became {value} in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates. Checkpoints are kept: "
+            "lower training.learning_rate or training.clip_norm, or train in fp32"
+        )
 
 
 class Results(Record):
@@ -64,7 +74,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     Raises:
         InputError: something in the order cannot be used.
         OutOfMemoryAgain: a batch does not fit, not even in halves.
-        NonFiniteLoss: the loss is not a number or infinite.
+        Diverged: the loss is not a number or infinite.
     """
     run = open_run(order, folder)
     announce(run)
@@ -108,6 +118,8 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
 
 def teach(run: Run, cycle: Cycle, clock: CycleClock) -> None:
     """Tell the ledger what a cycle took and held, so that the next optimization starts wiser."""
+    if cycle.n_batches < FEWEST_TOLD:
+        return
     law = run.order.plan.bytes_law
     fullest, load = max(clock.loads, key=lambda pair: law.live(pair[1]))
     loads = [load for _, load in clock.loads]
@@ -170,10 +182,12 @@ def go_on(run: Run, keeper: Keeper) -> None:
 def fit(run: Run, keeper: Keeper) -> None:
     """Hand everything to Lightning."""
     trainer = lightning_trainer(run.order, run.ranks, run.device, run.folder, keeper)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
-        trainer.fit(run.module, loader(run.stream, run.workload, run.order.loader_workers))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
+            trainer.fit(run.module, loader(run.stream, run.workload, run.order.loader_workers))
+    except NonFiniteLoss as error:
+        raise Diverged(error.value, keeper.at) from None
 
 
 # ------------------------------------------------------------------------------------------------------------ judging

@@ -200,6 +200,13 @@ def test_out_of_memory_under_the_ceiling_is_survived(make_order, tmp_path):
     assert results.cycles[0].peak_bytes < peak_bytes
 
 
+def test_a_loss_that_is_no_number_ends_the_run_in_a_line(make_order, tmp_path):
+    order = make_order("training.learning_rate=1e30", "training.warmup_share=0", amount=Amount(epochs=20))
+    process = start(order, tmp_path)
+    assert "error: the loss became" in process.communicate(timeout=240)[1]
+    assert process.returncode == 3
+
+
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
 def test_two_processes_train_one_model(make_order, tmp_path, launcher):
     order = make_order(n_devices=2, amount=Amount(epochs=2), batch_size=2)
