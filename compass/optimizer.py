@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from compass.records import (
     DatasetSummary,
     Description,
     Knobs,
+    ProbeNote,
     Progress,
     RuntimeSettings,
     Stage,
@@ -87,6 +88,7 @@ def optimize(
         profile = blank_profile(request, lab).with_earlier(earlier)
         for stage, policy in POLICIES.items():
             if stage in request.stages:
+                lab.stage = stage
                 profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
                 write_profile(profile, request.out)
         return profile
@@ -266,6 +268,18 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
     else:
         failures[result.stage] = result
         log.error("%s: nothing found, %s binds: %s", result.stage, result.binds, result.reason)
-    ledger = Ledger(**lab.runner.counts, wall_s=wall_s)
-    update = {"plans": plans, "failures": failures, "runtime": runtime, "ledger": ledger}
-    return profile.model_copy(update=update)
+    return profile.model_copy(
+        update={
+            "plans": plans,
+            "failures": failures,
+            "runtime": runtime,
+            "ledger": Ledger(**lab.runner.counts, wall_s=wall_s),
+            "trail": with_notes(profile.trail, lab.notes),
+        }
+    )
+
+
+def with_notes(before: Iterable[ProbeNote], notes: Sequence[ProbeNote]) -> tuple[ProbeNote, ...]:
+    """This run's `notes`, after those of an earlier run on stages that this one left alone."""
+    redone = {None, *(one.stage for one in notes)}
+    return (*(one for one in before if one.stage not in redone), *notes)

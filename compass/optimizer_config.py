@@ -184,6 +184,10 @@ class BatchRules(Settings):
     effective_batch: PositiveInt = 64
     """Graphs per weight update; smaller batches accumulate gradients up to it."""
 
+    def cap(self, dataset_size: int) -> int:
+        """The largest batch for so many complexes."""
+        return max(1, min(self.max_batch, int(dataset_size * self.training_share)))
+
 
 class DatasetRules(Settings):
     """Which complexes to train on, and what becomes of those much larger than the rest."""

@@ -18,6 +18,7 @@ from compass.records import (
     Description,
     Fingerprint,
     Hardware,
+    ProbeNote,
     Record,
     RuntimeChoice,
     RuntimeSettings,
@@ -69,6 +70,8 @@ class Profile(Record):
     plans: dict[Stage, StagePlan] = {}
     failures: dict[Stage, StageFailure] = {}
     ledger: Ledger = Ledger()
+    trail: tuple[ProbeNote, ...] = ()
+    """Every probe behind the plans, beside what was predicted of it."""
     config: OptimizerConfig
 
     @property
@@ -92,11 +95,13 @@ class Profile(Record):
         plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}
         failures = {stage: failure for stage, failure in earlier.failures.items() if stage not in redone}
         runtime = tuple(choice for choice in earlier.runtime if choice.stage in plans)
+        trail = (*(one for one in earlier.trail if one.stage in plans or one.stage in failures), *self.trail)
         return self.model_copy(
             update={
                 "plans": {**plans, **self.plans},
                 "failures": {**failures, **self.failures},
                 "runtime": (*self.runtime, *runtime),
+                "trail": trail,
             }
         )
 
@@ -136,7 +141,7 @@ def write_profile(profile: Profile, path: Path) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    write_text(profile.model_dump_json(indent=2) + "\n", path)
+    write_text(laid_out(profile.model_dump(mode="json")) + "\n", path)
 
 
 def write_text(text: str, path: Path) -> None:
@@ -158,6 +163,17 @@ def write_text(text: str, path: Path) -> None:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def laid_out(value: Any, indent: str = "") -> str:
+    """`value` as JSON: what holds nothing but plain values on one line, all else as usual."""
+    inner = indent + "  "
+    if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
+        lines = [f"{inner}{json.dumps(key)}: {laid_out(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return "[\n" + ",\n".join(inner + laid_out(item, inner) for item in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import config, env, estimate, optimize, predict, scan, show, train, verify
+from compass.cli import compare, config, env, estimate, explain, optimize, predict, report, scan, show, train, verify
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -39,6 +39,9 @@ app.command("train-run", hidden=True)(train.train_run)
 app.command("scan")(scan.scan)
 app.command("show")(show.show)
 app.command("verify")(verify.verify)
+app.command("explain")(explain.explain)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("env")(env.env)
 app.command("config")(config.config)
 

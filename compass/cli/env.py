@@ -16,7 +16,10 @@ def env(
     as_json: AsJson = False,
 ) -> None:
     """Show the device, its memory and the versions that a profile would hold for."""
+    from rich.console import Console
+
     from compass.cli.parse import parse_memory_limit
+    from compass.cli.progress import waiting
     from compass.cli.tables import print_description
     from compass.config_files import load_config
     from compass.device import available_cores
@@ -33,7 +36,8 @@ def env(
         limit_bytes=parse_memory_limit(memory_limit),
     )
     try:
-        description = runner.describe()
+        with waiting(Console(stderr=True), "starting a worker and asking it"):
+            description = runner.describe()
     finally:
         runner.close()
     if as_json:

@@ -92,6 +92,16 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     Console().print(table)
 
 
+def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Text in columns, the first one a label."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
+    for header in headers:
+        table.add_column(header)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
 def failure_line(failure: StageFailure) -> str:
     """Which stage found nothing, what binds, and what came nearest, e.g. `production: nothing found, memory binds: …`."""
     line = f"{failure.stage}: nothing found, {failure.binds} binds: {failure.reason}"

@@ -15,6 +15,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from io import BytesIO, FileIO
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from compass.records import Outcome, ProbeSpec, Status
 
 LEDGER = "probes.jsonl"
 """The store's name in its folder."""
+Entry = tuple[str, ProbeSpec, Outcome]
+"""Whose fingerprint, the question, the answer."""
 REUSED = (Status.OK, Status.OUT_OF_MEMORY)
 """Only what says something lasting is believed a second time; a hang or a crash is tried again."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -91,15 +94,9 @@ class Store:
     def _take_in(self, content: bytes) -> int:
         """Remember the good lines; returns where they end."""
         good = 0
-        for line in BytesIO(content):
-            checksum, _, body = line.rstrip(b"\n").partition(b" ")
-            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
-                break
-            with suppress(ValueError):  # an older form, of no use now
-                fingerprint, _, rest = body.decode().partition(" ")
-                question, _, answer = rest.partition("\t")
-                spec, outcome = ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer)
-                self._remember(fingerprint, spec, outcome)
+        for line, entry in _good_lines(content):
+            if entry is not None:
+                self._remember(*entry)
             good += len(line)
         return good
 
@@ -160,6 +157,45 @@ def _locked(file: FileIO) -> Iterator[None]:
     finally:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a ledger holds, for whoever only reads it."""
+
+    entries: tuple[Entry, ...]
+    """In the order they were made."""
+    n_older: int
+    """Lines of a form that is read no more."""
+    n_damaged: int
+    """Lines from the first damaged one on."""
+
+
+def read_ledger(path: Path) -> Found:
+    """The ledger in `path`, which is left as it is, damaged or not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    lines = list(_good_lines(content))
+    rest = content[sum(len(line) for line, _ in lines) :]
+    entries = tuple(entry for _, entry in lines if entry is not None)
+    return Found(entries, n_older=len(lines) - len(entries), n_damaged=len(rest.splitlines()))
+
+
+def _good_lines(content: bytes) -> Iterator[tuple[bytes, Entry | None]]:
+    """Every line up to the first damaged one, with what it says; None for an older form, of no use now."""
+    for line in BytesIO(content):
+        checksum, _, body = line.rstrip(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+            return
+        try:
+            fingerprint, _, rest = body.decode().partition(" ")
+            question, _, answer = rest.partition("\t")
+            yield line, (fingerprint, ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer))
+        except ValueError:
+            yield line, None
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -22,6 +22,7 @@ from compass.records.choosing import (
     StageFailure,
     StagePlan,
 )
+from compass.records.considered import Candidate, Change, Expectation, Model, ProbeNote, ScoreTerms, Verdict, WhatIf
 from compass.records.knobs import Allocator, Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings, Variant
 from compass.records.probing import Description, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
@@ -32,19 +33,24 @@ __all__ = [
     "Batch",
     "BatchBudget",
     "BytesLaw",
+    "Candidate",
     "Certificate",
+    "Change",
     "Choice",
     "DatasetSummary",
     "Description",
     "Estimate",
     "Estimates",
+    "Expectation",
     "Fingerprint",
     "Hardware",
     "Interval",
     "Knobs",
     "Load",
+    "Model",
     "Outcome",
     "Precision",
+    "ProbeNote",
     "ProbeSpec",
     "Progress",
     "Record",
@@ -52,6 +58,7 @@ __all__ = [
     "RuntimeSettings",
     "RuntimeTrial",
     "Scalar",
+    "ScoreTerms",
     "SizeSummary",
     "Stage",
     "StageFailure",
@@ -60,5 +67,7 @@ __all__ = [
     "StepTime",
     "TrainedCycle",
     "Variant",
+    "Verdict",
+    "WhatIf",
     "digest",
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from compass.records.base import Record, Stage
+from compass.records.considered import Candidate, ScoreTerms, WhatIf
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
 from compass.records.probing import StepTime
 
@@ -257,6 +258,11 @@ class StagePlan(Record):
     """The Pareto front of throughput, capacity and cycle among the admissible."""
     follows: str = ""
     """For validation: the prototyping plan whose findings it checks, and how much larger it is."""
+    terms: ScoreTerms | None = None
+    """Of the score, where one decides."""
+    candidates: tuple[Candidate, ...] = ()
+    """Every model of the stage's variants: the chosen first, the admissible by rank, then the others."""
+    what_ifs: tuple[WhatIf, ...] = ()
 
 
 class StageFailure(Record):
@@ -266,12 +272,14 @@ class StageFailure(Record):
     binds: str
     reason: str
     nearest: Choice | None = None
+    candidates: tuple[Candidate, ...] = ()
+    what_ifs: tuple[WhatIf, ...] = ()
 
 
 class Progress(Record):
     """What is going on, for whoever watches."""
 
-    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify", "train"]
+    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify", "train", "report"]
     what: str
     """What is being tried, in a few words."""
     n_done: int

@@ -79,8 +79,7 @@ class Knowledge:
     @property
     def batch_cap(self) -> int:
         """The largest batch that configuration and data allow."""
-        rules = self.config.batch
-        return max(1, min(rules.max_batch, int(self.dataset_size * rules.training_share)))
+        return self.config.batch.cap(self.dataset_size)
 
     def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
         """The most graphs whose worst batch is sure to fit the budget, 0 if not even one does."""

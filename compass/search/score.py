@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compass.records import ScoreTerms
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -29,6 +31,21 @@ def worth(cycle_s: Floats, stage: StageRules, late_worth: float) -> Floats:
     if stage.window_s == 0:
         return np.where(over > 0, 0.0, 1.0)
     return np.where(over > stage.window_s, 0.0, 1.0 - (1.0 - late_worth) * over / stage.window_s)
+
+
+def terms(
+    throughput: float, cycle_s: float, capacity: int, reference: Choice, stage: StageRules, rules: ScoreRules
+) -> ScoreTerms:
+    """The score of one configuration, taken apart; `throughput` as it was measured."""
+    counts = float(worth(np.array([cycle_s]), stage, rules.late_worth)[0])
+    samples, parameters = counts * throughput / reference.throughput, capacity / reference.capacity
+    return ScoreTerms(
+        worth=counts,
+        throughput_ratio=samples,
+        capacity_ratio=parameters,
+        samples=(1.0 - stage.quality_weight) * samples**-rules.beta,
+        parameters=stage.quality_weight * parameters**-rules.alpha,
+    )
 
 
 def score(throughput: Floats, capacity: Floats, reference: Choice, quality_weight: float, rules: ScoreRules) -> Floats:

@@ -16,13 +16,16 @@ from compass.records import (
     Knobs,
     Outcome,
     ProbeSpec,
+    ScoreTerms,
     StageFailure,
     StagePlan,
     Status,
     StepTime,
 )
 from compass.search.knowledge import Knowledge
+from compass.search.score import terms
 from compass.stages.budgeted import with_budget
+from compass.stages.considered import candidates, what_ifs
 from compass.stages.contenders import contend
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, Ranking, pareto_front
@@ -189,7 +192,17 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
         literal=ranking.literal,
         runners_up=tuple(others[: lab.config.search.runners_up]),
         front=pareto_front([pick, *others]),
+        terms=_terms(policy, known, pick),
+        candidates=candidates(policy, known, ranking, proof.choice),
+        what_ifs=what_ifs(policy, known),
     )
+
+
+def _terms(policy: Policy, known: Knowledge, pick: Choice) -> ScoreTerms | None:
+    if not policy.scored or known.reference is None:
+        return None
+    rules = known.config.stages[policy.stage]
+    return terms(pick.throughput, pick.cycle_s, pick.capacity, known.reference, rules, known.config.score)
 
 
 def _too_slow(policy: Policy, lab: Lab, nearest: Choice) -> StageFailure:
@@ -199,19 +212,27 @@ def _too_slow(policy: Policy, lab: Lab, nearest: Choice) -> StageFailure:
         f"what was predicted to fit the window took {format_seconds(nearest.cycle_s)} a cycle, "
         f"and {format_seconds(allowed_s)} are allowed"
     )
-    return _nothing(policy, "time", reason, nearest)
+    return _nothing(policy, lab, "time", reason, nearest)
 
 
 def _failure(policy: Policy, lab: Lab, last: tuple[Choice, Outcome] | None) -> StageFailure:
     if last is None:
         binds, reason, nearest = policy.nearest(lab.known())
-        return _nothing(policy, binds, reason, nearest)
+        return _nothing(policy, lab, binds, reason, nearest)
     pick, outcome = last
     binds = "memory" if outcome.status is Status.OUT_OF_MEMORY else "model"
-    return _nothing(policy, binds, f"{outcome.status}: {outcome.detail}", pick)
+    return _nothing(policy, lab, binds, f"{outcome.status}: {outcome.detail}", pick)
 
 
-def _nothing(policy: Policy, binds: str, reason: str, nearest: Choice | None) -> StageFailure:
+def _nothing(policy: Policy, lab: Lab, binds: str, reason: str, nearest: Choice | None) -> StageFailure:
     if nearest is not None:  # its score may be infinite, which JSON cannot say
         nearest = nearest.model_copy(update={"score": None})
-    return StageFailure(stage=policy.stage, binds=binds, reason=reason, nearest=nearest)
+    known = lab.known()
+    return StageFailure(
+        stage=policy.stage,
+        binds=binds,
+        reason=reason,
+        nearest=nearest,
+        candidates=candidates(policy, known, policy.rank(known), None),
+        what_ifs=what_ifs(policy, known),
+    )

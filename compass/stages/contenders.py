@@ -108,6 +108,10 @@ class Among:
         """The policy's."""
         return self.policy.scored
 
+    def span(self, known: Knowledge) -> tuple[float, float]:
+        """The policy's."""
+        return self.policy.span(known)
+
     def rank(self, known: Knowledge) -> Ranking | None:
         """The policy's, of what was tried; the literal pick is of all models."""
         ranking = self.policy.rank(known)

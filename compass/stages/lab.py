@@ -18,16 +18,19 @@ from compass.records import (
     Description,
     Knobs,
     Outcome,
+    ProbeNote,
     ProbeSpec,
     Progress,
     RuntimeChoice,
     RuntimeSettings,
+    Stage,
     StepTime,
     Variant,
 )
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.work import Work
+from compass.stages.trail import expectation, note
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,10 @@ class Lab:
     """What was fixed before anything was measured, and why."""
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
+    stage: Stage | None = None
+    """Which is being decided; None while calibrating."""
+    notes: list[ProbeNote] = field(default_factory=list)
+    """Every probe of this run, beside what was predicted of it."""
     _fitted: tuple[int, CostModels] | None = None
 
     @property
@@ -68,7 +75,13 @@ class Lab:
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """Make a probe, or find it in the ledger."""
-        return self.runner.probe(phase, spec)
+        real = spec.batches[-1].synthetic is None
+        expected = expectation(self.costs(), self.work, self.capacities, spec, phase) if real else None
+        n_reused = self.runner.counts["reused"]
+        outcome = self.runner.probe(phase, spec)
+        reused = self.runner.counts["reused"] > n_reused
+        self.notes.append(note(spec, outcome, expected, phase=phase, stage=self.stage, reused=reused))
+        return outcome
 
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""

@@ -43,6 +43,10 @@ class Policy(Protocol):
         """Whether the score decides, so that a measured step time can change the pick."""
         ...
 
+    def span(self, known: Knowledge) -> tuple[float, float]:
+        """The capacities it chooses from, least and most parameters."""
+        ...
+
     def rank(self, known: Knowledge) -> Ranking | None:
         """The admissible choices, best first; None if there are none."""
         ...

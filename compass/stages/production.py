@@ -29,6 +29,11 @@ class Production:
     stage: Stage = "production"
     scored: bool = False
 
+    def span(self, known: Knowledge) -> tuple[float, float]:
+        """All models."""
+        del known
+        return 0.0, math.inf
+
     def rank(self, known: Knowledge) -> Ranking | None:
         """Models within the reference share of the largest capacity, fastest first; then the rest, largest first."""
         rules = known.config.stages.production

@@ -17,6 +17,11 @@ class SmokeTest:
     stage: Stage = "smoke_test"
     scored: bool = False
 
+    def span(self, known: Knowledge) -> tuple[float, float]:
+        """All models."""
+        del known
+        return 0.0, math.inf
+
     def rank(self, known: Knowledge) -> Ranking | None:
         """Smallest first."""
         rules = known.config.stages.smoke_test

@@ -39,11 +39,16 @@ class TimedStage:
         """The stage's part of the configuration."""
         return known.config.stages[self.stage]
 
+    def span(self, known: Knowledge) -> tuple[float, float]:
+        """The space in parameters; empty before there is a reference."""
+        if known.reference is None:
+            return math.inf, 0.0
+        low, high = self.share(known)
+        return low * known.reference.capacity, high * known.reference.capacity
+
     def models(self, known: Knowledge) -> list[Knobs]:
         """What the stage chooses from: its share of the space, as far as data feed it and nothing has ruled it out."""
-        if known.reference is None:
-            return []
-        return known.candidates(self.rules(known), *self._capacities(known))
+        return known.candidates(self.rules(known), *self.span(known))
 
     def rank(self, known: Knowledge) -> Ranking | None:
         """Every model with its best batch, by score."""
@@ -79,12 +84,7 @@ class TimedStage:
         """What binds when nothing is admissible."""
         if known.reference is None:
             return nothing_fits(known, known.config.stages.production, 0, math.inf)
-        return nothing_fits(known, self.rules(known), *self._capacities(known))
-
-    def _capacities(self, known: Knowledge) -> tuple[float, float]:
-        low, high = self.share(known)
-        capacity = _reference(known).capacity
-        return low * capacity, high * capacity
+        return nothing_fits(known, self.rules(known), *self.span(known))
 
 
 def _reference(known: Knowledge) -> Choice:

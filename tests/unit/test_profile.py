@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.profile import SCHEMA_VERSION, Ledger, Profile, json_schema, read_profile, stale, write_profile
+from compass.profile import (
+    SCHEMA_VERSION,
+    Ledger,
+    Profile,
+    json_schema,
+    laid_out,
+    read_profile,
+    stale,
+    write_profile,
+)
 from compass.records import Description, Fingerprint, RuntimeSettings
 
 
@@ -205,3 +214,19 @@ def test_no_field_changes_in_silence(profile, field):
 def test_the_runtime_that_a_fingerprint_is_of(profile):
     assert profile.calibrated_runtime == RuntimeSettings(threads=2, allocator="fast")
     assert profile.model_copy(update={"plans": {}}).calibrated_runtime is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_the_layout_changes_nothing_that_is_said(value):
+    assert json.loads(laid_out(value)) == value
+
+
+def test_a_row_of_plain_values_takes_one_line():
+    assert laid_out({"a": 1, "rows": [{"b": "é", "c": None}, {}], "d": [1, 2.5]}) == (
+        '{\n  "a": 1,\n  "rows": [\n    {"b": "é", "c": null},\n    {}\n  ],\n  "d": [1, 2.5]\n}'
+    )

@@ -1,19 +1,30 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from compass.cli.progress import describe_rest, live_progress
+from compass.cli.progress import Pace, bar_on, live_progress, waiting
 from compass.records import Progress
 
 NOW = Progress(phase="search", what="6 layers × 128 channels [fp32], batch 32 " * 3, n_done=3, n_expected=14,
                remaining_s=12.0)  # fmt: skip
 
 
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
 def test_quiet_when_nobody_is_looking():
     console = Console(file=io.StringIO(), force_terminal=False)
     with live_progress(console) as watch:
         watch(NOW)
+    with waiting(console, "a worker"):
+        pass
     assert console.file.getvalue() == ""
 
 
@@ -21,11 +32,52 @@ def test_what_is_tried_and_what_is_left_fit_in_80_columns():
     console = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
     with live_progress(console) as watch:
         watch(NOW)
-    frames = console.file.getvalue().replace("\r", "\n").splitlines()
+    frames = re.sub(r"\x1b\[[?\d]*[A-Za-z]", "", console.file.getvalue()).replace("\r", "\n").splitlines()
     [frame] = {line for line in frames if "search: 6 layers × 128 channels [fp32]" in line}
-    assert frame.rstrip().endswith("3/14, 12.0 s left")
+    assert re.search(r"3/14, 1[12]\.\d s left$", frame.rstrip())
+    assert max(map(len, frames)) <= 80
 
 
-@pytest.mark.parametrize(("remaining_s", "text"), [(None, "3/14"), (600.0, "3/14, 10.0 min left")])
-def test_the_rest(remaining_s, text):
-    assert describe_rest(NOW.model_copy(update={"remaining_s": remaining_s})) == text
+@pytest.mark.parametrize("colours", ["standard", "256", "truecolor"])
+def test_the_bar_is_told_from_its_ground_without_hue(colours):
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=colours, width=80)
+    with bar_on(console) as bar:
+        bar.add_task("half", total=2, completed=1, left="1/2")
+    said = console.file.getvalue()
+    assert "\x1b[1;34m" in said  # done: bold
+    assert "\x1b[2m" in said  # not yet: dim
+
+
+@pytest.mark.parametrize(("remaining_s", "text"), [(None, "3/14"), (600.0, "3/14, 10.0 min left"), (0.5, "3/14, soon")])
+def test_the_rest_as_it_was_told(remaining_s, text):
+    assert str(Pace(Clock()).rest(NOW.model_copy(update={"remaining_s": remaining_s}))) == text
+
+
+def test_the_rest_counts_down():
+    clock = Clock()
+    rest = Pace(clock).rest(NOW)
+    clock.now_s += 7
+    assert str(rest) == "3/14, 5.0 s left"
+    clock.now_s += 60
+    assert str(rest) == "3/14, soon"
+
+
+def test_the_rest_at_the_pace_so_far():
+    clock, said = Clock(), []
+    pace = Pace(clock)
+    for n_done in range(4):
+        said.append(str(pace.rest(Progress(phase="calibrate", what=f"model {n_done}", n_done=n_done, n_expected=10))))
+        clock.now_s += 3
+    assert said == ["0/10", "1/10", "2/10, 24.0 s left", "3/10, 21.0 s left"]
+
+
+def test_another_phase_or_stage_has_a_pace_of_its_own():
+    clock = Clock()
+    pace = Pace(clock)
+    told = [("calibrate", "a", 0), ("calibrate", "b", 5), ("search", "prototyping: a", 0), ("search", "prototyping: b", 2),
+            ("search", "validation: c", 2)]  # fmt: skip
+    said = []
+    for phase, what, n_done in told:
+        said.append(str(pace.rest(Progress(phase=phase, what=what, n_done=n_done, n_expected=10))))
+        clock.now_s += 10
+    assert said == ["0/10", "5/10, 10.0 s left", "0/10", "2/10, 40.0 s left", "2/10"]

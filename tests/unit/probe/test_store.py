@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.probe.store import Store, append
+from compass.probe.store import Store, append, read_ledger
 from compass.records import Status
 
 
@@ -280,3 +280,15 @@ def test_a_file_system_without_locks(path, ask, found, monkeypatch):
     store = Store(path)
     assert answers(store, ask) == [1, 2, 3]
     store.close()
+
+
+def test_reading_leaves_a_damaged_ledger_as_it_is(path, ask, found):
+    whole = fill(path, ask, found)
+    lines = whole.splitlines(keepends=True)
+    older = b"f0 {}\t{}"
+    damaged = lines[0] + b"%08x %s\n" % (zlib.crc32(older), older) + lines[1] + b"x" + lines[2] + lines[0]
+    path.write_bytes(damaged)
+    read = read_ledger(path)
+    assert [(owner, spec.key) for owner, spec, _ in read.entries] == [("f1", ask(1).key), ("f1", ask(2).key)]
+    assert (read.n_older, read.n_damaged) == (1, 2)
+    assert path.read_bytes() == damaged

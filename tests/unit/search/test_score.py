@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Choice, Knobs, Load
-from compass.search.score import score, worth
+from compass.search.score import score, terms, worth
 
 CONFIG = OptimizerConfig()
 STAGES = CONFIG.stages
@@ -71,3 +71,13 @@ def test_a_window_of_nothing_is_a_hard_limit():
 def test_worth_never_rises_with_time(one, other):
     early, late = worth(np.array(sorted((one, other))), STAGES.prototyping, 0.5)
     assert early >= late
+
+
+@given(st.floats(0.1, 100), st.floats(1, 2399), st.integers(1, 10**7))
+def test_the_terms_add_up_to_the_score(throughput, cycle_s, capacity):
+    rules, stage = OptimizerConfig().score, OptimizerConfig().stages.prototyping
+    parts = terms(throughput, cycle_s, capacity, reference(), stage, rules)
+    softened = np.array([throughput]) * worth(np.array([cycle_s]), stage, rules.late_worth)
+    total = score(softened, np.array([capacity]), reference(), stage.quality_weight, rules)[0]
+    assert parts.samples + parts.parameters == pytest.approx(total)
+    assert parts.worth == pytest.approx(1 if cycle_s <= 1200 else 1 - 0.5 * (cycle_s - 1200) / 1200)

@@ -1,0 +1,51 @@
+"""`compass compare`: two profiles side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from compass.report.compare import Comparison
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A profile.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two profiles, of two machines or of two versions: what differs, in words."""
+    from compass.report.compare import compare as compared
+    from compass.report.evidence import read_evidence
+
+    found = compared(read_evidence(a), read_evidence(b))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        _print(found)
+
+
+def _print(found: Comparison) -> None:
+    from rich.console import Console
+
+    from compass.cli.tables import plain_table
+
+    console = Console(highlight=False, markup=False)
+    for letter, name in zip("AB", found.names, strict=True):
+        console.print(f"{letter}: {name}")
+    for line in found.surroundings or ("same machine, versions, data and settings",):
+        console.print(line)
+    for stage in found.stages:
+        console.print()
+        console.print(plain_table(stage.stage, stage.table.headers, stage.table.rows))
+        for line in stage.says:
+            console.print(line)
+    for text in found.missing:
+        typer.secho(f"missing: {text}", fg="yellow", err=True)

@@ -1,0 +1,57 @@
+"""`compass explain`: why a stage's plan is what it is, and what more of something would buy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from compass.report.explain import Explanation
+
+
+def explain(
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Which stage to explain.")],
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a stage: the score's terms, which limit binds, and what one more GiB or ten more minutes would buy.
+
+    Everything is read from the profile; nothing is measured.
+    """
+    from compass.cli.parse import parse_stages
+    from compass.errors import InputError
+    from compass.optimizer import Request
+    from compass.report.evidence import read_evidence
+    from compass.report.explain import explain as explained
+
+    [name] = parse_stages([stage], option="STAGE")
+    evidence = read_evidence(path or Request.out)
+    if name not in evidence.found:
+        raise InputError(f"stage {name}", got="nothing in this profile", expected="a plan",
+                         fix=f"Run `compass optimize --stages {name}`.")  # fmt: skip
+    told = explained(evidence, name)
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(told), indent=2, ensure_ascii=False))
+    else:
+        _print(told)
+
+
+def _print(told: Explanation) -> None:
+    from compass.cli.tables import print_rows
+
+    typer.echo(f"{told.stage}: {told.answer}")
+    rows = [("why", told.why), ("binds", told.binds)]
+    rows += [(f"{'* ' if limit.binds else '  '}{limit.name}", limit.says) for limit in told.limits]
+    rows += [("score" if place == 0 else "", line) for place, line in enumerate(told.score)]
+    rows += [(f"+ {one.more}", one.says) for one in told.purchases]
+    rows += [("beside it" if place == 0 else "", line) for place, line in enumerate(told.beside)]
+    print_rows(rows)
+    if told.purchases:
+        typer.echo("What more would buy is on paper, by the models as they stood when the profile was written.")

@@ -1,0 +1,152 @@
+"""`compass report`: what was found, as a page to look at, as figures for a paper, as Markdown for a pull request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson, Cache
+
+if TYPE_CHECKING:
+    from compass.report.evidence import Evidence
+    from compass.report.view import View
+
+PAGE = Path("hardware_report.html")
+
+
+def report(
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help=f"Where the page goes. Default: {PAGE}.")] = None,
+    markdown: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Markdown instead, to FILE or to stdout with -.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Each plot as a file too; needs Matplotlib.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="NAME,…", help="Of the figures: svg, png, pdf.")
+    ] = "svg,png",
+    ledger: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The probes. Default: probes.jsonl in the cache.")
+    ] = None,
+    cache: Cache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML file that shows what was chosen, why, what it cost to find out, and what else there was.
+
+    The file needs no network. A profile or ledger that is cut off or damaged gives a report that says what is missing.
+    """
+    from compass.cli.parse import check_output
+    from compass.optimizer import Request
+    from compass.probe.store import LEDGER, default_cache
+    from compass.report.evidence import read_evidence
+    from compass.report.view import view_of
+
+    kinds = _formats(formats)
+    if figures is not None:
+        from compass.report.static import check_matplotlib
+
+        check_matplotlib()
+    page = out or (PAGE if markdown is None else None)
+    for one in (page, None if markdown in {None, "-"} else Path(str(markdown))):
+        if one is not None:
+            check_output(one)
+    evidence = read_evidence(path or Request.out)
+    named = ledger or (cache / LEDGER if cache else None)
+    # A profile holds the probes behind it; the ledger adds those of other runs, and need not be there.
+    if named or not evidence.trail or (default_cache() / LEDGER).exists():
+        evidence = _with_ledger(evidence, named or default_cache() / LEDGER)
+    view = view_of(evidence)
+    written = [*_write_page(view, page), *_write_markdown(view, markdown), *_write_figures(view, figures, kinds)]
+    _tell(evidence, written, as_json=as_json, quiet=markdown == "-")
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    from compass.errors import InputError
+    from compass.report.static import FORMATS
+
+    kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for kind in kinds:
+        if kind not in FORMATS:
+            raise InputError("--format", got=repr(kind), expected=f"one or more of {', '.join(FORMATS)}",
+                             fix="Write them with commas.")  # fmt: skip
+    return kinds
+
+
+def _with_ledger(evidence: Evidence, path: Path) -> Evidence:
+    from compass.probe.store import read_ledger
+    from compass.report.evidence import with_probes
+
+    try:
+        found = read_ledger(path)
+    except OSError as error:
+        return with_probes(evidence, (), [f"The ledger {path} cannot be read: {error.strerror or error}."])
+    complaints = []
+    if found.n_damaged:
+        complaints.append(f"The ledger is damaged: {found.n_damaged:,} lines from the first bad one on are left out.")
+    if found.n_older:
+        complaints.append(f"The ledger holds {found.n_older:,} probes in an older form, which are left out.")
+    return with_probes(evidence, found.entries, complaints)
+
+
+def _write_page(view: View, page: Path | None) -> list[Path]:
+    if page is None:
+        return []
+    from compass.report.page import html_page
+
+    _write(page, html_page(view), "--out")
+    return [page]
+
+
+def _write_markdown(view: View, to: str | None) -> list[Path]:
+    if to is None:
+        return []
+    from compass.report.markdown import markdown
+
+    if to == "-":
+        typer.echo(markdown(view), nl=False)
+        return []
+    _write(Path(to), markdown(view), "--markdown")
+    return [Path(to)]
+
+
+def _write_figures(view: View, folder: Path | None, kinds: tuple[str, ...]) -> list[Path]:
+    if folder is None:
+        return []
+    from rich.console import Console
+
+    from compass.cli.progress import live_progress
+    from compass.records import Progress
+    from compass.report.static import write_figures
+
+    written, n_figures = [], len(view.figures)
+    with live_progress(Console(stderr=True)) as watch:
+        for n_done, figure in enumerate(view.figures):
+            watch(Progress(phase="report", what=figure.key, n_done=n_done, n_expected=n_figures))
+            written += write_figures([figure], folder, kinds)
+    return written
+
+
+def _write(path: Path, text: str, option: str) -> None:
+    from compass.profile import unwritable
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error, option) from error
+
+
+def _tell(evidence: Evidence, written: list[Path], *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"written": [str(path) for path in written], "missing": evidence.missing}, indent=2))
+        return
+    for text in evidence.missing:
+        typer.secho(f"missing: {text}", fg="yellow", err=True)
+    for path in written[:3]:
+        typer.echo(f"wrote {path}", err=quiet)
+    if len(written) > 3:
+        typer.echo(f"and {len(written) - 3} more beside {written[-1].parent}", err=quiet)

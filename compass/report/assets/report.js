@@ -1,0 +1,262 @@
+"use strict";
+(() => {
+  const evidence = JSON.parse(document.getElementById("evidence").textContent);
+  // What a series stands for → colour (a variable of the style), symbol and size. Symbols differ where colours do.
+  const LOOK = {
+    chosen: ["vermillion", "star", 16], measured: ["vermillion", "diamond-open", 15], measured_too: ["green", "circle", 8],
+    runner_up: ["orange", "diamond", 11], front: ["ink", "circle-open", 15], admissible: ["blue", "circle", 8],
+    untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
+    batch: ["green", "square", 7], data: ["faint", "x", 6], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
+    predicted: ["blue", "circle", 8], bound: ["blue", "line-ew-open", 13],
+    calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
+    failed: ["vermillion", "x", 9], bars: ["blue", "circle", 8], bars_too: ["orange", "square", 8],
+  };
+  const PATHS = {  // in a box from -5 to 5
+    circle: "M0-4.2A4.2 4.2 0 1 1 0 4.2A4.2 4.2 0 1 1 0-4.2Z", square: "M-4-4H4V4H-4Z", diamond: "M0-5L5 0L0 5L-5 0Z",
+    star: "M0-5L1.3-1.6L5-1.5L2.1.8L3.1 4.4L0 2.3L-3.1 4.4L-2.1.8L-5-1.5L-1.3-1.6Z", x: "M-4-4L4 4M-4 4L4-4",
+    cross: "M0-4.5V4.5M-4.5 0H4.5", "triangle-up": "M0-4.5L4.6 3.8H-4.6Z", "triangle-down": "M0 4.5L4.6-3.8H-4.6Z",
+    "line-ew": "M-5 0H5",
+  };
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const isNarrow = () => window.innerWidth < 640;
+  const drawn = new Map();
+
+  // ------------------------------------------------------------------------------------------------------- drawing
+
+  const clean = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
+  function rowText(figure, row, joint = "<br>") {
+    const table = evidence.tables[figure.table];
+    const cells = row === undefined ? [] : table.rows[row];
+    const escape = joint === "<br>" ? clean : (text) => text;
+    return cells.map((cell, i) => [table.headers[i], cell]).filter(([, cell]) => cell)
+      .map(([header, cell], i) => {
+        const text = cell.length > 70 && joint === "<br>" ? wrap(cell) : cell;
+        return i ? `${header}: ${escape(text)}` : joint === "<br>" ? `<b>${escape(text)}</b>` : escape(text);
+      }).join(joint).replaceAll("\n", "<br>");
+  }
+
+  const wrap = (text) => text.replace(/(.{50,70}) /g, "$1\n");
+
+  function trace(figure, series, visible) {
+    const [colour, symbol, size] = LOOK[series.role];
+    const shade = css(colour);
+    const hover = series.rows.map((row) => rowText(figure, row));
+    const common = {
+      name: series.name, x: series.x, y: series.y, visible, showlegend: false, text: hover, textposition: "none",
+      hovertemplate: hover.length ? "%{text}<extra></extra>" : undefined, hoverinfo: hover.length ? undefined : "skip",
+    };
+    if (series.kind === "bars") return { ...common, type: "bar", marker: { color: shade }, width: 0.82 };
+    const spread = series.low.length && {
+      type: "data", symmetric: false, color: shade, thickness: 1.6, width: 4,
+      array: series.high.map((high, i) => high - series.y[i]), arrayminus: series.low.map((low, i) => series.y[i] - low),
+    };
+    const thick = symbol.endsWith("open") || symbol === "x" || symbol === "cross";
+    return {
+      ...common, type: "scatter", mode: series.kind === "line" ? "lines" : "markers", error_y: spread || undefined,
+      marker: {
+        color: shade, symbol, size: isNarrow() ? size * 0.85 : size, opacity: series.role === "space" ? 0.6 : 1,
+        line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : thick ? 1.8 : 0.6 },
+      },
+      line: { color: shade },
+    };
+  }
+
+  function ticks(axis) {
+    if (!axis.labels.length) return {};
+    const every = Math.ceil(axis.labels.length / (isNarrow() ? 7 : 14));
+    const places = axis.labels.map((_, i) => i).filter((i) => i % every === 0);
+    return { tickmode: "array", tickvals: places, ticktext: places.map((i) => axis.labels[i]), zeroline: false };
+  }
+
+  // On a short logarithmic axis powers of ten are too few: 1, 2 and 5 of each.
+  function axisOf(axis, name, values) {
+    const made = {
+      title: { text: axis.title, standoff: 8, font: { size: 13 } }, type: axis.labels.length ? "linear" : axis.scale,
+      gridcolor: css("grid"), linecolor: css("line"), zerolinecolor: css("grid"), automargin: true, ...ticks(axis),
+    };
+    const known = values.filter((value) => value > 0);
+    if (axis.scale !== "log" || !known.length) return { ...made, rangemode: name === "y" ? axis.from : undefined };
+    const low = Math.min(...known), high = Math.max(...known);
+    const pad = Math.max(0.04, 0.06 * Math.log10(high / low));
+    const vals = [];
+    const steps = high / low > 300 ? [1] : [1, 2, 5];
+    for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
+      for (const step of steps) vals.push(step * 10 ** power);
+    }
+    return {
+      ...made, range: [Math.log10(low) - pad, Math.log10(high) + pad], tickmode: "array", tickvals: vals,
+      ticktext: vals.map((value) => value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e4 ? `${value / 1e3}k`
+        : `${+value.toPrecision(3)}`),
+    };
+  }
+
+  function layout(figure, shown) {
+    const seen = figure.series.filter((_, i) => shown[i]);
+    const values = (key) => [
+      ...seen.flatMap((series) => [...series[key], ...(key === "y" ? [...series.low, ...series.high] : [])]),
+      ...figure.rules.filter((rule) => rule.along === key).map((rule) => rule.value),
+    ];
+    const shapes = [], notes = [];
+    for (const rule of figure.rules) {
+      const across = rule.along === "y";
+      shapes.push({
+        type: "line", layer: "below", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
+        ...(across ? { xref: "paper", x0: 0, x1: 1, y0: rule.value, y1: rule.value }
+          : { yref: "paper", y0: 0, y1: 1, x0: rule.value, x1: rule.value }),
+      });
+      const log = (across ? figure.y : figure.x).scale === "log";
+      const value = log ? Math.log10(rule.value) : rule.value;
+      notes.push({
+        text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
+        ...(across ? { xref: "paper", x: 1, xanchor: "right", y: value, yanchor: "bottom" }
+          : { yref: "paper", y: 1, yanchor: "top", x: value, xanchor: "center", textangle: -90 }),
+      });
+    }
+    const bars = figure.series.some((series) => series.kind === "bars");
+    return {
+      xaxis: axisOf(figure.x, "x", values("x")), yaxis: { ...axisOf(figure.y, "y", values("y")), ...(bars ? { rangemode: "tozero" } : {}) },
+      shapes, annotations: notes, barmode: "overlay", hovermode: "closest", showlegend: false, autosize: true,
+      dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      margin: { l: 50, r: 14, t: 14, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: "inherit", size: 12, color: css("ink") },
+      hoverlabel: { bgcolor: css("sheet"), bordercolor: css("line"), font: { color: css("ink"), size: 12.5 }, align: "left" },
+    };
+  }
+
+  function draw(element) {
+    const figure = evidence.figures[element.dataset.figure];
+    const canvas = element.querySelector(".canvas");
+    const state = drawn.get(element) || { shown: figure.series.map(() => true), at: -1 };
+    drawn.set(element, state);
+    const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
+    return Plotly.react(canvas, traces, layout(figure, state.shown), { displayModeBar: false, responsive: true });
+  }
+
+  // ------------------------------------------------------------------------------- keys that show and hide, by hand too
+
+  function icon(role) {
+    const [colour, symbol] = LOOK[role];
+    const name = symbol.replace("-open", "");
+    const open = symbol.endsWith("open") || name === "x" || name === "cross";
+    const paint = open ? 'fill="none"' : "fill='currentColor'";
+    return `<svg width="14" height="14" viewBox="-6.5 -6.5 13 13" aria-hidden="true" style="color:var(--${colour})">` +
+      `<path d="${PATHS[name]}" ${paint} stroke="currentColor" stroke-width="${open ? 1.6 : 0.4}"/></svg>`;
+  }
+
+  function addKeys(element) {
+    const figure = evidence.figures[element.dataset.figure];
+    const keys = element.querySelector(".keys");
+    if (figure.series.length < 2) return;
+    figure.series.forEach((series, i) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.innerHTML = icon(series.role);
+      button.append(`${series.name} (${series.x.length.toLocaleString("en")})`);
+      button.setAttribute("aria-pressed", "true");
+      button.addEventListener("click", () => {
+        const state = drawn.get(element);
+        state.shown[i] = !state.shown[i];
+        button.setAttribute("aria-pressed", String(state.shown[i]));
+        draw(element);
+      });
+      keys.append(button);
+    });
+  }
+
+  function addArrows(element) {
+    const figure = evidence.figures[element.dataset.figure];
+    const canvas = element.querySelector(".canvas"), told = element.querySelector(".told");
+    const marks = figure.series.flatMap((series, curve) => series.x.map((x, point) => ({ x, curve, point })))
+      .filter(({ curve }) => figure.series[curve].rows.length).sort((a, b) => a.x - b.x);
+    canvas.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const state = drawn.get(element);
+      const open = marks.filter(({ curve }) => state && state.shown[curve]);
+      if (!step || !open.length) return;
+      event.preventDefault();
+      state.at = (state.at + step + open.length) % open.length;
+      const { curve, point } = open[state.at];
+      Plotly.Fx.hover(canvas, [{ curveNumber: curve, pointNumber: point }]);
+      told.textContent = `${figure.series[curve].name}. ${rowText(figure, figure.series[curve].rows[point], ", ")}`;
+    });
+    canvas.addEventListener("blur", () => { Plotly.Fx.unhover(canvas); told.textContent = ""; });
+  }
+
+  // --------------------------------------------------------------------------------------------------------- tables
+
+  const PAGE = 100;
+
+  function fillTable(details) {
+    const table = evidence.tables[details.dataset.table];
+    const find = document.createElement("div"), place = document.createElement("div");
+    find.className = "find";
+    find.innerHTML = '<label>Find <input type="search"></label> <button type="button">Before</button> ' +
+      '<button type="button">Next</button> <span aria-live="polite"></span>';
+    place.className = "scroll wide";
+    place.tabIndex = 0;
+    const [input, [before, next], count] = [find.querySelector("input"), find.querySelectorAll("button"), find.querySelector("span")];
+    let start = 0;
+    const show = () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const rows = table.rows.filter((row) => words.every((word) => row.join(" ").toLowerCase().includes(word)));
+      start = Math.max(0, Math.min(start, Math.floor((rows.length - 1) / PAGE) * PAGE));
+      const head = table.headers.map((header) => `<th scope="col">${clean(header)}</th>`).join("");
+      const body = rows.slice(start, start + PAGE).map((row) =>
+        `<tr>${row.map((cell, i) => i ? `<td>${clean(cell)}</td>` : `<th scope="row">${clean(cell)}</th>`).join("")}</tr>`).join("");
+      place.innerHTML = `<table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table>`;
+      count.textContent = rows.length ? `${start + 1} to ${Math.min(start + PAGE, rows.length)} of ${rows.length}` : "none";
+      before.disabled = start === 0;
+      next.disabled = start + PAGE >= rows.length;
+    };
+    input.addEventListener("input", () => { start = 0; show(); });
+    before.addEventListener("click", () => { start -= PAGE; show(); });
+    next.addEventListener("click", () => { start += PAGE; show(); });
+    details.append(find, place);
+    show();
+  }
+
+  // --------------------------------------------------------------------------------------------------- what starts it
+
+  const plots = [...document.querySelectorAll(".plot")];
+  plots.forEach((element) => { addKeys(element); addArrows(element); });
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting && !drawn.has(target)) draw(target);
+    }
+  }, { rootMargin: "300px" });
+  plots.forEach((element) => watcher.observe(element));
+
+  document.querySelectorAll(".tabs").forEach((tabs) => {
+    const all = [...tabs.querySelectorAll('[role="tab"]')];
+    const open = (chosen) => all.forEach((tab) => {
+      const is = tab === chosen;
+      tab.setAttribute("aria-selected", String(is));
+      tab.tabIndex = is ? 0 : -1;
+      document.getElementById(tab.getAttribute("aria-controls")).hidden = !is;
+    });
+    all.forEach((tab, i) => {
+      tab.addEventListener("click", () => open(tab));
+      tab.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+        if (!step) return;
+        const next = all[(i + step + all.length) % all.length];
+        open(next);
+        next.focus();
+      });
+    });
+  });
+
+  document.querySelectorAll("details[data-table]").forEach((details) => details.addEventListener("toggle", () => {
+    if (details.open && !details.querySelector("table")) fillTable(details);
+  }));
+
+  const redraw = () => drawn.forEach((_, element) => draw(element));
+  document.getElementById("theme").addEventListener("click", () => {
+    const dark = css("page") === "#14171c";
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  window.addEventListener("beforeprint", () => plots.forEach((element) => draw(element)));
+})();

@@ -1,0 +1,237 @@
+"""The models a stage looked at: how fast, how large, how long a cycle; which was chosen, and what rules out the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, Verdict
+from compass.report.evidence import Evidence
+from compass.report.figure import Axis, Figure, Role, Rule, Series, Table
+from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, span_of, why_not
+from compass.units import format_bytes, format_count, format_seconds
+
+Row = Candidate
+HEADERS = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at most", "score", "standing", "why not")
+ROLES: dict[Role, str] = {
+    "space": "another stage's size",
+    "data": "more than the data feed",
+    "model": "does not run",
+    "memory": "too much memory",
+    "time": "too slow",
+    "batch": "batch too small",
+    "untried": "not tried",
+    "admissible": "would do",
+    "runner_up": "runner-up",
+    "chosen": "chosen",
+}
+"""In the order in which they are drawn: what matters most comes last and lies on top."""
+
+
+def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
+    """What the profile holds of them; for an older one, what it names anyway."""
+    entry = evidence.found[stage]
+    if entry.candidates or not isinstance(entry, StagePlan):
+        return entry.candidates
+    named: dict[object, Candidate] = {}
+    for choice in (entry.choice, *entry.runners_up, *entry.front):
+        verdict: Verdict = "chosen" if choice is entry.choice else "admissible"
+        named.setdefault(choice.knobs, _candidate(choice, verdict))
+    return tuple(named.values())
+
+
+def candidate_table(evidence: Evidence, stage: Stage) -> Table:
+    """One row for each, and a last one for what was measured of the chosen."""
+    entry, rows = evidence.found[stage], candidates_of(evidence, stage)
+    roles = roles_of(entry, rows)
+    told = [_told(evidence, stage, row, role) for row, role in zip(rows, roles, strict=True)]
+    if isinstance(entry, StagePlan):
+        told.append(_measured(entry))
+    return Table(HEADERS, tuple(told))
+
+
+def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
+    """Throughput and cycle over capacity, and the space as layers over channels."""
+    rows = candidates_of(evidence, stage)
+    if stage == "smoke_test" or not rows:
+        return []
+    found = []
+    if any(row.step_s is not None for row in rows):
+        found = [_throughput(evidence, stage, rows), *([_cycle(evidence, stage, rows)] if evidence.config else [])]
+    return [*found, _space(evidence, stage, rows)]
+
+
+def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Row]) -> list[Role]:
+    """What each row is to the stage."""
+    runners_up = [choice.knobs for choice in entry.runners_up] if isinstance(entry, StagePlan) else []
+    return [
+        "runner_up" if row.verdict == "admissible" and any(row.is_of(knobs) for knobs in runners_up) else row.verdict
+        for row in rows
+    ]
+
+
+def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
+    knobs = choice.knobs
+    return Candidate(
+        layers=knobs.layers,
+        channels=knobs.channels,
+        precision=knobs.variant.precision,
+        checkpointing=knobs.variant.checkpointing,
+        capacity=choice.capacity,
+        verdict=verdict,
+        batch_size=choice.batch_size,
+        live_bytes=choice.live_bytes,
+        footprint_bytes=choice.footprint_bytes,
+        step_s=choice.step_s,
+        score=choice.score,
+    )
+
+
+def _told(evidence: Evidence, stage: Stage, row: Row, role: Role) -> tuple[str, ...]:
+    name, capacity = model_name(row), format_count(row.capacity)
+    excuse = "" if row.verdict in {"chosen", "admissible"} else why_not(row, evidence, stage)
+    if row.batch_size is None or row.step_s is None:
+        return (name, capacity, "", "", "", "", "", ROLES[role], excuse)
+    return (
+        name,
+        capacity,
+        format_count(row.batch_size),
+        rate(row.throughput or 0.0),
+        format_seconds(row.step_s * evidence.config.cycle_batches) if evidence.config else "",
+        "" if row.footprint_bytes is None else format_bytes(row.footprint_bytes),
+        "" if row.score is None else f"{row.score:.4f}",
+        ROLES[role],
+        excuse,
+    )
+
+
+def _measured(plan: StagePlan) -> tuple[str, ...]:
+    choice, terms = plan.choice, plan.terms
+    return (
+        model_name(choice.knobs),
+        format_count(choice.capacity),
+        format_count(choice.batch_size),
+        rate(plan.throughput),
+        format_seconds(plan.cycle_s),
+        f"{format_bytes(plan.certificate.footprint_bytes)} measured",
+        "" if terms is None else f"{terms.samples + terms.parameters:.4f}",
+        "chosen, as measured",
+        "",
+    )
+
+
+def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
+    entry = evidence.found[stage]
+    measured = entry.throughput if isinstance(entry, StagePlan) else None
+    return Figure(
+        key=f"{stage}-throughput",
+        title=f"{STAGE_NAMES[stage]}: throughput and capacity",
+        says=_says(evidence, stage, rows, "Graphs per second over trainable parameters"),
+        x=Axis("trainable parameters", "log"),
+        y=Axis("graphs per second", "log"),
+        series=_series(entry, rows, lambda row: row.throughput, measured),
+        table=stage,
+        rules=_capacity_rules(evidence, stage),
+    )
+
+
+def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
+    entry, batches = evidence.found[stage], evidence.config.cycle_batches if evidence.config else 0
+    measured = entry.cycle_s / 60 if isinstance(entry, StagePlan) else None
+    rules = evidence.config.stages[stage] if evidence.config else None
+    limits = []
+    if rules is not None and rules.target_s is not None:
+        limits = [Rule("y", rules.target_s / 60, "target")]
+        if rules.window_s:
+            limits.append(Rule("y", (allowed_s(stage, evidence.config) or 0) / 60, "end of the window"))
+    return Figure(
+        key=f"{stage}-cycle",
+        title=f"{STAGE_NAMES[stage]}: cycle and capacity",
+        says=_says(evidence, stage, rows, f"Minutes of a cycle of {batches} batches over trainable parameters"),
+        x=Axis("trainable parameters", "log"),
+        y=Axis("minutes a cycle", "log"),
+        series=_series(entry, rows, lambda row: None if row.step_s is None else row.step_s * batches / 60, measured),
+        table=stage,
+        rules=(*limits, *_capacity_rules(evidence, stage)),
+    )
+
+
+def _space(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
+    """Recomputing models lie a little right of plain ones, so that both can be seen."""
+    entry = evidence.found[stage]
+    roles = roles_of(entry, rows)
+    apart = {
+        kind: 5.0 * place for place, kind in enumerate(sorted({(row.precision, row.checkpointing) for row in rows}))
+    }
+    series = []
+    for role, name in ROLES.items():
+        places = tuple(place for place, own in enumerate(roles) if own == role)
+        if places:
+            x = tuple(
+                rows[place].channels + apart[rows[place].precision, rows[place].checkpointing] for place in places
+            )
+            series.append(Series(name, role, x, tuple(float(rows[place].layers) for place in places), places))
+    return Figure(
+        key=f"{stage}-space",
+        title=f"{STAGE_NAMES[stage]}: the space",
+        says=_says(evidence, stage, rows, "Layers over channels, every model of the space"),
+        x=Axis("channels" if len(apart) == 1 else "channels (recomputing a little to the right)"),
+        y=Axis("layers"),
+        series=tuple(series),
+        table=stage,
+    )
+
+
+def _series(
+    entry: StagePlan | StageFailure, rows: Sequence[Row], value: Callable[[Row], float | None], measured: float | None
+) -> tuple[Series, ...]:
+    """The rows that have a value, by role; the front as rings around its members; the chosen once more, as measured."""
+    values, roles = [value(row) for row in rows], roles_of(entry, rows)
+
+    def series(name: str, role: Role, places: Sequence[int]) -> list[Series]:
+        marks = [(float(rows[i].capacity), y, i) for i in places if (y := values[i]) is not None]
+        if not marks:
+            return []
+        xs, ys, index = zip(*marks, strict=True)
+        return [Series(name, role, xs, ys, index)]
+
+    found = []
+    for role, name in ROLES.items():
+        found += series(name, role, [place for place, own in enumerate(roles) if own == role])
+    if not isinstance(entry, StagePlan):
+        return tuple(found)
+    front = [place for place, row in enumerate(rows) if any(row.is_of(choice.knobs) for choice in entry.front)]
+    found += series("on the Pareto front", "front", front)
+    if measured is not None:
+        found.append(Series("chosen, measured", "measured", (float(entry.choice.capacity),), (measured,), (len(rows),)))
+    return tuple(found)
+
+
+def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:
+    span, rules = span_of(stage, evidence.config), []
+    if span and evidence.reference:
+        rules = [Rule("x", end * evidence.reference.capacity, f"{end:.0%} of production's") for end in span]
+    if stage == "production" and evidence.data_cap:
+        rules.append(Rule("x", float(evidence.data_cap), "what the data feed"))
+    return tuple(rules)
+
+
+def _says(evidence: Evidence, stage: Stage, rows: Sequence[Row], what: str) -> str:
+    """What a reader who does not see the plot should know."""
+    entry = evidence.found[stage]
+    counts = {
+        name: n
+        for role, name in ROLES.items()
+        if (n := sum(own == role for own in roles_of(entry, rows))) and role != "chosen"
+    }
+    told = ", ".join(
+        f"{n} {'runners-up' if name == 'runner-up' and n > 1 else name}" for name, n in reversed(counts.items())
+    )
+    models = "1 model" if len(rows) == 1 else f"{len(rows):,} models"
+    if not isinstance(entry, StagePlan):
+        return f"{what}, {models}: none chosen; {told}."
+    choice = entry.choice
+    return (
+        f"{what}, {models}. Chosen: {model_name(choice.knobs)}, batch {choice.batch_size}, "
+        f"{format_count(choice.capacity)} parameters, {rate(entry.throughput)} graphs/s and a cycle of "
+        f"{format_seconds(entry.cycle_s)} as measured. The others: {told or 'none'}."
+    )

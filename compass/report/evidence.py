@@ -1,0 +1,198 @@
+"""What a report is made from: a profile as far as it can be read, the ledger's probes, and what is missing of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.profile import SCHEMA_VERSION, Ledger, NewerProfileError, Profile
+from compass.records import (
+    STAGES,
+    Choice,
+    DatasetSummary,
+    Fingerprint,
+    Hardware,
+    Outcome,
+    ProbeNote,
+    ProbeSpec,
+    Stage,
+    StageFailure,
+    StagePlan,
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A profile of which anything may be missing. What is missing is said in `missing`, a sentence each."""
+
+    name: str
+    """Of the file."""
+    compass_version: str | None = None
+    created: str | None = None
+    fingerprint: Fingerprint | None = None
+    hardware: Hardware | None = None
+    workload: str | None = None
+    dataset_size: int | None = None
+    dataset: DatasetSummary | None = None
+    data_cap: int | None = None
+    reference: Choice | None = None
+    plans: dict[Stage, StagePlan] | None = None
+    failures: dict[Stage, StageFailure] | None = None
+    cost: Ledger | None = None
+    trail: tuple[ProbeNote, ...] = ()
+    config: OptimizerConfig | None = None
+    probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
+    """Of the ledger, made under the profile's fingerprint."""
+    missing: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Those there is something to say about."""
+        return [stage for stage in STAGES if stage in self.found]
+
+    @property
+    def found(self) -> dict[Stage, StagePlan | StageFailure]:
+        """Each stage's plan or failure, in the stages' order."""
+        both: dict[Stage, StagePlan | StageFailure] = {**(self.failures or {}), **(self.plans or {})}
+        return {stage: both[stage] for stage in STAGES if stage in both}
+
+
+def of_profile(profile: Profile, name: str) -> Evidence:
+    """A whole profile as evidence."""
+    given = {field: getattr(profile, field) for field in Profile.model_fields if field in Evidence.__dataclass_fields__}
+    return _with_gaps(Evidence(name=name, cost=profile.ledger, **given))
+
+
+def read_evidence(path: Path) -> Evidence:
+    """What can be read of the profile in `path`, cut off or damaged as it may be.
+
+    Raises:
+        InputError: no such file, nothing in it that a profile has, or written by a newer Compass.
+    """
+    where = f"profile {path}"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(where, got=error.strerror or str(error), expected="a hardware_profile.json",
+                         fix="Run `compass optimize` first.") from error  # fmt: skip
+    data, missing = _parsed(content)
+    version = data.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
+                                fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
+    if not data.keys() & Profile.model_fields.keys():
+        raise InputError(where, got="nothing that a profile has", expected="a hardware_profile.json",
+                         fix="Run `compass optimize` to write it anew.")  # fmt: skip
+    return _with_gaps(_salvaged(path.name, data, missing))
+
+
+def with_probes(
+    evidence: Evidence, entries: Sequence[tuple[str, ProbeSpec, Outcome]], complaints: Sequence[str] = ()
+) -> Evidence:
+    """`evidence` with those of a ledger's entries that were made under its fingerprint."""
+    missing = [*evidence.missing, *complaints]
+    probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
+    if evidence.fingerprint is None:
+        missing += ["The ledger is left out: the profile does not say what it was measured on."] if entries else []
+    else:
+        own = evidence.fingerprint.key
+        last = {spec.key: (spec, outcome) for key, spec, outcome in entries if key == own}
+        probes = tuple(last.values())
+        if entries and not probes:
+            missing.append(
+                f"The ledger holds {len(entries):,} probes, none of them made under this profile's fingerprint."
+            )
+    return replace(evidence, probes=probes, missing=tuple(missing))
+
+
+def _parsed(content: bytes) -> tuple[dict[str, Any], list[str]]:
+    try:
+        data, missing = from_json(content), []
+    except ValueError:
+        try:
+            data = from_json(content, allow_partial=True)
+        except ValueError:
+            data = None
+        missing = ["The profile is cut off or damaged: what stands before the damage is shown."]
+    return (data, missing) if isinstance(data, dict) else ({}, missing)
+
+
+def _salvaged(name: str, data: dict[str, Any], missing: list[str]) -> Evidence:
+    """Field by field, stage by stage, probe by probe."""
+    fields: dict[str, Any] = {}
+    for field, info in Profile.model_fields.items():
+        if field not in data or field in {"schema_version", "plans", "failures", "trail"}:
+            continue
+        try:
+            fields[field] = TypeAdapter[Any](info.annotation or object).validate_python(data[field])
+        except ValidationError as error:
+            missing.append(f"`{field}` cannot be read: {_first(error)}.")
+    for field, kind in (("plans", StagePlan), ("failures", StageFailure)):
+        entries = data.get(field)
+        fields[field] = {
+            stage: entry
+            for stage, raw in (entries.items() if isinstance(entries, dict) else ())
+            if stage in STAGES and (entry := _entry(kind, stage, raw, missing)) is not None
+        }
+    fields["cost"] = fields.pop("ledger", None)
+    return Evidence(name=name, trail=_trail(data.get("trail"), missing), missing=tuple(missing), **fields)
+
+
+def _entry(kind: type[BaseModel], stage: str, raw: Any, missing: list[str]) -> Any:
+    """A stage's plan or failure, without those of its optional parts that cannot be read."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        bad = {str(one["loc"][0]) if one["loc"] else "" for one in error.errors()}
+        optional = {field for field, info in kind.model_fields.items() if not info.is_required()}
+        if isinstance(raw, dict) and bad <= optional | (raw.keys() - kind.model_fields.keys()):
+            missing.append(f"{stage}: {', '.join(sorted(bad))} cannot be read and is left out.")
+            return kind.model_validate({field: value for field, value in raw.items() if field not in bad})
+        missing.append(f"{stage} is left out: {_first(error)}.")
+        return None
+
+
+def _trail(raw: Any, missing: list[str]) -> tuple[ProbeNote, ...]:
+    notes, n_bad = [], 0
+    for one in raw if isinstance(raw, list) else ():
+        try:
+            notes.append(ProbeNote.model_validate(one))
+        except ValidationError:
+            n_bad += 1
+    if n_bad:
+        missing.append(f"{n_bad} of {n_bad + len(notes)} probes in the profile cannot be read.")
+    return tuple(notes)
+
+
+def _first(error: ValidationError) -> str:
+    one = error.errors()[0]
+    return f"{'.'.join(map(str, one['loc'])) or 'the whole of it'}: {one['msg']}"
+
+
+def _with_gaps(evidence: Evidence) -> Evidence:
+    """`evidence` with what it lacks put into words."""
+    gaps = [
+        text
+        for text, lacks in (
+            ("The profile does not say what machine it is of.", evidence.hardware is None),
+            ("The profile does not say under which settings it was made.", evidence.config is None),
+            ("The profile has no stage's plan.", not evidence.found),
+            (
+                f"Not in this profile: {', '.join(stage for stage in STAGES if stage not in evidence.found)}.",
+                0 < len(evidence.found) < len(STAGES),
+            ),
+            ("The profile does not hold the probes behind it: an older Compass wrote it.", not evidence.trail),
+        )
+        if lacks
+    ]
+    older = [stage for stage, one in evidence.found.items() if stage != "smoke_test" and not one.candidates]
+    if older:
+        gaps.append(f"What else was considered is not recorded for {', '.join(older)}: an older Compass wrote it.")
+    return replace(evidence, missing=(*evidence.missing, *gaps))

@@ -1,0 +1,60 @@
+"""The report as one HTML file: everything inlined, so that it opens from a disk, offline, and asks for nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+from compass.report.figure import Figure, Table
+from compass.report.view import View
+
+ASSETS = files("compass.report") / "assets"
+MOST_ROWS = 60
+"""A longer table is made when it is opened: thousands of rows would slow the page down for whoever looks at plots."""
+
+
+def html_page(view: View) -> str:
+    """The whole page."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("page.html.j2").render(
+        view=view,
+        short=MOST_ROWS,
+        style=Markup(asset("report.css")),  # noqa: S704 - our own file
+        plotly=Markup(asset("plotly-basic.min.js") if view.figures else ""),  # noqa: S704 - checked against its digest
+        script=Markup(asset("report.js")),  # noqa: S704 - our own file
+        data=Markup(_embedded(_data(view))),  # noqa: S704 - JSON without what could end the element
+    )
+    return page.lstrip() + "\n"
+
+
+def asset(name: str) -> str:
+    """The text of a file beside this one."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _data(view: View) -> dict[str, Any]:
+    return {
+        "figures": {figure.key: _figure(figure) for figure in view.figures},
+        "tables": {key: _table(table) for key, table in view.tables.items()},
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return asdict(figure)
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {"headers": table.headers, "rows": table.rows}
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON for a script element, in which nothing may look like its end or a comment."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")

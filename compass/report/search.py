@@ -1,0 +1,105 @@
+"""The search as it went: every probe in its order, how long it took and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compass.records import Outcome, ProbeNote, ProbeSpec, Status
+from compass.report.evidence import Evidence
+from compass.report.figure import Axis, Figure, Role, Series, Table
+from compass.report.words import STAGE_NAMES, model_name
+from compass.units import format_bytes, format_seconds
+
+HEADERS = ("probe", "phase", "for", "model", "batch", "outcome", "step", "live", "footprint", "took", "from the ledger")
+PHASES: dict[Role, str] = {"calibrate": "calibrate", "search": "search", "confirm": "confirm", "failed": "did not run"}
+
+
+def search_notes(evidence: Evidence) -> tuple[ProbeNote, ...]:
+    """The probes of the profile; for an older one, those of the ledger, whose purpose is told from their form."""
+    return evidence.trail or tuple(_noted(spec, outcome) for spec, outcome in evidence.probes)
+
+
+def search_table(evidence: Evidence) -> Table:
+    """One row a probe."""
+    return Table(HEADERS, tuple(_row(place, note) for place, note in enumerate(search_notes(evidence))))
+
+
+def search_figure(evidence: Evidence) -> Figure | None:
+    """How long each probe took."""
+    notes = search_notes(evidence)
+    if not notes:
+        return None
+    series = []
+    for role, name in PHASES.items():
+        places = tuple(place for place, note in enumerate(notes) if _role(note) == role)
+        if places:
+            took_s = tuple(notes[place].wall_s for place in places)
+            series.append(Series(name, role, tuple(map(float, places)), took_s, places, kind="bars"))
+    return Figure(
+        key="search",
+        title="The search, probe by probe",
+        says=_says(evidence, notes),
+        x=Axis("probe", labels=tuple(str(place + 1) for place in range(len(notes)))),
+        y=Axis("seconds"),
+        series=tuple(series),
+        table="search",
+    )
+
+
+def found(note: ProbeNote) -> str:
+    """What a probe found, or what became of it."""
+    return "ran" if note.status is Status.OK else f"{note.status.replace('_', ' ')}: {note.detail}".rstrip(": ")
+
+
+def _says(evidence: Evidence, notes: Sequence[ProbeNote]) -> str:
+    n_reused, wall_s = sum(note.reused for note in notes), sum(note.wall_s for note in notes)
+    failed = sum(note.status is not Status.OK for note in notes)
+    told = f"{len(notes)} probes that took {format_seconds(wall_s)} in all"
+    if n_reused:
+        told += f", {n_reused} of them answered from the ledger of an earlier run"
+    told += ". All ran to their end." if not failed else f". {failed} did not run to their end."
+    cost = evidence.cost
+    if cost is None or not cost.wall_s:
+        return told
+    return f"{told} The whole last run took {format_seconds(cost.wall_s)}."
+
+
+def _role(note: ProbeNote) -> Role:
+    return note.phase if note.status is Status.OK else "failed"
+
+
+def _row(place: int, note: ProbeNote) -> tuple[str, ...]:
+    return (
+        str(place + 1),
+        note.phase,
+        STAGE_NAMES[note.stage] if note.stage else "all stages",
+        model_name(note),
+        "" if note.load is None else str(note.load),
+        found(note),
+        "" if note.step is None else f"{note.step.median_s:.3g} s",
+        "" if note.live_bytes is None else format_bytes(note.live_bytes),
+        "" if note.footprint_bytes is None else format_bytes(note.footprint_bytes),
+        format_seconds(note.wall_s),
+        "yes" if note.reused else "no",
+    )
+
+
+def _noted(spec: ProbeSpec, outcome: Outcome) -> ProbeNote:
+    knobs = spec.knobs
+    real = spec.batches[-1].synthetic is None
+    return ProbeNote(
+        layers=knobs.layers,
+        channels=knobs.channels,
+        precision=knobs.variant.precision,
+        checkpointing=knobs.variant.checkpointing,
+        key=spec.key,
+        phase="confirm" if spec.fresh else "search" if real else "calibrate",
+        load=outcome.timed_load or outcome.load,
+        reused=True,
+        status=outcome.status,
+        detail=outcome.detail,
+        live_bytes=outcome.live_bytes,
+        footprint_bytes=outcome.footprint_bytes,
+        step=outcome.step,
+        wall_s=outcome.wall_s,
+    )

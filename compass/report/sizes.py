@@ -1,0 +1,67 @@
+"""How large the dataset's complexes are, and how large those of the worst batch."""
+
+from __future__ import annotations
+
+import math
+
+from compass.records import DatasetSummary, SizeSummary, Stage, StagePlan
+from compass.report.evidence import Evidence
+from compass.report.figure import Axis, Figure, Rule, Series, Table
+from compass.report.words import STAGE_NAMES
+from compass.units import format_count
+
+
+def size_figures(evidence: Evidence) -> list[Figure]:
+    """One histogram a feature."""
+    data = evidence.dataset
+    return [] if data is None else [_figure(evidence, data, one) for one in data.sizes if len(one.histogram) > 1]
+
+
+def size_table(one: SizeSummary) -> Table:
+    """The histogram in numbers."""
+    ends = [*(f"{format_count(low)}" for low, _ in one.histogram[1:]), "largest"]
+    rows = tuple(
+        (f"{format_count(low)} to {end}", format_count(count))
+        for (low, count), end in zip(one.histogram, ends, strict=True)
+    )
+    return Table((one.feature, "complexes"), rows)
+
+
+def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figure:
+    """The bins are even in the logarithm, so that a place between two of them is one, too."""
+    first, second = one.histogram[0][0], one.histogram[1][0]
+
+    def place(size: float) -> float:
+        return math.log(max(size, first) / first) / math.log(second / first) - 0.5
+
+    marks = [(one.mean, "mean"), *worst_members(evidence, one.feature)]
+    quantiles = dict(one.quantiles)
+    middle = f", half of them under {format_count(quantiles[0.5])}" if 0.5 in quantiles else ""
+    told = "; ".join(f"{label} {format_count(size)}" for size, label in marks)
+    return Figure(
+        key=f"sizes-{one.feature}",
+        title=f"The dataset: {one.feature}",
+        says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable complexes{middle}. {told.capitalize()}.",
+        x=Axis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
+        y=Axis("complexes"),
+        series=(
+            Series("complexes", "bars", tuple(float(i) for i in range(len(one.histogram))),
+                   tuple(float(count) for _, count in one.histogram), tuple(range(len(one.histogram))), kind="bars"),
+        ),
+        table=f"sizes-{one.feature}",
+        rules=tuple(Rule("x", place(size), label) for size, label in marks),
+    )  # fmt: skip
+
+
+def worst_members(evidence: Evidence, feature: str) -> list[tuple[float, str]]:
+    """The mean size of a complex in each stage's worst batch, and whose it is; what is alike is named together."""
+    sizes: dict[float, list[Stage]] = {}
+    for stage, plan in (evidence.plans or {}).items():
+        if isinstance(plan, StagePlan) and stage != "smoke_test" and plan.certificate.worst.graphs:
+            worst = plan.certificate.worst
+            if feature in dict(worst.sizes):
+                sizes.setdefault(worst[feature] / worst.graphs, []).append(stage)
+    return [
+        (size, f"mean of the worst batch ({', '.join(STAGE_NAMES[stage].lower() for stage in stages)})")
+        for size, stages in sizes.items()
+    ]

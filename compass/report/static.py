@@ -1,0 +1,177 @@
+"""The plots as SVG and PNG for papers, by Matplotlib, from the same values as the page's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compass.errors import InputError
+from compass.report.figure import Axis, Figure, Role, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = ("svg", "png", "pdf")
+BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#B8A800"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#9AA0A8"
+LOOK: dict[Role, tuple[str, str, float, bool]] = {
+    "chosen": (VERMILLION, "*", 12, True),
+    "measured": (VERMILLION, "D", 6, False),
+    "measured_too": (GREEN, "o", 4.5, True),
+    "runner_up": (ORANGE, "D", 6, True),
+    "front": (BLACK, "o", 10, False),
+    "admissible": (BLUE, "o", 4.5, True),
+    "untried": (GREY, "o", 4.5, False),
+    "memory": (PURPLE, "^", 5, True),
+    "time": (YELLOW, "v", 5, True),
+    "batch": (GREEN, "s", 4.5, True),
+    "data": (GREY, "x", 4, False),
+    "space": (GREY, ".", 3, True),
+    "model": (BLACK, "+", 5, False),
+    "predicted": (BLUE, "o", 4.5, True),
+    "bound": (BLUE, "_", 8, True),
+    "calibrate": (SKY, "o", 4.5, True),
+    "search": (ORANGE, "s", 4.5, True),
+    "confirm": (GREEN, "D", 4.5, True),
+    "failed": (VERMILLION, "x", 5, False),
+    "bars": (BLUE, "o", 4.5, True),
+    "bars_too": (ORANGE, "s", 4.5, True),
+}
+"""Colour (Okabe and Ito's), marker, its size in points, and whether it is filled."""
+STYLE = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E4E6EA",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "compass",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+}
+"""Text stays text, and one figure gives one file, byte for byte."""
+INCHES = (6.3, 3.9)
+"""A text block wide."""
+
+
+def write_figures(figures: Iterable[Figure], folder: Path, formats: Iterable[str] = ("svg", "png")) -> list[Path]:
+    """Each figure as a file of each format in `folder`, named by its key.
+
+    Raises:
+        InputError: Matplotlib is not installed, or the folder cannot be written to.
+    """
+    check_matplotlib()
+    formats, written = tuple(formats), []
+    with _quiet_style():
+        for figure in figures:
+            drawn = _drawn(figure)
+            for kind in formats:
+                path = folder / f"{figure.key}.{kind}"
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    drawn.savefig(path, format=kind, bbox_inches="tight", metadata=_metadata(kind, figure))
+                except OSError as error:
+                    raise InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
+                                     fix="Choose another --figures.") from error  # fmt: skip
+                written.append(path)
+    return written
+
+
+def check_matplotlib() -> None:
+    """Make sure that figures can be drawn.
+
+    Raises:
+        InputError: Matplotlib is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise InputError("--figures", got="no Matplotlib", expected="it installed",
+                         fix="pip install 'compass-optimizer[report]'.")  # fmt: skip
+
+
+@contextmanager
+def _quiet_style() -> Iterator[None]:
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def _metadata(kind: str, figure: Figure) -> dict[str, Any]:
+    """No date, so that files differ only where figures do."""
+    return {
+        "svg": {"Title": figure.title, "Description": figure.says, "Date": None},
+        "png": {"Title": figure.title, "Description": figure.says, "Software": None},
+        "pdf": {"Title": figure.title, "Subject": figure.says, "CreationDate": None},
+    }[kind]
+
+
+def _drawn(figure: Figure) -> Any:
+    """Without pyplot: no window, no state that outlives this."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Sheet
+
+    sheet = Sheet(figsize=INCHES)
+    FigureCanvasAgg(sheet)
+    axes = sheet.subplots()
+    for series in figure.series:
+        _add(axes, series)
+    _dress(axes, figure)
+    return sheet
+
+
+def _add(axes: Axes, series: Series) -> None:
+    colour, marker, size, filled = LOOK[series.role]
+    if series.kind == "bars":
+        axes.bar(series.x, series.y, width=0.82, color=colour, label=series.name)
+        return
+    if series.low:
+        below = [y - low for y, low in zip(series.y, series.low, strict=True)]
+        above = [high - y for y, high in zip(series.y, series.high, strict=True)]
+        axes.errorbar(series.x, series.y, yerr=[below, above], fmt="none", ecolor=colour, elinewidth=1.1, capsize=2)
+    axes.plot(
+        series.x, series.y, color=colour, label=series.name,
+        linestyle="-" if series.kind == "line" else "none", marker="" if series.kind == "line" else marker, markersize=size,
+        markerfacecolor=colour if filled else "none", markeredgewidth=1.2 if not filled else 0.4,
+        markeredgecolor="white" if filled and marker not in "_." else colour,
+    )  # fmt: skip
+
+
+def _dress(axes: Axes, figure: Figure) -> None:
+    axes.set_title(figure.title, loc="left", fontsize=9, fontweight="bold")
+    for name, axis in (("x", figure.x), ("y", figure.y)):
+        _scale(axes, name, axis)
+    for rule in figure.rules:
+        if rule.along == "y":
+            axes.axhline(rule.value, color=VERMILLION, linewidth=0.9, linestyle="--", zorder=0)
+            axes.annotate(
+                rule.label, (1, rule.value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
+            )
+        else:
+            axes.axvline(rule.value, color=VERMILLION, linewidth=0.9, linestyle="--", zorder=0)
+            axes.annotate(rule.label, (rule.value, 1), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
+                          fontsize=7)  # fmt: skip
+    if len(figure.series) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7)
+
+
+def _scale(axes: Axes, name: str, axis: Axis) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    (axes.set_xlabel if name == "x" else axes.set_ylabel)(axis.title)
+    own = axes.xaxis if name == "x" else axes.yaxis
+    if axis.labels:
+        every = -(-len(axis.labels) // 12)
+        places = range(0, len(axis.labels), every)
+        own.set_ticks(list(places), [axis.labels[place] for place in places])
+    elif axis.scale == "log":
+        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+        own.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        own.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+        own.set_minor_formatter(NullFormatter())

@@ -1,0 +1,272 @@
+"""Everything a report says, laid out but not yet dressed: HTML and Markdown are made from the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compass.records import Choice, Stage, StagePlan
+from compass.report.candidates import candidate_table, stage_figures
+from compass.report.evidence import Evidence
+from compass.report.explain import Explanation, explain
+from compass.report.figure import Figure, Table
+from compass.report.predictions import prediction_figures, prediction_table
+from compass.report.search import search_figure, search_table
+from compass.report.sizes import size_figures, size_table
+from compass.report.words import (
+    QUESTIONS,
+    STAGE_NAMES,
+    allowed_s,
+    batch_words,
+    choice_words,
+    model_name,
+    of_bytes,
+    rate,
+    share,
+)
+from compass.units import format_bytes, format_count, format_seconds
+
+Facts = tuple[tuple[str, str], ...]
+"""(label, text)."""
+ALTERNATIVES = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at most", "score")
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A figure and how much it takes of what is allowed."""
+
+    label: str
+    says: str
+    share: float | None = None
+
+    @property
+    def percent(self) -> float:
+        """For the length of a bar."""
+        return 0.0 if self.share is None else min(100.0, max(0.0, 100 * self.share))
+
+
+@dataclass(frozen=True)
+class StageView:
+    """One stage."""
+
+    stage: Stage
+    name: str
+    question: str
+    found: bool
+    headline: str
+    gauges: tuple[Gauge, ...]
+    explanation: Explanation
+    binds: str
+    figures: tuple[Figure, ...]
+    alternatives: Table
+    proof: Facts
+
+
+@dataclass(frozen=True)
+class View:
+    """The whole report."""
+
+    title: str
+    machine: str
+    question: str
+    """Workload and data."""
+    created: str
+    missing: tuple[str, ...]
+    stages: tuple[StageView, ...]
+    predictions: tuple[Figure, ...]
+    search: Figure | None
+    cost: Facts
+    sizes: tuple[Figure, ...]
+    data: Facts
+    hardware: Facts
+    tables: dict[str, Table]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """Every plot, in the order in which they are met."""
+        of_stages = [figure for stage in self.stages for figure in stage.figures]
+        return [*of_stages, *self.predictions, *([self.search] if self.search else []), *self.sizes]
+
+
+def view_of(evidence: Evidence) -> View:
+    """Everything there is to say about `evidence`."""
+    hardware = evidence.hardware
+    stages = tuple(_stage(evidence, stage) for stage in evidence.stages)
+    search, sizes = search_figure(evidence), tuple(size_figures(evidence))
+    predictions = tuple(prediction_figures(evidence))
+    tables: dict[str, Table] = {
+        stage.stage: candidate_table(evidence, stage.stage) for stage in stages if stage.figures
+    }
+    tables |= {"predictions": prediction_table(evidence)} if predictions else {}
+    tables |= {"search": search_table(evidence)} if search else {}
+    if evidence.dataset:
+        tables |= {f"sizes-{one.feature}": size_table(one) for one in evidence.dataset.sizes}
+    name = hardware.name if hardware else "an unknown machine"
+    return View(
+        title=f"Compass on {name}",
+        machine=name if hardware is None else f"{name}, {format_bytes(hardware.budget_bytes)} may be used",
+        question=_question(evidence),
+        created=" · ".join(
+            text
+            for text in (evidence.created, evidence.compass_version and f"Compass {evidence.compass_version}")
+            if text
+        ),
+        missing=evidence.missing,
+        stages=stages,
+        predictions=predictions,
+        search=search,
+        cost=_cost(evidence),
+        sizes=sizes,
+        data=_data(evidence),
+        hardware=_hardware(evidence),
+        tables=tables,
+    )
+
+
+def _question(evidence: Evidence) -> str:
+    parts = [evidence.workload or "an unknown workload"]
+    if evidence.dataset_size:
+        parts.append(f"{format_count(evidence.dataset_size)} complexes")
+    if evidence.data_cap:
+        parts.append(f"at most {format_count(evidence.data_cap)} parameters")
+    return ", ".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------------------ stages
+
+
+def _stage(evidence: Evidence, stage: Stage) -> StageView:
+    entry = evidence.found[stage]
+    explanation = explain(evidence, stage)
+    plan = entry if isinstance(entry, StagePlan) else None
+    return StageView(
+        stage=stage,
+        name=STAGE_NAMES[stage],
+        question=QUESTIONS[stage],
+        found=plan is not None,
+        headline=choice_words(plan.choice) if plan else "nothing found",
+        gauges=_gauges(evidence, plan) if plan else (),
+        explanation=explanation,
+        binds=entry.binds,
+        figures=tuple(stage_figures(evidence, stage)),
+        alternatives=Table(ALTERNATIVES, tuple(_alternative(choice) for choice in (plan.runners_up if plan else ()))),
+        proof=_proof(plan) if plan else (),
+    )
+
+
+def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
+    proof, most_s = plan.certificate, allowed_s(plan.stage, evidence.config)
+    rules = evidence.config.stages[plan.stage] if evidence.config else None
+    target = f" of {format_seconds(rules.target_s)}" if rules and rules.target_s else ""
+    return (
+        Gauge("parameters", format_count(plan.choice.capacity)),
+        Gauge("throughput", f"{rate(plan.throughput)} graphs/s"),
+        Gauge(
+            "cycle",
+            f"{'about ' if plan.indicative else ''}{format_seconds(plan.cycle_s)}{target}",
+            plan.cycle_s / most_s if most_s else None,
+        ),
+        Gauge(
+            "memory",
+            of_bytes(proof.footprint_bytes, proof.ceiling_bytes),
+            proof.footprint_bytes / proof.ceiling_bytes,
+        ),
+    )
+
+
+def _proof(plan: StagePlan) -> Facts:
+    choice, proof, step = plan.choice, plan.certificate, plan.step
+    rows = [
+        ("batch", batch_words(plan)),
+        ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
+        ("certificate", (f"{proof.n_steps} steps under {format_bytes(proof.ceiling_bytes)}, "
+                         f"{'enforced' if proof.enforced else 'not enforced'}")),
+        ("worst batch", str(proof.worst)),
+        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
+        ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
+                       f"{format_bytes(proof.footprint_bytes)} measured")),
+        ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
+    ]  # fmt: skip
+    rows += [(name, str(value)) for name, value in choice.knobs.variant.options]
+    budget = plan.batch_budget
+    if budget is not None:
+        advice = "recommended" if plan.recommended == "batch_budget" else "the fixed batch is recommended"
+        faster = "faster" if budget.gain > 0 else "slower"
+        told = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
+        rows.append(("batches by bytes", told))
+    if proof.left_out:
+        rows.append(("not trained on", f"{', '.join(proof.left_out)}: too large even alone"))
+    return tuple(rows)
+
+
+def _alternative(choice: Choice) -> tuple[str, ...]:
+    return (
+        model_name(choice.knobs),
+        format_count(choice.capacity),
+        format_count(choice.batch_size),
+        rate(choice.throughput),
+        format_seconds(choice.cycle_s),
+        format_bytes(choice.footprint_bytes),
+        "" if choice.score is None else f"{choice.score:.4f}",
+    )
+
+
+# ------------------------------------------------------------------------------------- the machine, the data, the cost
+
+
+def _hardware(evidence: Evidence) -> Facts:
+    hardware, prints = evidence.hardware, evidence.fingerprint
+    rows: list[tuple[str, str]] = []
+    if hardware is not None:
+        rows = [
+            ("device", f"{hardware.name} ({hardware.kind})"),
+            ("driver", hardware.driver),
+            ("memory", (f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
+                       f"{format_bytes(hardware.others_bytes)} held by others")),
+            ("limit", "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)),
+            ("may be used", format_bytes(hardware.budget_bytes)),
+        ]  # fmt: skip
+    if prints is not None:
+        rows += [("torch", prints.torch), *prints.versions, *prints.runtime, ("fingerprint", prints.key)]
+    return tuple(rows)
+
+
+def _data(evidence: Evidence) -> Facts:
+    data = evidence.dataset
+    if data is None:
+        bench = evidence.config.test_bench.name if evidence.config else "one complex"
+        return (("dataset", f"none: copies of {bench} stood for it"),)
+    rows = [
+        ("path", data.path),
+        ("complexes", (f"{format_count(data.n_usable)} of {format_count(data.n_complexes)} usable, "
+                      f"{format_count(data.n_labelled)} labelled, {format_count(data.n_trained)} trained on")),
+    ]  # fmt: skip
+    if data.oversize:
+        rows.append((f"oversize: {data.oversize_policy}", ", ".join(data.oversize)))
+    rows += (
+        [("largest", "; ".join(f"{name} ({_sizes(sizes)})" for name, sizes in data.largest))] if data.largest else []
+    )
+    return tuple(rows)
+
+
+def _sizes(sizes: tuple[tuple[str, float], ...]) -> str:
+    return ", ".join(f"{format_count(size)} {name}" for name, size in sizes)
+
+
+def _cost(evidence: Evidence) -> Facts:
+    cost = evidence.cost
+    rows: list[tuple[str, str]] = []
+    if cost is not None:
+        told: list[tuple[str, int, int]] = [
+            ("calibrate", cost.calibrate_probes, cost.calibrate_steps),
+            ("search", cost.search_probes, cost.search_steps),
+            ("confirm", cost.confirm_probes, cost.confirm_steps),
+        ]
+        rows = [(phase, f"{probes:,} probes, {steps:,} steps") for phase, probes, steps in told if probes]
+        rows += [("from the ledger", f"{cost.reused:,} probes of an earlier run")] if cost.reused else []
+        rows += [("ran out of memory", f"{cost.out_of_memory:,} probes")]
+        rows += [("in all", format_seconds(cost.wall_s))] if cost.wall_s else []
+    if evidence.probes:
+        n_failed = sum(not outcome.ok for _, outcome in evidence.probes)
+        failed = f", {n_failed} of which did not run to their end" if n_failed else ""
+        rows.append(("the ledger", f"{len(evidence.probes):,} probes on this machine{failed}"))
+    return tuple(rows)

@@ -1,0 +1,59 @@
+"""A probe beside what was predicted of it before it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from compass.cost.models import CostModels
+from compass.probe.requests import Phase
+from compass.records import Expectation, Knobs, Outcome, ProbeNote, ProbeSpec, Stage
+from compass.search.work import Work
+
+
+def expectation(
+    costs: CostModels, work: Work, capacities: Mapping[Knobs, int], spec: ProbeSpec, phase: Phase
+) -> Expectation | None:
+    """What `costs` say of a probe on real samples; None for a variant of which they know nothing.
+
+    Until calibration ends nothing is decided by the time model, so nothing is said by it.
+    """
+    knobs = spec.knobs
+    if knobs.variant not in costs.memory.coefficients:
+        return None
+    law = costs.bytes_law(knobs, spec.runtime.allocator)
+    loads, timed = [work.load(batch) for batch in spec.batches], work.load(spec.sequence[-1])
+    memory = Expectation(
+        live_bytes=law.live(loads[-1]), footprint_bytes=max(law.upper_footprint(load) for load in loads)
+    )
+    if phase == "calibrate" or knobs.variant.precision not in costs.time.forms:
+        return memory
+    sizes = np.array([[size for _, size in timed.sizes]])
+    step_s = float(costs.step_s(knobs, capacities.get(knobs, 0), sizes)[0])
+    return memory.model_copy(update={"step_s": step_s, "spread": costs.spread_of_runs(knobs, step_s)})
+
+
+def note(
+    spec: ProbeSpec, outcome: Outcome, expected: Expectation | None, *, phase: Phase, stage: Stage | None, reused: bool
+) -> ProbeNote:
+    """The probe as the profile keeps it."""
+    knobs = spec.knobs
+    return ProbeNote(
+        layers=knobs.layers,
+        channels=knobs.channels,
+        precision=knobs.variant.precision,
+        checkpointing=knobs.variant.checkpointing,
+        key=spec.key,
+        phase=phase,
+        stage=stage,
+        load=outcome.timed_load or outcome.load,
+        expected=expected,
+        reused=reused,
+        status=outcome.status,
+        detail=outcome.detail,
+        live_bytes=outcome.live_bytes,
+        footprint_bytes=outcome.footprint_bytes,
+        step=outcome.step,
+        wall_s=outcome.wall_s,
+    )
