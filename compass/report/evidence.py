@@ -22,6 +22,7 @@ from compass.records import (
     Outcome,
     ProbeNote,
     ProbeSpec,
+    RuntimeChoice,
     Stage,
     StageFailure,
     StagePlan,
@@ -46,6 +47,7 @@ class Evidence:
     plans: dict[Stage, StagePlan] | None = None
     failures: dict[Stage, StageFailure] | None = None
     cost: Ledger | None = None
+    runtime: tuple[RuntimeChoice, ...] = ()
     trail: tuple[ProbeNote, ...] = ()
     config: OptimizerConfig | None = None
     probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()

@@ -11,7 +11,7 @@ from typing import Literal
 Scale = Literal["linear", "log"]
 Role = Literal[
     "chosen", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
-    "predicted", "bound", "measured", "measured_too", "calibrate", "search", "confirm", "failed", "bars", "bars_too",
+    "predicted", "bound", "measured", "measured_too", "runtime", "calibrate", "search", "confirm", "failed", "bars", "bars_too",
 ]  # fmt: skip
 """What a series stands for; colour and symbol follow from it."""
 

@@ -11,7 +11,13 @@ from compass.report.words import STAGE_NAMES, model_name
 from compass.units import format_bytes, format_seconds
 
 HEADERS = ("probe", "phase", "for", "model", "batch", "outcome", "step", "live", "footprint", "took", "from the ledger")
-PHASES: dict[Role, str] = {"calibrate": "calibrate", "search": "search", "confirm": "confirm", "failed": "did not run"}
+PHASES: dict[Role, str] = {
+    "runtime": "runtime settings",
+    "calibrate": "calibrate",
+    "search": "search",
+    "confirm": "confirm",
+    "failed": "did not run",
+}
 
 
 def search_notes(evidence: Evidence) -> tuple[ProbeNote, ...]:

@@ -32,6 +32,7 @@ LOOK: dict[Role, tuple[str, str, float, bool]] = {
     "model": (BLACK, "+", 5, False),
     "predicted": (BLUE, "o", 4.5, True),
     "bound": (BLUE, "_", 8, True),
+    "runtime": (PURPLE, "v", 4.5, True),
     "calibrate": (SKY, "o", 4.5, True),
     "search": (ORANGE, "s", 4.5, True),
     "confirm": (GREEN, "D", 4.5, True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compass.records import Choice, Stage, StagePlan
+from compass.records import Choice, RuntimeChoice, Stage, StagePlan
 from compass.report.candidates import candidate_table, stage_figures
 from compass.report.evidence import Evidence
 from compass.report.explain import Explanation, explain
@@ -226,8 +226,15 @@ def _hardware(evidence: Evidence) -> Facts:
             ("may be used", format_bytes(hardware.budget_bytes)),
         ]  # fmt: skip
     if prints is not None:
+        rows += [(setting_name(one), f"{one.chosen}: {one.why}") for one in evidence.runtime]
         rows += [("torch", prints.torch), *prints.versions, *prints.runtime, ("fingerprint", prints.key)]
     return tuple(rows)
+
+
+def setting_name(one: RuntimeChoice) -> str:
+    """What was set, and for which stage if not for all."""
+    name = one.setting.replace("_", " ")
+    return f"{name}, {one.stage}" if one.stage else name
 
 
 def _data(evidence: Evidence) -> Facts:
@@ -257,6 +264,7 @@ def _cost(evidence: Evidence) -> Facts:
     rows: list[tuple[str, str]] = []
     if cost is not None:
         told: list[tuple[str, int, int]] = [
+            ("runtime settings", cost.runtime_probes, cost.runtime_steps),
             ("calibrate", cost.calibrate_probes, cost.calibrate_steps),
             ("search", cost.search_probes, cost.search_steps),
             ("confirm", cost.confirm_probes, cost.confirm_steps),

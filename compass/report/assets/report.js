@@ -8,7 +8,7 @@
     untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
     batch: ["green", "square", 7], data: ["faint", "x", 6], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
     predicted: ["blue", "circle", 8], bound: ["blue", "line-ew-open", 13],
-    calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
+    runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
     failed: ["vermillion", "x", 9], bars: ["blue", "circle", 8], bars_too: ["orange", "square", 8],
   };
   const PATHS = {  // in a box from -5 to 5

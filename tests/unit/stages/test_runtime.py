@@ -1,6 +1,7 @@
 """Runtime settings follow what was measured, and nothing is measured where it cannot matter."""
 
 import logging
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,8 @@ def test_half_of_the_cores_only_if_that_is_clearly_faster(every, half, chosen, g
 
 class Bench:
     """A machine on which a step takes what its settings say."""
+
+    counts = Counter()
 
     def __init__(self, step_s):
         self.step_s, self.asked = step_s, []
