@@ -78,6 +78,8 @@ def optimize(
     """
     started = time.monotonic()
     request = scanned(request, watch)
+    if runner is None:
+        build_graphs(request.config, watch)
     earlier = read_earlier(request.out)
     storage = study_place(request, runner)
     with laboratory(request, runner, watch) as lab, study_of(lab, storage):
@@ -115,6 +117,17 @@ def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
         )  # fmt: skip
     rules = rules.model_copy(update={"catalogue": str(catalogue)})
     return replace(request, config=request.config.model_copy(update={"dataset": rules}))
+
+
+def build_graphs(config: OptimizerConfig, watch: Callable[[Progress], None]) -> None:
+    """Build the graphs of the dataset, if there is one, as training does first: certificates then load as training will."""
+    if config.dataset.catalogue:
+        from compass.data.graph_packing import pack_graphs
+
+        def tell(n_done: int, n_expected: int) -> None:
+            watch(Progress(phase="scan", what="building graphs", n_done=n_done, n_expected=n_expected))
+
+        pack_graphs(config, watch=tell)
 
 
 def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
