@@ -68,8 +68,9 @@ def open_run(order: Order, folder: Path) -> Run:
     law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
     sampler = make_sampler(order, data, ranks)
     graphs = sampler.mean_graphs * ranks.n
-    accumulate = max(1, round(rules.batch.effective_batch / graphs))
-    stream = Stream(sampler, data.split.train, accumulate, n_batches_of(order, sampler), ranks.rank)
+    stream = Stream(
+        sampler, data.split.train, accumulate_of(order, graphs, ranks), n_batches_of(order, sampler), ranks.rank
+    )
     torch.manual_seed(rules.seed)
     model = workload.build(plan.choice.knobs).train()
     start_at_mean(workload, model, data)
@@ -131,6 +132,14 @@ def limits_of(order: Order) -> dict[str, Any]:
         "time_law": TimeLaw(per_unit_s=budget.per_unit_s, base_s=budget.base_s) if clock else None,
         "max_step_s": budget.max_step_s,
     }
+
+
+def accumulate_of(order: Order, mean_graphs: float, ranks: Ranks) -> int:
+    """Batches an update gathers to reach the effective batch, where the mean batch of all ranks has `mean_graphs`."""
+    wanted = order.config.batch.effective_batch
+    if order.batching == "batch_size":  # as the plan counts, whose last batch of an epoch may be short
+        return max(1, math.ceil(wanted / (order.plan.choice.batch_size * ranks.n)))
+    return max(1, round(wanted / mean_graphs))
 
 
 def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
