@@ -21,7 +21,7 @@ from compass.cost.observation import Probe
 from compass.device import available_cores
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
-from compass.probe.requests import micro_probes
+from compass.probe.requests import made_up_batches, micro_probes
 from compass.records import Allocator, Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
 from compass.units import GIB
 
@@ -80,7 +80,9 @@ def run(runner: LocalRunner, spec: ProbeSpec) -> Probe:
 def live_errors(runner: LocalRunner, config: OptimizerConfig, kind: Variant, n_points: int) -> dict[str, Any]:
     """Errors of the prediction and of its upper bound on `n_points` held-out points of one variant."""
     runtime = RuntimeSettings(threads=available_cores())
-    specs = list(micro_probes(config.probe, [kind], FEATURES, runtime, n_steps=config.probe.micro_steps))
+    specs = list(
+        micro_probes(config.probe, [kind], made_up_batches(config.probe), runtime, n_steps=config.probe.micro_steps)
+    )
     model = fit_memory(FEATURES, [run(runner, spec) for spec in specs], margin_floor=config.memory.live_margin)
     rng = random.Random(SEED)
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec in specs}
@@ -119,9 +121,8 @@ def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int)
     report: dict[str, Any] = {}
     plain = [kind for kind in variants(config) if kind.precision == "fp32"]
     runtime = RuntimeSettings(threads=available_cores())
-    micro = [
-        run(runner, s) for s in micro_probes(config.probe, plain, FEATURES, runtime, n_steps=config.probe.micro_steps)
-    ]
+    specs = micro_probes(config.probe, plain, made_up_batches(config.probe), runtime, n_steps=config.probe.micro_steps)
+    micro = [run(runner, spec) for spec in specs]
     memory = fit_memory(FEATURES, micro, margin_floor=config.memory.live_margin)
     footprint = fit_footprint(config.memory, [], memory, baseline_bytes=baseline_bytes, on_cpu=True)
     allocators: tuple[Allocator, ...] = ("tight", "fast")

@@ -26,6 +26,8 @@ _SHOULD = re.compile(r"^(Input|Tuple|List|String) should (be|have) |, (got|unabl
 """What to take out of pydantic's messages to be left with what is expected."""
 _WIDTH = 110
 _MISSING = object()
+_FREE = "space.options."
+"""The group whose keys are the workload's own."""
 
 Tree = dict[str, Any]
 """The settings as nested dictionaries, groups within groups."""
@@ -146,9 +148,9 @@ def _merge(tree: Tree, given: Tree, *, source: str, group: str = "") -> None:
     """Put what is `given` into `tree`, group by group, so that a group's other settings stay."""
     for name, value in given.items():
         key = f"{group}{name}"
-        if name not in tree:
+        if name not in tree and group != _FREE:
             raise _unknown(f"{source}{key}", name, tree)
-        if isinstance(tree[name], dict):
+        if isinstance(tree.get(name), dict):
             if not isinstance(value, dict):
                 raise InputError(f"{source}{key}", got=repr(value), expected="a group of settings",
                                  fix=f"Name one of {', '.join(tree[name])}.")  # fmt: skip
@@ -166,10 +168,11 @@ def _apply(tree: Tree, change: Change) -> None:
             raise InputError(change.flag, got=f"a key below {group!r}", expected="a single value there",
                              fix=_HELP)  # fmt: skip
         tree = tree[group]
-    if name not in tree:
+    group = "".join(f"{group}." for group in groups)
+    if name not in tree and group != _FREE:
         raise _unknown(change.flag, name, tree)
-    value = change.value.read_as(tree[name]) if isinstance(change.value, _Given) else change.value
-    _merge(tree, {name: value}, source="--set ", group="".join(f"{group}." for group in groups))
+    value = change.value.read_as(tree.get(name)) if isinstance(change.value, _Given) else change.value
+    _merge(tree, {name: value}, source="--set ", group=group)
 
 
 def _unknown(where: str, name: str, siblings: Collection[str]) -> InputError:

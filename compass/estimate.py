@@ -71,6 +71,21 @@ class Question:
         """Whether models of this kind are asked about."""
         return self.precision in {None, kind.precision} and self.checkpointing in {None, kind.checkpointing}
 
+    def models(self, config: OptimizerConfig) -> list[Knobs]:
+        """What is asked about by name; empty if it is the whole space.
+
+        Raises:
+            InputError: the channels cannot be shared out among the attention heads, or the workload has no such models.
+        """
+        kinds = [kind for kind in wanted_variants(config) if self.includes(kind)]
+        if not kinds:
+            raise InputError("checkpointing", got="recomputing", expected="what the workload can do: it does not recompute",
+                             fix="Leave out --checkpointing.")  # fmt: skip
+        if self.layers is None or self.channels is None:
+            return []
+        check_heads(self.channels, config)
+        return [Knobs(layers=self.layers, channels=self.channels, variant=kind) for kind in kinds]
+
 
 def estimate(
     request: Request,
@@ -88,19 +103,12 @@ def estimate(
         WorkerError: no probe can be made on this machine.
     """
     question = settled(question, request.config)
-    config = widened(request.config, question)
-    kinds = wanted_variants(config)
-    asked = [kind for kind in kinds if question.includes(kind)]
-    named = [
-        Knobs(layers=question.layers, channels=question.channels, variant=kind)
-        for kind in asked
-        if question.layers is not None and question.channels is not None
-    ]
-    request = scanned(replace(request, config=config), watch)
-    with laboratory(request, runner, watch, named) as lab:
+    request = scanned(replace(request, config=widened(request.config, question)), watch)
+    with laboratory(request, runner, watch, question.models) as lab:
+        config, kinds = lab.config, wanted_variants(lab.config)
         lab.calibrate(kinds)
         known = lab.known()
-        models = named or [knobs for knobs in lab.capacities if knobs.variant in asked]
+        models = question.models(config) or [knobs for knobs in lab.capacities if question.includes(knobs.variant)]
         return Estimates(
             hardware=lab.description.hardware,
             fingerprint=lab.description.fingerprint,
@@ -146,25 +154,25 @@ def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: i
 
 
 def settled(question: Question, config: OptimizerConfig) -> Question:
-    """`question` with nothing left open about one architecture.
-
-    Raises:
-        InputError: the channels cannot be shared out among the attention heads.
-    """
+    """`question` with nothing left open about one architecture."""
     if question.channels is None:
         return question
-    heads = config.space.options.get("heads", 1)
-    if isinstance(heads, int) and heads > 0 and question.channels % heads:
-        below = question.channels // heads * heads
-        raise InputError(
-            "channels", got=str(question.channels), expected=f"a multiple of the {heads} attention heads",
-            fix=f"Give {f'{below} or ' if below else ''}{below + heads}, or change space.options.heads.",
-        )  # fmt: skip
     return replace(
         question,
         precision=question.precision or config.stages.prototyping.precision[0],
         checkpointing=bool(question.checkpointing),
     )
+
+
+def check_heads(channels: int, config: OptimizerConfig) -> None:
+    """Refuse channels that cannot be shared out among the attention heads, if the family has any."""
+    heads = config.space.options.get("heads", 1)
+    if isinstance(heads, int) and heads > 0 and channels % heads:
+        below = channels // heads * heads
+        raise InputError(
+            "channels", got=str(channels), expected=f"a multiple of the {heads} attention heads",
+            fix=f"Give {f'{below} or ' if below else ''}{below + heads}, or change space.options.heads.",
+        )  # fmt: skip
 
 
 def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:

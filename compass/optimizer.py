@@ -34,6 +34,7 @@ from compass.records import (
     StagePlan,
     Variant,
 )
+from compass.search.family import follow
 from compass.search.space import architectures, data_cap, knobs_of, variants
 from compass.search.storage import JOURNAL, check_storage
 from compass.search.work import make_work
@@ -47,6 +48,9 @@ from compass.units import format_bytes
 from compass.version import __version__
 
 log = logging.getLogger(__name__)
+
+Asked = Callable[[OptimizerConfig], Sequence[Knobs]]
+"""Models that are asked about by name, once it is known what the workload makes of the configuration."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def optimize(
     earlier = read_earlier(request.out)
     storage = study_place(request, runner)
     with laboratory(request, runner, watch) as lab, study_of(lab, storage):
-        lab.calibrate(wanted_variants(request.config))
+        lab.calibrate(wanted_variants(lab.config))
         lab.settings += tuple(filter(None, [compare_allocators(lab)]))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
@@ -141,7 +145,7 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
 
 @contextmanager
 def laboratory(
-    request: Request, runner: Runner | None, watch: Callable[[Progress], None], also: Sequence[Knobs] = ()
+    request: Request, runner: Runner | None, watch: Callable[[Progress], None], also: Asked = lambda _: ()
 ) -> Iterator[Lab]:
     """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends."""
     threads = request.config.runtime.threads or available_cores()
@@ -188,13 +192,14 @@ def open_lab(
     store: Store | None,
     threads: int,
     watch: Callable[[Progress], None],
-    also: Sequence[Knobs] = (),
+    also: Asked = lambda _: (),
 ) -> Lab:
-    """Look at the machine and the data, and lay out the space; `also` need not lie in it."""
-    config = request.config
+    """Look at the machine and the data, and lay out the space; what is asked for `also` need not lie in it."""
     description = machine.describe()
+    config = follow(request.config, description.family)
     budget_bytes = description.hardware.budget_bytes
     check_room(description, config)
+    named = list(also(config))
     kinds = wanted_variants(config)
     shapes = architectures(config.space, budget_bytes)
     log.info("%s with %s to use", description.hardware.name, format_bytes(budget_bytes))
@@ -220,7 +225,7 @@ def open_lab(
         # Precision and checkpointing leave the parameters alone.
         capacities={
             **{knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, kinds)},
-            **(count(list(also)) if also else {}),
+            **(count(named) if named else {}),
         },
         dataset_size=dataset_size,
         dataset=data,
@@ -259,7 +264,7 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         data_cap=lab.data_cap,
         reference=lab.reference,
         runtime=lab.settings,
-        config=request.config,
+        config=lab.config,
     )
 
 

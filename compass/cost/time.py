@@ -239,7 +239,9 @@ def _is_timed(probe: Probe) -> bool:
 
 
 def _is_real(probe: Probe) -> bool:
-    return any(batch.members for batch in probe.spec.batches)
+    """Whether it was made to time: on samples, and not as one of the profiled micro-probes, whose samples are few."""
+    spec = probe.spec
+    return any(batch.members for batch in spec.batches) and (spec.fresh or not spec.profile)
 
 
 def _step_s(probe: Probe) -> float:

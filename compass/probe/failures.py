@@ -12,10 +12,16 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from compass.errors import InputError, NonFiniteLoss
 from compass.records import Status
+
+_HOME = Path(__file__).parents[1]
+_OURS = tuple(str(_HOME / place) for place in ("probe", "workloads/step.py", "workloads/completed.py"))
+"""What calls a workload."""
 
 
 class Face(NamedTuple):
@@ -113,7 +119,7 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
             return Status.OUT_OF_MEMORY, sign
     if isinstance(error, NonFiniteLoss):
         return Status.INVALID, ", ".join([str(error), *getattr(error, "__notes__", ())])
-    lines = "".join(traceback.format_exception(error)).rstrip()
+    lines = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__))).rstrip()
     return Status.INVALID, _tail(lines)
 
 
@@ -137,6 +143,14 @@ def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[
     how = f"ended with exit code {returncode}" if number is None else f"died of {_signal_name(number)}"
     last = stderr_tail.strip()
     return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} and said nothing"
+
+
+def _theirs(frames: TracebackType | None) -> TracebackType | None:
+    """`frames` from where they leave Compass: whoever wrote the workload looks for their own lines."""
+    left = frames
+    while left is not None and left.tb_frame.f_code.co_filename.startswith(_OURS):
+        left = left.tb_next
+    return left or frames
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

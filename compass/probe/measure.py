@@ -13,7 +13,7 @@ import torch
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.probe.failures import classify
-from compass.probe.segments import live_segments
+from compass.probe.segments import profiled_step
 from compass.probe.settle import is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
 from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WARM_STEPS = 2
 """The first allocates the optimizer's state, the second is the first with it."""
+KEPT_LOSSES = 3
+"""Of the first steps, to compare with another run's."""
 
 
 def measure(
@@ -95,6 +97,10 @@ class Trial:
         """Of the steps on the last batch's load, once warm."""
         self._collate_s: list[float] = []
         """Of every batch of real samples."""
+        self.losses: list[float] = []
+        """Of every step."""
+        self.left_bytes: int | None = None
+        """By the profiled step."""
         self.footprint_bytes = 0
         """The peak of all steps, once they are done; without the profiler's."""
 
@@ -134,9 +140,10 @@ class Trial:
         if self._spec.timed is not None:
             self._hold(self._spec.batches[-1])
         blocks = self._workload.blocks(self._model)
-        segments = live_segments(self._step, self._model, blocks, self._optimizer, self._batch, self._meter)
+        seen = profiled_step(self._step, self._model, blocks, self._optimizer, self._batch, self._meter)
         self.n_steps += 1
-        return segments
+        self.left_bytes = seen.left_bytes
+        return seen.segments
 
     def outcome(self, segments: tuple[tuple[str, int], ...]) -> Outcome:
         """What was found, for a probe that ran to its end."""
@@ -158,6 +165,8 @@ class Trial:
             live_bytes=live_bytes,
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
+            losses=tuple(self.losses[:KEPT_LOSSES]),
+            left_bytes=self.left_bytes,
         )
 
     def release(self) -> None:
@@ -192,7 +201,7 @@ class Trial:
         self._meter.synchronize()
         started = time.perf_counter()
         try:
-            self._step()
+            self.losses.append(self._step())
         except NonFiniteLoss as error:
             error.add_note(f"at step {self.n_steps}")
             raise

@@ -11,38 +11,46 @@ from compass.records import Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Vari
 Phase = Literal["runtime", "calibrate", "search", "confirm"]
 
 
+def made_up_batches(rules: ProbeRules) -> tuple[Batch, ...]:
+    """Graphs of the configured atoms and neighbours; self-loops count as edges."""
+    loads = [
+        Load(graphs=1, sizes=(("nodes", float(nodes)), ("edges", float(nodes * (neighbours + 1)))))
+        for nodes, neighbours in rules.micro_loads
+    ]
+    return tuple(Batch(synthetic=load) for load in loads)
+
+
 def micro_probes(
-    rules: ProbeRules, kinds: Sequence[Variant], features: tuple[str, ...], runtime: RuntimeSettings, *, n_steps: int
+    rules: ProbeRules, kinds: Sequence[Variant], batches: Sequence[Batch], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
-    """Made-up graphs, small and of few shapes, for every variant: they determine the memory model."""
-    design = [(shape, load) for shape in rules.micro_architectures for load in rules.micro_loads]
-    design += [(shape, rules.micro_loads[0]) for shape in rules.extra_architectures]
+    """Small batches of few shapes, for every variant: they determine the memory model."""
+    design = [(shape, batch) for shape in rules.micro_architectures for batch in batches]
+    design += [(shape, batches[0]) for shape in rules.extra_architectures]
     for kind in kinds:
-        yield from _micro(rules, kind, design, features, runtime, n_steps=n_steps)
+        yield from micro(rules, kind, design, runtime, n_steps=n_steps)
 
 
 def more_micro_probes(
-    rules: ProbeRules, kind: Variant, features: tuple[str, ...], runtime: RuntimeSettings, *, n_steps: int
+    rules: ProbeRules, kind: Variant, batches: Sequence[Batch], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
     """For a variant whose memory the usual ones did not explain."""
-    design = [(shape, load) for shape in rules.more_architectures for load in rules.micro_loads]
-    return _micro(rules, kind, design, features, runtime, n_steps=n_steps)
+    design = [(shape, batch) for shape in rules.more_architectures for batch in batches]
+    return micro(rules, kind, design, runtime, n_steps=n_steps)
 
 
-def _micro(
+def micro(
     rules: ProbeRules,
     kind: Variant,
-    design: Sequence[tuple[tuple[int, int], tuple[int, int]]],
-    features: tuple[str, ...],
+    design: Sequence[tuple[tuple[int, int], Batch]],
     runtime: RuntimeSettings,
     *,
     n_steps: int,
 ) -> Iterator[ProbeSpec]:
-    """One probe for each ((layers, channels), (nodes, neighbours)) of the design."""
-    for (layers, channels), (nodes, neighbours) in design:
+    """One profiled probe for each ((layers, channels), batch) of the design."""
+    for (layers, channels), batch in design:
         yield ProbeSpec(
             knobs=Knobs(layers=layers, channels=channels, variant=kind),
-            batches=(Batch(synthetic=_made_up(features, nodes, neighbours)),),
+            batches=(batch,),
             min_steps=n_steps,
             max_steps=n_steps,
             timeout_s=rules.micro_timeout_s,
@@ -93,9 +101,3 @@ def certificate_probe(  # noqa: PLR0913 - a proof has that many parts
         timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * 3 * n_batches),
         runtime=runtime,
     )
-
-
-def _made_up(features: tuple[str, ...], nodes: int, neighbours: int) -> Load:
-    """Nodes and edges, self-loops included; a feature of another name gets the nodes' size."""
-    sizes = {"nodes": float(nodes), "edges": float(nodes * (neighbours + 1))}
-    return Load(graphs=1, sizes=tuple((name, sizes.get(name, float(nodes))) for name in features))

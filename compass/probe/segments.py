@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -30,15 +30,24 @@ MARK = "compass:"
 START = "forward:stem"
 
 
-def live_segments(
+class ProfiledStep(NamedTuple):
+    """What one step held."""
+
+    segments: tuple[tuple[str, int], ...]
+    """(segment, its own peak of live bytes), in the order the step reached them."""
+    left_bytes: int
+    """Live bytes after it beyond those before it: zero, unless something is kept from step to step."""
+
+
+def profiled_step(
     step: Callable[[], object],
     model: torch.nn.Module,
     blocks: list[torch.nn.Module],
     optimizer: torch.optim.Optimizer,
     batch: Any,
     meter: Meter,
-) -> tuple[tuple[str, int], ...]:
-    """Run `step` once and return (segment, its own peak of live bytes), in the order the step reached them.
+) -> ProfiledStep:
+    """Run `step` once and say what it held.
 
     On the CPU the peak is the running sum of the profiler's memory events over what was held before the step, exact
     to the byte; on an accelerator it is the allocator's own peak, started anew at every mark.
@@ -48,10 +57,22 @@ def live_segments(
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         held = [*weights, *gradients, *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
         held_bytes = _storage_bytes(held)
-        peaks = _profiled(step, model, blocks, optimizer, held_bytes)
+        peaks, left_bytes = _profiled(step, model, blocks, optimizer, held_bytes)
     else:
-        peaks = _metered(step, model, blocks, optimizer, meter)
-    return _by_ends(peaks, len(blocks))
+        peaks, left_bytes = _metered(step, model, blocks, optimizer, meter)
+    return ProfiledStep(_by_ends(peaks, len(blocks)), left_bytes)
+
+
+def live_segments(
+    step: Callable[[], object],
+    model: torch.nn.Module,
+    blocks: list[torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    batch: Any,
+    meter: Meter,
+) -> tuple[tuple[str, int], ...]:
+    """The segments of `profiled_step`."""
+    return profiled_step(step, model, blocks, optimizer, batch, meter).segments
 
 
 def _profiled(
@@ -60,7 +81,7 @@ def _profiled(
     blocks: list[torch.nn.Module],
     optimizer: torch.optim.Optimizer,
     held_bytes: int,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], int]:
     def mark(name: str) -> None:
         with torch.profiler.record_function(MARK + name):
             pass
@@ -83,7 +104,7 @@ def _profiled(
         else:
             now += n_bytes
         peaks[segment] = max(peaks.get(segment, 0), now)
-    return peaks
+    return peaks, now - held_bytes
 
 
 def _metered(
@@ -92,7 +113,7 @@ def _metered(
     blocks: list[torch.nn.Module],
     optimizer: torch.optim.Optimizer,
     meter: Meter,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], int]:
     peaks: dict[str, int] = defaultdict(int)
     segment = START
 
@@ -103,10 +124,11 @@ def _metered(
         segment = name
 
     meter.reset_peak()
+    held_bytes = meter.peak_live_bytes() or 0  # a peak that has just been started anew is what is held
     with _marks(model, blocks, optimizer, mark):
         step()
         mark(START)
-    return peaks
+    return peaks, (meter.peak_live_bytes() or 0) - held_bytes
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import IO, Any
 from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.probe.conduct import count_forks, leak, watched
 from compass.probe.runtime import describe_runtime
 from compass.records import Description, Knobs, ProbeSpec
 
@@ -28,6 +29,7 @@ class Worker:
     def __init__(self, *, workload: str, config: dict[str, Any], device: str | None, limit_bytes: int | None) -> None:
         import pytorch_lightning  # noqa: F401 - training holds it too, some 50 MiB: what is certified is what will run
 
+        from compass.workloads.declared import family_of, micro_batches, samples_of
         from compass.workloads.registry import load_workload
 
         self._config = OptimizerConfig.model_validate(config)
@@ -35,7 +37,9 @@ class Worker:
         self._device = resolve(device)
         reserve_share = self._config.memory.reserve_share
         self._hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
-        self._samples = dict(self._workload.samples())
+        self._samples = samples_of(self._workload)
+        self._family = family_of(self._workload)
+        self._micro_batches = micro_batches(self._workload, self._samples)
         self._meter = meter_for(self._device, self._hardware)
         gc.collect()
         gc.freeze()  # what is loaded stays, and need not be searched after every probe
@@ -51,25 +55,35 @@ class Worker:
             baseline_bytes=self._meter.footprint_bytes(),
             samples=tuple(self._samples.items()),
             parameters=tuple(self._count(Knobs.model_validate(item)) for item in knobs),
+            family=self._family,
+            micro_batches=self._micro_batches,
         ).model_dump_json()
 
     def probe(self, spec: dict[str, Any]) -> str:
         """An `Outcome`, as JSON."""
         from compass.probe.measure import measure
 
-        rules = self._config
-        outcome = measure(
-            ProbeSpec.model_validate(spec), self._workload, self._device, self._meter,
-            seed=rules.seed, training=rules.training,
-        )  # fmt: skip
-        return outcome.model_dump_json()
+        rules, remarks = self._config, list[str]()
+        with watched(remarks):
+            outcome = measure(
+                ProbeSpec.model_validate(spec), self._workload, self._device, self._meter,
+                seed=rules.seed, training=rules.training,
+            )  # fmt: skip
+        remarks += leak(outcome.left_bytes)
+        return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 
     def _count(self, knobs: Knobs) -> tuple[Knobs, int]:
         import torch
 
         from compass.probe.measure import count_parameters
 
-        with torch.device("meta"):
+        try:
+            with torch.device("meta"):
+                return knobs, count_parameters(self._workload.build(knobs))
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ):  # it looks at a number while it is built, and meta tensors have none
             return knobs, count_parameters(self._workload.build(knobs))
 
 
@@ -113,6 +127,7 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     if hasattr(os, "register_at_fork"):
+        count_forks()
         # A child that a model forks must neither answer in our place nor hold the pipe open when we are gone.
         os.register_at_fork(after_in_child=requests.close)
         os.register_at_fork(after_in_child=answers.close)

@@ -24,7 +24,7 @@ from compass.records.choosing import (
 )
 from compass.records.considered import Candidate, Change, Expectation, Model, ProbeNote, ScoreTerms, Verdict, WhatIf
 from compass.records.knobs import Allocator, Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings, Variant
-from compass.records.probing import Description, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
+from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
 __all__ = [
     "STAGES",
@@ -42,6 +42,7 @@ __all__ = [
     "Estimate",
     "Estimates",
     "Expectation",
+    "Family",
     "Fingerprint",
     "Hardware",
     "Interval",

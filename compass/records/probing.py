@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from compass.records.base import Record, digest
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
@@ -91,6 +91,12 @@ class Outcome(Record):
     """Median seconds to make one batch of real samples ready, on one core."""
     enforced: bool = False
     """Whether anything held the process under the probe's ceiling."""
+    losses: tuple[float, ...] = ()
+    """Of the first few steps: equal for equal questions, where steps are deterministic."""
+    left_bytes: int | None = None
+    """Live bytes after the profiled step beyond those before it: what every step leaves behind; None if it cannot be told."""
+    remarks: tuple[str, ...] = ()
+    """What the workload did beside training, and was kept from doing harm by: a line each."""
     n_steps: int = 0
     wall_s: float = 0.0
 
@@ -114,6 +120,17 @@ class TrainedCycle(Record):
     """The most the training process ever held."""
 
 
+class Family(Record):
+    """What a workload declares of its models."""
+
+    space: dict[str, JsonValue] = {}
+    """Its own defaults for settings of `space`: layers, channels, options …"""
+    capacity: tuple[str, ...] = ("layers", "channels")
+    """The knobs that make a model larger, and are searched; another stays at the low end of its range."""
+    recomputes: bool = True
+    """Whether it honours `checkpointing`."""
+
+
 class Description(Record):
     """What a worker says of itself before anything is probed."""
 
@@ -127,3 +144,7 @@ class Description(Record):
     """(sample id, load of one copy)."""
     parameters: tuple[tuple[Knobs, int], ...] = ()
     """Trainable parameters of the knobs that were asked about."""
+    family: Family = Family()
+    micro_batches: tuple[Batch, ...] = ()
+    """Small batches whose sizes vary independently, smallest first, to calibrate on; empty: made-up graphs of the configured
+    atoms and neighbours."""

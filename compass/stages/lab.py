@@ -10,9 +10,10 @@ from compass.cost.models import CostModels, fit
 from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.recorded import Recorded
-from compass.probe.requests import Phase, micro_probes, more_micro_probes, timing_probe
+from compass.probe.requests import Phase, made_up_batches, micro_probes, more_micro_probes, timing_probe
 from compass.records import (
     Allocator,
+    Batch,
     Choice,
     DatasetSummary,
     Description,
@@ -69,6 +70,11 @@ class Lab:
         """The allocator that times are compared under: the timed stages'."""
         return self.config.stages.prototyping.allocator
 
+    @property
+    def micro_batches(self) -> tuple[Batch, ...]:
+        """What is calibrated on."""
+        return self.description.micro_batches or made_up_batches(self.config.probe)
+
     def runtime(self, allocator: Allocator) -> RuntimeSettings:
         """The runtime settings of a worker."""
         return RuntimeSettings(threads=self.threads, allocator=allocator)
@@ -87,10 +93,10 @@ class Lab:
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""
         rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
-        features, n_steps = self.description.features, rules.micro_steps if self.on_cpu else 1
+        batches, n_steps = self.micro_batches, rules.micro_steps if self.on_cpu else 1
         kinds = tuple(kinds)
         n_anchors = sum(len(self._anchors(kind)) for kind in kinds) * len(self._anchor_step_s)
-        micro = list(micro_probes(rules, kinds, features, runtime, n_steps=n_steps))
+        micro = list(micro_probes(rules, kinds, batches, runtime, n_steps=n_steps))
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
             self.probe("calibrate", spec)
@@ -98,7 +104,7 @@ class Lab:
         for kind in kinds:
             if self.costs().memory.margins[kind] > rules.poor_margin:
                 log.warning("%s: the memory model's form does not hold, probing more", kind)
-                for spec in more_micro_probes(rules, kind, features, runtime, n_steps=n_steps):
+                for spec in more_micro_probes(rules, kind, batches, runtime, n_steps=n_steps):
                     self.probe("calibrate", spec)
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)

@@ -6,9 +6,9 @@ the mean over the ligand, so that the answer does not grow with the pocket. Edge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -48,18 +48,26 @@ class GraphBatch:
     labels: torch.Tensor
     bounds: torch.Tensor
 
-    def to(self, device: torch.device | str) -> GraphBatch:
+    def to(self, device: torch.device | str) -> Self:
         """The same batch on `device`."""
-        return GraphBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return type(self)(**{
+            name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in vars(self).items()
+        })  # fmt: skip
 
 
 class OnComplexes:
-    """The part of the workload protocol that does not depend on the model; a family adds `name`, `build` and `blocks`."""
+    """The part of the workload protocol that does not depend on the model; a family adds `name`, `build` and `blocks`.
+
+    A family with sizes beside nodes and edges names them in `features` and gives them in `sizes_of`.
+    """
 
     name: str
     version = 1
     """Raised whenever the model changes what was measured."""
     features: tuple[str, ...] = ("nodes", "edges")
+    recomputes = True
+    micro_graphs: tuple[tuple[int, int], ...] = ()
+    """(atoms, neighbours) of its made-up graphs; empty: the configured ones."""
 
     def __init__(self, config: OptimizerConfig) -> None:
         self.config = config
@@ -81,7 +89,29 @@ class OnComplexes:
 
     def samples(self) -> Mapping[str, Load]:
         """The loads of the complexes at hand."""
+        return self._loads
+
+    @cached_property
+    def _loads(self) -> Mapping[str, Load]:
         return self._data.loads
+
+    def sizes_of(self, graph: Graph) -> Mapping[str, float]:
+        """The sizes of `graph`."""
+        return {"nodes": graph.n_nodes, "edges": graph.n_edges}
+
+    def load_of(self, graph: Graph) -> Load:
+        """The load of one copy of `graph`."""
+        sizes = self.sizes_of(graph)
+        return Load(graphs=1, sizes=tuple((name, float(sizes[name])) for name in self.features))
+
+    @property
+    def micro_loads(self) -> tuple[Load, ...]:
+        """Of the made-up graphs that are calibrated on."""
+        shapes = self.micro_graphs or self.config.probe.micro_loads
+        return tuple(self.load_of(self._made_up(n, n * (neighbours + 1))) for n, neighbours in shapes)
+
+    def _made_up(self, nodes: float, edges: float) -> Graph:
+        return made_up_for(int(nodes), int(edges), self.config.seed)
 
     def load(self, batch: Batch) -> Load:
         """Nodes and edges, self-loops included."""
@@ -93,9 +123,12 @@ class OnComplexes:
     def collate(self, batch: Batch) -> GraphBatch:
         """The members' graphs, or one made-up graph of the batch's load."""
         if batch.synthetic is not None:
-            load = batch.synthetic
-            return collate([made_up_for(int(load["nodes"]), int(load["edges"]), self.config.seed)])
-        return collate([graph for name, copies in batch.members for graph in [self._data.graph(name)] * copies])
+            return self.join([self._made_up(batch.synthetic["nodes"], batch.synthetic["edges"])])
+        return self.join([graph for name, copies in batch.members for graph in [self._data.graph(name)] * copies])
+
+    def join(self, graphs: list[Graph]) -> GraphBatch:
+        """`graphs` as one batch on the CPU, as the family takes it."""
+        return collate(graphs)
 
     def predict(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
         """Predicted pK (g,)."""
@@ -111,6 +144,17 @@ class OnComplexes:
         """Have a fresh `model` predict about `mean_pk`, which it would else spend its first hundreds of updates to learn."""
         device = next(model.parameters()).device
         model.register_buffer("shift", torch.tensor(mean_pk, dtype=torch.float32, device=device))
+
+
+def ligand_mean(per_atom: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
+    """The mean of `per_atom` (n,) over each graph's ligand (g,), in single precision."""
+    return torch.zeros_like(batch.labels).index_add(0, batch.graph_of, per_atom.float() * batch.readout)
+
+
+def without_self_loops(graph: Graph) -> Graph:
+    """`graph` as families have it that join no atom to itself."""
+    source, target = graph.edge_index
+    return replace(graph, edge_index=graph.edge_index[:, source != target])
 
 
 def censored(error: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,12 @@
-"""What Compass needs to know of a model family. Nothing has to be inherited; a class with these members fits."""
+"""What Compass needs to know of a model family. Nothing has to be inherited; a class with these members fits.
+
+`Bare` is the least that a person writes, `Declares` what may be added, `Workload` what the rest of Compass works with:
+`compass.workloads.completed` makes the last from the first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -10,21 +14,19 @@ if TYPE_CHECKING:
 
     from compass.records import Batch, Knobs, Load
 
+Sizes = Mapping[str, float]
+"""A load as a person writes it: the amount of every feature. `compass.records.Load` is taken as well."""
+
 
 @runtime_checkable
-class Workload(Protocol):
-    """A model family, the data it eats, and the loss it is trained on."""
+class Bare(Protocol):
+    """The least: the data, the model, and the loss it is trained on."""
 
-    name: str
     features: tuple[str, ...]
-    """The sizes that drive memory and time, e.g. `("nodes", "edges")`; every load has exactly these."""
+    """The sizes that drive memory and time, e.g. `("nodes", "edges")`; every load has exactly these. A batch's are the
+    sums of its members'."""
 
-    @property
-    def digest(self) -> str:
-        """Changes whenever figures measured earlier would no longer hold: code, options, samples."""
-        ...
-
-    def samples(self) -> Mapping[str, Load]:
+    def samples(self) -> Mapping[str, Load | Sizes]:
         """The load of one copy of every sample, by id."""
         ...
 
@@ -36,6 +38,35 @@ class Workload(Protocol):
         """
         ...
 
+    def collate(self, batch: Batch) -> Any:
+        """The batch as the model takes it, on the CPU; it has a `to(device)` method or is a tree of tensors."""
+        ...
+
+    def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        """The scalar training loss of `model` on a collated batch."""
+        ...
+
+
+@runtime_checkable
+class Workload(Protocol):
+    """A model family, the data it eats, and the loss it is trained on, with nothing left out."""
+
+    name: str
+    features: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever figures measured earlier would no longer hold: code, options, samples."""
+        ...
+
+    def samples(self) -> Mapping[str, Load]:
+        """The load of one copy of every sample, by id."""
+        ...
+
+    def build(self, knobs: Knobs) -> torch.nn.Module:
+        """As in `Bare`."""
+        ...
+
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The repeated layers in forward order, `knobs.layers` of them; empty if the family has none.
 
@@ -44,7 +75,7 @@ class Workload(Protocol):
         ...
 
     def collate(self, batch: Batch) -> Any:
-        """The batch as the model takes it, on the CPU; it has a `to(device)` method or is a tree of tensors."""
+        """As in `Bare`."""
         ...
 
     def load(self, batch: Batch) -> Load:
@@ -52,5 +83,27 @@ class Workload(Protocol):
         ...
 
     def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        """The scalar training loss of `model` on a collated batch."""
+        """As in `Bare`."""
+        ...
+
+
+class Declares(Protocol):
+    """What a workload may say beside; each is looked up by its name, and has a default."""
+
+    version: int
+    """Part of the default digest: raise it when what was measured no longer holds and no code of the file shows it."""
+    space: Mapping[str, Any]
+    """Its own defaults for settings of `space`: `layers`, `channels`, `channel_step`, `options`, `data_cap` … A setting
+    that a person changed goes first."""
+    capacity: tuple[str, ...]
+    """The knobs that make a model larger: `layers`, `channels` or both (the default). Only these are searched; the other
+    stays at the low end of its range."""
+    recomputes: bool
+    """Whether `build` honours `knobs.variant.checkpointing`; False if it is not said. See `compass.workloads.recompute`."""
+    micro_loads: Sequence[Load | Sizes]
+    """Small made-up loads whose sizes vary independently, one more than there are features; `collate` is then given
+    `Batch(synthetic=load)`. Without it, copies of small samples serve."""
+
+    def predict(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        """What the model says of each sample of a collated batch: (n,), beside the labels it is trained on."""
         ...

@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from compass.errors import InputError
-from compass.workloads.protocol import Workload
+from compass.workloads.completed import FILLED, Completed
+from compass.workloads.protocol import Bare, Workload
 
 if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 ENTRY_POINTS = "compass.workloads"
-MEMBERS = sorted(name for name in (*Workload.__annotations__, *vars(Workload)) if not name.startswith("_"))
-FAMILIES = {"visnet": "compass.workloads.visnet:ViSNetWorkload"}
+MEMBERS = sorted(name for name in (*Bare.__annotations__, *vars(Bare)) if not name.startswith("_"))
+FAMILIES = {
+    "dimenet++": "compass.workloads.dimenet:DimeNetWorkload",
+    "gps": "compass.workloads.gps:GPSWorkload",
+    "schnet": "compass.workloads.schnet:SchNetWorkload",
+    "visnet": "compass.workloads.visnet:ViSNetWorkload",
+}
 
 
 def load_workload(source: str, config: OptimizerConfig) -> Workload:
@@ -36,9 +42,10 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
     if missing:
         raise InputError(
             f"workload {source}", got=f"an object without {', '.join(missing)}",
-            expected="the members of compass.workloads.protocol.Workload", fix="Add what is missing.",
+            expected="the members of compass.workloads.protocol.Bare", fix="Add what is missing.",
         )  # fmt: skip
-    return cast("Workload", workload)
+    is_whole = all(hasattr(workload, name) for name in FILLED)
+    return cast("Workload", workload if is_whole else Completed(workload))
 
 
 def _factory(source: str) -> Any:

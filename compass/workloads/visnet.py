@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch.utils.checkpoint import checkpoint
 from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
-from compass.errors import InputError
-from compass.records import Knobs, Scalar
-from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes
+from compass.records import Knobs
+from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes, ligand_mean
+from compass.workloads.options import check_heads, check_options
+from compass.workloads.recompute import recomputed, unwrapped
 
 OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
 """The family's own knobs, and what they may be; PyG has spherical harmonics up to the second degree."""
@@ -27,19 +25,6 @@ class GivenEdges(torch.nn.Module):
         """`edge_index` arrives where PyG passes its batch vector, which the block uses for nothing else."""
         vectors = positions[edge_index[0]] - positions[edge_index[1]]
         return edge_index, torch.linalg.vector_norm(vectors, dim=-1), vectors
-
-
-class Checkpointed(torch.nn.Module):
-    """A layer whose activations are recomputed in the backward pass instead of kept."""
-
-    def __init__(self, layer: torch.nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        """What `layer` returns."""
-        # No dropout inside, so no random state to save: saving it costs a copy per layer.
-        return checkpoint(self.layer, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class AffinityViSNet(torch.nn.Module):
@@ -59,16 +44,14 @@ class AffinityViSNet(torch.nn.Module):
         )
         self.representation.distance = GivenEdges()
         if knobs.variant.checkpointing:
-            layers = self.representation.vis_mp_layers
-            self.representation.vis_mp_layers = torch.nn.ModuleList(Checkpointed(layer) for layer in layers)
+            self.representation.vis_mp_layers = recomputed(self.representation.vis_mp_layers)
         self.head = EquivariantScalar(hidden_channels=knobs.channels)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Predicted pK (g,)."""
         scalars, vectors = self.representation(batch.kinds, batch.positions, batch.edge_index)
         per_atom = self.head.pre_reduce(scalars, vectors).squeeze(-1)
-        weighted = per_atom.float() * batch.readout
-        return torch.zeros_like(batch.labels).index_add(0, batch.graph_of, weighted)
+        return ligand_mean(per_atom, batch)
 
 
 class ViSNetWorkload(OnComplexes):
@@ -78,28 +61,12 @@ class ViSNetWorkload(OnComplexes):
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A ViSNet of `knobs`."""
-        _check_options(dict(knobs.variant.options))
-        heads = knobs.variant.option("heads")
-        if knobs.channels % int(heads):
-            raise InputError(
-                "channels", got=str(knobs.channels), expected=f"a multiple of the {heads} attention heads",
-                fix="Change space.channel_step or the number of heads.",
-            )  # fmt: skip
+        check_options(knobs, OPTIONS)
+        check_heads(knobs)
         rules = self.config.graph
         return AffinityViSNet(knobs, cutoff=rules.cutoff, max_neighbours=rules.max_neighbours)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The message-passing layers, without their checkpointing."""
         assert isinstance(model, AffinityViSNet)  # noqa: S101 - tells the type checker what build() returned
-        return [getattr(layer, "layer", layer) for layer in model.representation.vis_mp_layers]
-
-
-def _check_options(options: dict[str, Scalar]) -> None:
-    for name in sorted(OPTIONS | options):
-        value = options.get(name, "nothing")
-        if name not in OPTIONS:
-            raise InputError(f"space.options.{name}", got=str(value), expected=f"only {', '.join(OPTIONS)}",
-                             fix="Remove it, or choose another workload.")  # fmt: skip
-        if type(value) is not int or value not in OPTIONS[name]:
-            raise InputError(f"space.options.{name}", got=str(value), fix="Correct it.",
-                             expected=f"a whole number from {OPTIONS[name][0]} to {OPTIONS[name][-1]}")  # fmt: skip
+        return unwrapped(model.representation.vis_mp_layers)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from compass.data.graphs import made_up_for
 from compass.optimizer_config import ProbeRules
-from compass.probe.requests import certificate_probe, micro_probes, timing_probe
+from compass.probe.requests import certificate_probe, made_up_batches, micro_probes, more_micro_probes, timing_probe
 from compass.records import Batch, Knobs, Load, RuntimeSettings, Variant
 
 RULES = ProbeRules()
@@ -14,8 +14,8 @@ KNOBS = Knobs(layers=3, channels=48)
 BATCH = Batch(members=(("1ia1", 4),))
 
 
-def micro(features=("nodes", "edges"), kinds=KINDS):
-    return list(micro_probes(RULES, kinds, features, RUNTIME, n_steps=2))
+def micro(batches=None, kinds=KINDS):
+    return list(micro_probes(RULES, kinds, batches or made_up_batches(RULES), RUNTIME, n_steps=2))
 
 
 def test_every_variant_is_probed_alike():
@@ -51,10 +51,13 @@ def test_made_up_loads_count_self_loops_and_can_be_made():
         assert (graph.n_nodes, graph.n_edges) == (load["nodes"], load["edges"])
 
 
-def test_another_familys_features_keep_their_names_and_order():
-    spec = micro(features=("triplets", "nodes"))[0]
-    nodes = RULES.micro_loads[0][0]
-    assert spec.batches[0].synthetic.sizes == (("triplets", nodes), ("nodes", nodes))
+def test_a_workloads_own_batches_are_probed_as_they_are():
+    batches = tuple(Batch(members=(("a", n),)) for n in (2, 4, 8))
+    asked = [spec.batches for spec in micro(batches, KINDS[:1])]
+    shapes = len(RULES.micro_architectures)
+    assert asked == [(batch,) for batch in batches] * shapes + [batches[:1]] * len(RULES.extra_architectures)
+    more = more_micro_probes(RULES, KINDS[0], batches, RUNTIME, n_steps=2)
+    assert [spec.batches for spec in more] == [(batch,) for batch in batches] * len(RULES.more_architectures)
 
 
 def test_a_timing_probe_only_times():

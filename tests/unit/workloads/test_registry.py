@@ -86,14 +86,15 @@ def test_an_installed_family():
     assert load_workload("theirs", CONFIG).name == "mine"
     assert load_workload("visnet", CONFIG).name == "visnet"
     assert refusal("thiers") == (
-        "workload: got thiers; expected one of theirs, visnet, package.module:factory or path/to/file.py:factory. "
+        "workload: got thiers; expected one of dimenet++, gps, schnet, theirs, visnet, package.module:factory or "
+        "path/to/file.py:factory. "
         "Name one of these."
     )
 
 
 def test_a_name_that_nobody_has():
     assert refusal("visnt") == (
-        "workload: got visnt; expected one of visnet, package.module:factory or path/to/file.py:factory. "
+        "workload: got visnt; expected one of dimenet++, gps, schnet, visnet, package.module:factory or path/to/file.py:factory. "
         "Name one of these."
     )
 
@@ -134,6 +135,6 @@ def test_a_factory_that_refuses_speaks_for_itself(file):
 
 def test_what_is_made_lacks_something():
     assert refusal("copy:copy") == (
-        "workload copy:copy: got an object without blocks, build, collate, digest, features, load, loss, name, samples; "
-        "expected the members of compass.workloads.protocol.Workload. Add what is missing."
+        "workload copy:copy: got an object without build, collate, features, loss, samples; "
+        "expected the members of compass.workloads.protocol.Bare. Add what is missing."
     )

@@ -1,0 +1,147 @@
+"""How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
+
+Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
+widths, plain and recomputing, on the family's own samples. Prints the errors of live bytes and of step time; the last line is
+JSON. An example whose packages are not installed is left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compass.device import available_cores
+from compass.optimizer import Request, laboratory, wanted_variants
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.probe.requests import micro, timing_probe
+from compass.records import Batch, Knobs, Load, RuntimeSettings
+from compass.stages.lab import Lab
+
+SEED = 11
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SOURCES = {
+    "visnet": ("visnet", None),
+    "schnet": ("schnet", None),
+    "dimenet++": ("dimenet++", None),
+    "gps": ("gps", None),
+    "transformer": (f"{EXAMPLES}/transformer/workload.py:Transformer", None),
+    "chemprop": (f"{EXAMPLES}/chemprop_smiles.py:Chemprop", "chemprop"),
+    "mace": (f"{EXAMPLES}/mace_molecules.py:Mace", "mace"),
+}
+"""Name → workload, and the package it needs beyond Compass's own."""
+LARGEST_BYTES = 1024**3
+SLOWEST_S = 3.0
+"""Of a held-out point: larger ones only take longer."""
+
+
+def points(lab: Lab, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
+    """Random models that calibration has not probed, on random samples of the workload's."""
+    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
+    space, known = lab.config.space, lab.known()
+    kinds = wanted_variants(lab.config)
+    samples = dict(lab.description.samples)
+    low, high = space.layers[0], min(space.layers[1], 8)
+    widths = range(space.channels[0], min(space.channels[1], 192) + 1, space.channel_step)
+    while True:
+        layers, channels = rng.randint(low, high), rng.choice(widths)
+        if (layers, channels) in probed:
+            continue
+        knobs = Knobs(layers=layers, channels=channels, variant=rng.choice(kinds))
+        chosen = [rng.choice(sorted(samples)) for _ in range(rng.choice((1, 2, 3, 5, 8, 12, 20)))]
+        batch = Batch(members=tuple((name, chosen.count(name)) for name in dict.fromkeys(chosen)))
+        load = load_of(batch, samples)
+        if known.costs.bytes_law(knobs, "fast").live(load) < LARGEST_BYTES and known.step_s(knobs, load) < SLOWEST_S:
+            yield knobs, batch
+
+
+def load_of(batch: Batch, samples: dict[str, Load]) -> Load:
+    loads = [samples[name] * copies for name, copies in batch.members]
+    return sum(loads[1:], loads[0])
+
+
+def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
+    """Relative errors of a workload on held-out points."""
+    config = OptimizerConfig()
+    threads = available_cores()
+    runner = LocalRunner(config, RuntimeSettings(threads=threads), workload=source)
+    rng = random.Random(SEED)
+    with laboratory(Request(workload=source, config=config), runner, lambda _: None) as lab:
+        lab.calibrate(wanted_variants(lab.config))
+        costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
+        held_out = points(lab, rng)
+        memory, time = [], []
+        for place in range(max(n_memory, n_time)):
+            knobs, batch = next(held_out)
+            if place < n_memory:
+                shape = ((knobs.layers, knobs.channels), batch)
+                [spec] = micro(rules, knobs.variant, [shape], runtime, n_steps=2)
+                memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
+                if abs(memory[-1]) > 0.01:
+                    print(
+                        f"  {knobs} on {load_of(batch, dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True
+                    )
+            if place < n_time:
+                outcome = runner.probe(timing_probe(rules, knobs, batch, runtime))
+                sizes = np.array([[size for _, size in outcome.load.sizes]]) if outcome.load else np.zeros((1, 0))
+                predicted = float(costs.step_s(knobs, outcome.parameters or 0, sizes)[0])
+                time.append(predicted / outcome.step.median_s - 1 if outcome.step else float("nan"))
+        return {
+            "margin": round(max(costs.memory.margins.values()), 4),
+            "n_calibration": len(lab.runner.probes),
+            "live": summary(memory),
+            "time": summary(time),
+        }
+
+
+def error_of_memory(lab: Lab, knobs: Knobs, outcome: Any) -> float:
+    if not outcome.ok:
+        raise RuntimeError(f"{knobs}: {outcome.status}: {outcome.detail}")
+    predicted = lab.costs().bytes_law(knobs, "fast").live(outcome.load)
+    return float(predicted / outcome.live_bytes - 1)
+
+
+def summary(errors: list[float]) -> dict[str, float]:
+    size = np.abs(errors)
+    return {
+        "n": len(errors),
+        "median": round(float(np.median(size)), 5),
+        "p99": round(float(np.quantile(size, 0.99)), 5),
+        "bias": round(float(np.median(errors)), 5),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few points each, not judged")
+    parser.add_argument("--only", nargs="*", default=list(SOURCES), choices=SOURCES)
+    asked = parser.parse_args()
+    n_memory, n_time = (3, 2) if asked.quick else (40, 15)
+    found: dict[str, Any] = {}
+    for name in asked.only:
+        source, package = SOURCES[name]
+        if package is not None and find_spec(package) is None:
+            print(f"{name}: not installed", flush=True)
+            continue
+        found[name] = errors_of(source, n_memory=n_memory, n_time=n_time)
+        print(f"{name}: {found[name]}", flush=True)
+    targets = {
+        "live median <= 1 %": all(each["live"]["median"] <= 0.01 for each in found.values()),
+        "live P99 <= 3 %": all(each["live"]["p99"] <= 0.03 for each in found.values()),
+        "time median <= 6 %": all(each["time"]["median"] <= 0.06 for each in found.values()),
+    }
+    if not asked.quick:
+        for target, met in targets.items():
+            print("pass" if met else "FAIL", target)
+    print(json.dumps({"families": found, **({} if asked.quick else {"targets": targets})}))
+
+
+if __name__ == "__main__":
+    main()

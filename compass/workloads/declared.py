@@ -1,0 +1,116 @@
+"""What a workload declares beside its model: read, checked, and given its default where it says nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compass.errors import InputError
+from compass.records import Batch, Family, Load
+
+if TYPE_CHECKING:
+    from compass.workloads.protocol import Workload
+
+KNOBS = ("layers", "channels")
+COPIES = (2, 4, 8)
+"""Of a sample in a micro-batch. A single molecule or sentence is lost beside the weights; eight of anything is still small."""
+N_LOOKED_AT = 60
+"""Samples that micro-batches are chosen among."""
+FLAT = 1e-3
+"""Share of the largest sizes below which a load counts as lying in the plane of others."""
+
+
+def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
+    """`load` as a record, its sizes in the order of `features`.
+
+    Raises:
+        InputError: it does not have exactly these features.
+    """
+    sizes = dict(load.sizes) if isinstance(load, Load) else dict(load)
+    if set(sizes) != set(features):
+        raise InputError(
+            "the workload's loads", got=f"one of {', '.join(map(repr, sizes)) or 'nothing'}",
+            expected=f"its features, {', '.join(map(repr, features))}", fix="Give every load each feature once.",
+        )  # fmt: skip
+    graphs = load.graphs if isinstance(load, Load) else 1
+    return Load(graphs=graphs, sizes=tuple((name, float(sizes[name])) for name in features))
+
+
+def samples_of(workload: Workload) -> dict[str, Load]:
+    """The samples and their loads.
+
+    Raises:
+        InputError: there are none, or their loads do not have the declared features.
+    """
+    samples = dict(workload.samples())
+    if not samples:
+        raise InputError("the workload's samples", got="none", expected="at least one", fix="Give `samples` data.")
+    return {str(name): as_load(load, workload.features) for name, load in samples.items()}
+
+
+def family_of(workload: object) -> Family:
+    """What is said of the models.
+
+    Raises:
+        InputError: the space is not plain data, or `capacity` names no knob.
+    """
+    capacity = tuple(getattr(workload, "capacity", KNOBS))
+    if not capacity or not set(capacity) <= set(KNOBS):
+        raise InputError("the workload's capacity", got=repr(capacity), expected="'layers', 'channels' or both",
+                         fix="Name the knobs that make a model larger.")  # fmt: skip
+    space: Any = getattr(workload, "space", {})
+    try:
+        space = json.loads(json.dumps(dict(space)))
+    except (TypeError, ValueError) as error:
+        raise InputError("the workload's space", got=str(error), expected="settings of `space` by name",
+                         fix="Use numbers, text, tuples and dictionaries only.") from error  # fmt: skip
+    return Family(space=space, capacity=capacity, recomputes=bool(getattr(workload, "recomputes", False)))
+
+
+def micro_batches(workload: Workload, samples: Mapping[str, Load]) -> tuple[Batch, ...]:
+    """Small batches to calibrate on: the loads that the workload declares, else copies of small samples.
+
+    They determine a plane in the features and leave one over, so that leaving one out says whether the plane holds.
+    """
+    declared = getattr(workload, "micro_loads", None)
+    if declared is not None:
+        return tuple(Batch(synthetic=as_load(load, workload.features)) for load in declared)
+    return chosen(samples)
+
+
+def chosen(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
+    """Batches of copies of one sample each whose loads lie as far out of each other's planes as small ones can.
+
+    The first is the smallest; sizes are taken as shares of what eight copies of a middling sample have.
+    """
+    ordered = sorted(samples, key=lambda name: tuple(size for _, size in samples[name].sizes))
+    looked_at = [ordered[i] for i in sorted({*np.linspace(0, len(ordered) - 1, N_LOOKED_AT).round().astype(int)})]
+    sizes = np.array([[size for _, size in samples[name].sizes] for name in looked_at])
+    cap = np.maximum(max(COPIES) * np.median(sizes, axis=0), 1e-9)
+    options = [(name, n, sizes[i] * n / cap) for i, name in enumerate(looked_at) for n in COPIES]
+    options = [option for option in options if (option[2] <= 1 + 1e-9).all()] or options[:1]
+    points = np.array([point for _, _, point in options])
+    places = [int(points.sum(axis=1).argmin())]
+    while len(places) <= points.shape[1]:  # a plane in F sizes takes F + 1 points
+        apart = _out_of_plane(points, places)
+        if apart.max() < FLAT:
+            break
+        places.append(int(apart.argmax()))
+    spread = np.abs(points[:, None] - points[places][None]).max(axis=2).min(axis=1)
+    if spread.max() > FLAT:
+        places.append(int(spread.argmax()))
+    return tuple(Batch(members=((options[place][0], options[place][1]),)) for place in places)
+
+
+def _out_of_plane(points: np.ndarray, places: list[int]) -> np.ndarray:
+    """(n,) distance of each of `points` (n, F) from the plane through those at `places`."""
+    origin = points[places[0]]
+    directions = (points[places[1:]] - origin).T
+    rest = points - origin
+    if directions.size:
+        basis, _ = np.linalg.qr(directions)
+        rest = rest - rest @ basis @ basis.T
+    return np.asarray(np.linalg.norm(rest, axis=1))

@@ -1,0 +1,192 @@
+"""DimeNet++ (Gasteiger et al., 2020) on protein–ligand graphs, regressing binding affinity.
+
+Messages live on edges and are passed along triplets k → j → i, which are two orders more than atoms: they are a size of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch_geometric.nn.models.dimenet import (
+    BesselBasisLayer,
+    EmbeddingBlock,
+    InteractionPPBlock,
+    OutputPPBlock,
+    SphericalBasisLayer,
+)
+
+from compass.data.graphs import Graph
+from compass.records import Knobs, Load
+from compass.workloads.complexes import (
+    N_ELEMENTS,
+    GraphBatch,
+    OnComplexes,
+    collate,
+    ligand_mean,
+    without_self_loops,
+)
+from compass.workloads.options import check_options
+from compass.workloads.recompute import recomputed, unwrapped
+from compass.workloads.triplets import count_triplets, remembered, triplets
+
+if TYPE_CHECKING:
+    from compass.optimizer_config import OptimizerConfig
+
+OPTIONS = {
+    "basis": range(1, 129), "radial": range(1, 65), "spherical": range(2, 17), "triplet_channels": range(1, 1025),
+}  # fmt: skip
+"""The family's own knobs: width of the bases' embedding, radial and spherical functions, width of a triplet's message."""
+DEFAULTS = {"basis": 8, "radial": 6, "spherical": 7, "triplet_channels": 64}
+"""The publication's."""
+
+
+@cache
+def spherical_basis(n_spherical: int, n_radial: int, cutoff: float) -> SphericalBasisLayer:
+    """The one without parameters: its formulas take sympy a second, so models share it."""
+    return SphericalBasisLayer(n_spherical, n_radial, cutoff)
+
+
+@dataclass(frozen=True)
+class TripletBatch(GraphBatch):
+    """A batch with its triplets.
+
+    out_of (t,) int64 edge k → j; into (t,) int64 edge j → i.
+    """
+
+    out_of: torch.Tensor
+    into: torch.Tensor
+
+
+class Shape(NamedTuple):
+    """What a layer knows of the edges and triplets.
+
+    radial (e, R) and spherical (t, S·R) bases; target (e,) atom of an edge; out_of and into (t,) edges.
+    """
+
+    radial: torch.Tensor
+    spherical: torch.Tensor
+    target: torch.Tensor
+    out_of: torch.Tensor
+    into: torch.Tensor
+
+
+class Layer(torch.nn.Module):
+    """An interaction of the edges' messages, and what it adds to the atoms."""
+
+    def __init__(self, knobs: Knobs) -> None:
+        super().__init__()
+        option, act = knobs.variant.option, torch.nn.functional.silu
+        self.interaction = InteractionPPBlock(
+            knobs.channels,
+            option("triplet_channels"),
+            option("basis"),
+            option("spherical"),
+            option("radial"),
+            1,
+            2,
+            act,
+        )
+        self.output = make_output(knobs)
+
+    def forward(self, messages: torch.Tensor, atoms: torch.Tensor, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+        """New messages (e, C), and atoms (n, 1) with what they say."""
+        messages = self.interaction(messages, shape.radial, shape.spherical, shape.out_of, shape.into)
+        return messages, atoms + self.output(messages, shape.radial, shape.target, num_nodes=len(atoms))
+
+
+class AffinityDimeNet(torch.nn.Module):
+    """PyG's DimeNet++ on given edges and triplets, with a mean readout over the ligand; one number a graph."""
+
+    def __init__(self, knobs: Knobs, *, cutoff: float) -> None:
+        super().__init__()
+        option, act = knobs.variant.option, torch.nn.functional.silu
+        self.radial = BesselBasisLayer(option("radial"), cutoff)
+        self.spherical = spherical_basis(int(option("spherical")), int(option("radial")), cutoff)
+        self.embedding = EmbeddingBlock(option("radial"), knobs.channels, act)
+        self.embedding.emb = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
+        self.output = make_output(knobs)
+        layers = torch.nn.ModuleList(Layer(knobs) for _ in range(knobs.layers))
+        self.layers = recomputed(layers) if knobs.variant.checkpointing else layers
+
+    def forward(self, batch: TripletBatch) -> torch.Tensor:
+        """Predicted pK (g,)."""
+        source, target = batch.edge_index
+        vectors = batch.positions[target] - batch.positions[source]
+        lengths = torch.linalg.vector_norm(vectors, dim=-1)
+        one, other = vectors[batch.into], vectors[batch.out_of]
+        crossed = torch.linalg.vector_norm(torch.linalg.cross(one, other), dim=-1)
+        angles = torch.atan2(crossed, (one * other).sum(dim=-1))
+        radial = self.radial(lengths)
+        spherical = self.spherical(lengths, angles, batch.out_of)
+        messages = self.embedding(batch.kinds, radial, target, source)
+        atoms = self.output(messages, radial, target, num_nodes=len(batch.kinds))
+        shape = Shape(radial, spherical, target, batch.out_of, batch.into)
+        for layer in self.layers:
+            messages, atoms = layer(messages, atoms, shape)
+        return ligand_mean(atoms.squeeze(-1), batch)
+
+
+def make_output(knobs: Knobs) -> OutputPPBlock:
+    """From messages to atoms; twice as wide inside, as published."""
+    act = torch.nn.functional.silu
+    return OutputPPBlock(
+        knobs.variant.option("radial"), knobs.channels, 2 * knobs.channels, 1, 3, act, "glorot_orthogonal"
+    )
+
+
+class DimeNetWorkload(OnComplexes):
+    """The family behind Compass's protocol."""
+
+    name = "dimenet++"
+    features = ("nodes", "edges", "triplets")
+    space = {"layers": (2, 8), "channels": (32, 256), "channels_per_layer": (12, 48), "options": DEFAULTS}
+    micro_graphs = ((60, 6), (60, 12), (60, 20), (120, 6))
+
+    def __init__(self, config: OptimizerConfig) -> None:
+        super().__init__(config)
+        spherical_basis(DEFAULTS["spherical"], DEFAULTS["radial"], config.graph.cutoff)  # before anybody measures
+
+    def build(self, knobs: Knobs) -> torch.nn.Module:
+        """A DimeNet++ of `knobs`."""
+        check_options(knobs, OPTIONS)
+        return AffinityDimeNet(knobs, cutoff=self.config.graph.cutoff)
+
+    def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
+        """The interactions with their outputs, without their checkpointing."""
+        assert isinstance(model, AffinityDimeNet)  # noqa: S101 - tells the type checker what build() returned
+        return unwrapped(model.layers)
+
+    def join(self, graphs: list[Graph]) -> TripletBatch:
+        """Without self-loops, with triplets."""
+        joined = collate([without_self_loops(graph) for graph in graphs])
+        out_of, into = triplets(joined.edge_index.numpy(), len(joined.kinds))
+        return TripletBatch(**vars(joined), out_of=torch.from_numpy(out_of), into=torch.from_numpy(into))
+
+    def sizes_of(self, graph: Graph) -> Mapping[str, float]:
+        """With triplets, counted."""
+        return {**super().sizes_of(graph), "triplets": _count(graph)}
+
+    @cached_property
+    def _loads(self) -> Mapping[str, Load]:
+        """Triplets are in no catalogue: each graph is built once and its count kept beside the catalogue."""
+        data, catalogue = self._data, self.config.dataset.catalogue
+        if not catalogue:
+            return {name: self.load_of(data.graph(name)) for name in data.loads}
+        place = Path(f"{catalogue}.triplets.json")
+        counts = remembered(place, data.digest, data.loads, lambda name: _count(data.graph(name)))
+        return {
+            name: Load(graphs=1, sizes=(*load.sizes, ("triplets", float(counts[name]))))
+            for name, load in data.loads.items()
+        }
+
+
+def _count(graph: Graph) -> int:
+    edges: np.ndarray = without_self_loops(graph).edge_index
+    return count_triplets(edges, graph.n_nodes)

@@ -1,0 +1,169 @@
+"""A graph transformer in the manner of GPS (Rampášek et al., NeurIPS 2022) on protein–ligand graphs.
+
+Every layer passes messages along the edges, lets every atom attend to all atoms of its graph, and adds both. Attention
+takes memory and time with the square of a graph's atoms, which is a size of its own. PyG's `GPSConv` pads a batch to its
+largest graph; ours does not (see `attention`), so that sizes add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch_geometric.nn import GINEConv
+from torch_geometric.nn.models.schnet import GaussianSmearing
+
+from compass.data.graphs import Graph
+from compass.records import Knobs, Load
+from compass.workloads.attention import attend
+from compass.workloads.complexes import (
+    N_ELEMENTS,
+    GraphBatch,
+    OnComplexes,
+    collate,
+    ligand_mean,
+    without_self_loops,
+)
+from compass.workloads.options import check_heads, check_options
+from compass.workloads.recompute import recomputed, unwrapped
+
+OPTIONS = {"heads": range(1, 257), "rbf": range(2, 1025)}
+"""The family's own knobs: attention heads, and Gaussians a distance is spread over."""
+
+
+@dataclass(frozen=True)
+class SizedBatch(GraphBatch):
+    """A batch that knows its graphs' sizes without asking the device."""
+
+    sizes: tuple[int, ...]
+    """(g,) atoms."""
+
+
+class Attention(torch.nn.Module):
+    """Multi-head attention among the atoms of each graph."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inward = torch.nn.Linear(channels, 3 * channels)
+        self.outward = torch.nn.Linear(channels, channels)
+
+    def forward(self, atoms: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+        """(n, C) from (n, C)."""
+        n_atoms, channels = atoms.shape
+        q, k, v = self.inward(atoms).view(n_atoms, 3, self.heads, -1).permute(1, 2, 0, 3).contiguous().unbind(0)
+        attended = attend(q, k, v, sizes)
+        return self.outward(attended.transpose(0, 1).reshape(n_atoms, channels))
+
+
+class Near(torch.nn.Module):
+    """Messages along edges."""
+
+    def __init__(self, channels: int, n_rbf: int) -> None:
+        super().__init__()
+        self.messages = GINEConv(_perceptron(channels, channels), edge_dim=n_rbf)
+        self.norm = torch.nn.LayerNorm(channels)
+
+    def forward(self, atoms: torch.Tensor, edge_index: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+        """(n, C) from (n, C); `spread` (e, G) are the edges' lengths."""
+        out: torch.Tensor = self.norm(atoms + self.messages(atoms, edge_index, spread))
+        return out
+
+
+class Far(torch.nn.Module):
+    """Attention within graphs, and a perceptron on what both found."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(channels, heads)
+        self.perceptron = _perceptron(channels, 2 * channels)
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in range(2))
+
+    def forward(self, atoms: torch.Tensor, near: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
+        """(n, C) from the layer's input and from what its messages made of it."""
+        both = near + self.norms[0](atoms + self.attention(atoms, sizes))
+        out: torch.Tensor = self.norms[1](both + self.perceptron(both))
+        return out
+
+
+class Layer(torch.nn.Module):
+    """Both."""
+
+    def __init__(self, channels: int, heads: int, n_rbf: int) -> None:
+        super().__init__()
+        self.near = Near(channels, n_rbf)
+        self.far = Far(channels, heads)
+
+    def forward(
+        self, atoms: torch.Tensor, edge_index: torch.Tensor, spread: torch.Tensor, sizes: tuple[int, ...]
+    ) -> torch.Tensor:
+        """(n, C) from (n, C)."""
+        out: torch.Tensor = self.far(atoms, self.near(atoms, edge_index, spread), sizes)
+        return out
+
+
+class AffinityGPS(torch.nn.Module):
+    """The layers between an embedding and a mean readout over the ligand; one number a graph."""
+
+    def __init__(self, knobs: Knobs, *, cutoff: float) -> None:
+        super().__init__()
+        heads, n_rbf = int(knobs.variant.option("heads")), int(knobs.variant.option("rbf"))
+        self.embedding = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
+        self.spread = GaussianSmearing(0.0, cutoff, n_rbf)
+        layers = torch.nn.ModuleList(Layer(knobs.channels, heads, n_rbf) for _ in range(knobs.layers))
+        self.layers = recomputed(layers) if knobs.variant.checkpointing else layers
+        self.head = torch.nn.Sequential(
+            torch.nn.Linear(knobs.channels, knobs.channels), torch.nn.SiLU(), torch.nn.Linear(knobs.channels, 1)
+        )
+
+    def forward(self, batch: SizedBatch) -> torch.Tensor:
+        """Predicted pK (g,)."""
+        source, target = batch.edge_index
+        lengths = torch.linalg.vector_norm(batch.positions[source] - batch.positions[target], dim=-1)
+        spread = self.spread(lengths)
+        atoms = self.embedding(batch.kinds)
+        for layer in self.layers:
+            atoms = layer(atoms, batch.edge_index, spread, batch.sizes)
+        return ligand_mean(self.head(atoms).squeeze(-1), batch)
+
+
+class GPSWorkload(OnComplexes):
+    """The family behind Compass's protocol."""
+
+    name = "gps"
+    features = ("nodes", "edges", "nodes_squared")
+    space = {"layers": (3, 12), "channels": (32, 384), "options": {"heads": 8, "rbf": 32}}
+    micro_graphs = ((60, 8), (60, 24), (120, 8), (240, 8))
+
+    def build(self, knobs: Knobs) -> torch.nn.Module:
+        """A graph transformer of `knobs`."""
+        check_options(knobs, OPTIONS)
+        check_heads(knobs)
+        return AffinityGPS(knobs, cutoff=self.config.graph.cutoff)
+
+    def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
+        """The two halves of each layer, without its checkpointing: which one holds most depends on a graph's size."""
+        assert isinstance(model, AffinityGPS)  # noqa: S101 - tells the type checker what build() returned
+        return [half for layer in unwrapped(model.layers) for half in (layer.near, layer.far)]
+
+    def join(self, graphs: list[Graph]) -> SizedBatch:
+        """Without self-loops, with the graphs' sizes."""
+        joined = collate([without_self_loops(graph) for graph in graphs])
+        return SizedBatch(**vars(joined), sizes=tuple(graph.n_nodes for graph in graphs))
+
+    def sizes_of(self, graph: Graph) -> Mapping[str, float]:
+        """With the square of the atoms."""
+        return {**super().sizes_of(graph), "nodes_squared": graph.n_nodes**2}
+
+    @cached_property
+    def _loads(self) -> Mapping[str, Load]:
+        return {
+            name: Load(graphs=1, sizes=(*load.sizes, ("nodes_squared", load["nodes"] ** 2)))
+            for name, load in self._data.loads.items()
+        }
+
+
+def _perceptron(channels: int, inner: int) -> torch.nn.Sequential:
+    return torch.nn.Sequential(torch.nn.Linear(channels, inner), torch.nn.SiLU(), torch.nn.Linear(inner, channels))

@@ -1,0 +1,42 @@
+"""A family's own knobs, checked before anything is built with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compass.errors import InputError
+from compass.records import Knobs
+
+Options = Mapping[str, range]
+"""What each of a family's own knobs may be."""
+
+
+def check_options(knobs: Knobs, allowed: Options) -> None:
+    """Refuse options that are missing, unknown, or out of range.
+
+    Raises:
+        InputError: naming the first, in the order of the alphabet.
+    """
+    options = dict(knobs.variant.options)
+    for name in sorted(allowed.keys() | options.keys()):
+        value = options.get(name, "nothing")
+        if name not in allowed:
+            raise InputError(f"space.options.{name}", got=str(value), expected=f"only {', '.join(allowed)}",
+                             fix="Remove it, or choose another workload.")  # fmt: skip
+        if type(value) is not int or value not in allowed[name]:
+            raise InputError(f"space.options.{name}", got=str(value), fix="Correct it.",
+                             expected=f"a whole number from {allowed[name][0]} to {allowed[name][-1]}")  # fmt: skip
+
+
+def check_heads(knobs: Knobs) -> None:
+    """Refuse channels that cannot be shared out among the attention heads.
+
+    Raises:
+        InputError: naming both.
+    """
+    heads = int(knobs.variant.option("heads"))
+    if knobs.channels % heads:
+        raise InputError(
+            "channels", got=str(knobs.channels), expected=f"a multiple of the {heads} attention heads",
+            fix="Change space.channel_step or the number of heads.",
+        )  # fmt: skip

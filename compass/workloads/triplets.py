@@ -1,0 +1,67 @@
+"""Pairs of edges that meet: k → j → i. Their angle is what DimeNet passes messages about.
+
+Notation: n nodes, e edges, t triplets. `edge_index` (2, e) has sources in row 0 and targets in row 1, sorted by target, without
+self-loops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def triplets(edge_index: Indices, n_nodes: int) -> tuple[Indices, Indices]:
+    """(t,) edges k → j and (t,) the edges j → i they lead into, k ≠ i; sorted by the second."""
+    source, target = edge_index
+    incoming = np.bincount(target, minlength=n_nodes)
+    first = np.concatenate([[0], np.cumsum(incoming)[:-1]])  # where each target's edges begin
+    counts = incoming[source]
+    into = np.repeat(np.arange(len(source)), counts)
+    place = np.arange(len(into)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out_of = np.repeat(first[source], counts) + place
+    there_and_back = source[out_of] == target[into]
+    return out_of[~there_and_back], into[~there_and_back]
+
+
+def count_triplets(edge_index: Indices, n_nodes: int) -> int:
+    """How many there are: t, without making them."""
+    source, target = edge_index
+    n_pairs = int(np.bincount(target, minlength=n_nodes)[source].sum())
+    n_back = int(np.isin(target * n_nodes + source, source * n_nodes + target).sum())
+    return n_pairs - n_back
+
+
+def remembered(path: Path, digest: str, names: Iterable[str], count: Callable[[str], int]) -> dict[str, int]:
+    """The count of every one of `names`, kept in `path` for next time under `digest` of what was counted.
+
+    A file that cannot be read is counted anew, one that cannot be written is not missed.
+    """
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        known = dict(kept["counts"]) if kept["digest"] == digest else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    missing = [name for name in names if name not in known]
+    if missing:
+        known |= {name: count(name) for name in missing}
+        _write(path, json.dumps({"digest": digest, "counts": known}))
+    return {name: int(known[name]) for name in names}
+
+
+def _write(path: Path, text: str) -> None:
+    """In one motion: another worker may be reading."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except OSError:
+        return
