@@ -8,6 +8,7 @@ others beside them says which one is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,48 +22,52 @@ MEDIAN_LIMIT, WORST_LIMIT = 0.01, 0.03
 CLEARLY = 0.5
 """A size is named as missing if it brings the worst error under this share of what it was."""
 RANK = 1e-9
+PADDED = "padded to the batch's largest"
+"""Says of a size that every member is filled up to it. No sum over members is like that."""
 
 Values = Sequence[Mapping[str, float]]
 """(segment → bytes) of each batch, or one entry that is what was measured."""
 
 
-class Sizes:
-    """Sizes of one batch beyond its declared load: of its members, one by one."""
-
-    def __init__(self, batch: Batch, samples: Mapping[str, Load]) -> None:
-        if batch.synthetic is not None:
-            self.members = [dict(batch.synthetic.sizes)]
-        else:
-            self.members = [dict(samples[name].sizes) for name, copies in batch.members for _ in range(copies)]
-
-    def total(self, of: Callable[[Mapping[str, float]], float]) -> float:
-        """The sum over the members."""
-        return sum(of(member) for member in self.members)
-
-    def padded(self, name: str, power: int) -> float:
-        """What the members' size `name` comes to if each is filled up to the largest."""
-        return len(self.members) * max(member[name] for member in self.members) ** power
+def members_of(batch: Batch, samples: Mapping[str, Load]) -> Floats:
+    """(m, F) sizes of each of the batch's members; a made-up batch is one member."""
+    if batch.synthetic is not None:
+        return np.array([[size for _, size in batch.synthetic.sizes]])
+    loads = [samples[name] for name, copies in batch.members for _ in range(copies)]
+    return np.array([[size for _, size in load.sizes] for load in loads])
 
 
-def candidates(features: Sequence[str], batches: Sequence[Sizes]) -> dict[str, Floats]:
-    """Sizes that might be missing, (k,) each, the simplest first."""
-    found = {"graphs": [float(len(batch.members)) for batch in batches]}
-    for name in features:
-        found[f"{name}_squared"] = [batch.total(lambda m, s=name: m[s] ** 2) for batch in batches]
-    for one in features:
-        for other in features:
-            if one < other:
-                found[f"{one} × {other}"] = [batch.total(lambda m, s=one, t=other: m[s] * m[t]) for batch in batches]
-    for one in features:
-        for other in features:
-            if one != other:
-                found[f"{one}_squared / {other}"] = [
-                    batch.total(lambda m, s=one, t=other: m[s] ** 2 / max(m[t], 1e-9)) for batch in batches
-                ]
-    for name in features:
-        found[f"{name}, padded to the batch's largest"] = [batch.padded(name, 1) for batch in batches]
-        found[f"{name}_squared, padded to the batch's largest"] = [batch.padded(name, 2) for batch in batches]
-    return {name: np.array(values) for name, values in found.items()}
+def candidates(features: Sequence[str], batches: Sequence[Floats]) -> dict[str, Floats]:
+    """Sizes that might be missing, (k,) each, the simplest first; `batches` are the (m, F) sizes of their members."""
+
+    def over(size: Callable[[Floats], Floats | float]) -> Floats:
+        return np.array([float(np.sum(size(members))) for members in batches])
+
+    pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
+    found = {"graphs": over(len)}
+    for i, name in enumerate(features):
+        found[f"{name}_squared"] = over(partial(_product, i, i))
+    for i, j in pairs:
+        if i < j:
+            found[f"{features[i]} × {features[j]}"] = over(partial(_product, i, j))
+    for i, j in pairs:
+        found[f"{features[i]}_squared / {features[j]}"] = over(partial(_ratio, i, j))
+    for i, name in enumerate(features):
+        found[f"{name}, {PADDED}"] = over(partial(_padded, i, 1))
+        found[f"{name}_squared, {PADDED}"] = over(partial(_padded, i, 2))
+    return found
+
+
+def _product(i: int, j: int, members: Floats) -> Floats:
+    return np.asarray(members[:, i] * members[:, j])
+
+
+def _ratio(i: int, j: int, members: Floats) -> Floats:
+    return np.asarray(members[:, i] ** 2 / np.maximum(members[:, j], 1e-9))
+
+
+def _padded(i: int, power: int, members: Floats) -> float:
+    return float(len(members) * members[:, i].max() ** power)
 
 
 def judge(features: Sequence[str], loads: Floats, values: Values, others: Mapping[str, Floats]) -> Fit | None:
@@ -103,7 +108,7 @@ def left_out(loads: Floats, values: Values) -> Floats | None:
             continue
         predicted = -np.inf
         for segment in values[i]:
-            seen = [j for j in np.flatnonzero(kept) if segment in values[j]]
+            seen = [j for j in range(len(values)) if kept[j] and segment in values[j]]
             target = np.array([values[j][segment] for j in seen])
             predicted = max(predicted, float(rows[i] @ _solve(rows[seen], target)))
         errors.append(abs(predicted / truth[i] - 1))

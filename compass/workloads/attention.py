@@ -33,7 +33,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         """Of the softmax: dS = A ∘ (dA − rowsum(dA ∘ A)), whose row sum is that of dO ∘ O."""
         q, k, v, out, weights = ctx.saved_tensors
         scale, heads = q.shape[-1] ** -0.5, q.shape[0]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch_geometric.nn.models.dimenet import (
     EmbeddingBlock,
     InteractionPPBlock,
     OutputPPBlock,
-    SphericalBasisLayer,
 )
 
 from compass.data.graphs import Graph
@@ -34,10 +33,8 @@ from compass.workloads.complexes import (
 )
 from compass.workloads.options import check_options
 from compass.workloads.recompute import recomputed, unwrapped
+from compass.workloads.spherical import SphericalBasis
 from compass.workloads.triplets import count_triplets, remembered, triplets
-
-if TYPE_CHECKING:
-    from compass.optimizer_config import OptimizerConfig
 
 OPTIONS = {
     "basis": range(1, 129), "radial": range(1, 65), "spherical": range(2, 17), "triplet_channels": range(1, 1025),
@@ -45,12 +42,6 @@ OPTIONS = {
 """The family's own knobs: width of the bases' embedding, radial and spherical functions, width of a triplet's message."""
 DEFAULTS = {"basis": 8, "radial": 6, "spherical": 7, "triplet_channels": 64}
 """The publication's."""
-
-
-@cache
-def spherical_basis(n_spherical: int, n_radial: int, cutoff: float) -> SphericalBasisLayer:
-    """The one without parameters: its formulas take sympy a second, so models share it."""
-    return SphericalBasisLayer(n_spherical, n_radial, cutoff)
 
 
 @dataclass(frozen=True)
@@ -108,7 +99,7 @@ class AffinityDimeNet(torch.nn.Module):
         super().__init__()
         option, act = knobs.variant.option, torch.nn.functional.silu
         self.radial = BesselBasisLayer(option("radial"), cutoff)
-        self.spherical = spherical_basis(int(option("spherical")), int(option("radial")), cutoff)
+        self.spherical = SphericalBasis(int(option("spherical")), int(option("radial")), cutoff)
         self.embedding = EmbeddingBlock(option("radial"), knobs.channels, act)
         self.embedding.emb = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.output = make_output(knobs)
@@ -121,10 +112,9 @@ class AffinityDimeNet(torch.nn.Module):
         vectors = batch.positions[target] - batch.positions[source]
         lengths = torch.linalg.vector_norm(vectors, dim=-1)
         one, other = vectors[batch.into], vectors[batch.out_of]
-        crossed = torch.linalg.vector_norm(torch.linalg.cross(one, other), dim=-1)
-        angles = torch.atan2(crossed, (one * other).sum(dim=-1))
+        cosines = (one * other).sum(dim=-1) / (lengths[batch.into] * lengths[batch.out_of])
         radial = self.radial(lengths)
-        spherical = self.spherical(lengths, angles, batch.out_of)
+        spherical = self.spherical(lengths, cosines, batch.out_of)
         messages = self.embedding(batch.kinds, radial, target, source)
         atoms = self.output(messages, radial, target, num_nodes=len(batch.kinds))
         shape = Shape(radial, spherical, target, batch.out_of, batch.into)
@@ -146,12 +136,8 @@ class DimeNetWorkload(OnComplexes):
 
     name = "dimenet++"
     features = ("nodes", "edges", "triplets")
-    space = {"layers": (2, 8), "channels": (32, 256), "channels_per_layer": (12, 48), "options": DEFAULTS}
-    micro_graphs = ((60, 6), (60, 12), (60, 20), (120, 6))
-
-    def __init__(self, config: OptimizerConfig) -> None:
-        super().__init__(config)
-        spherical_basis(DEFAULTS["spherical"], DEFAULTS["radial"], config.graph.cutoff)  # before anybody measures
+    space = {"layers": (3, 8), "channels": (32, 256), "channels_per_layer": (12, 48), "options": DEFAULTS}
+    micro_graphs = ((60, 12), (60, 20), (60, 28), (90, 16))
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A DimeNet++ of `knobs`."""
@@ -159,9 +145,9 @@ class DimeNetWorkload(OnComplexes):
         return AffinityDimeNet(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The interactions with their outputs, without their checkpointing."""
+        """Of each layer the interaction and the output, without its checkpointing."""
         assert isinstance(model, AffinityDimeNet)  # noqa: S101 - tells the type checker what build() returned
-        return unwrapped(model.layers)
+        return [half for layer in unwrapped(model.layers) for half in layer.children()]
 
     def join(self, graphs: list[Graph]) -> TripletBatch:
         """Without self-loops, with triplets."""

@@ -55,7 +55,8 @@ class Attention(torch.nn.Module):
         n_atoms, channels = atoms.shape
         q, k, v = self.inward(atoms).view(n_atoms, 3, self.heads, -1).permute(1, 2, 0, 3).contiguous().unbind(0)
         attended = attend(q, k, v, sizes)
-        return self.outward(attended.transpose(0, 1).reshape(n_atoms, channels))
+        out: torch.Tensor = self.outward(attended.transpose(0, 1).reshape(n_atoms, channels))
+        return out
 
 
 class Near(torch.nn.Module):
@@ -146,7 +147,7 @@ class GPSWorkload(OnComplexes):
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The two halves of each layer, without its checkpointing: which one holds most depends on a graph's size."""
         assert isinstance(model, AffinityGPS)  # noqa: S101 - tells the type checker what build() returned
-        return [half for layer in unwrapped(model.layers) for half in (layer.near, layer.far)]
+        return [half for layer in unwrapped(model.layers) for half in layer.children()]
 
     def join(self, graphs: list[Graph]) -> SizedBatch:
         """Without self-loops, with the graphs' sizes."""

@@ -70,7 +70,9 @@ class Workload(Protocol):
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The repeated layers in forward order, `knobs.layers` of them; empty if the family has none.
 
-        Of a layer whose activations are recomputed, the part that runs twice.
+        Of a layer whose activations are recomputed, the part that runs twice. A layer of two halves that compete for the
+        most memory (messages and attention) may be given as those, one after the other: the peak within a layer is then
+        known for each.
         """
         ...
 

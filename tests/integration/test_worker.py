@@ -11,8 +11,8 @@ from compass.probe.local import LocalRunner
 from compass.records import Batch, Knobs, Load, RuntimeSettings, Status, Variant
 
 RUNTIME = RuntimeSettings(threads=1)
-# Held: three layers of 20 floats, two AdamW states of each and six counters, and a batch of 8 rows of one float.
-HELD_BYTES = 4 * (3 * 20 * 3 + 6 + 8)
+# Held: three layers of 20 floats, their gradients, two AdamW states of each and six counters, and a batch of 8 rows of one float.
+HELD_BYTES = 4 * (3 * 20 * 4 + 6 + 8)
 
 
 def worker_of(runner):

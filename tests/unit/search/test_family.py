@@ -1,0 +1,76 @@
+import pytest
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig, SpaceRules
+from compass.records import Family
+from compass.search.family import follow
+from compass.search.space import architectures, variants
+from compass.units import GIB
+
+PLAIN = OptimizerConfig()
+
+
+def changed(**space):
+    return PLAIN.model_copy(update={"space": SpaceRules(**space)})
+
+
+def test_a_family_that_declares_nothing_changes_nothing():
+    assert follow(PLAIN, Family()) is PLAIN
+
+
+def test_what_is_declared_stands_where_nobody_changed_it():
+    family = Family(space={"layers": [3, 5], "channels": [32, 96], "options": {"gaussians": 50}})
+    space = follow(PLAIN, family).space
+    assert (space.layers, space.channels, space.options) == ((3, 5), (32, 96), {"gaussians": 50})
+    assert space.channel_step == SpaceRules().channel_step
+    mine = follow(changed(layers=(4, 4), options={"heads": 8, "lmax": 1, "rbf": 32, "gaussians": 20}), family).space
+    assert (mine.layers, mine.channels, mine.options) == ((4, 4), (32, 96), {"gaussians": 20})
+
+
+def test_an_option_that_the_family_does_not_know_reaches_it():
+    """So that it can refuse it."""
+    found = follow(
+        changed(options={"heads": 8, "lmax": 1, "rbf": 32, "hedas": 4}), Family(space={"options": {"gaussians": 50}})
+    )
+    assert found.space.options == {"gaussians": 50, "hedas": 4}
+
+
+def test_a_knob_that_is_no_capacity_is_held():
+    found = follow(PLAIN, Family(space={"layers": [3, 9], "channels": [64, 128]}, capacity=("channels",)))
+    assert {layers for layers, _ in architectures(found.space, 16 * GIB)} == {3}
+    assert {channels for _, channels in architectures(found.space, 16 * GIB)} == {64, 80, 96, 112, 128}
+    assert found.probe.micro_architectures == ((3, 16), (3, 64))
+    assert {layers for layers, _ in found.probe.anchor_architectures_cpu} == {3}
+    wide = follow(PLAIN, Family(space={"channels": [50, 50]}, capacity=("layers",)))
+    assert wide.probe.micro_architectures == ((3, 50), (6, 50))
+
+
+def test_widths_are_whole_steps():
+    found = follow(PLAIN, Family(space={"channel_step": 24}))
+    assert all(channels % 24 == 0 for _, channels in found.probe.micro_architectures + found.probe.more_architectures)
+
+
+def test_a_family_that_does_not_recompute_is_not_asked_to():
+    found = follow(PLAIN, Family(recomputes=False))
+    assert {kind.checkpointing for kind in variants(found.space, found.stages.production)} == {False}
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "text"),
+    [
+        (PLAIN, Family(space={"leyers": 3}),
+         "the workload's space.leyers: got 3; expected Extra inputs are not permitted. Correct its `space`."),
+        (PLAIN, Family(space={"channel_step": "wide"}),
+         "the workload's space.channel_step: got 'wide'; expected Input should be a valid integer, unable to parse string "
+         "as an integer. Correct its `space`."),
+        (PLAIN.model_copy(update={"stages": PLAIN.stages.model_copy(update={
+            "validation": PLAIN.stages.validation.model_copy(update={"checkpointing": (True,)})})}),
+         Family(recomputes=False),
+         "stages.validation.checkpointing: got only recomputing; expected a workload that recomputes activations. "
+         "Allow false, or have the workload honour knobs.variant.checkpointing and say `recomputes = True`."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_followed(config, family, text):
+    with pytest.raises(InputError) as caught:
+        follow(config, family)
+    assert str(caught.value) == text
