@@ -1,0 +1,87 @@
+"""Training as a careful person writes it with Lightning's defaults: the other side of `benchmarks.training`.
+
+Automatic optimization, a shuffling loader with a fixed batch size, graphs built beforehand and held in memory; the optimizer, the
+loss, the clipping and the precision are the plan's. Run as a process of its own: reads its task from standard input and
+prints what it did, a JSON object, last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pydantic import BaseModel
+from torch.utils.data import DataLoader
+
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Knobs
+from compass.workloads.complexes import collate
+from compass.workloads.registry import load_workload
+from compass.workloads.step import make_optimizer
+
+
+class Task(BaseModel):
+    """What is trained, and how much."""
+
+    config: OptimizerConfig
+    workload: str
+    knobs: Knobs
+    ids: tuple[str, ...]
+    batch_size: int
+    n_warm: int
+    n_batches: int
+    """Timed, after those to get warm."""
+
+
+class Plain(pl.LightningModule):
+    """The model, and when each of its batches ended."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.workload: Any = load_workload(task.workload, task.config)
+        self.model = self.workload.build(task.knobs)
+        self.rules = task.config.training
+        self.ends: list[tuple[float, int]] = []
+
+    def training_step(self, batch: Any, _: int) -> torch.Tensor:
+        """The loss that plans are measured with."""
+        loss: torch.Tensor = self.workload.loss(self.model, batch)
+        return loss
+
+    def on_train_batch_end(self, _outputs: Any, batch: Any, _: int) -> None:
+        """Look at the clock."""
+        self.ends.append((time.perf_counter(), len(batch.labels)))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The plan's."""
+        return make_optimizer(self.model, self.rules)
+
+
+def main(task: Task) -> dict[str, float]:
+    """Train, and say how fast."""
+    torch.manual_seed(task.config.seed)
+    module = Plain(task)
+    data: Any = module.workload._data  # noqa: SLF001 - a script would have its own
+    graphs: Any = [data.graph(name) for name in task.ids]
+    batches: Any = DataLoader(graphs, batch_size=task.batch_size, shuffle=True, collate_fn=collate)
+    n_steps = task.n_warm + task.n_batches
+    trainer = pl.Trainer(
+        accelerator="cpu", max_steps=n_steps, max_epochs=-1, gradient_clip_val=module.rules.clip_norm,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(module, batches)
+    started_s = module.ends[task.n_warm - 1][0]
+    timed = module.ends[task.n_warm :]
+    took_s, n_graphs = timed[-1][0] - started_s, sum(n for _, n in timed)
+    return {"graphs_per_s": n_graphs / took_s, "n_graphs": n_graphs, "took_s": took_s}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Task.model_validate_json(sys.stdin.read()))))

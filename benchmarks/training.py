@@ -1,0 +1,274 @@
+"""What a plan is worth in training: `python -m benchmarks.training [--quick]`.
+
+Real geometry with real spread (`real_crops`, radii log-normal), split, scanned and planned by `compass optimize` under a memory
+limit. Then the same model on the same training set in four ways, each a process of its own, several times in turn:
+
+- `lightning`: Lightning's defaults in the environment as it is found, the most graphs a batch whose worst batch fits the limit
+- `runtime`: the same under the plan's runtime settings
+- `fixed`: `compass train` with as many graphs a batch as the plan says
+- `plan`: `compass train` as the plan recommends
+
+The ratio of the last to the first is what the plan is worth; the steps between say where it comes from. Prints a table, the
+target, and as its last line one JSON object; writes nothing else. `--quick` takes a made-up plan of a small model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.real_crops import write_crops
+from compass.config_files import load_config
+from compass.data.catalogue import Catalogue
+from compass.data.graph_packing import pack_graphs
+from compass.data.packing import Limits
+from compass.data.scan import scan
+from compass.data.splits import split
+from compass.device import available_cores
+from compass.optimizer import Request, optimize
+from compass.optimizer_config import OptimizerConfig
+from compass.records import (
+    AffineBytes,
+    BytesLaw,
+    Certificate,
+    Choice,
+    Fingerprint,
+    Knobs,
+    Load,
+    RuntimeSettings,
+    Stage,
+    StagePlan,
+    StepTime,
+)
+from compass.search.space import variants
+from compass.training.order import Amount, Order, write_order
+from compass.training.prepare import Wish, prepare, process_environment
+from compass.training.run import RESULTS, Results
+from compass.units import GIB, MIB
+
+TARGET = 1.5
+MEDIAN_ANGSTROM, SIGMA = 8.5, 0.25
+"""Of the radii: 20 to 1,000 atoms, half of them within 110 to 220."""
+WAYS = ("lightning", "runtime", "fixed", "plan")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done."""
+
+    n_complexes: int
+    limit_bytes: int
+    n_cycles: int
+    """Timed, of each run; one more comes before to get warm."""
+    cycle_batches: int
+    repeats: int
+    stage: Stage = "prototyping"
+
+
+FULL = Effort(n_complexes=600, limit_bytes=GIB, n_cycles=3, cycle_batches=10, repeats=3)
+QUICK = Effort(n_complexes=24, limit_bytes=GIB, n_cycles=1, cycle_batches=3, repeats=1)
+
+
+def main(*, quick: bool) -> None:
+    logging.getLogger("compass").setLevel(logging.ERROR)
+    effort = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as name:
+        order = made_up_order(Path(name), effort) if quick else planned_order(Path(name), effort)
+        runs = Runs(order, Path(name), effort)
+        found: dict[str, list[float]] = {way: [] for way in WAYS}
+        for turn in range(effort.repeats):
+            for way in WAYS:  # in turn, so that whatever else the machine does is met by all
+                found[way].append(runs.graphs_per_s(way, turn))
+    figures = summed_up(found) | about(runs) | {"effort": asdict(effort)}
+    show(figures, judged=not quick)
+    print(json.dumps(figures))
+
+
+# ---------------------------------------------------------------------------------------------------- data and plans
+
+
+def data_config(folder: Path, effort: Effort) -> OptimizerConfig:
+    """The crops, scanned."""
+    crops = folder / "crops"
+    crops.mkdir()
+    radii = np.random.default_rng(0).lognormal(np.log(MEDIAN_ANGSTROM), SIGMA, effort.n_complexes)
+    manifest = write_crops(crops, np.clip(radii, 5.0, 16.0))
+    settings = ["dataset.pocket_radius=null", f"dataset.path={manifest}"]
+    catalogue = scan(manifest, load_config(None, settings), folder / "cache")
+    return load_config(None, [*settings, f"dataset.catalogue={catalogue}"])
+
+
+def planned_order(folder: Path, effort: Effort) -> Order:
+    """The stage's plan for this machine, as `compass optimize` finds it, and the order that `compass train` makes of it."""
+    config = data_config(folder, effort)
+    request = Request(
+        config=config, stages=(effort.stage,), memory_limit_bytes=effort.limit_bytes, out=folder / "profile.json",
+        cache=folder / "cache",
+    )  # fmt: skip
+    profile = optimize(request)
+    amount = Amount(cycles=effort.n_cycles + 1)
+    return prepare(
+        Wish(
+            profile=profile,
+            stage=effort.stage,
+            config=in_training(config, effort),
+            folder=folder / "run",
+            amount=amount,
+        )
+    )
+
+
+def made_up_order(folder: Path, effort: Effort) -> Order:
+    """A small model and a batch size, unproven."""
+    config = data_config(folder, effort)
+    pack_graphs(config)
+    load = Load(graphs=4, sizes=(("nodes", 800.0), ("edges", 16_000.0)))
+    knobs = Knobs(layers=2, channels=16, variant=variants(config.space, config.stages.prototyping)[0])
+    choice = Choice(
+        knobs=knobs, capacity=18_466, batch_size=4, load=load, live_bytes=1, footprint_bytes=1, step_s=0.1, cycle_s=45,
+        throughput=40,
+    )  # fmt: skip
+    rates = (("nodes", 0.0), ("edges", 8_000.0))
+    law = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=rates)),), baseline_bytes=400 * MIB)
+    step = StepTime(median_s=0.1, low_s=0.1, high_s=0.1, n_steps=1)
+    plan = StagePlan(
+        stage=effort.stage, choice=choice, accumulate=1, runtime=RuntimeSettings(threads=available_cores()), bytes_law=law,
+        step=step, cycle_s=45, throughput=40, binds="memory", why="",
+        certificate=Certificate(
+            ceiling_bytes=effort.limit_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=0, enforced=False
+        ),
+    )  # fmt: skip
+    return Order(
+        plan=plan, workload="visnet", config=in_training(config, effort), budget_bytes=effort.limit_bytes, batching="batch_size",
+        fingerprint=Fingerprint(device="cpu", driver="", torch="", versions=(), workload=""), ceiling=False, device="cpu",
+        amount=Amount(cycles=effort.n_cycles + 1),
+    )  # fmt: skip
+
+
+def in_training(config: OptimizerConfig, effort: Effort) -> OptimizerConfig:
+    """Short cycles, so that the first is only to get warm."""
+    return config.model_copy(update={"cycle_batches": effort.cycle_batches})
+
+
+# ------------------------------------------------------------------------------------------------------------- the runs
+
+
+class Runs:
+    """One model on one training set, in every way."""
+
+    def __init__(self, order: Order, folder: Path, effort: Effort) -> None:
+        self.order, self._folder, self._effort = order, folder, effort
+        config = order.config
+        catalogue = Catalogue.open(Path(config.dataset.catalogue))
+        self.ids = split(catalogue, config.training.split, config.seed).train
+        self.sizes = {row.id: row.sizes for row in catalogue.usable}
+        self.safe = self._safe_batch()
+
+    def graphs_per_s(self, way: str, turn: int) -> float:
+        """Of one run; of a training by the plan, without the time that evaluations and checkpoints take."""
+        if way in {"lightning", "runtime"}:
+            return self._lightning(process_environment(self.order) if way == "runtime" else dict(os.environ))
+        changes = {"batching": "batch_size"} if way == "fixed" else {}
+        return self._compass(self.order.model_copy(update=changes), self._folder / f"{way}-{turn}")
+
+    def _compass(self, order: Order, folder: Path) -> float:
+        write_order(order, folder)
+        self._run(["-m", "compass", "train-run", str(folder)], process_environment(order))
+        cycles = Results.model_validate_json((folder / RESULTS).read_text()).cycles[1:]
+        return sum(cycle.n_graphs for cycle in cycles) / sum(cycle.measured_s for cycle in cycles)
+
+    def _lightning(self, env: Mapping[str, str]) -> float:
+        effort, order = self._effort, self.order
+        task = {
+            "config": order.config.model_dump(mode="json"), "workload": order.workload,
+            "knobs": order.plan.choice.knobs.model_dump(mode="json"), "ids": self.ids, "batch_size": self.safe,
+            "n_warm": effort.cycle_batches, "n_batches": effort.n_cycles * effort.cycle_batches,
+        }  # fmt: skip
+        told = self._run(["-m", "benchmarks.plain_lightning"], env, json.dumps(task))
+        return float(json.loads(told.splitlines()[-1])["graphs_per_s"])
+
+    @staticmethod
+    def _run(arguments: list[str], env: Mapping[str, str], text: str | None = None) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], env=dict(env), input=text, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def _safe_batch(self) -> int:
+        """The most graphs whose worst batch fits the limit by the plan's own law: nobody without one would know so well."""
+        sizes = np.array([[size for _, size in self.sizes[name]] for name in self.ids])
+        plan = self.order.plan
+        shares = Limits(plan.bytes_law, plan.certificate.ceiling_bytes).shares(sizes)
+        n_fitting = [int(np.searchsorted(np.cumsum(np.sort(row)[::-1]), 1.0, side="right")) for row in shares]
+        return max(1, min(*n_fitting, len(self.ids)))
+
+
+# ---------------------------------------------------------------------------------------------------------- the figures
+
+
+def summed_up(found: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Medians, and the ratio taken apart."""
+    rate = {way: statistics.median(values) for way, values in found.items()}
+    turns = [after / before for before, after in zip(found[WAYS[0]], found[WAYS[-1]], strict=True)]
+    return {
+        "graphs_per_s": {way: [round(value, 2) for value in values] for way, values in found.items()},
+        "ratio": round(rate["plan"] / rate["lightning"], 3),
+        "ratio_low": round(min(turns), 3),
+        "ratio_high": round(max(turns), 3),
+        "from_runtime": round(rate["runtime"] / rate["lightning"], 3),
+        "from_trainer_and_batch_size": round(rate["fixed"] / rate["runtime"], 3),
+        "from_batching": round(rate["plan"] / rate["fixed"], 3),
+    }
+
+
+def about(runs: Runs) -> dict[str, Any]:
+    """What was trained."""
+    plan, nodes = runs.order.plan, [dict(runs.sizes[name])["nodes"] for name in runs.ids]
+    return {
+        "model": str(plan.choice.knobs),
+        "parameters": plan.choice.capacity,
+        "n_train": len(runs.ids),
+        "atoms": {str(q): float(np.quantile(nodes, q)) for q in (0.05, 0.5, 0.95, 1.0)},
+        "safe_batch": runs.safe,
+        "plan_batch": plan.choice.batch_size,
+        "plan_batching": runs.order.batching,
+        "plan_mean_graphs": plan.batch_budget.mean_graphs if plan.batch_budget else None,
+        "threads": plan.runtime.threads,
+        "allocator": plan.runtime.allocator,
+        "loader_workers": runs.order.loader_workers,
+    }
+
+
+def show(figures: Mapping[str, Any], *, judged: bool) -> None:
+    print(f"{figures['model']}, {figures['parameters']:,} parameters, {figures['n_train']} complexes")
+    print(f"batches: {figures['safe_batch']} graphs that are safe, {figures['plan_batch']} in the plan, which recommends "
+          f"{figures['plan_batching']}")  # fmt: skip
+    for way, values in figures["graphs_per_s"].items():
+        print(f"{way:<10} {statistics.median(values):8.1f} graphs/s   ({min(values):.1f} to {max(values):.1f})")
+    print(f"ratio {figures['ratio']:.2f} ({figures['ratio_low']:.2f} to {figures['ratio_high']:.2f}) = runtime settings "
+          f"{figures['from_runtime']:.2f} × trainer and batch size {figures['from_trainer_and_batch_size']:.2f} × batching "
+          f"{figures['from_batching']:.2f}")  # fmt: skip
+    if judged:
+        print(
+            f"{'reached' if figures['ratio'] >= TARGET else 'missed':<8} at least {TARGET} times Lightning's defaults"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a made-up plan of a small model, printed without judging")
+    main(quick=parser.parse_args().quick)
