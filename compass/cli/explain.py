@@ -44,9 +44,12 @@ def explain(
 
 
 def _print(told: Explanation) -> None:
+    from rich.console import Console
+
     from compass.cli.tables import print_rows
 
-    typer.echo(f"{told.stage}: {told.answer}")
+    console = Console(highlight=False, markup=False)
+    console.print(f"{told.stage}: {told.answer}")
     rows = [("why", told.why), ("binds", told.binds)]
     rows += [(f"{'* ' if limit.binds else '  '}{limit.name}", limit.says) for limit in told.limits]
     rows += [("score" if place == 0 else "", line) for place, line in enumerate(told.score)]
@@ -54,4 +57,4 @@ def _print(told: Explanation) -> None:
     rows += [("beside it" if place == 0 else "", line) for place, line in enumerate(told.beside)]
     print_rows(rows)
     if told.purchases:
-        typer.echo("What more would buy is on paper, by the models as they stood when the profile was written.")
+        console.print("What more would buy is on paper, by the models as they stood when the profile was written.")

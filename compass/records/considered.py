@@ -96,7 +96,7 @@ class Expectation(Record):
     footprint_bytes: float
     """Upper bound."""
     step_s: float | None = None
-    """None: the time model was still being made."""
+    """None: the time model was still being made, or times are compared under another allocator."""
     spread: float | None = None
     """Relative standard deviation of a run's step."""
 
@@ -119,5 +119,6 @@ class ProbeNote(Model):
     detail: str = ""
     live_bytes: int | None = None
     footprint_bytes: int | None = None
+    """None where it says nothing: on a CPU, of a process that had made other probes before."""
     step: StepTime | None = None
     wall_s: float = 0.0

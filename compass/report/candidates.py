@@ -25,6 +25,18 @@ ROLES: dict[Role, str] = {
     "chosen": "chosen",
 }
 """In the order in which they are drawn: what matters most comes last and lies on top."""
+COUNTED: dict[Role, str] = {
+    "runner_up": "runners-up",
+    "admissible": "that would do",
+    "untried": "not tried",
+    "batch": "with too small a batch",
+    "time": "too slow",
+    "memory": "that need too much memory",
+    "model": "that do not run",
+    "data": "larger than the data feed",
+    "space": "of another stage's size",
+}
+"""How many of each there are, most telling first."""
 
 
 def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
@@ -195,13 +207,12 @@ def _series(
         return [Series(name, role, xs, ys, index)]
 
     found = []
+    if isinstance(entry, StagePlan):
+        front = [place for place, row in enumerate(rows) if any(row.is_of(choice.knobs) for choice in entry.front)]
+        found += series("on the Pareto front", "front", front)
     for role, name in ROLES.items():
         found += series(name, role, [place for place, own in enumerate(roles) if own == role])
-    if not isinstance(entry, StagePlan):
-        return tuple(found)
-    front = [place for place, row in enumerate(rows) if any(row.is_of(choice.knobs) for choice in entry.front)]
-    found += series("on the Pareto front", "front", front)
-    if measured is not None:
+    if isinstance(entry, StagePlan) and measured is not None:
         found.append(Series("chosen, measured", "measured", (float(entry.choice.capacity),), (measured,), (len(rows),)))
     return tuple(found)
 
@@ -218,14 +229,8 @@ def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:
 def _says(evidence: Evidence, stage: Stage, rows: Sequence[Row], what: str) -> str:
     """What a reader who does not see the plot should know."""
     entry = evidence.found[stage]
-    counts = {
-        name: n
-        for role, name in ROLES.items()
-        if (n := sum(own == role for own in roles_of(entry, rows))) and role != "chosen"
-    }
-    told = ", ".join(
-        f"{n} {'runners-up' if name == 'runner-up' and n > 1 else name}" for name, n in reversed(counts.items())
-    )
+    roles = roles_of(entry, rows)
+    told = ", ".join(f"{n} {name}" for role, name in COUNTED.items() if (n := roles.count(role)))
     models = "1 model" if len(rows) == 1 else f"{len(rows):,} models"
     if not isinstance(entry, StagePlan):
         return f"{what}, {models}: none chosen; {told}."

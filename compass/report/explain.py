@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, WhatIf
 from compass.report.evidence import Evidence
-from compass.report.words import BINDS, allowed_s, change, model_name, rate, share, span_of
+from compass.report.words import BINDS, allowed_s, change, model_name, of_bytes, rate, share, span_of
 from compass.units import format_bytes, format_count, format_seconds
 
 
@@ -109,10 +109,7 @@ def purchases(entry: StagePlan | StageFailure) -> tuple[Purchase, ...]:
 
 def _memory(plan: StagePlan) -> Limit:
     proof, bound = plan.certificate, plan.certificate.bound_bytes or plan.choice.footprint_bytes
-    says = (
-        f"{format_bytes(bound)} at most and {format_bytes(proof.footprint_bytes)} measured, "
-        f"of {format_bytes(proof.ceiling_bytes)}"
-    )
+    says = f"at most {of_bytes(bound, proof.ceiling_bytes)}, {format_bytes(proof.footprint_bytes)} measured"
     return Limit("memory", bound, proof.ceiling_bytes, says, plan.binds == "memory")
 
 

@@ -17,6 +17,7 @@ from compass.records import (
     Choice,
     DatasetSummary,
     Description,
+    Expectation,
     Knobs,
     Outcome,
     ProbeNote,
@@ -81,14 +82,24 @@ class Lab:
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """Make a probe, or find it in the ledger."""
-        # Runtime settings are compared before anything is known; made-up graphs are what knowledge is made of.
-        known = phase != "runtime" and spec.batches[-1].synthetic is None
-        expected = expectation(self.costs(), self.work, self.capacities, spec, phase) if known else None
-        n_reused = self.runner.counts["reused"]
+        expected, n_reused = self._expected(phase, spec), self.runner.counts["reused"]
         outcome = self.runner.probe(phase, spec)
+        # A process on the CPU goes on holding what earlier probes took: its footprint tells only in a fresh one.
+        told = note(spec, outcome, telling=spec.fresh or not self.on_cpu, phase=phase, stage=self.stage)
         reused = self.runner.counts["reused"] > n_reused
-        self.notes.append(note(spec, outcome, expected, phase=phase, stage=self.stage, reused=reused))
+        self.notes.append(told.model_copy(update={"expected": expected, "reused": reused}))
         return outcome
+
+    def _expected(self, phase: Phase, spec: ProbeSpec) -> Expectation | None:
+        """What is known of a probe before it is made.
+
+        Runtime settings are compared before anything is known; made-up graphs are what knowledge is made of. Of time nothing is
+        said until calibration ends, nor under another allocator than the one that times are compared under.
+        """
+        if phase == "runtime" or spec.batches[-1].synthetic is not None:
+            return None
+        alike = not self.on_cpu or spec.runtime.allocator == self.calibrated_allocator
+        return expectation(self.costs(), self.work, self.capacities, spec, timed=alike and phase != "calibrate")
 
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""

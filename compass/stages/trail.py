@@ -13,31 +13,29 @@ from compass.search.work import Work
 
 
 def expectation(
-    costs: CostModels, work: Work, capacities: Mapping[Knobs, int], spec: ProbeSpec, phase: Phase
+    costs: CostModels, work: Work, capacities: Mapping[Knobs, int], spec: ProbeSpec, *, timed: bool
 ) -> Expectation | None:
-    """What `costs` say of a probe on real samples; None for a variant of which they know nothing.
+    """What `costs` say of a probe on real samples, of its time only if it is to be `timed`.
 
-    Until calibration ends nothing is decided by the time model, so nothing is said by it.
+    None for a variant of which they know nothing.
     """
     knobs = spec.knobs
     if knobs.variant not in costs.memory.coefficients:
         return None
     law = costs.bytes_law(knobs, spec.runtime.allocator)
-    loads, timed = [work.load(batch) for batch in spec.batches], work.load(spec.sequence[-1])
+    loads = [work.load(batch) for batch in spec.batches]
     memory = Expectation(
         live_bytes=law.live(loads[-1]), footprint_bytes=max(law.upper_footprint(load) for load in loads)
     )
-    if phase == "calibrate" or knobs.variant.precision not in costs.time.forms:
+    if not timed or knobs.variant.precision not in costs.time.forms:
         return memory
-    sizes = np.array([[size for _, size in timed.sizes]])
+    sizes = np.array([[size for _, size in work.load(spec.sequence[-1]).sizes]])
     step_s = float(costs.step_s(knobs, capacities.get(knobs, 0), sizes)[0])
     return memory.model_copy(update={"step_s": step_s, "spread": costs.spread_of_runs(knobs, step_s)})
 
 
-def note(
-    spec: ProbeSpec, outcome: Outcome, expected: Expectation | None, *, phase: Phase, stage: Stage | None, reused: bool
-) -> ProbeNote:
-    """The probe as the profile keeps it."""
+def note(spec: ProbeSpec, outcome: Outcome, *, telling: bool, phase: Phase, stage: Stage | None) -> ProbeNote:
+    """The probe as the profile keeps it; its footprint only if that is `telling`."""
     knobs = spec.knobs
     return ProbeNote(
         layers=knobs.layers,
@@ -48,12 +46,10 @@ def note(
         phase=phase,
         stage=stage,
         load=outcome.timed_load or outcome.load,
-        expected=expected,
-        reused=reused,
         status=outcome.status,
         detail=outcome.detail,
         live_bytes=outcome.live_bytes,
-        footprint_bytes=outcome.footprint_bytes,
+        footprint_bytes=outcome.footprint_bytes if telling else None,
         step=outcome.step,
         wall_s=outcome.wall_s,
     )

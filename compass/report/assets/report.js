@@ -3,10 +3,10 @@
   const evidence = JSON.parse(document.getElementById("evidence").textContent);
   // What a series stands for → colour (a variable of the style), symbol and size. Symbols differ where colours do.
   const LOOK = {
-    chosen: ["vermillion", "star", 16], measured: ["vermillion", "diamond-open", 15], measured_too: ["green", "circle", 8],
+    chosen: ["vermillion", "star", 15], measured: ["vermillion", "diamond-open", 13], measured_too: ["green", "circle", 8],
     runner_up: ["orange", "diamond", 11], front: ["ink", "circle-open", 15], admissible: ["blue", "circle", 8],
     untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
-    batch: ["green", "square", 7], data: ["faint", "x", 6], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
+    batch: ["green", "square", 7], data: ["grey", "x-thin-open", 5], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
     predicted: ["blue", "circle", 8], bound: ["blue", "line-ew-open", 13],
     runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
     failed: ["vermillion", "x", 9], bars: ["blue", "circle", 8], bars_too: ["orange", "square", 8],
@@ -55,8 +55,8 @@
     return {
       ...common, type: "scatter", mode: series.kind === "line" ? "lines" : "markers", error_y: spread || undefined,
       marker: {
-        color: shade, symbol, size: isNarrow() ? size * 0.85 : size, opacity: series.role === "space" ? 0.6 : 1,
-        line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : thick ? 1.8 : 0.6 },
+        color: shade, symbol, size: (isNarrow() ? 0.85 : 1) * (series.name === "chosen, measured" ? 22 : size), opacity: series.role === "space" ? 0.6 : 1,
+        line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : symbol === "x-thin-open" ? 1.1 : thick ? 1.8 : 0.6 },
       },
       line: { color: shade },
     };
@@ -80,7 +80,7 @@
     const low = Math.min(...known), high = Math.max(...known);
     const pad = Math.max(0.04, 0.06 * Math.log10(high / low));
     const vals = [];
-    const steps = high / low > 300 ? [1] : [1, 2, 5];
+    const steps = high / low > 300 ? [1] : high / low > 12 ? [1, 2, 5] : high / low > 3 ? [1, 1.5, 2, 3, 5, 7] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
     for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
       for (const step of steps) vals.push(step * 10 ** power);
     }
@@ -97,11 +97,11 @@
       ...seen.flatMap((series) => [...series[key], ...(key === "y" ? [...series.low, ...series.high] : [])]),
       ...figure.rules.filter((rule) => rule.along === key).map((rule) => rule.value),
     ];
-    const shapes = [], notes = [];
+    const shapes = [], notes = [], upright = figure.rules.some((rule) => rule.along === "x");
     for (const rule of figure.rules) {
       const across = rule.along === "y";
       shapes.push({
-        type: "line", layer: "below", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
+        type: "line", layer: "between", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
         ...(across ? { xref: "paper", x0: 0, x1: 1, y0: rule.value, y1: rule.value }
           : { yref: "paper", y0: 0, y1: 1, x0: rule.value, x1: rule.value }),
       });
@@ -109,7 +109,7 @@
       const value = log ? Math.log10(rule.value) : rule.value;
       notes.push({
         text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
-        ...(across ? { xref: "paper", x: 1, xanchor: "right", y: value, yanchor: "bottom" }
+        ...(across ? { xref: "paper", x: upright ? 0.5 : 1, xanchor: upright ? "center" : "right", y: value, yanchor: "bottom" }
           : { yref: "paper", y: 1, yanchor: "top", x: value, xanchor: "center", textangle: -90 }),
       });
     }
@@ -137,7 +137,7 @@
 
   function icon(role) {
     const [colour, symbol] = LOOK[role];
-    const name = symbol.replace("-open", "");
+    const name = symbol.replace("-open", "").replace("-thin", "");
     const open = symbol.endsWith("open") || name === "x" || name === "cross";
     const paint = open ? 'fill="none"' : "fill='currentColor'";
     return `<svg width="14" height="14" viewBox="-6.5 -6.5 13 13" aria-hidden="true" style="color:var(--${colour})">` +
