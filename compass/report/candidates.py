@@ -26,7 +26,7 @@ ROLES: dict[Role, str] = {
 }
 """In the order in which they are drawn: what matters most comes last and lies on top."""
 COUNTED: dict[Role, str] = {
-    "runner_up": "runners-up",
+    "runner_up": "close behind",
     "admissible": "that would do",
     "untried": "not tried",
     "batch": "with too small a batch",

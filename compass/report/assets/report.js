@@ -109,7 +109,7 @@
       const value = log ? Math.log10(rule.value) : rule.value;
       notes.push({
         text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
-        ...(across ? { xref: "paper", x: upright ? 0.5 : 1, xanchor: upright ? "center" : "right", y: value, yanchor: "bottom" }
+        ...(across ? { xref: "paper", x: upright ? 0.5 : 0, xanchor: upright ? "center" : "left", y: value, yanchor: "bottom" }
           : { yref: "paper", y: 1, yanchor: "top", x: value, xanchor: "center", textangle: -90 }),
       });
     }
