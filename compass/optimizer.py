@@ -157,8 +157,9 @@ def laboratory(
             settled = choose_threads(lab)
             if settled.chosen != str(threads):  # under another fingerprint, for every figure is another one
                 machine.close()
-                machine = local_runner(request, int(settled.chosen))
+                machine, counts = local_runner(request, int(settled.chosen)), lab.runner.counts
                 lab = open_lab(request, machine, store, int(settled.chosen), watch, also)
+                lab.runner.counts.update(counts)
             lab.settings = (settled,)
         yield lab
     finally:

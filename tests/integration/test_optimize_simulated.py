@@ -73,7 +73,10 @@ def test_every_machine_gets_four_plans_that_hold(profiles, machine):
     profile, truth = profiles[machine.name], SimulatedRunner(machine)
     assert list(profile.plans) == ["smoke_test", "prototyping", "validation", "production"]
     assert profile.failures == {}
-    assert profile.ledger.out_of_memory == 0
+    assert profile.ledger.out_of_memory == profile.ledger.runtime_probes == 0
+    assert [(choice.setting, choice.stage, choice.chosen) for choice in profile.runtime] == [
+        ("loader_workers", stage, "0") for stage in profile.plans
+    ]
     reference, rules = profile.reference, profile.config.stages
     for stage, plan in profile.plans.items():
         load = plan.certificate.worst

@@ -43,6 +43,7 @@ def test_a_probe(toys, ask):
     assert segments["forward:stem"] == HELD_BYTES
     assert outcome.live_bytes == max(segments.values())
     assert outcome.footprint_bytes >= outcome.baseline_bytes > 50 * 2**20
+    assert 0 < outcome.collate_s < outcome.wall_s
 
 
 def test_batches_run_in_order_and_the_last_until_it_has_settled(toys, ask):

@@ -16,7 +16,7 @@ from compass.profile import (
     stale,
     write_profile,
 )
-from compass.records import Description, Fingerprint, RuntimeSettings
+from compass.records import Description, Fingerprint, RuntimeChoice, RuntimeSettings
 
 
 @pytest.fixture
@@ -135,6 +135,16 @@ def only(profile: Profile, *stages: str) -> Profile:
 
 def test_earlier_stages_are_kept(profile):
     assert only(profile, "prototyping").with_earlier(only(profile, "smoke_test", "validation")) == profile
+
+
+def test_runtime_settings_go_with_the_stages_they_are_for(profile):
+    def loading(stage, chosen):
+        return RuntimeChoice(setting="loader_workers", stage=stage, chosen=chosen, why="")
+
+    threads = RuntimeChoice(setting="threads", chosen="2", why="")
+    earlier = profile.model_copy(update={"runtime": (threads, loading("smoke_test", "1"), loading("prototyping", "1"))})
+    now = only(profile, "prototyping").model_copy(update={"runtime": (threads, loading("prototyping", "0"))})
+    assert now.with_earlier(earlier).runtime == (*now.runtime, loading("smoke_test", "1"))
 
 
 def test_a_stage_done_again_replaces_the_earlier_one(profile):
