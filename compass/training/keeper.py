@@ -151,13 +151,16 @@ class Keeper(pl.Callback):
     def _count(self, item: Item, now: float) -> None:
         load, step_s = self.load_of(item), now - self._started
         self.clock.add(item.batch, load, step_s=step_s, data_s=self._started - self._left, loss=self.module.loss)
+        elapsed_s, limit_s = self._elapsed_before_s + now - self._began, self.order.amount.max_time_s
+        if limit_s is not None:
+            self.module.time_share = min(1.0, elapsed_s / limit_s)
         self.at = self.at.model_copy(
             update={
                 "position": item.then,
                 "n_batches": self.at.n_batches + 1,
                 "n_updates": self.module.n_updates_done,
                 "n_graphs": self.at.n_graphs + load.graphs * self.module.trainer.world_size,
-                "elapsed_s": self._elapsed_before_s + now - self._began,
+                "elapsed_s": elapsed_s,
             }
         )
 
@@ -232,17 +235,17 @@ class Keeper(pl.Callback):
         if now - self._told < REFRESH_S:
             return
         self._told = now
+        n_done, share = self.at.n_batches, self.module.time_share
+        n_expected = self.n_batches if share is None else max(n_done, round(n_done / max(share, 1e-6)))
+        pace_s = (self.at.elapsed_s - self._elapsed_before_s) / max(1, n_done - self._first)
         n_cycle = self.order.config.cycle_batches
-        left = self.n_batches - self.at.n_batches
-        pace_s = (self.at.elapsed_s - self._elapsed_before_s) / max(1, self.at.n_batches - self._first)
-        memory = format_bytes(self.meter.footprint_bytes())
         self.watch(
             Progress(
                 phase="train",
-                what=f"epoch {self.at.position.epoch + 1}, cycle {self.at.n_batches / n_cycle:.1f} of "
-                f"{self.n_batches / n_cycle:.1f}, loss {self.module.loss:.3f}, {memory}",
-                n_done=self.at.n_batches,
-                n_expected=self.n_batches,
-                remaining_s=pace_s * left,
+                what=f"epoch {self.at.position.epoch + 1}, cycle {n_done / n_cycle:.1f} of {n_expected / n_cycle:.1f}, "
+                f"loss {self.module.loss:.3f}, {format_bytes(self.meter.footprint_bytes())}",
+                n_done=n_done,
+                n_expected=n_expected,
+                remaining_s=pace_s * (n_expected - n_done),
             )
         )

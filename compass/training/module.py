@@ -28,6 +28,8 @@ class Module(pl.LightningModule):
         self.n_updates_done = 0
         self.base_rate = learning_rate
         self.loss = 0.0
+        self.time_share: float | None = None
+        """Of a run that is given a time, how much of it is gone; its learning rate follows that."""
         self._rules, self._n_updates = rules, n_updates
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -54,7 +56,8 @@ class Module(pl.LightningModule):
     @property
     def rate(self) -> float:
         """The learning rate of the present update."""
-        return self.base_rate * rate_factor(self.n_updates_done, self._n_updates, self._rules)
+        update = self.n_updates_done if self.time_share is None else int(self.time_share * self._n_updates)
+        return self.base_rate * rate_factor(update, self._n_updates, self._rules)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

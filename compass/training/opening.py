@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+MORE_THAN_ENOUGH = 4
+"""Times the batches that a given time should take, for the clock ends such a run and not their number."""
+
+
 @dataclass
 class Run:
     """Everything that one process holds open."""
@@ -149,7 +153,7 @@ def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
         return max(1, round(amount.cycles * rules.cycle_batches))
     if amount.max_time_s is not None and amount.epochs is None:
         step_s = promised(order.plan, budgeted=order.batching == "batch_budget").step_s
-        return max(1, math.ceil(amount.max_time_s / step_s))
+        return max(1, math.ceil(MORE_THAN_ENOUGH * amount.max_time_s / step_s))
     return (amount.epochs or rules.training.epochs) * len(sampler)
 
 
@@ -187,9 +191,9 @@ def announce(run: Run) -> None:
         stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
         stream.accumulate, run.module.base_rate,
     )  # fmt: skip
+    in_all_s = run.order.amount.max_time_s or step_s * stream.n_batches
     log.info(
         "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
-        format_seconds(step_s * stream.per_epoch), format_seconds(step_s * n_cycle), n_cycle,
-        format_seconds(step_s * stream.n_batches), stream.n_batches / n_cycle, format_bytes(run.order.budget_bytes),
-        " a process" if run.ranks.n > 1 else "",
+        format_seconds(step_s * stream.per_epoch), format_seconds(step_s * n_cycle), n_cycle, format_seconds(in_all_s),
+        in_all_s / step_s / n_cycle, format_bytes(run.order.budget_bytes), " a process" if run.ranks.n > 1 else "",
     )  # fmt: skip
