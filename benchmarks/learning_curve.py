@@ -35,7 +35,7 @@ from compass.training.baselines import baselines
 from compass.training.metrics import judge
 from compass.training.schedule import learning_rate, rate_factor
 
-CAPACITIES = ((2, 16), (2, 32), (3, 48))
+CAPACITIES = ((2, 16), (2, 32), (3, 64))
 """(layers, channels): for so little data prototyping plans about the first two, validation about the last."""
 BATCH = 16
 RADIUS_ANGSTROM = 4.5

@@ -49,7 +49,7 @@ class Dataset:
             for name, row in self._rows.items()
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes with the complexes, the rules they are read by, and what becomes of the largest."""
         rules = self._rules.dataset
