@@ -374,8 +374,9 @@ class VerifyRules(Settings):
     """When a profile is as good as its word."""
 
     step_tolerance: Share = 0.1
-    """How much longer than planned a step may take: certificates settle to 3 %, and on a machine that is shared the same
-    one repeated differs by up to 10 %. What is faster than planned breaks no promise."""
+    """How much longer than planned a step may take, beyond doubt (by the lower end of the median's interval): certificates
+    settle to 3 %, and on a machine that is shared the same one repeated differs by up to 10 %. What is faster than planned
+    breaks no promise."""
 
 
 class SearchRules(Settings):

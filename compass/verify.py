@@ -148,19 +148,22 @@ def check(plan: StagePlan, outcome: Outcome | None, description: Description, st
     if not outcome.ok:
         return PlanCheck(stage=plan.stage, outcome=outcome, problems=(f"{outcome.status}: {outcome.detail}",))
     problems = []
-    step_s = outcome.step.median_s if outcome.step else None
     footprint_bytes = outcome.footprint_bytes or 0
     bound_bytes = proof.bound_bytes or plan.choice.footprint_bytes
     if footprint_bytes > bound_bytes:
         problems.append(
             f"it held {format_bytes(footprint_bytes)}, and at most {format_bytes(bound_bytes)} was promised"
         )
-    step_ratio = None if step_s is None else step_s / plan.step.median_s
-    if step_s and step_ratio and step_ratio > 1 + step_tolerance and not plan.indicative:
-        problems.append(
-            f"a step takes {format_seconds(step_s)}, {step_ratio - 1:.0%} more than the promised "
-            f"{format_seconds(plan.step.median_s)}"
-        )
+    step_ratio = None
+    if outcome.step is not None:
+        step_s, promised_s = outcome.step.median_s, plan.step.median_s
+        step_ratio = step_s / promised_s
+        # Beyond doubt: on a busy machine the median's interval is wide, and says so.
+        if outcome.step.low_s > (1 + step_tolerance) * promised_s and not plan.indicative:
+            problems.append(
+                f"a step takes {format_seconds(step_s)}, {step_ratio - 1:.0%} more than the promised "
+                f"{format_seconds(promised_s)}"
+            )
     return PlanCheck(
         stage=plan.stage,
         outcome=outcome,

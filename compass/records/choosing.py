@@ -208,7 +208,7 @@ class RuntimeTrial(Record):
 
     value: str
     step_s: float | None
-    """Median seconds of a step; None if it did not run."""
+    """Seconds that a step takes; None if it did not run."""
 
 
 class RuntimeChoice(Record):
