@@ -8,6 +8,7 @@ from collections import Counter
 from compass.probe.requests import Phase
 from compass.probe.runner import Runner
 from compass.probe.store import Store
+from compass.probe.trained import lessons
 from compass.records import Outcome, ProbeSpec, Status
 from compass.units import format_bytes, format_seconds
 
@@ -21,7 +22,7 @@ class Recorded:
         self._runner, self._store, self._fingerprint = runner, store, fingerprint
         self.probes: list[tuple[ProbeSpec, Outcome]] = []
         self.counts: Counter[str] = Counter()
-        self.trained = [known for known in self.history() if known[1].source == "training"]
+        self.trained = lessons(self.history())
         """What training under this fingerprint has taught so far, oldest first."""
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:

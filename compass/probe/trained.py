@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from compass.probe.store import append
-from compass.records import Batch, Fingerprint, Load, Outcome, ProbeSpec, StagePlan, Status, TrainedCycle
+from compass.records import (
+    Batch,
+    Fingerprint,
+    Knobs,
+    Load,
+    Outcome,
+    ProbeSpec,
+    RuntimeSettings,
+    StagePlan,
+    Status,
+    TrainedCycle,
+)
+
+NO_TIME = {"step": None, "timed_load": None}
+"""What an outcome is left without when its time is not believed any more."""
 
 
 def record_cycle(ledger: Path, fingerprint: Fingerprint, plan: StagePlan, cycle: TrainedCycle) -> None:
@@ -44,6 +59,25 @@ def record_out_of_memory(
     """
     outcome = Outcome(status=Status.OUT_OF_MEMORY, detail=detail, source="training", load=load)
     append(ledger, fingerprint.key, _as_a_probe(plan, batch, 1), outcome)
+
+
+def lessons(history: Sequence[tuple[ProbeSpec, Outcome]]) -> list[tuple[ProbeSpec, Outcome]]:
+    """What training taught, of a ledger's probes in their order; of what was certified anew since, its memory alone."""
+    certified = {
+        _what(spec, outcome): place
+        for place, (spec, outcome) in enumerate(history)
+        if spec.fresh and outcome.ok and outcome.source == "probe"
+    }
+    taught = [(place, *known) for place, known in enumerate(history) if known[1].source == "training"]
+    return [
+        (spec, outcome if certified.get(_what(spec, outcome), -1) < place else outcome.model_copy(update=NO_TIME))
+        for place, spec, outcome in taught
+    ]
+
+
+def _what(spec: ProbeSpec, outcome: Outcome) -> tuple[Knobs, RuntimeSettings, int | None]:
+    load = outcome.timed_load or outcome.load
+    return spec.knobs, spec.runtime, None if load is None else load.graphs
 
 
 def _as_a_probe(plan: StagePlan, batch: Batch, n_steps: int) -> ProbeSpec:

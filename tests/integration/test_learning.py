@@ -103,6 +103,22 @@ def test_a_plan_that_was_trained_promises_what_training_took(machine):
     assert again.cycle_s == 450 * cycle.step.median_s
 
 
+def test_a_plan_that_was_certified_since_promises_that(machine):
+    """As `compass verify` does; what training held is still believed."""
+    lab, plan = machine.plan("smoke_test")
+    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle_of(plan, slower=1.5))
+    [(spec, outcome)] = [known for known in lab.runner.probes if known[0].fresh]
+    newer = outcome.model_copy(update={"step": cycle_of(plan, slower=1.2).step})
+    store = Store(machine.ledger)
+    store.add(lab.description.fingerprint.key, spec, newer)
+    store.close()
+    wiser, again = machine.plan("smoke_test")
+    assert again.step == newer.step
+    assert [(taught.step, taught.footprint_bytes) for _, taught in wiser.runner.trained] == [
+        (None, plan.certificate.footprint_bytes)
+    ]
+
+
 def test_another_fingerprints_training_is_not_used(machine):
     lab, plan = machine.plan("production")
     other = lab.description.fingerprint.model_copy(update={"torch": "another"})
