@@ -213,7 +213,7 @@ def _series(
     for role, name in ROLES.items():
         found += series(name, role, [place for place, own in enumerate(roles) if own == role])
     if isinstance(entry, StagePlan) and measured is not None:
-        found.append(Series("chosen, measured", "measured", (float(entry.choice.capacity),), (measured,), (len(rows),)))
+        found.append(Series("chosen, measured", "achieved", (float(entry.choice.capacity),), (measured,), (len(rows),)))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 Scale = Literal["linear", "log"]
 Role = Literal[
-    "chosen", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
+    "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
     "predicted", "bound", "measured", "measured_too", "runtime", "calibrate", "search", "confirm", "failed", "bars", "bars_too",
 ]  # fmt: skip
 """What a series stands for; colour and symbol follow from it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from compass.records import Expectation, ProbeNote
 from compass.report.evidence import Evidence
@@ -35,10 +34,7 @@ def prediction_table(evidence: Evidence) -> Table:
 
 def prediction_figures(evidence: Evidence) -> list[Figure]:
     """Memory with the budget, and time as measured over predicted."""
-    notes = [note for _, note in predicted_notes(evidence)]
-    labels = tuple(str(place + 1) for place, _ in predicted_notes(evidence))
-    makers = (_memory, _time)
-    return [figure for make in makers if (figure := make(evidence, notes, labels)) is not None]
+    return [figure for figure in (_memory(evidence), _time(evidence)) if figure is not None]
 
 
 def _row(place: int, note: ProbeNote) -> tuple[str, ...]:
@@ -71,59 +67,57 @@ def _s(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _memory(evidence: Evidence, notes: Sequence[ProbeNote], labels: tuple[str, ...]) -> Figure | None:
+def _memory(evidence: Evidence) -> Figure | None:
     """A bar from the live bytes to the most that the process may reach; what was measured lies inside."""
-    seen = [(place, note) for place, note in enumerate(notes) if note.footprint_bytes is not None and note.expected]
+    seen = [
+        (row, place, note.expected, note.footprint_bytes, note.live_bytes)
+        for row, (place, note) in enumerate(predicted_notes(evidence))
+        if note.expected is not None and note.footprint_bytes is not None
+    ]
     if not seen:
         return None
-    places = tuple(place for place, _ in seen)
-    bound = tuple(note.expected.footprint_bytes / GIB for _, note in seen if note.expected)
-    live = tuple(note.expected.live_bytes / GIB for _, note in seen if note.expected)
-    budget = evidence.hardware.budget_bytes / GIB if evidence.hardware else None
-    told = [(place, note.live_bytes / GIB) for place, note in seen if note.live_bytes is not None]
-    held = sum((note.footprint_bytes or 0) <= note.expected.footprint_bytes for _, note in seen if note.expected)
+    x, rows = _along(len(seen)), tuple(row for row, *_ in seen)
+    bound = tuple(expected.footprint_bytes / GIB for _, _, expected, _, _ in seen)
+    live = tuple(expected.live_bytes / GIB for _, _, expected, _, _ in seen)
+    footprint = tuple(footprint_bytes / GIB for *_, footprint_bytes, _ in seen)
+    held = sum(taken <= most for taken, most in zip(footprint, bound, strict=True))
+    budget = evidence.hardware.budget_bytes if evidence.hardware else None
     series = [
-        Series("predicted: live to footprint at most", "bound", _f(places), bound, places, low=live, high=bound),
-        Series(
-            "footprint, measured",
-            "measured",
-            _f(places),
-            tuple((n.footprint_bytes or 0) / GIB for _, n in seen),
-            places,
-        ),
+        Series("predicted: live to footprint at most", "bound", x, bound, rows, low=live, high=bound),
+        Series("footprint, measured", "measured", x, footprint, rows),
     ]
+    told = [(float(i), row, live_bytes / GIB) for i, (row, *_, live_bytes) in enumerate(seen) if live_bytes is not None]
     if told:
-        where, values = zip(*told, strict=True)
-        series.append(Series("live, measured", "measured_too", _f(where), values, where))
+        where, its_rows, values = zip(*told, strict=True)
+        series.append(Series("live, measured", "measured_too", where, values, its_rows))
     return Figure(
         key="memory",
         title="Memory: predicted and measured",
         says=(
             f"Memory of {len(seen)} probes on real samples, in GiB, in the order they were made. In {held} of them the measured "
             f"footprint stayed under the bound that was predicted"
-            + ("." if budget is None else f"; the budget is {format_bytes(budget * GIB)}.")
+            + ("." if budget is None else f"; the budget is {format_bytes(budget)}.")
         ),
-        x=Axis("probe", labels=labels),
+        x=Axis("probe", labels=tuple(str(place + 1) for _, place, *_ in seen)),
         y=Axis("GiB"),
         series=tuple(series),
         table="predictions",
-        rules=() if budget is None else (Rule("y", budget, "budget"),),
+        rules=() if budget is None else (Rule("y", budget / GIB, "budget"),),
     )
 
 
-def _time(evidence: Evidence, notes: Sequence[ProbeNote], labels: tuple[str, ...]) -> Figure | None:
+def _time(evidence: Evidence) -> Figure | None:
     """Ratios, for steps differ by orders of magnitude and errors by per cents."""
-    del evidence
     seen = [
-        (place, note.step, note.expected.step_s, math.exp(QUANTILE * (note.expected.spread or 0.0)))
-        for place, note in enumerate(notes)
+        (row, place, note.step, note.expected.step_s, math.exp(QUANTILE * (note.expected.spread or 0.0)))
+        for row, (place, note) in enumerate(predicted_notes(evidence))
         if note.step and note.expected and note.expected.step_s
     ]
     if not seen:
         return None
-    places = tuple(place for place, *_ in seen)
+    x, rows = _along(len(seen)), tuple(row for row, *_ in seen)
     factors = tuple(factor for *_, factor in seen)
-    ratios = tuple(step.median_s / expected_s for _, step, expected_s, _ in seen)
+    ratios = tuple(step.median_s / expected_s for _, _, step, expected_s, _ in seen)
     inside = sum(1 / factor <= ratio <= factor for ratio, factor in zip(ratios, factors, strict=True))
     worst = max(abs(ratio - 1) for ratio in ratios)
     return Figure(
@@ -133,19 +127,20 @@ def _time(evidence: Evidence, notes: Sequence[ProbeNote], labels: tuple[str, ...
             f"Measured over predicted step time of {len(seen)} probes, in the order they were made: 1 is exact. {inside} lie inside "
             f"the 90 % interval that was predicted; the farthest is off by {worst:.1%}."
         ),
-        x=Axis("probe", labels=labels),
+        x=Axis("probe", labels=tuple(str(place + 1) for _, place, *_ in seen)),
         y=Axis("measured / predicted"),
         series=(
-            Series("predicted, 90 % interval", "bound", _f(places), (1.0,) * len(seen), places,
+            Series("predicted, 90 % interval", "bound", x, (1.0,) * len(seen), rows,
                    low=tuple(1 / factor for factor in factors), high=factors),
-            Series("measured", "measured", _f(places), ratios, places,
-                   low=tuple(step.low_s / expected_s for _, step, expected_s, _ in seen),
-                   high=tuple(step.high_s / expected_s for _, step, expected_s, _ in seen)),
+            Series("measured", "measured", x, ratios, rows,
+                   low=tuple(step.low_s / expected_s for _, _, step, expected_s, _ in seen),
+                   high=tuple(step.high_s / expected_s for _, _, step, expected_s, _ in seen)),
         ),
         table="predictions",
         rules=(Rule("y", 1.0, "exact"),),
     )  # fmt: skip
 
 
-def _f(places: Sequence[int]) -> tuple[float, ...]:
-    return tuple(map(float, places))
+def _along(count: int) -> tuple[float, ...]:
+    """Places side by side."""
+    return tuple(map(float, range(count)))

@@ -18,6 +18,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", 
 BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#9AA0A8"
 LOOK: dict[Role, tuple[str, str, float, bool]] = {
     "chosen": (VERMILLION, "*", 12, True),
+    "achieved": (VERMILLION, "D", 11, False),
     "measured": (VERMILLION, "D", 6, False),
     "measured_too": (GREEN, "o", 4.5, True),
     "runner_up": (ORANGE, "D", 6, True),
@@ -148,18 +149,24 @@ def _dress(axes: Axes, figure: Figure) -> None:
     axes.set_title(figure.title, loc="left", fontsize=9, fontweight="bold")
     for name, axis in (("x", figure.x), ("y", figure.y)):
         _scale(axes, name, axis)
-    for rule in figure.rules:
-        if rule.along == "y":
-            axes.axhline(rule.value, color=VERMILLION, linewidth=0.9, linestyle="--", zorder=0)
-            axes.annotate(
-                rule.label, (1, rule.value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7
-            )
-        else:
-            axes.axvline(rule.value, color=VERMILLION, linewidth=0.9, linestyle="--", zorder=0)
-            axes.annotate(rule.label, (rule.value, 1), xycoords=("data", "axes fraction"), rotation=90, ha="right", va="top",
-                          fontsize=7)  # fmt: skip
+    _rule(axes, figure)
     if len(figure.series) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7)
+
+
+def _rule(axes: Axes, figure: Figure) -> None:
+    """Lines across, named where they are least in the way."""
+    line: dict[str, Any] = {"color": VERMILLION, "linewidth": 0.9, "linestyle": "--", "zorder": 0}
+    place, side = (0.5, "center") if any(rule.along == "x" for rule in figure.rules) else (0.0, "left")
+    for rule in figure.rules:
+        if rule.along == "y":
+            axes.axhline(rule.value, **line)
+            at, within = (place, rule.value), ("axes fraction", "data")
+            axes.annotate(rule.label, at, xycoords=within, ha=side, va="bottom", fontsize=7)
+        else:
+            axes.axvline(rule.value, **line)
+            at, within = (rule.value, 1), ("data", "axes fraction")
+            axes.annotate(rule.label, at, xycoords=within, rotation=90, ha="right", va="top", fontsize=7)
 
 
 def _scale(axes: Axes, name: str, axis: Axis) -> None:

@@ -3,7 +3,8 @@
   const evidence = JSON.parse(document.getElementById("evidence").textContent);
   // What a series stands for → colour (a variable of the style), symbol and size. Symbols differ where colours do.
   const LOOK = {
-    chosen: ["vermillion", "star", 15], measured: ["vermillion", "diamond-open", 13], measured_too: ["green", "circle", 8],
+    chosen: ["vermillion", "star", 15], achieved: ["vermillion", "diamond-open", 22],
+    measured: ["vermillion", "diamond-open", 13], measured_too: ["green", "circle", 8],
     runner_up: ["orange", "diamond", 11], front: ["ink", "circle-open", 15], admissible: ["blue", "circle", 8],
     untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
     batch: ["green", "square", 7], data: ["grey", "x-thin-open", 5], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
@@ -55,7 +56,7 @@
     return {
       ...common, type: "scatter", mode: series.kind === "line" ? "lines" : "markers", error_y: spread || undefined,
       marker: {
-        color: shade, symbol, size: (isNarrow() ? 0.85 : 1) * (series.name === "chosen, measured" ? 22 : size), opacity: series.role === "space" ? 0.6 : 1,
+        color: shade, symbol, size: isNarrow() ? size * 0.85 : size, opacity: series.role === "space" ? 0.6 : 1,
         line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : symbol === "x-thin-open" ? 1.1 : thick ? 1.8 : 0.6 },
       },
       line: { color: shade },

@@ -80,7 +80,7 @@ def test_throughput_and_cycle_are_the_records(told, stage):
 def test_the_chosen_is_shown_as_measured_too(whole, view):
     for stage in STAGES:
         plan = whole.plans[stage]
-        [(at, y)] = marks(figure(view, f"{stage}-throughput"), "measured").items()
+        [(at, y)] = marks(figure(view, f"{stage}-throughput"), "achieved").items()
         assert y == (plan.choice.capacity, plan.throughput)
         assert at[1] == len(plan.candidates)
         assert view.tables[stage].rows[at[1]][7] == "chosen, as measured"
@@ -113,16 +113,18 @@ def test_the_tight_machine_shows_every_kind_of_reason(tight):
 def test_predictions_lie_where_their_records_say(whole, view):
     notes = [note for note in whole.trail if note.expected]
     memory, time = figure(view, "memory"), figure(view, "time")
+    bounds, footprints, ratios = marks(memory, "bound"), marks(memory, "measured"), marks(time, "measured")
+    interval = next(series for series in time.series if series.role == "bound")
+    assert len(bounds) == len(notes)
     for row, note in enumerate(notes):
-        bound = marks(memory, "bound")["bound", row]
-        assert bound == (row, note.expected.footprint_bytes / GIB)
-        assert marks(memory, "measured")["measured", row] == (row, note.footprint_bytes / GIB)
+        assert bounds["bound", row][1] == note.expected.footprint_bytes / GIB
+        assert footprints["measured", row][1] == note.footprint_bytes / GIB
+        assert memory.x.labels[row] == view.tables["predictions"].rows[row][0]
+        assert (("measured", row) in ratios) == (note.phase != "calibrate")
         if note.phase == "calibrate":
             assert note.expected.step_s is None
             continue
-        ratio = note.step.median_s / note.expected.step_s
-        assert marks(time, "measured")["measured", row] == (row, ratio)
-        interval = next(series for series in time.series if series.role == "bound")
+        assert ratios["measured", row][1] == note.step.median_s / note.expected.step_s
         factor, place = math.exp(QUANTILE * note.expected.spread), interval.rows.index(row)
         assert (interval.low[place], interval.high[place]) == pytest.approx((1 / factor, factor))
     assert memory.rules[0].value == whole.hardware.budget_bytes / GIB
