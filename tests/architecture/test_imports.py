@@ -9,7 +9,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torch_geometric", "rdkit", "gemmi", "botorch", "optuna", "pandas", "scipy")
+HEAVY = ("torch", "torch_geometric", "rdkit", "gemmi", "botorch", "optuna", "pandas", "scipy", "matplotlib")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,9 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
         ["optimize", "--help"],
         ["estimate", "-h"],
         ["show", "--help"],
+        ["report", "-h"],
+        ["explain", "-h"],
+        ["compare", "-h"],
         ["env", "-h"],
         ["config", "-h"],
         ["scan", "-h"],
@@ -75,6 +78,7 @@ def test_help_loads_nothing_heavy(args):
         "import compass",
         "import compass.optimizer",
         "import compass.estimate",
+        "import compass.report.view, compass.report.page, compass.report.static, compass.report.markdown",
         "import compass.probe.local",
         "import compass.config_files",
         "import compass.data.catalogue, compass.data.scan",
