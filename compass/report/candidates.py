@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, Verdict
 from compass.report.evidence import Evidence
 from compass.report.figure import Axis, Figure, Role, Rule, Series, Table
-from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, span_of, why_not
+from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, span_of, variant_name, why_not
 from compass.units import format_bytes, format_count, format_seconds
 
-Row = Candidate
 HEADERS = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at most", "score", "standing", "why not")
 ROLES: dict[Role, str] = {
     "space": "another stage's size",
@@ -72,7 +71,7 @@ def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
     return [*found, _space(evidence, stage, rows)]
 
 
-def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Row]) -> list[Role]:
+def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Candidate]) -> list[Role]:
     """What each row is to the stage."""
     runners_up = [choice.knobs for choice in entry.runners_up] if isinstance(entry, StagePlan) else []
     return [
@@ -98,7 +97,7 @@ def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
     )
 
 
-def _told(evidence: Evidence, stage: Stage, row: Row, role: Role) -> tuple[str, ...]:
+def _told(evidence: Evidence, stage: Stage, row: Candidate, role: Role) -> tuple[str, ...]:
     name, capacity = model_name(row), format_count(row.capacity)
     excuse = "" if row.verdict in {"chosen", "admissible"} else why_not(row, evidence, stage)
     if row.batch_size is None or row.step_s is None:
@@ -131,7 +130,7 @@ def _measured(plan: StagePlan) -> tuple[str, ...]:
     )
 
 
-def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
+def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
     entry = evidence.found[stage]
     measured = entry.throughput if isinstance(entry, StagePlan) else None
     return Figure(
@@ -146,7 +145,7 @@ def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure
     )
 
 
-def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
+def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
     entry, batches = evidence.found[stage], evidence.config.cycle_batches if evidence.config else 0
     measured = entry.cycle_s / 60 if isinstance(entry, StagePlan) else None
     rules = evidence.config.stages[stage] if evidence.config else None
@@ -167,26 +166,22 @@ def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
     )
 
 
-def _space(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
-    """Recomputing models lie a little right of plain ones, so that both can be seen."""
+def _space(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
+    """The variants of one model lie side by side, so that all can be seen."""
     entry = evidence.found[stage]
     roles = roles_of(entry, rows)
-    apart = {
-        kind: 5.0 * place for place, kind in enumerate(sorted({(row.precision, row.checkpointing) for row in rows}))
-    }
+    apart = {kind: 5.0 * place for place, kind in enumerate(sorted(set(map(variant_name, rows))))}
     series = []
     for role, name in ROLES.items():
         places = tuple(place for place, own in enumerate(roles) if own == role)
         if places:
-            x = tuple(
-                rows[place].channels + apart[rows[place].precision, rows[place].checkpointing] for place in places
-            )
+            x = tuple(rows[place].channels + apart[variant_name(rows[place])] for place in places)
             series.append(Series(name, role, x, tuple(float(rows[place].layers) for place in places), places))
     return Figure(
         key=f"{stage}-space",
         title=f"{STAGE_NAMES[stage]}: the space",
         says=_says(evidence, stage, rows, "Layers over channels, every model of the space"),
-        x=Axis("channels" if len(apart) == 1 else "channels (recomputing a little to the right)"),
+        x=Axis("channels" if len(apart) == 1 else f"channels; side by side: {', '.join(apart)}"),
         y=Axis("layers"),
         series=tuple(series),
         table=stage,
@@ -194,7 +189,10 @@ def _space(evidence: Evidence, stage: Stage, rows: Sequence[Row]) -> Figure:
 
 
 def _series(
-    entry: StagePlan | StageFailure, rows: Sequence[Row], value: Callable[[Row], float | None], measured: float | None
+    entry: StagePlan | StageFailure,
+    rows: Sequence[Candidate],
+    value: Callable[[Candidate], float | None],
+    measured: float | None,
 ) -> tuple[Series, ...]:
     """The rows that have a value, by role; the front as rings around its members; the chosen once more, as measured."""
     values, roles = [value(row) for row in rows], roles_of(entry, rows)
@@ -226,7 +224,7 @@ def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _says(evidence: Evidence, stage: Stage, rows: Sequence[Row], what: str) -> str:
+def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str) -> str:
     """What a reader who does not see the plot should know."""
     entry = evidence.found[stage]
     roles = roles_of(entry, rows)

@@ -5,13 +5,13 @@ Rows of the table are what a pointer shows and what is read instead of the plot,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Scale = Literal["linear", "log"]
 Role = Literal[
     "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
-    "predicted", "bound", "measured", "measured_too", "runtime", "calibrate", "search", "confirm", "failed", "bars", "bars_too",
+    "bound", "measured", "measured_too", "runtime", "calibrate", "search", "confirm", "failed", "bars",
 ]  # fmt: skip
 """What a series stands for; colour and symbol follow from it."""
 
@@ -36,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Marks, a line or bars of one role."""
+    """Marks or bars of one role."""
 
     name: str
     role: Role
@@ -44,12 +44,10 @@ class Series:
     y: tuple[float, ...]
     rows: tuple[int, ...] = ()
     """Of the table, one a mark; none: nothing to point at."""
-    kind: Literal["points", "line", "bars"] = "points"
+    kind: Literal["points", "bars"] = "points"
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     """Between what y should lie."""
-    width: tuple[float, ...] = ()
-    """Of bars, whose x is their left end."""
 
 
 @dataclass(frozen=True)
@@ -76,4 +74,4 @@ class Figure:
     series: tuple[Series, ...]
     table: str
     """Key of its table."""
-    rules: tuple[Rule, ...] = field(default=())
+    rules: tuple[Rule, ...] = ()

@@ -31,7 +31,6 @@ LOOK: dict[Role, tuple[str, str, float, bool]] = {
     "data": (GREY, "x", 4, False),
     "space": (GREY, ".", 3, True),
     "model": (BLACK, "+", 5, False),
-    "predicted": (BLUE, "o", 4.5, True),
     "bound": (BLUE, "_", 8, True),
     "runtime": (PURPLE, "v", 4.5, True),
     "calibrate": (SKY, "o", 4.5, True),
@@ -39,7 +38,6 @@ LOOK: dict[Role, tuple[str, str, float, bool]] = {
     "confirm": (GREEN, "D", 4.5, True),
     "failed": (VERMILLION, "x", 5, False),
     "bars": (BLUE, "o", 4.5, True),
-    "bars_too": (ORANGE, "s", 4.5, True),
 }
 """Colour (Okabe and Ito's), marker, its size in points, and whether it is filled."""
 STYLE = {
@@ -139,7 +137,7 @@ def _add(axes: Axes, series: Series) -> None:
         axes.errorbar(series.x, series.y, yerr=[below, above], fmt="none", ecolor=colour, elinewidth=1.1, capsize=2)
     axes.plot(
         series.x, series.y, color=colour, label=series.name,
-        linestyle="-" if series.kind == "line" else "none", marker="" if series.kind == "line" else marker, markersize=size,
+        linestyle="none", marker=marker, markersize=size,
         markerfacecolor=colour if filled else "none", markeredgewidth=1.2 if not filled else 0.4,
         markeredgecolor="white" if filled and marker not in "_." else colour,
     )  # fmt: skip

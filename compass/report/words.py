@@ -44,8 +44,12 @@ def model_name(one: Knobs | Model) -> str:
     """Layers, channels and variant, e.g. `5 × 96 fp32`."""
     if isinstance(one, Knobs):
         return f"{one.layers} × {one.channels} {one.variant}"
-    recomputing = "+checkpointing" if one.checkpointing else ""
-    return f"{one.layers} × {one.channels} {one.precision}{recomputing}"
+    return f"{one.layers} × {one.channels} {variant_name(one)}"
+
+
+def variant_name(one: Model) -> str:
+    """Precision, and whether activations are recomputed."""
+    return f"{one.precision}{'+checkpointing' if one.checkpointing else ''}"
 
 
 def of_bytes(used: float, allowed: float) -> str:

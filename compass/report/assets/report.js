@@ -8,9 +8,9 @@
     runner_up: ["orange", "diamond", 11], front: ["ink", "circle-open", 15], admissible: ["blue", "circle", 8],
     untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
     batch: ["green", "square", 7], data: ["grey", "x-thin-open", 5], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
-    predicted: ["blue", "circle", 8], bound: ["blue", "line-ew-open", 13],
+    bound: ["blue", "line-ew-open", 13],
     runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
-    failed: ["vermillion", "x", 9], bars: ["blue", "circle", 8], bars_too: ["orange", "square", 8],
+    failed: ["vermillion", "x", 9], bars: ["blue", "square", 8],
   };
   const PATHS = {  // in a box from -5 to 5
     circle: "M0-4.2A4.2 4.2 0 1 1 0 4.2A4.2 4.2 0 1 1 0-4.2Z", square: "M-4-4H4V4H-4Z", diamond: "M0-5L5 0L0 5L-5 0Z",
@@ -54,12 +54,11 @@
     };
     const thick = symbol.endsWith("open") || symbol === "x" || symbol === "cross";
     return {
-      ...common, type: "scatter", mode: series.kind === "line" ? "lines" : "markers", error_y: spread || undefined,
+      ...common, type: "scatter", mode: "markers", error_y: spread || undefined,
       marker: {
         color: shade, symbol, size: isNarrow() ? size * 0.85 : size, opacity: series.role === "space" ? 0.6 : 1,
         line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : symbol === "x-thin-open" ? 1.1 : thick ? 1.8 : 0.6 },
       },
-      line: { color: shade },
     };
   }
 
@@ -71,13 +70,13 @@
   }
 
   // On a short logarithmic axis powers of ten are too few: 1, 2 and 5 of each.
-  function axisOf(axis, name, values) {
+  function axisOf(axis, values) {
     const made = {
       title: { text: axis.title, standoff: 8, font: { size: 13 } }, type: axis.labels.length ? "linear" : axis.scale,
       gridcolor: css("grid"), linecolor: css("line"), zerolinecolor: css("grid"), automargin: true, ...ticks(axis),
     };
     const known = values.filter((value) => value > 0);
-    if (axis.scale !== "log" || !known.length) return { ...made, rangemode: name === "y" ? axis.from : undefined };
+    if (axis.scale !== "log" || !known.length) return made;
     const low = Math.min(...known), high = Math.max(...known);
     const pad = Math.max(0.04, 0.06 * Math.log10(high / low));
     const vals = [];
@@ -116,7 +115,7 @@
     }
     const bars = figure.series.some((series) => series.kind === "bars");
     return {
-      xaxis: axisOf(figure.x, "x", values("x")), yaxis: { ...axisOf(figure.y, "y", values("y")), ...(bars ? { rangemode: "tozero" } : {}) },
+      xaxis: axisOf(figure.x, values("x")), yaxis: { ...axisOf(figure.y, values("y")), ...(bars ? { rangemode: "tozero" } : {}) },
       shapes, annotations: notes, barmode: "overlay", hovermode: "closest", showlegend: false, autosize: true,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       margin: { l: 50, r: 14, t: 14, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -125,13 +124,14 @@
     };
   }
 
-  function draw(element) {
+  function draw(element, width) {
     const figure = evidence.figures[element.dataset.figure];
     const canvas = element.querySelector(".canvas");
     const state = drawn.get(element) || { shown: figure.series.map(() => true), at: -1 };
     drawn.set(element, state);
     const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
-    return Plotly.react(canvas, traces, layout(figure, state.shown), { displayModeBar: false, responsive: true });
+    const made = { ...layout(figure, state.shown), ...(width ? { width, autosize: false } : {}) };
+    return Plotly.react(canvas, traces, made, { displayModeBar: false, responsive: true });
   }
 
   // ------------------------------------------------------------------------------- keys that show and hide, by hand too
@@ -259,5 +259,16 @@
     redraw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  window.addEventListener("beforeprint", () => plots.forEach((element) => draw(element)));
+  // On paper plots are light and as wide as a page, whatever they were on the screen.
+  const root = document.documentElement;
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+    plots.filter((element) => element.offsetParent).forEach((element) => draw(element, 640));
+  });
+  window.addEventListener("afterprint", () => {
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
+    redraw();
+  });
 })();
