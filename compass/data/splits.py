@@ -7,16 +7,20 @@ share. What a rule cannot place (no year, no cluster, a ligand that RDKit makes 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from compass.data.catalogue import Catalogue
+from compass.data.pool import CHUNK, each
 from compass.data.rows import Row
 from compass.data.split_files import read_clusters, read_lists, resolver
+from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import SplitRules
 from compass.records import Record, digest
@@ -57,6 +61,7 @@ def split(catalogue: Catalogue, rules: SplitRules, seed: int, among: Collection[
     Raises:
         InputError: a part that was asked for would be empty, or what the rule goes by is missing or wrong.
         StructureError: a ligand's file is gone or has changed since the scan.
+        WorkerError: ligands are to be read and no process can be started.
     """
     rows = [row for row in catalogue.usable if row.label is not None and (among is None or row.id in among)]
     if not rows:
@@ -158,14 +163,21 @@ def _nearest(groups: Sequence[Group], wanted: int, most: int) -> int:
     return int(np.abs(held - wanted).argmin()) + 1
 
 
-def _scaffolds(rows: Iterable[Row], root: Path) -> dict[str, str | None]:
-    from compass.data.molecules import murcko_scaffold, read_chemistry  # RDKit, which nobody else needs here
+def scaffold_of(path: str) -> str | None:
+    """The scaffold of the ligand in `path`; None if RDKit makes nothing of it."""
+    from compass.data.molecules import murcko_scaffold, read_chemistry
 
-    found = {}
-    for row in rows:
-        molecule = read_chemistry(root / row.ligand)
-        found[row.id] = None if molecule is None else murcko_scaffold(molecule)
-    return found
+    molecule = read_chemistry(Path(path))
+    return None if molecule is None else murcko_scaffold(molecule)
+
+
+def _scaffolds(rows: Sequence[Row], root: Path) -> dict[str, str | None]:
+    """The scaffold of every ligand, read in processes: RDKit's memory must not be in the footprint of a training."""
+    files = sorted({str(root / row.ligand) for row in rows})
+    n_workers = min(available_cores(), math.ceil(len(files) / CHUNK))
+    with closing(each(scaffold_of, files, n_workers=n_workers, died=lambda _: None)) as chunks:
+        scaffolds = dict(chain.from_iterable(chunks))
+    return {row.id: scaffolds[str(root / row.ligand)] for row in rows}
 
 
 # ------------------------------------------------------------------------------------------------------- what is said

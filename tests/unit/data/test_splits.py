@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from compass.data.catalogue import About, Catalogue
 from compass.data.rows import Label, Row
 from compass.data.splits import split
+from compass.data.structure_file import StructureError
 from compass.errors import InputError
 from compass.optimizer_config import SplitRules
 
@@ -164,6 +165,14 @@ def test_scaffolds_stay_together(tmp_path):
     for group in smiles:
         assert sum(any(name.startswith(group) for name in part) for part in parts(found)) == 1
     assert "benzenes0" in found.train
+
+
+def test_a_ligand_that_is_gone_is_said_across_processes(tmp_path):
+    with pytest.raises(StructureError) as raised:
+        split(catalogue(*many(3, ligand=["a.sdf"] * 3), root=tmp_path), SplitRules(by="scaffold"), 0)
+    assert str(raised.value) == (
+        f"{tmp_path / 'a.sdf'}: got no such file; expected an SDF or MOL2 file. Check the path."
+    )
 
 
 def listed(tmp_path, **lists):
