@@ -269,9 +269,17 @@ def test_a_long_table_can_be_searched(browser, page, profile):
 
 
 def test_it_prints(browser, page):
-    browser.open(page)
+    """Light and as wide as a page; on the screen all is as before."""
+    browser.open(page, scheme="dark")
+    show(browser, "search")
+    width = "document.querySelector('#search .main-svg').getBoundingClientRect().width"
+    before = browser.run(width)
+    browser.run("window.addEventListener('afterprint', () => { window.printed = true })")
     printed = base64.b64decode(browser.ask("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
     assert printed.startswith(b"%PDF")
+    browser.until("window.printed === true")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
+    browser.until(f"{width} === {before}")
     assert browser.complaints() == []
 
 

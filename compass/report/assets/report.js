@@ -130,7 +130,7 @@
     const state = drawn.get(element) || { shown: figure.series.map(() => true), at: -1 };
     drawn.set(element, state);
     const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
-    const made = { ...layout(figure, state.shown), ...(width ? { width, autosize: false } : {}) };
+    const made = { ...layout(figure, state.shown), ...(width ? { width, height: canvas.clientHeight, autosize: false } : {}) };
     return Plotly.react(canvas, traces, made, { displayModeBar: false, responsive: true });
   }
 
