@@ -187,7 +187,7 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
         stage=failure.stage,
         answer="nothing found",
         why=failure.reason,
-        binds=f"{failure.binds} binds.",
+        binds=f"{failure.binds.capitalize()} binds.",
         purchases=purchases(failure),
         beside=tuple(beside),
     )

@@ -10,6 +10,9 @@ from compass.report.figure import Axis, Figure, Rule, Series, Table
 from compass.report.words import STAGE_NAMES
 from compass.units import format_count
 
+NEAR = 0.6
+"""Bins between two lines whose names do not collide."""
+
 
 def size_figures(evidence: Evidence) -> list[Figure]:
     """One histogram a feature."""
@@ -49,8 +52,19 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
                    tuple(float(count) for _, count in one.histogram), tuple(range(len(one.histogram))), kind="bars"),
         ),
         table=f"sizes-{one.feature}",
-        rules=tuple(Rule("x", place(size), label) for size, label in marks),
+        rules=_rules([(place(size), label.partition(" (")[0]) for size, label in marks]),
     )  # fmt: skip
+
+
+def _rules(marks: list[tuple[float, str]]) -> tuple[Rule, ...]:
+    """A line at each mark; what lies too close to be told apart shares one."""
+    lines: list[tuple[float, list[str]]] = []
+    for at, label in sorted(marks):
+        if lines and at - lines[-1][0] < NEAR:
+            lines[-1][1].append(label)
+        else:
+            lines.append((at, [label]))
+    return tuple(Rule("x", at, " and ".join(dict.fromkeys(labels))) for at, labels in lines)
 
 
 def worst_members(evidence: Evidence, feature: str) -> list[tuple[float, str]]:

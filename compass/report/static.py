@@ -154,7 +154,8 @@ def _dress(axes: Axes, figure: Figure) -> None:
 
 def _rule(axes: Axes, figure: Figure) -> None:
     """Lines across, named where they are least in the way."""
-    line: dict[str, Any] = {"color": VERMILLION, "linewidth": 0.9, "linestyle": "--", "zorder": 0}
+    bars = any(series.kind == "bars" for series in figure.series)
+    line: dict[str, Any] = {"color": VERMILLION, "linewidth": 0.9, "linestyle": "--", "zorder": 3 if bars else 0}
     place, side = (0.5, "center") if any(rule.along == "x" for rule in figure.rules) else (0.0, "left")
     for rule in figure.rules:
         if rule.along == "y":

@@ -62,18 +62,18 @@
     };
   }
 
-  function ticks(axis) {
+  function ticks(axis, width) {
     if (!axis.labels.length) return {};
-    const every = Math.ceil(axis.labels.length / (isNarrow() ? 7 : 14));
+    const every = Math.ceil(axis.labels.length * 58 / width);
     const places = axis.labels.map((_, i) => i).filter((i) => i % every === 0);
     return { tickmode: "array", tickvals: places, ticktext: places.map((i) => axis.labels[i]), zeroline: false };
   }
 
   // On a short logarithmic axis powers of ten are too few: 1, 2 and 5 of each.
-  function axisOf(axis, values) {
+  function axisOf(axis, values, width) {
     const made = {
       title: { text: axis.title, standoff: 8, font: { size: 13 } }, type: axis.labels.length ? "linear" : axis.scale,
-      gridcolor: css("grid"), linecolor: css("line"), zerolinecolor: css("grid"), automargin: true, ...ticks(axis),
+      gridcolor: css("grid"), linecolor: css("line"), zerolinecolor: css("grid"), automargin: true, ...ticks(axis, width),
     };
     const known = values.filter((value) => value > 0);
     if (axis.scale !== "log" || !known.length) return made;
@@ -91,17 +91,18 @@
     };
   }
 
-  function layout(figure, shown) {
+  function layout(figure, shown, width) {
     const seen = figure.series.filter((_, i) => shown[i]);
     const values = (key) => [
       ...seen.flatMap((series) => [...series[key], ...(key === "y" ? [...series.low, ...series.high] : [])]),
       ...figure.rules.filter((rule) => rule.along === key).map((rule) => rule.value),
     ];
+    const bars = figure.series.some((series) => series.kind === "bars");
     const shapes = [], notes = [], upright = figure.rules.some((rule) => rule.along === "x");
     for (const rule of figure.rules) {
       const across = rule.along === "y";
       shapes.push({
-        type: "line", layer: "between", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
+        type: "line", layer: bars ? "above" : "between", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
         ...(across ? { xref: "paper", x0: 0, x1: 1, y0: rule.value, y1: rule.value }
           : { yref: "paper", y0: 0, y1: 1, x0: rule.value, x1: rule.value }),
       });
@@ -110,15 +111,14 @@
       notes.push({
         text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
         ...(across ? { xref: "paper", x: upright ? 0.5 : 0, xanchor: upright ? "center" : "left", y: value, yanchor: "bottom" }
-          : { yref: "paper", y: 1, yanchor: "top", x: value, xanchor: "center", textangle: -90 }),
+          : { yref: "paper", y: 1, yanchor: bars ? "bottom" : "top", x: value, xanchor: "center", textangle: bars ? 0 : -90 }),
       });
     }
-    const bars = figure.series.some((series) => series.kind === "bars");
     return {
-      xaxis: axisOf(figure.x, values("x")), yaxis: { ...axisOf(figure.y, values("y")), ...(bars ? { rangemode: "tozero" } : {}) },
+      xaxis: axisOf(figure.x, values("x"), width), yaxis: { ...axisOf(figure.y, values("y"), width), ...(bars ? { rangemode: "tozero" } : {}) },
       shapes, annotations: notes, barmode: "overlay", hovermode: "closest", showlegend: false, autosize: true,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      margin: { l: 50, r: 14, t: 14, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 50, r: 14, t: bars && upright ? 28 : 14, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "inherit", size: 12, color: css("ink") },
       hoverlabel: { bgcolor: css("sheet"), bordercolor: css("line"), font: { color: css("ink"), size: 12.5 }, align: "left" },
     };
@@ -130,7 +130,7 @@
     const state = drawn.get(element) || { shown: figure.series.map(() => true), at: -1 };
     drawn.set(element, state);
     const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
-    const made = { ...layout(figure, state.shown), ...(width ? { width, height: canvas.clientHeight, autosize: false } : {}) };
+    const made = { ...layout(figure, state.shown, width || canvas.clientWidth), ...(width ? { width, height: canvas.clientHeight, autosize: false } : {}) };
     return Plotly.react(canvas, traces, made, { displayModeBar: false, responsive: true });
   }
 
@@ -148,7 +148,7 @@
   function addKeys(element) {
     const figure = evidence.figures[element.dataset.figure];
     const keys = element.querySelector(".keys");
-    if (figure.series.length < 2) return;
+    if (figure.series.length < 2 && figure.series[0].kind === "bars") return;
     figure.series.forEach((series, i) => {
       const button = document.createElement("button");
       button.type = "button";

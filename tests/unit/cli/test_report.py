@@ -177,7 +177,7 @@ def test_explain_as_json(told):
 def test_explain_a_stage_that_found_nothing(told):
     said = compass("explain", "validation").stdout
     assert said.startswith("validation: nothing found\n")
-    assert "time binds." in said
+    assert "Time binds." in said
     assert "Nearest miss: 4 × 112 fp32" in said
 
 

@@ -35,7 +35,7 @@ def test_the_terms_are_the_records(whole, evidence, stage):
 def test_a_stage_that_found_nothing_is_explained_too(tight):
     told = explain(of_profile(tight, "p"), "prototyping")
     failure = tight.failures["prototyping"]
-    assert (told.answer, told.why, told.binds) == ("nothing found", failure.reason, "time binds.")
+    assert (told.answer, told.why, told.binds) == ("nothing found", failure.reason, "Time binds.")
     assert [one.more for one in told.purchases] == [
         "1.00 GiB more memory", "10.0 min more a cycle", "200,000 more complexes",
     ]  # fmt: skip
