@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import eigh
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +53,7 @@ def fit_ridge(x: csr_array, y: Floats, judges: csr_array, truth: Floats) -> Ridg
     columns = np.unique(x.indices)
     used = x[:, columns]
     centre, mean = np.asarray(used.mean(axis=0)).ravel(), float(y.mean())
-    spread, axes = eigh((used.T @ used).toarray() - len(y) * np.outer(centre, centre))
+    spread, axes = np.linalg.eigh((used.T @ used).toarray() - len(y) * np.outer(centre, centre))
     spread = np.maximum(spread, 0.0)
     pull = axes.T @ (used.T @ (y - mean))
     shrunk = 1.0 / (spread[:, None] + PENALTIES)  # (q, penalties)
