@@ -7,18 +7,14 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from compass.errors import CompassError, NonFiniteLoss
-from compass.probe.settle import step_time
-from compass.probe.store import LEDGER
-from compass.probe.trained import record_cycle
 from compass.profile import write_text
-from compass.records import Batch, Load, Progress, Record, TrainedCycle
+from compass.records import Progress, Record
 from compass.training.checkpoints import BEST, Progressed, check_unchanged, read_checkpoint
-from compass.training.data import TrainingData
+from compass.training.data import load_of
 from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
 from compass.training.guard import batch_of
 from compass.training.keeper import Keeper
@@ -28,13 +24,12 @@ from compass.training.order import Order
 from compass.training.promise import Cycle, CycleClock, promised
 from compass.training.ranks import lightning_trainer
 from compass.training.stream import loader
+from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
 
 log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
-FEWEST_TOLD = 20
-"""Batches from which on a cycle, cut short at the end of a run, says something to the ledger."""
 
 
 class Diverged(CompassError):  # noqa: N818 - it names what happened
@@ -112,29 +107,8 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         watch=watch,
         n_batches=run.stream.n_batches,
         place=partial(make_updates, run),
-        learn=partial(teach, run) if run.order.cache and not run.order.stale and run.ranks.n == 1 else None,
+        learn=Teacher(run).tell if may_teach(run) else None,
     )
-
-
-def teach(run: Run, cycle: Cycle, clock: CycleClock) -> None:
-    """Tell the ledger what a cycle took and held, so that the next optimization starts wiser."""
-    if cycle.n_batches < FEWEST_TOLD:
-        return
-    law = run.order.plan.bytes_law
-    fullest, load = max(clock.loads, key=lambda pair: law.live(pair[1]))
-    loads = [load for _, load in clock.loads]
-    total = sum(loads[1:], loads[0])
-    mean = Load(
-        graphs=round(total.graphs / len(loads)), sizes=tuple((name, size / len(loads)) for name, size in total.sizes)
-    )
-    learnt = TrainedCycle(
-        fullest=fullest,
-        fullest_load=load,
-        mean_load=mean,
-        step=step_time(clock.step_times),
-        footprint_bytes=cycle.peak_bytes,
-    )
-    record_cycle(Path(run.order.cache) / LEDGER, run.order.fingerprint, run.order.plan, learnt)
 
 
 def make_updates(run: Run, module: Module) -> Updates:
@@ -153,13 +127,8 @@ def make_updates(run: Run, module: Module) -> Updates:
         several_processes=several,
         empty_cache=run.meter.empty_cache,
         waiting=run.waiting,
+        ran_out=partial(teach_out_of_memory, run) if may_teach(run) else None,
     )
-
-
-def load_of(data: TrainingData, batch: Batch) -> Any:
-    """The load of `batch`."""
-    loads = [data.loads[name] * copies for name, copies in batch.members]
-    return sum(loads[1:], loads[0])
 
 
 def go_on(run: Run, keeper: Keeper) -> None:

@@ -60,6 +60,8 @@ class Updates:
     """Keeps gradients to this process; entered for all but the last part of an update."""
     several_processes: bool = False
     empty_cache: Callable[[], None] = lambda: None
+    ran_out: Callable[[Batch, str], None] | None = None
+    """Told of a batch that ran out of memory, and how, when it is let go of."""
     counts: Counts = field(default_factory=Counts)
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
     """Samples too large for the moment, with their weight in an update."""
@@ -157,6 +159,8 @@ class Updates:
         log.warning("out of memory on %d graphs (%s): tried again in halves", n_graphs(item.batch), detail)
         gc.collect()
         self.empty_cache()
+        if self.ran_out is not None:
+            self.ran_out(item.batch, detail)
         try:
             return self._again(item)
         except Exception as error:

@@ -114,6 +114,8 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
     """Also in the middle of an update, whose earlier batches are run again."""
     twin = copy.deepcopy(model)
     made, calm = updates(model), updates(twin)
+    told = []
+    made.ran_out = lambda batch, detail: told.append((batch, detail))
     parts = [Part(0.25, first=i == 0, last=i == 3) for i in range(4)]
     for i, part in enumerate(parts):
         made.workload.fail = int(i == behind)
@@ -121,6 +123,9 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
         assert take(made, names, part) == pytest.approx(take(calm, names, part))
     torch.testing.assert_close(weights(model), weights(twin))
     assert made.counts.out_of_memory == 1
+    [(batch, detail)] = told
+    assert batch == batch_of(NAMES[2 * behind : 2 * behind + 2])
+    assert "can't allocate memory" in detail
     assert made.guard.room_bytes() < calm.guard.room_bytes()
 
 
