@@ -1,5 +1,6 @@
 # make optimize   find and prove a training configuration for each stage on this machine
 # make test       everything but the tests that need a GPU
+# make examples   installs what the examples need and runs them
 # make lint       style, strict types, import contracts
 #
 # If torch works in PYTHON it is used as it is; otherwise the pinned one is installed.
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize test lint
+.PHONY: optimize test examples lint
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -17,6 +18,10 @@ optimize: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+
+examples: $(VENV)/.installed-dev
+	$(INSTALL) --editable '.[dev,examples]'
+	$(BIN)/python -m pytest tests/integration/test_examples.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Compass finds the training configuration that suits your stage of development, and proves it runs here.
 
-    from compass import Request, optimize
-    profile = optimize(Request(dataset_size=19_000))
+    import compass
+    profile = compass.optimize("visnet", dataset_size=19_000)
 
 The names below are imported when first used, so that `import compass` costs nothing.
 """
@@ -14,19 +14,33 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
-    from compass.optimizer import Request, optimize
+    from compass.handover.call import optimize
+    from compass.handover.lightning import FollowPlan
+    from compass.handover.settings import trainer_settings
+    from compass.optimizer import Request
     from compass.optimizer_config import OptimizerConfig
     from compass.profile import Profile
     from compass.profile import read_profile as load_profile
 
-__all__ = ["OptimizerConfig", "Profile", "Request", "__version__", "load_profile", "optimize"]
+__all__ = [
+    "FollowPlan",
+    "OptimizerConfig",
+    "Profile",
+    "Request",
+    "__version__",
+    "load_profile",
+    "optimize",
+    "trainer_settings",
+]
 
 _HOMES = {
+    "FollowPlan": "compass.handover.lightning:FollowPlan",
     "OptimizerConfig": "compass.optimizer_config:OptimizerConfig",
     "Profile": "compass.profile:Profile",
     "Request": "compass.optimizer:Request",
     "load_profile": "compass.profile:read_profile",
-    "optimize": "compass.optimizer:optimize",
+    "optimize": "compass.handover.call:optimize",
+    "trainer_settings": "compass.handover.settings:trainer_settings",
 }
 
 

@@ -7,7 +7,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from compass.cli import compare, config, env, estimate, explain, optimize, predict, report, scan, show, train, verify
+from compass.cli import (
+    compare,
+    config,
+    env,
+    estimate,
+    explain,
+    export,
+    optimize,
+    predict,
+    report,
+    scan,
+    show,
+    train,
+    verify,
+    workload,
+)
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -37,7 +52,9 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("train-run", hidden=True)(train.train_run)
 app.command("scan")(scan.scan)
+app.add_typer(workload.workload, name="workload")
 app.command("show")(show.show)
+app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)

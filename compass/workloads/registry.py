@@ -71,6 +71,9 @@ def _from_file(path: Path) -> Any:
         raise ImportError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # as for a script: it may import its neighbours, now and later
+        sys.path.insert(0, folder)
     spec.loader.exec_module(module)
     return module
 

@@ -71,6 +71,24 @@ def test_a_crash_is_an_outcome_and_the_next_probe_works(toys, ask, does, detail)
     assert toys.probe(ask("fine")).ok
 
 
+def test_a_fork_is_named_and_its_child_does_not_outlive_the_worker(toys, ask, noted):
+    outcome = toys.probe(ask("leaves a child", min_steps=1, max_steps=1))
+    assert outcome.ok
+    assert outcome.remarks == ("forked 1 time, left 1 process running",)
+    pids = noted(1)
+    assert is_alive(pids[0])
+    assert toys.probe(ask("fine")).remarks == ()
+    toys.close()
+    assert_gone(*pids)
+
+
+def test_a_child_that_comes_back_does_not_answer(toys, ask):
+    outcome = toys.probe(ask("comes back twice"))
+    assert outcome.ok
+    assert outcome.remarks[0].startswith("forked 3 times")  # whether they have ended yet is theirs
+    assert toys.probe(ask("fine")).ok
+
+
 def test_a_crash_is_not_hidden_by_a_child_that_lives_on(toys, ask, noted):
     outcome = toys.probe(ask("exits, its child does not"))
     assert outcome.detail == "ended with exit code 3 and said nothing"

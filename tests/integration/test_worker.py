@@ -66,13 +66,42 @@ def test_a_lasting_worker_repeats_itself_to_the_byte(toys, ask):
     assert grown[-1] - grown[4] < 2**20
 
 
-@pytest.mark.parametrize("does", ["prints", "reads", "moves", "mutters of memory", "comes back twice"])
-def test_what_does_no_harm(toys, ask, does):
-    """Printing on standard output or reading standard input is not speaking with the parent."""
+@pytest.mark.parametrize(
+    ("does", "remarks"),
+    [
+        ("prints", ['printed 264 bytes on standard output: \'{"ok": "print"}\'']),
+        ("reads", []),
+        ("moves", ["changed the working directory to /"]),
+        ("mutters of memory", []),
+        (
+            "keeps what it computed",
+            ["held 2.00 MiB more after a step than before it: something is kept from step to step"],
+        ),
+    ],
+)
+def test_what_does_no_harm(toys, ask, does, remarks):
+    """Printing on standard output or reading standard input is not speaking with the parent; it is said, and undone."""
     before = worker_of(toys)._process.pid
-    assert toys.probe(ask(does)).ok
-    assert toys.probe(ask("fine")).ok
+    outcome = toys.probe(ask(does, profile=does == "keeps what it computed"))
+    assert outcome.ok
+    assert list(outcome.remarks) == remarks
+    again = toys.probe(ask("fine"))
+    assert again.ok
+    assert again.remarks == ()
     assert worker_of(toys)._process.pid == before
+
+
+def test_equal_questions_have_equal_losses(toys, ask):
+    one, other = (toys.probe(ask("fine")).losses for _ in range(2))
+    assert one == other
+    assert len(one) == 3
+
+
+def test_what_was_printed_explains_a_death(toys, ask):
+    """It is held back until the step is over, and passed on whichever way that comes about."""
+    outcome = toys.probe(ask("prints", "exits politely"))
+    assert outcome.status is Status.CRASHED
+    assert '{"ok": "descriptor"}' in outcome.detail
 
 
 def test_a_mistake_of_the_users_is_shown_where_it_is(toys, ask):

@@ -53,6 +53,20 @@ def come_back_twice() -> None:
         raise RuntimeError("a child that its parent's code did not expect")
 
 
+def leave_a_child() -> None:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    note(pid)
+
+
+KEPT = []
+
+
+def keep() -> None:
+    KEPT.append(torch.ones(2**19))
+
+
 def print_all_ways() -> None:
     print('{"ok": "print"}', flush=True)  # noqa: T201 - that is what it does
     sys.__stdout__.write('{"ok": "stdout"}\n')
@@ -92,6 +106,8 @@ MISCHIEF = {
     "segfault": lambda: ctypes.string_at(0),
     "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "comes back twice": come_back_twice,
+    "leaves a child": leave_a_child,
+    "keeps what it computed": keep,
     "prints": print_all_ways,
     "reads": read_input,
     "moves": lambda: os.chdir("/"),

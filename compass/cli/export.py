@@ -1,0 +1,37 @@
+"""`compass export`: a plan as settings for another program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
+    stage: Annotated[str, typer.Option(metavar="STAGE", help="Whose plan.")] = "production",
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="json, yaml, env or hydra.")] = "json",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to FILE, not to stdout.")] = None,
+) -> None:
+    """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.
+
+    env is for a shell: eval "$(compass export --format env)". hydra is a config group.
+    """
+    from compass.cli.parse import check_output, parse_stages
+    from compass.errors import InputError
+    from compass.handover.formats import FORMATS
+    from compass.handover.settings import settings_of
+    from compass.optimizer import Request
+    from compass.profile import read_profile
+
+    if form not in FORMATS:
+        raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
+    [name] = parse_stages([stage], option="--stage")
+    text = FORMATS[form](settings_of(read_profile(path or Request.out), name))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        check_output(out)
+        out.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {out}", err=True)

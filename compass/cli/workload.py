@@ -1,0 +1,75 @@
+"""`compass workload check`: does Compass understand a workload?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set
+
+if TYPE_CHECKING:
+    from compass.diagnosis.report import CheckReport
+
+MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
+
+workload = typer.Typer(
+    no_args_is_help=True, help="Look at workloads.", context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+@workload.callback()
+def _group() -> None:
+    """Look at workloads."""
+
+
+@workload.command()
+def check(
+    source: Annotated[
+        str, typer.Argument(metavar="WORKLOAD", help="A family, package.module:factory or file.py:factory.")
+    ],
+    device: Device = None,
+    memory_limit: MemoryLimit = None,
+    config_file: Config = None,
+    set_values: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run small probes and say whether memory and time follow the declared sizes, and which size is missing.
+
+    Exit codes: 0 understood, 2 bad input, 3 not understood.
+    """
+    from rich.console import Console
+
+    from compass.cli.parse import parse_memory_limit
+    from compass.cli.progress import live_progress
+    from compass.config_files import load_config
+    from compass.diagnosis.checkup import check as look
+
+    config = load_config(config_file, set_values or ())
+    with live_progress(Console(stderr=True)) as watch:
+        report = look(source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_report(report)
+    if not report.understood:
+        raise typer.Exit(3)
+
+
+def print_report(report: CheckReport) -> None:
+    """The findings, the sizes, and the traceback if there is one."""
+    sizes = ", ".join(report.features)
+    typer.echo(
+        f"{report.workload}: {report.n_samples:,} samples with {sizes}; {report.n_probes} probes, {report.seconds:.0f} s"
+    )
+    for finding in report.findings:
+        mark, colour = MARKS[finding.level]
+        typer.secho(f"{mark} {finding.about:<10} {finding.text}", fg=colour)
+    if report.loads is not None and report.loads.without:
+        typer.echo("\nworst error of memory if a size were not declared")
+        for name, worst in report.loads.without:
+            typer.echo(f"  {name:<20} {worst:.2%}")
+    if report.failure:
+        typer.echo(f"\n{report.failure}", err=True)
+    verdict = "understood" if report.understood else "not understood"
+    typer.secho(f"\n{verdict}", fg="green" if report.understood else "red")

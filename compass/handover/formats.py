@@ -1,0 +1,76 @@
+"""Settings as text: JSON, YAML, shell variables, or a Hydra config group."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*")
+"""Text that needs no quotes in YAML …"""
+WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+"""… unless it is one of these, which would be read as something else."""
+
+
+def as_json(settings: Mapping[str, Any]) -> str:
+    """Indented, keys in their order."""
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Nested blocks; read back by any YAML reader as the same values."""
+    return "".join(f"{line}\n" for line in _yaml(settings, 0))
+
+
+def as_hydra(settings: Mapping[str, Any]) -> str:
+    """A config group: save it as `conf/compass/STAGE.yaml`, and choose it with `compass=STAGE`."""
+    return "# @package compass\n" + as_yaml(settings)
+
+
+def as_env(settings: Mapping[str, Any]) -> str:
+    """`export` lines for a shell: `COMPASS_…` for every setting, and the runtime's own variables as they are."""
+    own = {key: value for key, value in settings.items() if key != "environment"}
+    lines = [f"export COMPASS_{name}={shlex.quote(_word(value))}" for name, value in _flat(own)]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in settings.get("environment", {}).items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "json": as_json,
+    "yaml": as_yaml,
+    "env": as_env,
+    "hydra": as_hydra,
+}
+
+
+def _yaml(settings: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{'  ' * depth}{key}:"
+            yield from _yaml(value, depth + 1)
+        else:
+            yield f"{'  ' * depth}{key}: {_scalar(value)}"
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:
+        return value
+    if isinstance(value, float):
+        text = repr(value)  # YAML 1.1 takes 1e-05 for text
+        return text.replace("e", ".0e") if "e" in text and "." not in text else text
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        name = f"{prefix}{re.sub(r'[^A-Z0-9]+', '_', key.upper())}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}_")
+        else:
+            yield name, value
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,72 @@
+"""A plan as settings for a training script that knows nothing of Compass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compass.errors import InputError
+from compass.probe.runtime import environment
+from compass.profile import Profile
+from compass.records import RuntimeSettings, Stage, StagePlan
+
+_WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
+"""Of a worker's environment, what training does not need."""
+
+
+def plan_of(profile: Profile, stage: Stage) -> StagePlan:
+    """The plan of `stage`.
+
+    Raises:
+        InputError: the profile has none.
+    """
+    if stage not in profile.plans:
+        have = ", ".join(profile.plans) or "no stage at all"
+        raise InputError(f"stage {stage}", got=f"a profile with {have}", expected="a stage with a plan",
+                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+    return profile.plans[stage]
+
+
+def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
+    """Everything that a script has to set to train as `stage` was proven: numbers, text and nested groups of them."""
+    plan = plan_of(profile, stage)
+    knobs, rules = plan.choice.knobs, profile.config.training
+    budget = plan.batch_budget
+    return {
+        "stage": stage,
+        "workload": profile.workload,
+        "model": {
+            "layers": knobs.layers,
+            "channels": knobs.channels,
+            **dict(knobs.variant.options),
+            "checkpointing": knobs.variant.checkpointing,
+        },
+        "batch_size": plan.choice.batch_size,
+        **({} if budget is None else {"batch_budget_bytes": budget.budget_bytes}),
+        "accumulate": plan.accumulate,
+        "precision": knobs.variant.precision,
+        "learning_rate": rules.learning_rate,
+        "weight_decay": rules.weight_decay,
+        "clip_norm": rules.clip_norm,
+        "device": profile.hardware.kind,
+        "threads": plan.runtime.threads,
+        "trainer": trainer_settings(profile, stage),
+        "environment": environment_of(plan.runtime),
+    }
+
+
+def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
+    """What to give Lightning's `Trainer`: `Trainer(**compass.trainer_settings(profile, "production"))`."""
+    plan = plan_of(profile, stage)
+    kind = profile.hardware.kind
+    return {
+        "accelerator": kind if kind in {"cpu", "mps"} else "gpu",
+        "devices": 1,
+        "precision": "bf16-mixed" if plan.choice.knobs.variant.precision == "bf16" else "32-true",
+        "accumulate_grad_batches": plan.accumulate,
+        "gradient_clip_val": profile.config.training.clip_norm,
+    }
+
+
+def environment_of(runtime: RuntimeSettings) -> dict[str, str]:
+    """The variables that are to be set before Python starts: threads, waiting, allocators."""
+    return {name: value for name, value in environment(runtime, {}).items() if name not in _WORKERS_OWN}

@@ -1,0 +1,99 @@
+"""Whether a workload is understood is found out, and what is wrong with it is named."""
+
+from pathlib import Path
+
+import pytest
+
+from compass.diagnosis.checkup import check
+from compass.optimizer_config import OptimizerConfig, RuntimeRules
+
+FILE = Path(__file__).parent / "sequences.py"
+FEW = OptimizerConfig().probe.model_copy(
+    update={
+        "anchor_steps": (3, 3), "anchor_steps_cpu": (3, 3),
+        "micro_architectures": ((3, 16), (3, 32), (5, 16), (5, 32)),
+        "extra_architectures": ((4, 48), (4, 64)),
+        "more_architectures": ((4, 24), (6, 40)),
+    }
+)  # fmt: skip
+CONFIG = OptimizerConfig(probe=FEW, runtime=RuntimeRules(threads=1))
+
+
+def looked_at(name):
+    return check(f"{FILE}:{name}", CONFIG, device="cpu")
+
+
+def texts(report, about):
+    return [finding.text for finding in report.findings if finding.about == about]
+
+
+@pytest.fixture(scope="module")
+def honest():
+    return looked_at("Honest")
+
+
+def test_an_honest_workload_is_understood(honest):
+    assert honest.understood, honest.findings
+    assert (honest.features, honest.n_samples, honest.failure) == (("tokens", "tokens_squared"), 5, "")
+    assert honest.loads.worst < 0.01
+    assert honest.loads.missing is None
+    assert dict(honest.loads.without)["tokens_squared"] > 0.05
+    assert honest.knobs.worst < 0.01
+    [steps] = texts(honest, "steps")
+    assert steps.startswith("equal steps give equal losses (")
+    assert texts(honest, "parameters") == ["counted rightly for 6 models"]
+    assert texts(honest, "conduct") == []
+
+
+def test_an_undeclared_quadratic_term_is_caught():
+    report = looked_at("Undeclared")
+    assert not report.understood
+    assert report.loads.missing == "tokens_squared"
+    assert report.loads.with_missing < 0.01
+    assert report.loads.worst > 0.03
+    [text] = texts(report, "memory")
+    assert text.startswith("does not follow the declared sizes: off by ")
+    assert text.endswith("tokens_squared explains it (worst 0.00%). Declare it as a size of every sample")
+
+
+def test_padding_is_caught():
+    report = looked_at("Padded")
+    assert not report.understood
+    assert report.loads.missing == "tokens, padded to the batch's largest"
+    [text] = texts(report, "memory")
+    assert "Batches of one length each, or all padded to one, would add up" in text
+
+
+@pytest.fixture(scope="module")
+def careless():
+    return looked_at("Careless")
+
+
+def test_steps_that_differ_are_named(careless):
+    [steps] = texts(careless, "steps")
+    assert steps.startswith("equal seeds give different losses: ")
+    assert steps.endswith(". Seed whatever `build` and `collate` draw")
+
+
+def test_parameters_that_come_late_are_named(careless):
+    [text] = texts(careless, "parameters")
+    assert text == (
+        "3 layers × 16 channels, fp32 has 3,596 trainable parameters in a step and 3,584 when it is only built: `loss` or the "
+        "first forward pass adds or freezes some. Have `build` do it"
+    )
+    assert not careless.understood
+
+
+def test_what_is_kept_from_step_to_step_is_named(careless):
+    [text] = texts(careless, "conduct")
+    assert text.startswith("held ")
+    assert text.endswith(" more after a step than before it: something is kept from step to step")
+
+
+def test_a_mistake_is_shown_where_it_is():
+    report = looked_at("Broken")
+    assert not report.understood
+    assert report.n_probes == 1
+    assert report.failure.startswith(f'invalid: Traceback (most recent call last):\n  File "{FILE}", line ')
+    assert report.failure.endswith("KeyError: 'lettres'")
+    assert texts(report, "step") == ["a step did not run to its end; see below"]
