@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from ase.build import molecule
+
+torch.serialization.add_safe_globals([slice])  # e3nn's tables hold some, and torch from 2.6 on asks
 from e3nn import o3
 from mace import modules
 from mace.data import AtomicData, Configuration
@@ -64,6 +66,9 @@ class Mace:
             hidden_irreps=o3.Irreps(f"{knobs.channels}x0e + {knobs.channels}x1o"), MLP_irreps=o3.Irreps("16x0e"),
             avg_num_neighbors=8.0, gate=torch.nn.functional.silu, atomic_inter_scale=1.0, atomic_inter_shift=0.0,
         )  # fmt: skip
+
+    def blocks(self, model):
+        return [part for pair in zip(model.interactions, model.products, strict=True) for part in pair]
 
     def collate(self, batch):
         members = [self.molecules[name] for name, copies in batch.members for _ in range(copies)]

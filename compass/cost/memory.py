@@ -13,6 +13,7 @@ misses by up to 5 %, because the place of the peak moves.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,8 @@ class MemoryModel:
     coefficients: dict[Variant, dict[str, Floats]]
     margins: dict[Variant, float] = field(default_factory=dict)
     """One-sided share by which the truth may exceed the prediction."""
+    shallowest: dict[Variant, dict[str, int]] = field(default_factory=dict)
+    """Fewest layers that a segment was seen with: a family whose layers are given in halves has them all with fewer."""
 
     def law(self, knobs: Knobs) -> BytesLaw:
         """The affine law of live bytes for `knobs`; footprint fields are left at their neutral values.
@@ -47,7 +50,8 @@ class MemoryModel:
         shape = _unit_row(knobs)
         pieces = []
         for segment, w in self.coefficients[knobs.variant].items():
-            if knobs.layers < MIN_BLOCKS.get(segment.rpartition(":")[2], 0):
+            seen_from = self.shallowest.get(knobs.variant, {}).get(segment, sys.maxsize)
+            if knobs.layers < min(seen_from, MIN_BLOCKS.get(segment.rpartition(":")[2], 0)):
                 continue
             rates = [float(shape @ w[i * PER_UNIT : (i + 1) * PER_UNIT]) for i in range(len(self.features))]
             base = float(_fixed_row(knobs) @ w[len(self.features) * PER_UNIT :])
@@ -68,7 +72,16 @@ def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_flo
             by_variant.setdefault(probe.spec.knobs.variant, []).append(probe)
     coefficients = {variant: _fit_segments(features, group) for variant, group in by_variant.items()}
     margins = {variant: max(margin_floor, 2 * _worst_excess(features, group)) for variant, group in by_variant.items()}
-    return MemoryModel(features, coefficients, margins)
+    shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
+    return MemoryModel(features, coefficients, margins, shallowest)
+
+
+def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for spec, outcome in probes:
+        for name, _ in outcome.segments:
+            found[name] = min(spec.knobs.layers, found.get(name, spec.knobs.layers))
+    return found
 
 
 def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe]) -> dict[str, Floats]:

@@ -171,7 +171,7 @@ def _counted(state: Checkup, seen: Sequence[Probe]) -> dict[Knobs, int]:
 def _other_models(state: Checkup, seen: Sequence[Probe]) -> Fit | None:
     """Models that were not probed: does memory follow depth and width?"""
     law = fit_memory(state.description.features, seen, margin_floor=state.config.memory.live_margin)
-    errors = []
+    errors: list[float] = []
     for shape in state.ask.unseen:
         for batch in dict.fromkeys((state.ask.fitted[-1], *state.ask.others[:1])):
             if errors and state.late:
@@ -195,7 +195,7 @@ def _times(state: Checkup) -> Fit | None:
                 break
             seen.append(_timing(state, shape, batch))
     law = fit_time(state.description.features, seen)
-    errors = []
+    errors: list[float] = []
     for shape in ask.unseen:
         if errors and state.late:
             break

@@ -125,5 +125,7 @@ def _solve(rows: Floats, target: Floats) -> Floats:
 
 def _rank(loads: Floats) -> int:
     """Of the plane that `loads` (k, F) span, the constant included."""
+    if len(loads) == 0:
+        return 0
     rows = np.column_stack([np.ones(len(loads)), loads])
     return int(np.linalg.matrix_rank(rows / np.maximum(np.abs(rows).max(axis=0), 1e-300), tol=RANK * len(rows)))

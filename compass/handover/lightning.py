@@ -39,7 +39,7 @@ class FollowPlan(pl.Callback):
         trainer.gradient_clip_val = self.settings["gradient_clip_val"]
         torch.set_num_threads(self.plan.runtime.threads)
         for holder in (pl_module, getattr(trainer, "datamodule", None)):
-            if hasattr(holder, "batch_size"):
+            if holder is not None and hasattr(holder, "batch_size"):
                 holder.batch_size = self.plan.choice.batch_size
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 from compass.errors import InputError, NonFiniteLoss
 from compass.records import Status
 
+_EXTENSIONS = re.compile(r"^Extension modules: .*$", re.MULTILINE)
+"""Python's fault handler ends with all that was loaded, which is long and explains nothing."""
 _HOME = Path(__file__).parents[1]
 _OURS = tuple(str(_HOME / place) for place in ("probe", "workloads/step.py", "workloads/completed.py"))
 """What calls a workload."""
@@ -141,7 +143,7 @@ def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[
     if number == 9:
         return Status.OUT_OF_MEMORY, "killed by the kernel (SIGKILL), as it does when memory runs out"
     how = f"ended with exit code {returncode}" if number is None else f"died of {_signal_name(number)}"
-    last = stderr_tail.strip()
+    last = _EXTENSIONS.sub("", stderr_tail).strip()
     return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} and said nothing"
 
 

@@ -66,6 +66,8 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
         ["env", "-h"],
         ["config", "-h"],
         ["scan", "-h"],
+        ["export", "-h"],
+        ["workload", "check", "-h"],
     ],
 )
 def test_help_loads_nothing_heavy(args):

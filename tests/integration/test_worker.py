@@ -69,7 +69,7 @@ def test_a_lasting_worker_repeats_itself_to_the_byte(toys, ask):
 @pytest.mark.parametrize(
     ("does", "remarks"),
     [
-        ("prints", ['printed 264 bytes on standard output: \'{"ok": "print"}\'']),
+        ("prints", ['printed 246 bytes on standard output: \'{"ok": "print"}\'']),
         ("reads", []),
         ("moves", ["changed the working directory to /"]),
         ("mutters of memory", []),
@@ -81,6 +81,7 @@ def test_a_lasting_worker_repeats_itself_to_the_byte(toys, ask):
 )
 def test_what_does_no_harm(toys, ask, does, remarks):
     """Printing on standard output or reading standard input is not speaking with the parent; it is said, and undone."""
+    toys.describe()
     before = worker_of(toys)._process.pid
     outcome = toys.probe(ask(does, profile=does == "keeps what it computed"))
     assert outcome.ok
