@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,11 +22,14 @@ from compass.training.keeper import Keeper
 from compass.training.module import Module
 from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
-from compass.training.promise import Cycle, CycleClock, promised
+from compass.training.promise import Cycle, CycleClock, Promised, promised
 from compass.training.ranks import lightning_trainer
 from compass.training.stream import loader
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,9 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     announce(run)
     keeper = make_keeper(run, watch)
     go_on(run, keeper)
+    trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
+    for logger in trainer.loggers:  # it starts a thread for its first entry, which it may not get under the ceiling
+        logger.log_metrics({"promised_step_s": promise_of(order).step_s}, step=keeper.at.n_updates)
     # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
     ceiling = run.meter.ceiling(order.budget_bytes)
     if order.ceiling:
@@ -82,7 +89,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
         keeper.ceiling = ceiling
     try:
         if len(run.stream):
-            fit(run, keeper)
+            fit(run, trainer, keeper)
     finally:
         ceiling.lift()
     return judge(run, keeper)
@@ -93,7 +100,6 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
 
 def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
     """What follows the run."""
-    plan, rules = run.order.plan, run.order.config
     return Keeper(
         order=run.order,
         folder=run.folder,
@@ -101,7 +107,7 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         meter=run.meter,
         device=run.device,
         load_of=lambda item: load_of(run.data, item.batch),
-        clock=CycleClock(promised(plan, budgeted=run.order.batching == "batch_budget"), rules.cycle_batches),
+        clock=CycleClock(promise_of(run.order), run.order.config.cycle_batches),
         checkpoints=run.checkpoints,
         evaluate=partial(evaluate_part, run, "val"),
         watch=watch,
@@ -109,6 +115,11 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         place=partial(make_updates, run),
         learn=Teacher(run).tell if may_teach(run) else None,
     )
+
+
+def promise_of(order: Order) -> Promised:
+    """What the plan says of the batches that are made."""
+    return promised(order.plan, budgeted=order.batching == "batch_budget")
 
 
 def make_updates(run: Run, module: Module) -> Updates:
@@ -148,9 +159,8 @@ def go_on(run: Run, keeper: Keeper) -> None:
     log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
 
 
-def fit(run: Run, keeper: Keeper) -> None:
+def fit(run: Run, trainer: pl.Trainer, keeper: Keeper) -> None:
     """Hand everything to Lightning."""
-    trainer = lightning_trainer(run.order, run.ranks, run.device, run.folder, keeper)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
