@@ -120,6 +120,7 @@ def summary(errors: list[float], slack: list[float]) -> dict[str, float]:
 def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int) -> dict[str, Any]:
     """By how much the footprint's bound exceeds what fresh processes held, by allocator."""
     rng = random.Random(SEED)
+    runner.close()  # an idle worker is asked for its baseline, not one that has trained
     baseline_bytes = runner.describe().baseline_bytes
     (sample, load), *_ = runner.describe().samples
     report: dict[str, Any] = {}
