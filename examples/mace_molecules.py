@@ -75,7 +75,8 @@ class Mace:
         return Molecules(torch_geometric.batch.Batch.from_data_list(members).to_dict())
 
     def loss(self, model, batch):
-        found = model(batch.fields, training=True, compute_force=True)
+        with torch.enable_grad():  # forces are a gradient, in validation too
+            found = model(batch.fields, training=True, compute_force=True)
         energies = (found["energy"] - batch.fields["energy"]).square().mean()
         return energies + (found["forces"] - batch.fields["forces"]).square().mean()
 

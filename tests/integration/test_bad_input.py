@@ -148,7 +148,7 @@ def test_a_protein_that_is_cut(refused):
         (["--set", "batch.min_batch=-1"], r"error: --set batch.min_batch: got -1; expected .*"),
         (["--config", "no.toml"], r"error: config no.toml: got No such file or directory; expected .*"),
         (["--device", "tpu"], r"error: device: got 'tpu'; expected one of .*cpu. Choose one that is here.*"),
-        (["--workload", "nothing"], r"error: workload: got nothing; expected one of visnet.*. Name one of these."),
+        (["--workload", "nothing"], r"error: workload: got nothing; expected one of .*visnet.*. Name one of these."),
         (["--set", "space.options.heads=0"],
          "error: space.options.heads: got 0; expected a whole number above zero. PyG's ViSNet has 8."),
         (["--set", "space.options.heads=3"],
