@@ -87,7 +87,8 @@ def certificate_probe(  # noqa: PLR0913 - a proof has that many parts
     timed: Batch | None = None,
 ) -> ProbeSpec:
     """All `batches` under the ceiling in a fresh process, and on with `timed` or the last until its time has settled."""
-    n_batches = len(batches) + (0 if timed is None else rules.timed_steps)
+    n_timed = max(rules.timed_steps, min(rules.timed_most, int(rules.timed_s / step_s)))
+    n_batches = len(batches) + (0 if timed is None else n_timed)
     return ProbeSpec(
         knobs=knobs,
         batches=batches,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
-from statistics import median
+from statistics import fmean, median
 
 from compass.records import StepTime
 
@@ -13,7 +13,7 @@ CONFIDENCE = 0.9
 
 
 def step_time(step_s: Sequence[float]) -> StepTime:
-    """The median of `step_s` (at least one), with the distribution-free interval between two order statistics.
+    """The median and the mean of `step_s` (at least one), with the distribution-free interval between two order statistics.
 
     With n values, the interval between the k-th smallest and k-th largest misses the median with probability
     2·P(Binomial(n, ½) < k) (David & Nagaraja, Order Statistics, 7.1). Below five values it is the whole range.
@@ -21,7 +21,9 @@ def step_time(step_s: Sequence[float]) -> StepTime:
     ordered = sorted(step_s)
     n = len(ordered)
     k = max(1, _rank(n))
-    return StepTime(median_s=median(ordered), low_s=ordered[k - 1], high_s=ordered[n - k], n_steps=n)
+    return StepTime(
+        median_s=median(ordered), low_s=ordered[k - 1], high_s=ordered[n - k], n_steps=n, mean_s=fmean(ordered)
+    )
 
 
 def _rank(n: int) -> int:

@@ -64,6 +64,8 @@ class StepTime(Record):
     low_s: float
     high_s: float
     n_steps: int
+    mean_s: float | None = None
+    """Hiccups included: what many steps take. The median is what one usually takes, and what models are fitted to."""
 
 
 class Outcome(Record):

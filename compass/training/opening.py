@@ -21,7 +21,7 @@ from compass.training.data import TrainingData, open_data
 from compass.training.guard import Guard, with_buckets
 from compass.training.module import Module
 from compass.training.order import Order
-from compass.training.promise import promised
+from compass.training.promise import promised_s
 from compass.training.ranks import Ranks, ranks_of
 from compass.training.schedule import learning_rate
 from compass.training.stream import Stream
@@ -54,6 +54,8 @@ class Run:
     guard: Guard
     module: Module
     checkpoints: Checkpoints
+    bound_bytes: int = 0
+    """What no batch of the run should exceed."""
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
     """Samples that an interrupted run had put off."""
 
@@ -93,7 +95,17 @@ def open_run(order: Order, folder: Path) -> Run:
         guard=Guard(law, data.loads, order.budget_bytes, meter.obtainable_bytes),
         module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
+        bound_bytes=bound_of(order, sampler),
     )
+
+
+def bound_of(order: Order, sampler: BudgetedBatchSampler) -> int:
+    """The upper footprint of the plan's certificate, or of the fullest batch where that was not certified: a smoke test's."""
+    law, held = order.plan.bytes_law, order.plan.certificate.bound_bytes
+    if order.batching == "batch_budget" and order.plan.batch_budget is not None:
+        held = order.plan.batch_budget.budget_bytes
+    fullest = max(law.upper_footprint(sampler.load(batch.tolist())) for step in sampler.steps(0) for batch in step)
+    return max(held, int(fullest))
 
 
 def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatchSampler:
@@ -152,7 +164,7 @@ def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
     if amount.cycles is not None:
         return max(1, round(amount.cycles * rules.cycle_batches))
     if amount.max_time_s is not None and amount.epochs is None:
-        step_s = promised(order.plan, budgeted=order.batching == "batch_budget").step_s
+        step_s = promised_s(order.plan, budgeted=order.batching == "batch_budget")
         return max(1, math.ceil(MORE_THAN_ENOUGH * amount.max_time_s / step_s))
     return (amount.epochs or rules.training.epochs) * len(sampler)
 
@@ -176,7 +188,7 @@ def set_dropout(model: torch.nn.Module, share: float | None) -> None:
 def announce(run: Run) -> None:
     """Say beforehand what will be done and how long it should take."""
     plan, stream, split = run.order.plan, run.stream, run.data.split
-    step_s = promised(plan, budgeted=run.order.batching == "batch_budget").step_s
+    step_s = promised_s(plan, budgeted=run.order.batching == "batch_budget")
     n_cycle = run.order.config.cycle_batches
     log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
     log.info(

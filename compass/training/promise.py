@@ -16,14 +16,6 @@ log = logging.getLogger(__name__)
 CYCLES = "cycles.csv"
 
 
-class Promised(Record):
-    """What a plan says of a step."""
-
-    step_s: float
-    bound_bytes: int
-    """The footprint that no batch is to exceed."""
-
-
 class Cycle(Record):
     """A run of batches, measured."""
 
@@ -58,8 +50,8 @@ class Cycle(Record):
 class CycleClock:
     """Gathers steps until a cycle is full."""
 
-    def __init__(self, promised: Promised, n_batches: int, number: int = 0) -> None:
-        self._promised, self._size = promised, n_batches
+    def __init__(self, step_s: float, bound_bytes: int, n_batches: int, number: int = 0) -> None:
+        self._promised_s, self._bound_bytes, self._size = step_s, bound_bytes, n_batches
         self.number = number
         self._step_s: list[float] = []
         self._data_s = 0.0
@@ -95,11 +87,11 @@ class CycleClock:
             number=self.number + 1,
             n_batches=len(self._step_s),
             n_graphs=n_graphs,
-            predicted_s=self._promised.step_s * len(self._step_s),
+            predicted_s=self._promised_s * len(self._step_s),
             measured_s=sum(self._step_s) + self._data_s,
             data_s=self._data_s,
             step_s=median(self._step_s),
-            bound_bytes=self._promised.bound_bytes,
+            bound_bytes=self._bound_bytes,
             peak_bytes=peak_bytes,
             loss=self._loss / max(1, n_graphs),
         )
@@ -110,12 +102,13 @@ class CycleClock:
         self._step_s, self._data_s, self._loss, self._loads = [], 0.0, 0.0, []
 
 
-def promised(plan: StagePlan, *, budgeted: bool) -> Promised:
-    """What `plan` says of its batches."""
-    budget = plan.batch_budget
-    if budgeted and budget is not None:
-        return Promised(step_s=budget.mean_graphs / budget.throughput, bound_bytes=budget.budget_bytes)
-    return Promised(step_s=plan.step.median_s, bound_bytes=plan.certificate.bound_bytes)
+def promised_s(plan: StagePlan, *, budgeted: bool) -> float:
+    """What `plan` says that a batch takes in the mean: every hiccup and, without loaders of their own, its making included."""
+    budget, step = plan.batch_budget, plan.step
+    hiccups = 1.0 if step.mean_s is None else step.mean_s / step.median_s
+    collate_s = 0.0 if plan.loader_workers else plan.certificate.collate_s or 0.0
+    step_s = budget.mean_graphs / budget.throughput if budgeted and budget is not None else step.median_s
+    return hiccups * step_s + collate_s
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:

@@ -22,7 +22,7 @@ from compass.training.keeper import Keeper
 from compass.training.module import Module
 from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
-from compass.training.promise import Cycle, CycleClock, Promised, promised
+from compass.training.promise import Cycle, CycleClock, promised_s
 from compass.training.ranks import lightning_trainer
 from compass.training.stream import loader
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
@@ -81,7 +81,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     go_on(run, keeper)
     trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
     for logger in trainer.loggers:  # it starts a thread for its first entry, which it may not get under the ceiling
-        logger.log_metrics({"promised_step_s": promise_of(order).step_s}, step=keeper.at.n_updates)
+        logger.log_metrics({"promised_step_s": batch_s(order)}, step=keeper.at.n_updates)
     # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
     ceiling = run.meter.ceiling(order.budget_bytes)
     if order.ceiling:
@@ -107,7 +107,7 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         meter=run.meter,
         device=run.device,
         load_of=lambda item: load_of(run.data, item.batch),
-        clock=CycleClock(promise_of(run.order), run.order.config.cycle_batches),
+        clock=CycleClock(batch_s(run.order), run.bound_bytes, run.order.config.cycle_batches),
         checkpoints=run.checkpoints,
         evaluate=partial(evaluate_part, run, "val"),
         watch=watch,
@@ -117,9 +117,9 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
     )
 
 
-def promise_of(order: Order) -> Promised:
-    """What the plan says of the batches that are made."""
-    return promised(order.plan, budgeted=order.batching == "batch_budget")
+def batch_s(order: Order) -> float:
+    """What the plan says that a batch takes in the mean."""
+    return promised_s(order.plan, budgeted=order.batching == "batch_budget")
 
 
 def make_updates(run: Run, module: Module) -> Updates:

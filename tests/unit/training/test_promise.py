@@ -1,13 +1,13 @@
 import csv
 
 from compass.records import Batch, Load
-from compass.training.promise import CycleClock, Promised, append_row, promised
+from compass.training.promise import CycleClock, append_row, promised_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
 
 def clock():
-    made = CycleClock(Promised(step_s=1.0, bound_bytes=2 * 1024**3), 3)
+    made = CycleClock(1.0, 2 * 1024**3, 3)
     for step_s in (1.0, 1.2, 1.1):
         made.add(Batch(), LOAD, step_s=step_s, data_s=0.1, loss=2.0)
     return made
@@ -36,7 +36,12 @@ def test_rows_are_appended_under_one_heading(tmp_path):
         assert [row["peak_bytes"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
-def test_the_fixed_batch_promises_what_its_certificate_measured(profile):
+def test_a_batch_takes_its_mean_step_and_its_making(profile):
     plan = profile.plans["prototyping"]
-    assert promised(plan, budgeted=False).step_s == plan.step.median_s
-    assert promised(plan, budgeted=True).step_s == plan.step.median_s  # it has no budgeted batch
+    assert promised_s(plan, budgeted=False) == plan.step.median_s
+    assert promised_s(plan, budgeted=True) == plan.step.median_s  # it has no budgeted batch
+    certificate = plan.certificate.model_copy(update={"collate_s": 0.1})
+    restless = plan.step.model_copy(update={"mean_s": 1.05 * plan.step.median_s})
+    plan = plan.model_copy(update={"step": restless, "certificate": certificate})
+    assert promised_s(plan, budgeted=False) == 1.05 * plan.step.median_s + 0.1
+    assert promised_s(plan.model_copy(update={"loader_workers": 1}), budgeted=False) == 1.05 * plan.step.median_s
