@@ -87,6 +87,19 @@ class Profile(Record):
             return None
         return RuntimeSettings(threads=threads, allocator=self.config.stages.prototyping.allocator)
 
+    def plan(self, stage: Stage) -> StagePlan:
+        """The plan of `stage`.
+
+        Raises:
+            InputError: the stage has none; why, if it was looked for.
+        """
+        if stage in self.plans:
+            return self.plans[stage]
+        failure, known = self.failures.get(stage), ", ".join(self.plans) or "none"
+        got = f"a stage that found nothing: {failure.reason}" if failure else "a stage that was not planned"
+        raise InputError(f"stage {stage}", got=got, expected=f"one with a plan ({known})",
+                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+
     def with_earlier(self, earlier: Profile | None) -> Profile:
         """This profile with the stages of `earlier` it did not redo, if both answer the same question here."""
         if earlier is None or earlier.question != self.question:

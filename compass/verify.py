@@ -218,11 +218,7 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
 
 
 def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
-    for stage in stages:
-        if stage not in profile.plans:
-            raise InputError(f"stage {stage}", got="no plan in this profile", expected="one to verify",
-                             fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
-    plans = [profile.plans[stage] for stage in STAGES if stage in (stages or profile.plans)]
+    plans = [profile.plan(stage) for stage in STAGES if stage in (stages or profile.plans)]
     if not plans:
         raise InputError("profile", got="no plan at all", expected="at least one to verify",
                          fix="Run `compass optimize` again; it says what binds.")  # fmt: skip

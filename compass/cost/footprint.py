@@ -54,7 +54,7 @@ class FootprintModel:
         """Upper value of (footprint − baseline − constant) / live."""
         prior, seen = self._prior(knobs, allocator), self.seen.get((allocator, knobs))
         if seen is None:
-            return prior if self.on_cpu else max(prior, self._seen_in_kin(knobs, allocator))
+            return max(prior, self._seen_in_kin(knobs, allocator))
         if not self.on_cpu:
             slack = SEEN_SLACK_RECOMPUTING if knobs.variant.checkpointing else SEEN_SLACK_ACCELERATOR
             return max(1.0, seen * (1 + slack))
@@ -66,7 +66,8 @@ class FootprintModel:
     def _seen_in_kin(self, knobs: Knobs, allocator: Allocator) -> float:
         """The largest ratio of any model of the same variant.
 
-        Batches of many sizes fragment an accelerator's memory, and they do it to every model.
+        Batches of many sizes fragment an accelerator's memory, and they do it to every model; on a CPU, what one model of a
+        family ran out on, the next would too.
         """
         kin = [
             ratio for (other, seen), ratio in self.seen.items() if other == allocator and seen.variant == knobs.variant

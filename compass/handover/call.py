@@ -75,8 +75,7 @@ def settled(config: OptimizerConfig | Path | str | None, settings: Mapping[str, 
     """The configuration that is given, with `settings` changed."""
     given = [Change(f"settings[{key!r}]", key, value) for key, value in settings.items()]
     if isinstance(config, OptimizerConfig):
-        whole = [Change("config", name, value) for name, value in config.model_dump().items()]
-        return load_config(None, [*whole, *given])
+        return load_config(None, given, config)
     return load_config(None if config is None else Path(config), given)
 
 

@@ -8,11 +8,6 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-PLAIN = re.compile(r"[A-Za-z_/][\w./+-]*")
-"""Text that needs no quotes in YAML …"""
-WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-"""… unless it is one of these, which would be read as something else."""
-
 
 def as_json(settings: Mapping[str, Any]) -> str:
     """Indented, keys in their order."""
@@ -21,7 +16,9 @@ def as_json(settings: Mapping[str, Any]) -> str:
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
     """Nested blocks; read back by any YAML reader as the same values."""
-    return "".join(f"{line}\n" for line in _yaml(settings, 0))
+    import yaml
+
+    return str(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def as_hydra(settings: Mapping[str, Any]) -> str:
@@ -43,24 +40,6 @@ FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "env": as_env,
     "hydra": as_hydra,
 }
-
-
-def _yaml(settings: Mapping[str, Any], depth: int) -> Iterator[str]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield f"{'  ' * depth}{key}:"
-            yield from _yaml(value, depth + 1)
-        else:
-            yield f"{'  ' * depth}{key}: {_scalar(value)}"
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:
-        return value
-    if isinstance(value, float):
-        text = repr(value)  # YAML 1.1 takes 1e-05 for text
-        return text.replace("e", ".0e") if "e" in text and "." not in text else text
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

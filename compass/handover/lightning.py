@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from compass.errors import InputError
-from compass.handover.settings import plan_of, trainer_settings
+from compass.handover.settings import trainer_settings
 from compass.profile import Profile
 from compass.records import Stage
 
@@ -26,7 +26,7 @@ class FollowPlan(pl.Callback):
 
     def __init__(self, profile: Profile, stage: Stage) -> None:
         super().__init__()
-        self.plan = plan_of(profile, stage)
+        self.plan = profile.plan(stage)
         self.settings = trainer_settings(profile, stage)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from compass.errors import InputError
 from compass.probe.runtime import environment
 from compass.profile import Profile
-from compass.records import RuntimeSettings, Stage, StagePlan
+from compass.records import RuntimeSettings, Stage
 
 _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
 """Of a worker's environment, what training does not need."""
 
 
-def plan_of(profile: Profile, stage: Stage) -> StagePlan:
-    """The plan of `stage`.
-
-    Raises:
-        InputError: the profile has none.
-    """
-    if stage not in profile.plans:
-        have = ", ".join(profile.plans) or "no stage at all"
-        raise InputError(f"stage {stage}", got=f"a profile with {have}", expected="a stage with a plan",
-                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
-    return profile.plans[stage]
-
-
 def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
     """Everything that a script has to set to train as `stage` was proven: numbers, text and nested groups of them."""
-    plan = plan_of(profile, stage)
+    plan = profile.plan(stage)
     knobs, rules = plan.choice.knobs, profile.config.training
     budget = plan.batch_budget
     return {
@@ -56,7 +42,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
 
 def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
     """What to give Lightning's `Trainer`: `Trainer(**compass.trainer_settings(profile, "production"))`."""
-    plan = plan_of(profile, stage)
+    plan = profile.plan(stage)
     kind = profile.hardware.kind
     return {
         "accelerator": kind if kind in {"cpu", "mps"} else "gpu",

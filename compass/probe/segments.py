@@ -63,18 +63,6 @@ def profiled_step(
     return ProfiledStep(_by_ends(peaks, len(blocks)), left_bytes)
 
 
-def live_segments(
-    step: Callable[[], object],
-    model: torch.nn.Module,
-    blocks: list[torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
-    batch: Any,
-    meter: Meter,
-) -> tuple[tuple[str, int], ...]:
-    """The segments of `profiled_step`."""
-    return profiled_step(step, model, blocks, optimizer, batch, meter).segments
-
-
 def _profiled(
     step: Callable[[], object],
     model: torch.nn.Module,

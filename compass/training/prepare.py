@@ -47,7 +47,7 @@ def prepare(wish: Wish) -> Order:
     Raises:
         InputError: there is no such plan, it was measured on something else, or the folder holds another run.
     """
-    plan = plan_of(wish.profile, wish.stage)
+    plan = wish.profile.plan(wish.stage)
     check_folder(wish)
     runtime = runtime_of(plan, wish)
     fingerprint = check_fresh(wish)
@@ -77,21 +77,6 @@ def prepare(wish: Wish) -> Order:
 def process_environment(order: Order) -> dict[str, str]:
     """What the run's processes start with: the plan's threads and allocators, as they were measured."""
     return environment(order.plan.runtime)
-
-
-def plan_of(profile: Profile, stage: Stage) -> StagePlan:
-    """The plan of `stage`.
-
-    Raises:
-        InputError: the profile has none.
-    """
-    if stage in profile.plans:
-        return profile.plans[stage]
-    failure = profile.failures.get(stage)
-    got = f"a stage that found nothing: {failure.reason}" if failure else "a stage that was not planned"
-    known = ", ".join(profile.plans) or "none"
-    raise InputError(f"--stage {stage}", got=got, expected=f"one with a plan ({known})",
-                     fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
 
 
 def check_folder(wish: Wish) -> None:

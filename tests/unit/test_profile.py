@@ -240,3 +240,15 @@ def test_a_row_of_plain_values_takes_one_line():
     assert laid_out({"a": 1, "rows": [{"b": "é", "c": None}, {}], "d": [1, 2.5]}) == (
         '{\n  "a": 1,\n  "rows": [\n    {"b": "é", "c": null},\n    {}\n  ],\n  "d": [1, 2.5]\n}'
     )
+
+
+def test_a_stage_without_a_plan_says_why(profile):
+    assert profile.plan("prototyping") is profile.plans["prototyping"]
+    with pytest.raises(InputError) as caught:
+        profile.plan("validation")
+    assert str(caught.value) == (
+        "stage validation: got a stage that found nothing: No model of the large space is fast enough.; expected one with a "
+        "plan (smoke_test, prototyping). Run `compass optimize --stages validation`."
+    )
+    with pytest.raises(InputError, match=r"^stage production: got a stage that was not planned; "):
+        profile.plan("production")

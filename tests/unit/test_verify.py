@@ -130,7 +130,7 @@ def test_a_plan_that_is_not_there(profile):
     with pytest.raises(InputError) as caught:
         verify(profile, ["production"], runner=Machine(profile))
     assert str(caught.value) == (
-        "stage production: got no plan in this profile; expected one to verify. "
+        "stage production: got a stage that was not planned; expected one with a plan (smoke_test, prototyping). "
         "Run `compass optimize --stages production`."
     )
 

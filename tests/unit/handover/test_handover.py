@@ -14,7 +14,7 @@ from compass.cli.app import app
 from compass.errors import InputError
 from compass.handover.call import settled, source_of
 from compass.handover.formats import as_env, as_hydra, as_json, as_yaml
-from compass.handover.settings import plan_of, settings_of, trainer_settings
+from compass.handover.settings import settings_of, trainer_settings
 from compass.optimizer import Request
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.simulation import SimulatedRunner, machine_named
@@ -38,15 +38,6 @@ def test_settings_say_what_the_plan_is(profile):
     }  # fmt: skip
     assert settings["environment"]["OMP_NUM_THREADS"] == "2"
     assert "PYTHONUNBUFFERED" not in settings["environment"]
-
-
-def test_a_stage_without_a_plan(profile):
-    with pytest.raises(InputError) as caught:
-        plan_of(profile, "validation")
-    assert str(caught.value) == (
-        "stage validation: got a profile with smoke_test, prototyping; expected a stage with a plan. "
-        "Run `compass optimize --stages validation`."
-    )
 
 
 # ------------------------------------------------------------------------------------------------------------ formats

@@ -6,7 +6,7 @@ import torch
 
 from compass.device.meter import CpuMeter
 from compass.optimizer_config import OptimizerConfig, TrainingRules
-from compass.probe.segments import live_segments
+from compass.probe.segments import profiled_step
 from compass.records import Batch, Knobs, Load, Variant
 from compass.workloads.step import make_optimizer, training_step
 from compass.workloads.visnet import ViSNetWorkload
@@ -36,7 +36,7 @@ def scales(n_layers):
         model(batch).sum().backward()
         optimizer.step()
 
-    return live_segments(step, model, list(model), optimizer, batch, CpuMeter())
+    return profiled_step(step, model, list(model), optimizer, batch, CpuMeter()).segments
 
 
 # In vectors and floats. Held: the input and a weight a layer. A layer's forward adds its output; the head adds the
@@ -66,7 +66,7 @@ def test_hooks_are_gone_afterwards():
     model = torch.nn.Sequential(Scale(), Scale())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ZeroDivisionError):
-        live_segments(lambda: 1 / 0, model, list(model), optimizer, None, CpuMeter())
+        profiled_step(lambda: 1 / 0, model, list(model), optimizer, None, CpuMeter())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model)
     assert not any(parameter._post_accumulate_grad_hooks for parameter in model.parameters())
     assert not optimizer._optimizer_step_pre_hooks
@@ -92,7 +92,8 @@ def visnet(request):
 
 
 def profile(case, batch=None):
-    return dict(live_segments(case.step, case.model, case.blocks, case.optimizer, batch or case.batch, CpuMeter()))
+    seen = profiled_step(case.step, case.model, case.blocks, case.optimizer, batch or case.batch, CpuMeter())
+    return dict(seen.segments)
 
 
 def total_by_torch(case, path):
@@ -165,6 +166,6 @@ def test_on_an_accelerator_each_segment_has_the_peak_since_its_mark():
 
     names = [name for name, _, _ in BY_HAND[2]]
     meter = Allocator(0, *range(1, len(names) + 1))
-    assert live_segments(step, model, list(model), optimizer, None, meter) == tuple(
+    assert profiled_step(step, model, list(model), optimizer, None, meter).segments == tuple(
         zip(names, range(1, len(names) + 1), strict=True)
     )

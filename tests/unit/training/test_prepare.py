@@ -7,20 +7,11 @@ from compass.optimizer_config import OptimizerConfig
 from compass.records import RuntimeSettings
 from compass.training import order as orders
 from compass.training.order import ORDER, await_order, read_order, write_order
-from compass.training.prepare import Wish, check_folder, plan_of, runtime_of
+from compass.training.prepare import Wish, check_folder, runtime_of
 
 
 def wish(profile, folder, **changes):
     return Wish(profile=profile, stage="prototyping", config=OptimizerConfig(), folder=folder, **changes)
-
-
-def test_a_stage_without_a_plan_says_why(profile):
-    with pytest.raises(InputError, match=r"^--stage validation: got a stage that found nothing: No model of the large space "
-                       r"is fast enough\.; expected one with a plan \(smoke_test, prototyping\)\. "
-                       r"Run `compass optimize --stages validation`\.$"):  # fmt: skip
-        plan_of(profile, "validation")
-    with pytest.raises(InputError, match=r"^--stage production: got a stage that was not planned; "):
-        plan_of(profile, "production")
 
 
 def test_a_folder_holds_one_run(profile, tmp_path):
