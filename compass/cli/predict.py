@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -37,15 +40,12 @@ def predict(
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return
-    lines = ["id,predicted_pk,relation,pk"]
-    lines += [
-        f"{row.id},{row.predicted_pk:.3f},{row.relation},{'' if row.pk is None else f'{row.pk:.3f}'}"
-        for row in found.rows
-    ]
-    text = "\n".join(lines) + "\n"
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        out.write_text(text, encoding="utf-8")
+    with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "predicted_pk", "relation", "pk"])
+        for row in found.rows:
+            writer.writerow(
+                [row.id, f"{row.predicted_pk:.3f}", row.relation, "" if row.pk is None else f"{row.pk:.3f}"]
+            )
     if found.evaluation is not None:
         typer.echo(str(found.evaluation), err=True)
