@@ -25,13 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batch_size_child import Order
-from compass.device import available_cores
-from compass.optimizer import Request, local_runner, open_lab
+from compass.optimizer import Request, laboratory, local_runner
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
-from compass.probe.store import Store
 from compass.records import Allocator, Knobs, ProbeSpec, StagePlan, Status
 from compass.search.space import variants
 from compass.stages import POLICIES
@@ -283,11 +281,12 @@ class Judge:
 
 def compare(case: Case, effort: Effort, cache: Path) -> Report:
     """Every method on one case."""
-    config, threads = config_of(case), available_cores()
-    request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE)
-    machine, store = local_runner(request, threads), Store(cache / "probes.jsonl")
-    try:
-        lab = open_lab(request, machine, store, threads, lambda _: None)
+    config = config_of(case)
+    request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE, cache=cache)
+    with (
+        laboratory(request, None, lambda _: None) as lab,
+        contextlib.closing(local_runner(request, lab.base)) as machine,
+    ):
         mine, n_probes, calibration = ours(lab)
         kind = variants(config.space, config.stages.production)[0]
         knobs = Knobs(layers=case.layers, channels=case.channels, variant=kind)
@@ -297,9 +296,6 @@ def compare(case: Case, effort: Effort, cache: Path) -> Report:
         for finding in findings.values():
             if finding.batch is not None:
                 finding.survives = 0 < finding.batch <= best or (finding.batch > 0 and judge.survives(finding.batch))
-    finally:
-        machine.close()
-        store.close()
     return Report(str(case), best, n_probes, calibration, findings)
 
 

@@ -29,7 +29,7 @@ from compass.data.packing import Limits, pack
 from compass.optimizer import Request, open_lab, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
-from compass.records import BytesLaw, Knobs, ProbeSpec
+from compass.records import BytesLaw, Knobs, ProbeSpec, RuntimeSettings
 from compass.stages.lab import Lab
 
 Floats = NDArray[np.float64]
@@ -133,7 +133,9 @@ def models_of(machine: Machine, sizes: Floats) -> list[Model]:
     config = OptimizerConfig()
     nodes, edges = map(float, sizes.mean(axis=0).round())
     runner = SimulatedRunner(machine, seed=SEED, samples=(("pocket", load_of(nodes, edges)),))
-    lab = open_lab(Request(config=config, dataset_size=len(sizes)), runner, None, 1, lambda _: None)
+    lab = open_lab(
+        Request(config=config, dataset_size=len(sizes)), runner, None, RuntimeSettings(threads=1), lambda _: None
+    )
     kinds = {kind.checkpointing: kind for kind in wanted_variants(config)}
     lab.calibrate(kinds.values())
     models = []

@@ -24,7 +24,7 @@ from compass.device import available_cores
 from compass.optimizer import Request, local_runner, open_lab
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
-from compass.records import Allocator, Batch, BytesLaw, Knobs, Load, Outcome, ProbeSpec, Status
+from compass.records import Allocator, Batch, BytesLaw, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.search.space import variants
 from compass.units import GIB
 
@@ -155,10 +155,10 @@ def train(effort: Effort, seed: int) -> dict[str, Any]:
     request = Request(
         config=config, workload=f"{Path(__file__).resolve()}:crops", memory_limit_bytes=effort.ceiling_bytes
     )
-    threads = available_cores()
-    runner = local_runner(request, threads)
+    settings = RuntimeSettings(threads=available_cores())
+    runner = local_runner(request, settings)
     try:
-        lab = open_lab(request, runner, None, threads, lambda _: None)
+        lab = open_lab(request, runner, None, settings, lambda _: None)
         stage = config.stages.production.model_copy(update={"allocator": ALLOCATOR, "checkpointing": (False,)})
         (kind,) = variants(config.space, stage)
         lab.calibrate([kind])

@@ -11,18 +11,17 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from compass.device import available_cores
-from compass.optimizer import Request, laboratory, wanted_variants
-from compass.optimizer_config import OptimizerConfig
-from compass.probe.local import LocalRunner
+from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.probe.requests import micro, timing_probe
-from compass.records import Batch, Knobs, Load, RuntimeSettings
+from compass.records import Batch, Knobs, Load
 from compass.stages.lab import Lab
 
 SEED = 11
@@ -69,11 +68,11 @@ def load_of(batch: Batch, samples: dict[str, Load]) -> Load:
 
 def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
     """Relative errors of a workload on held-out points."""
-    config = OptimizerConfig()
-    threads = available_cores()
-    runner = LocalRunner(config, RuntimeSettings(threads=threads), workload=source)
     rng = random.Random(SEED)
-    with laboratory(Request(workload=source, config=config), runner, lambda _: None) as lab:
+    with ExitStack() as stack:
+        request = Request(workload=source, cache=Path(stack.enter_context(TemporaryDirectory())))
+        lab = stack.enter_context(laboratory(request, None, lambda _: None))
+        runner = stack.enter_context(closing(local_runner(request, lab.base)))
         lab.calibrate(wanted_variants(lab.config))
         costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
         held_out = points(lab, rng)

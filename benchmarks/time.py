@@ -26,12 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compass.cost.models import CostModels
-from compass.device import available_cores
-from compass.optimizer import Request, local_runner, open_lab, wanted_variants
+from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
-from compass.probe.store import Store
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, StepTime, Variant
 from compass.stages.lab import Lab
 from compass.units import GIB
@@ -102,12 +100,9 @@ class Point:
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source], float]:
     """A calibrated lab, the sources of loads, the lab's own sample first, and the fixed step meanwhile."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
-    threads = available_cores()
-    machine = local_runner(request, threads)
+    lab = stack.enter_context(laboratory(request, None, lambda _: None))
+    machine = local_runner(request, lab.base)
     stack.callback(machine.close)
-    store = Store(cache / "probes.jsonl")
-    stack.callback(store.close)
-    lab = open_lab(request, machine, store, threads, lambda _: None)
     sources = [Source(machine, *lab.description.samples[0])]
     before = [time_reference(lab, sources[0]) for _ in range(2)]  # the first finds a cold process
     lab.calibrate(wanted_variants(request.config))
@@ -115,7 +110,7 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, 
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})
-        crop = local_runner(replace(request, config=config), threads)
+        crop = local_runner(replace(request, config=config), lab.base)
         stack.callback(crop.close)
         sources.append(Source(crop, *crop.describe().samples[0]))
     return lab, sources, calm_s

@@ -41,7 +41,7 @@ from compass.search.work import make_work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 from compass.stages.lab import Lab
-from compass.stages.runtime import choose_loaders, choose_threads, compare_allocators
+from compass.stages.runtime import choose_loaders, choose_settings, compare_allocators
 from compass.stages.validation import follows
 from compass.stages.view import study_of
 from compass.units import format_bytes
@@ -148,19 +148,19 @@ def laboratory(
     request: Request, runner: Runner | None, watch: Callable[[Progress], None], also: Asked = lambda _: ()
 ) -> Iterator[Lab]:
     """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends."""
-    threads = request.config.runtime.threads or available_cores()
-    machine = runner or local_runner(request, threads)
+    settings = first_settings(request.config)
+    machine = runner or local_runner(request, settings)
     store = None if runner else Store((request.cache or default_cache()) / LEDGER)
     try:
-        lab = open_lab(request, machine, store, threads, watch, also)
+        lab = open_lab(request, machine, store, settings, watch, also)
         if runner is None:
-            settled = choose_threads(lab)
-            if settled.chosen != str(threads):  # under another fingerprint, for every figure is another one
+            better, choices = choose_settings(lab)
+            if better != settings:  # under another fingerprint, for every figure is another one
                 machine.close()
-                machine, counts = local_runner(request, int(settled.chosen)), lab.runner.counts
-                lab = open_lab(request, machine, store, int(settled.chosen), watch, also)
+                machine, counts = local_runner(request, better), lab.runner.counts
+                lab = open_lab(request, machine, store, better, watch, also)
                 lab.runner.counts.update(counts)
-            lab.settings = (settled,)
+            lab.settings = choices
         yield lab
     finally:
         machine.close()
@@ -176,11 +176,21 @@ def study_place(request: Request, runner: Runner | None) -> str | Path | None:
     return request.storage
 
 
-def local_runner(request: Request, threads: int) -> LocalRunner:
+def first_settings(config: OptimizerConfig) -> RuntimeSettings:
+    """What the machine is looked at under: as configured, and where nothing is, what an idle machine is likely to settle on."""
+    rules = config.runtime
+    return RuntimeSettings(
+        threads=rules.threads or available_cores(),
+        allocator=config.stages.prototyping.allocator,
+        waiting=rules.waiting or "spin",
+    )
+
+
+def local_runner(request: Request, settings: RuntimeSettings) -> LocalRunner:
     """The runner of this machine."""
     return LocalRunner(
         request.config,
-        RuntimeSettings(threads=threads, allocator=request.config.stages.prototyping.allocator),
+        settings,
         workload=request.workload,
         device=request.device,
         limit_bytes=request.memory_limit_bytes,
@@ -191,7 +201,7 @@ def open_lab(
     request: Request,
     machine: Runner,
     store: Store | None,
-    threads: int,
+    settings: RuntimeSettings,
     watch: Callable[[Progress], None],
     also: Asked = lambda _: (),
 ) -> Lab:
@@ -222,7 +232,7 @@ def open_lab(
         runner=Recorded(machine, store, description.fingerprint.key),
         description=description,
         work=make_work(description.samples, dataset_size, isolated, config.seed),
-        threads=threads,
+        base=settings,
         # Precision and checkpointing leave the parameters alone.
         capacities={
             **{knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, kinds)},

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from compass.records import Allocator, Precision, Scalar, Stage
+from compass.records import Allocator, Precision, Scalar, Stage, Waiting
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -220,6 +220,9 @@ class RuntimeRules(Settings):
     threads: PositiveInt | None = None
     """Compute threads; None: the cores this process may use, or half of them where a CPU is faster so, which hyperthreads
     make it."""
+    waiting: Waiting | None = None
+    """Whether threads that wait for each other sleep or spin; None: measured. On two idle cores of a virtual machine spinning
+    took a third off short steps and halved their scatter; beside one busy process it made them two to nine times as long."""
     trial_step_s: PositiveFloat = 0.2
     """About what a step takes that settings are compared by: far above the clock's noise, and seconds for all of them."""
     trial_gain: Share = 0.03
@@ -269,8 +272,8 @@ class ProbeRules(Settings):
     more_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 32), (7, 48), (3, 128))
     """(layers, channels) probed at every load too, when leaving probes out shows that the memory model's form does not
     hold."""
-    poor_margin: Share = 0.03
-    """A margin over live bytes beyond this share says so."""
+    poor_fit: Share = 0.015
+    """A probe off by more than this share from what the others predict says so."""
     anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (3, 96), (6, 96))
     """(layers, channels) timed on several copies of the sample: a GPU is not busy with made-up graphs."""
     anchor_recomputing: tuple[tuple[PositiveInt, PositiveInt], ...] = ((6, 96),)
@@ -320,6 +323,9 @@ class ProbeRules(Settings):
     """Never less: start-up on a busy machine."""
     confirm_rounds: PositiveInt = 3
     """How often a stage may correct its choice by what confirming showed."""
+    confirm_again: Annotated[int, Field(ge=0)] = 2
+    """How often a certificate is repeated whose steps are beyond doubt slower than predicted. Other work on the machine only
+    adds to a time: once, steps of 77 ms were certified at 98."""
     refill_share: Share = 0.98
     """Where memory binds and a certified batch is less than this of what its own footprint then allows, a larger one is
     tried: below fifty graphs, one more is worth a certificate."""

@@ -82,10 +82,10 @@ class Profile(Record):
     @property
     def calibrated_runtime(self) -> RuntimeSettings | None:
         """What the worker ran under whose fingerprint this is; None without any plan."""
-        threads = next((plan.runtime.threads for plan in self.plans.values()), None)
-        if threads is None:
+        runtime = next((plan.runtime for plan in self.plans.values()), None)
+        if runtime is None:
             return None
-        return RuntimeSettings(threads=threads, allocator=self.config.stages.prototyping.allocator)
+        return runtime.model_copy(update={"allocator": self.config.stages.prototyping.allocator})
 
     def plan(self, stage: Stage) -> StagePlan:
         """The plan of `stage`.

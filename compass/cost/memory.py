@@ -9,6 +9,9 @@ held was allocated by code that runs once, or once a layer, on tensors of so man
 
 exact as long as the code takes the same path. The peak is the maximum over the segments. One form for the peak itself
 misses by up to 5 %, because the place of the peak moves.
+
+Some models hold a matrix for every node or edge (a tensor product contracted with its weights first): s · (… + k_s·C² + l_s·L·C²).
+That wider form is taken where probes left out show the usual one wrong and this one right.
 """
 
 from __future__ import annotations
@@ -24,8 +27,10 @@ from compass.cost.observation import Probe
 from compass.records import AffineBytes, BytesLaw, Knobs, Load, Variant
 
 Floats = NDArray[np.float64]
-PER_UNIT = 4
-"""Coefficients a size has: 1, C, L, L·C."""
+HOLDS = 0.005
+"""Errors of probes left out up to which the usual form is not doubted."""
+CLEARLY = 0.5
+"""The wider form is taken if it brings the worst error under this share of the usual one's."""
 MIN_BLOCKS = {"early": 3, "late": 3, "inner": 3, "first": 2}
 """Layers a model needs for the segment of that layer to exist."""
 
@@ -38,6 +43,10 @@ class MemoryModel:
     coefficients: dict[Variant, dict[str, Floats]]
     margins: dict[Variant, float] = field(default_factory=dict)
     """One-sided share by which the truth may exceed the prediction."""
+    misfits: dict[Variant, float] = field(default_factory=dict)
+    """Largest share by which any probe differs from what the others predict of it."""
+    wide: frozenset[Variant] = frozenset()
+    """Fitted with a square of the channels for every size."""
     shallowest: dict[Variant, dict[str, int]] = field(default_factory=dict)
     """Fewest layers that a segment was seen with: a family whose layers are given in halves has them all with fewer."""
 
@@ -47,14 +56,15 @@ class MemoryModel:
         Raises:
             KeyError: the variant was never probed.
         """
-        shape = _unit_row(knobs)
+        shape = _unit_row(knobs, wide=knobs.variant in self.wide)
+        n_unit = len(shape)
         pieces = []
         for segment, w in self.coefficients[knobs.variant].items():
             seen_from = self.shallowest.get(knobs.variant, {}).get(segment, sys.maxsize)
             if knobs.layers < min(seen_from, MIN_BLOCKS.get(segment.rpartition(":")[2], 0)):
                 continue
-            rates = [float(shape @ w[i * PER_UNIT : (i + 1) * PER_UNIT]) for i in range(len(self.features))]
-            base = float(_fixed_row(knobs) @ w[len(self.features) * PER_UNIT :])
+            rates = [float(shape @ w[i * n_unit : (i + 1) * n_unit]) for i in range(len(self.features))]
+            base = float(_fixed_row(knobs) @ w[len(self.features) * n_unit :])
             per_unit = tuple(zip(self.features, rates, strict=True))
             pieces.append((segment, AffineBytes(base=base, per_unit=per_unit)))
         return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(knobs.variant, 0.0))
@@ -70,10 +80,26 @@ def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_flo
     for probe in probes:
         if probe.outcome.ok and probe.outcome.segments:
             by_variant.setdefault(probe.spec.knobs.variant, []).append(probe)
-    coefficients = {variant: _fit_segments(features, group) for variant, group in by_variant.items()}
-    margins = {variant: max(margin_floor, 2 * _worst_excess(features, group)) for variant, group in by_variant.items()}
+    coefficients, margins, misfits, wide = {}, {}, {}, set()
+    for variant, group in by_variant.items():
+        is_wide, errors = _form(features, group)
+        wide |= {variant} if is_wide else set()
+        coefficients[variant] = _fit_segments(features, group, wide=is_wide)
+        margins[variant] = max(margin_floor, 2 * errors.max(initial=0.0))
+        misfits[variant] = float(np.abs(errors).max(initial=0.0))
     shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
-    return MemoryModel(features, coefficients, margins, shallowest)
+    return MemoryModel(features, coefficients, margins, misfits, frozenset(wide), shallowest)
+
+
+def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, Floats]:
+    """Whether the wider form is to be taken, and the errors of the form that is."""
+    errors = _left_out(features, probes, wide=False)
+    worst = np.abs(errors).max(initial=0.0)
+    if worst > HOLDS:
+        richer = _left_out(features, probes, wide=True)
+        if len(richer) and np.abs(richer).max() < CLEARLY * worst:
+            return True, richer
+    return False, errors
 
 
 def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
@@ -84,12 +110,12 @@ def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
     return found
 
 
-def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe]) -> dict[str, Floats]:
+def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> dict[str, Floats]:
     names = dict.fromkeys(name for probe in probes for name, _ in probe.outcome.segments)
     fitted = {}
     for name in names:
         seen = [(p, dict(p.outcome.segments)[name]) for p in probes if name in dict(p.outcome.segments)]
-        rows = np.array([_row(features, p.spec.knobs, _load(p)) for p, _ in seen])
+        rows = np.array([_row(features, p.spec.knobs, _load(p), wide=wide) for p, _ in seen])
         fitted[name] = _solve(rows, np.array([float(n_bytes) for _, n_bytes in seen]))
     return fitted
 
@@ -103,20 +129,30 @@ def _solve(rows: Floats, n_bytes: Floats) -> Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _worst_excess(features: tuple[str, ...], probes: Sequence[Probe]) -> float:
-    """The largest relative excess of a probe over its prediction from the others that leave the fit determined."""
-    worst = 0.0
-    rows = np.array([_row(features, p.spec.knobs, _load(p)) for p in probes])
-    full_rank = np.linalg.matrix_rank(rows / np.abs(rows).max(axis=0))
+def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
+    """(k,) relative excesses of probes over what the others predict, for those that the others determine.
+
+    None at all where `probes` do not determine the form.
+    """
+    rows = np.array([_row(features, p.spec.knobs, _load(p), wide=wide) for p in probes])
+    scaled = rows / np.abs(rows).max(axis=0).clip(min=1e-30)
+    full_rank = np.linalg.matrix_rank(scaled)
+    if wide and full_rank < rows.shape[1]:
+        return np.zeros(0)
+    errors = []
     for index, probe in enumerate(probes):
-        others = np.delete(rows, index, axis=0)
-        if np.linalg.matrix_rank(others / np.abs(rows).max(axis=0)) < full_rank:
+        if np.linalg.matrix_rank(np.delete(scaled, index, axis=0)) < full_rank:
             continue
         rest = [p for i, p in enumerate(probes) if i != index]
-        model = MemoryModel(features, {probe.spec.knobs.variant: _fit_segments(features, rest)})
+        variant = probe.spec.knobs.variant
+        model = MemoryModel(
+            features,
+            {variant: _fit_segments(features, rest, wide=wide)},
+            wide=frozenset({variant} if wide else ()),
+        )
         truth = max(n_bytes for _, n_bytes in probe.outcome.segments)
-        worst = max(worst, truth / model.law(probe.spec.knobs).live(_load(probe)) - 1.0)
-    return worst
+        errors.append(truth / model.law(probe.spec.knobs).live(_load(probe)) - 1.0)
+    return np.array(errors)
 
 
 def _load(probe: Probe) -> Load:
@@ -126,14 +162,16 @@ def _load(probe: Probe) -> Load:
     return load
 
 
-def _row(features: tuple[str, ...], knobs: Knobs, load: Load) -> Floats:
-    unit = _unit_row(knobs)
+def _row(features: tuple[str, ...], knobs: Knobs, load: Load, *, wide: bool) -> Floats:
+    unit = _unit_row(knobs, wide=wide)
     return np.concatenate([*(load[name] * unit for name in features), _fixed_row(knobs)])
 
 
-def _unit_row(knobs: Knobs) -> Floats:
+def _unit_row(knobs: Knobs, *, wide: bool) -> Floats:
+    """What one node or edge may take: 1, C, L, L·C; in the wider form C², L·C² too."""
     depth, width = float(knobs.layers), float(knobs.channels)
-    return np.array([1.0, width, depth, depth * width])
+    squares = [width**2, depth * width**2] if wide else []
+    return np.array([1.0, width, depth, depth * width, *squares])
 
 
 def _fixed_row(knobs: Knobs) -> Floats:

@@ -239,9 +239,9 @@ def _is_timed(probe: Probe) -> bool:
 
 
 def _is_real(probe: Probe) -> bool:
-    """Whether it was made to time: on samples, and not as one of the profiled micro-probes, whose samples are few."""
-    spec = probe.spec
-    return any(batch.members for batch in spec.batches) and (spec.fresh or not spec.profile)
+    """Whether it was made to time: on samples, and for more than the one warm step of a micro-probe, whose samples are few."""
+    step = probe.outcome.step
+    return any(batch.members for batch in probe.spec.batches) and step is not None and step.n_steps > 1
 
 
 def _step_s(probe: Probe) -> float:

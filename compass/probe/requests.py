@@ -59,9 +59,15 @@ def micro(
 
 
 def timing_probe(
-    rules: ProbeRules, knobs: Knobs, batch: Batch, runtime: RuntimeSettings, *, on_cpu: bool = False
+    rules: ProbeRules,
+    knobs: Knobs,
+    batch: Batch,
+    runtime: RuntimeSettings,
+    *,
+    on_cpu: bool = False,
+    profile: bool = False,
 ) -> ProbeSpec:
-    """A few steps on real samples."""
+    """A few steps on real samples; with `profile`, one more that tells what the memory model makes of them."""
     fewest, most = rules.anchor_steps_cpu if on_cpu else rules.anchor_steps
     return ProbeSpec(
         knobs=knobs,
@@ -69,7 +75,7 @@ def timing_probe(
         min_steps=fewest,
         max_steps=most,
         settle_share=rules.anchor_settle_share,
-        profile=False,
+        profile=profile,
         timeout_s=rules.timeout_floor_s,
         runtime=runtime,
     )

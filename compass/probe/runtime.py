@@ -67,7 +67,9 @@ def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None =
     for name in [name for name in env if re.fullmatch(r"MALLOC_\w+_", name)]:
         del env[name]
     env.update(dict.fromkeys(_THREAD_COUNTS, str(settings.threads)))
-    env["OMP_WAIT_POLICY"] = "passive"  # libgomp's spinning on a shared core: 2–9 s a step instead of 0.14–0.4 s
+    env.pop("OMP_WAIT_POLICY", None)
+    if settings.waiting == "sleep":
+        env["OMP_WAIT_POLICY"] = "passive"
     env["PYTHONUNBUFFERED"] = "1"  # the last words of a worker that dies are how its death is understood
     env["PYTHONFAULTHANDLER"] = "1"
     _set_c_allocator(env, settings.allocator)

@@ -23,7 +23,17 @@ from compass.records.choosing import (
     StagePlan,
 )
 from compass.records.considered import Candidate, Change, Expectation, Model, ProbeNote, ScoreTerms, Verdict, WhatIf
-from compass.records.knobs import Allocator, Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings, Variant
+from compass.records.knobs import (
+    Allocator,
+    Batch,
+    Fingerprint,
+    Hardware,
+    Knobs,
+    Load,
+    RuntimeSettings,
+    Variant,
+    Waiting,
+)
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
 __all__ = [
@@ -69,6 +79,7 @@ __all__ = [
     "TrainedCycle",
     "Variant",
     "Verdict",
+    "Waiting",
     "WhatIf",
     "digest",
 ]

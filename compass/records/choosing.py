@@ -214,7 +214,7 @@ class RuntimeTrial(Record):
 class RuntimeChoice(Record):
     """What a runtime setting was set to, and what that gains."""
 
-    setting: Literal["threads", "allocator", "loader_workers"]
+    setting: Literal["threads", "waiting", "allocator", "loader_workers"]
     stage: Stage | None = None
     """The plan that it is for; None: all."""
     chosen: str

@@ -71,6 +71,7 @@ class Batch(Record):
 
 
 Allocator = Literal["fast", "tight", "system"]
+Waiting = Literal["sleep", "spin"]
 
 
 class RuntimeSettings(Record):
@@ -78,6 +79,8 @@ class RuntimeSettings(Record):
 
     threads: int = Field(ge=1)
     allocator: Allocator = "fast"
+    waiting: Waiting = "sleep"
+    """What OpenMP's threads do between two parallel regions: sleep at once, or spin for the while that the library's default is."""
 
 
 class Hardware(Record):

@@ -32,7 +32,7 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.work import Work
-from compass.stages.trail import expectation, note
+from compass.stages.trail import expectation, is_slow, note
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class Lab:
     runner: Recorded
     description: Description
     work: Work
-    threads: int
+    base: RuntimeSettings
+    """What the worker runs under that is calibrated on; a stage may have another allocator."""
     capacities: Mapping[Knobs, int]
     dataset_size: int
     data_cap: int
@@ -78,17 +79,35 @@ class Lab:
 
     def runtime(self, allocator: Allocator) -> RuntimeSettings:
         """The runtime settings of a worker."""
-        return RuntimeSettings(threads=self.threads, allocator=allocator)
+        return self.base.model_copy(update={"allocator": allocator})
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """Make a probe, or find it in the ledger."""
         expected, n_reused = self._expected(phase, spec), self.runner.counts["reused"]
         outcome = self.runner.probe(phase, spec)
+        self._note(phase, spec, outcome, expected, reused=self.runner.counts["reused"] > n_reused)
+        return outcome
+
+    def certify(self, spec: ProbeSpec) -> Outcome:
+        """Make a certificate, and make it again while it is beyond doubt slower than was predicted: something else was running."""
+        outcome = self.probe("confirm", spec)
+        for _ in range(self.config.probe.confirm_again):
+            last = self.notes[-1]
+            if last.reused or not is_slow(last):
+                break
+            log.info("%s: slower than predicted, once more", spec.knobs)
+            outcome = self.runner.again("confirm", spec)
+            self._fitted = None
+            self.notes.pop()
+            self._note("confirm", spec, outcome, last.expected, reused=False)
+        return outcome
+
+    def _note(
+        self, phase: Phase, spec: ProbeSpec, outcome: Outcome, expected: Expectation | None, *, reused: bool
+    ) -> None:
         # A process on the CPU goes on holding what earlier probes took: its footprint tells only in a fresh one.
         told = note(spec, outcome, telling=spec.fresh or not self.on_cpu, phase=phase, stage=self.stage)
-        reused = self.runner.counts["reused"] > n_reused
         self.notes.append(told.model_copy(update={"expected": expected, "reused": reused}))
-        return outcome
 
     def _expected(self, phase: Phase, spec: ProbeSpec) -> Expectation | None:
         """What is known of a probe before it is made.
@@ -104,29 +123,45 @@ class Lab:
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""
         rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
-        batches, n_steps = self.micro_batches, rules.micro_steps if self.on_cpu else 1
         kinds = tuple(kinds)
         n_anchors = sum(len(self._anchors(kind)) for kind in kinds) * len(self._anchor_step_s)
-        micro = list(micro_probes(rules, kinds, batches, runtime, n_steps=n_steps))
+        micro = list(micro_probes(rules, kinds, self.micro_batches, runtime, n_steps=self._micro_steps))
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
             self.probe("calibrate", spec)
         kinds = tuple(kind for kind in kinds if self._runs(kind))
-        for kind in kinds:
-            if self.costs().memory.margins[kind] > rules.poor_margin:
-                log.warning("%s: the memory model's form does not hold, probing more", kind)
-                for spec in more_micro_probes(rules, kind, batches, runtime, n_steps=n_steps):
-                    self.probe("calibrate", spec)
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
         if anchors and not self.on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
             self.time(anchors[0], "calibrate", at_most=1)
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
-        for n_done, (knobs, within_s) in enumerate(timings, start=len(micro)):
-            self.tell("calibrate", str(knobs), n_done, len(micro) + len(timings))
-            if self.time(knobs, "calibrate", within_s=within_s) is None:  # made-up graphs tell little, but not nothing
+        for n_done, (knobs, within_s) in enumerate(timings):
+            self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))
+            is_first = n_done < len(
+                anchors
+            )  # and shows whether the memory model holds on real samples and other widths
+            if self.time(knobs, "calibrate", within_s=within_s, profile=is_first) is None:
+                # Made-up graphs tell little, but not nothing.
                 self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime, on_cpu=self.on_cpu))
+        for kind in kinds:
+            self._doubt_memory(kind)
+
+    def _doubt_memory(self, kind: Variant) -> None:
+        """Probe more where what was seen of a variant contradicts its memory model."""
+        rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
+        if self.costs().memory.misfits[kind] <= rules.poor_fit:
+            return
+        log.info("%s: memory does not follow the usual form, probing more", kind)
+        for spec in more_micro_probes(rules, kind, self.micro_batches, runtime, n_steps=self._micro_steps):
+            self.probe("calibrate", spec)
+        memory = self.costs().memory
+        if memory.misfits[kind] > rules.poor_fit:
+            log.warning("%s: live bytes are known to %.1f%% only", kind, 100 * memory.misfits[kind])
+
+    @property
+    def _micro_steps(self) -> int:
+        return self.config.probe.micro_steps if self.on_cpu else 1
 
     @property
     def on_cpu(self) -> bool:
@@ -147,7 +182,13 @@ class Lab:
         return False
 
     def time(
-        self, knobs: Knobs, phase: Phase, *, at_most: int | None = None, within_s: float | None = None
+        self,
+        knobs: Knobs,
+        phase: Phase,
+        *,
+        at_most: int | None = None,
+        within_s: float | None = None,
+        profile: bool = False,
     ) -> Outcome | None:
         """Time `knobs` on as many copies of the sample as memory and patience allow; None if not even one fits."""
         longest_s = self._anchor_step_s[-1] if within_s is None else within_s
@@ -167,7 +208,8 @@ class Lab:
         if n_graphs == 0:
             return None
         runtime = self.runtime(self.calibrated_allocator)
-        return self.probe(phase, timing_probe(rules, knobs, self.work.typical(n_graphs), runtime, on_cpu=self.on_cpu))
+        spec = timing_probe(rules, knobs, self.work.typical(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
+        return self.probe(phase, spec)
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe

@@ -1,4 +1,4 @@
-"""Runtime settings, each chosen by measurement: threads and allocator on one small model, loading by what certificates showed."""
+"""Runtime settings, each chosen by measurement: threads, their waiting and the allocator on a small model, then loading."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from compass.records import (
     RuntimeSettings,
     RuntimeTrial,
     StagePlan,
+    StepTime,
+    Waiting,
 )
 from compass.stages.lab import Lab
 from compass.units import format_seconds
@@ -27,12 +29,23 @@ FEW_CORES = 2
 THREADS_LOAD = 4000
 """Nodes of the batch that thread counts are compared on: before any calibration, small enough for every machine and large
 enough to be shared out."""
+WAITING_LOAD = 1000
+"""The same for how threads wait, which matters most to short steps."""
 ALLOCATORS: tuple[Allocator, ...] = ("fast", "tight", "system")
+WAITING: tuple[Waiting, ...] = ("spin", "sleep")
+
+
+def choose_settings(lab: Lab) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]]:
+    """What everything after is to be measured under, and why; `lab` was opened with every core, its threads spinning."""
+    threads = choose_threads(lab)
+    settings = lab.base.model_copy(update={"threads": int(threads.chosen)})
+    waiting = choose_waiting(lab, settings)
+    return settings.model_copy(update={"waiting": waiting.chosen}), (threads, waiting)
 
 
 def choose_threads(lab: Lab) -> RuntimeChoice:
     """All the cores that `lab` was opened with or, on a CPU, half of them if a step is faster so."""
-    n_cores = lab.threads
+    n_cores = lab.base.threads
     if lab.config.runtime.threads is not None:
         return RuntimeChoice(setting="threads", chosen=str(n_cores), why="as configured")
     if not lab.on_cpu:
@@ -44,12 +57,42 @@ def choose_threads(lab: Lab) -> RuntimeChoice:
             setting="threads", chosen=str(n_cores), why="every core: there are too few to leave one idle"
         )
     lab.tell("runtime", "threads", 0, 1)
-    nodes = lab.work.typical_load(1).sizes[0][1]
-    batch = lab.work.typical(max(1, round(THREADS_LOAD / nodes)))
-    knobs = _model(lab)
-    counts = (n_cores, n_cores // 2)
-    settings = [RuntimeSettings(threads=n, allocator=lab.calibrated_allocator) for n in counts]
-    return fastest_threads([_trial(lab, knobs, batch, one, str(one.threads)) for one in settings], lab.config.runtime)
+    settings = [lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)]
+    tried = [_trial(lab, _model(lab), _of(lab, THREADS_LOAD), one, str(one.threads)) for one in settings]
+    return fastest_threads(tried, lab.config.runtime)
+
+
+def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
+    """Whether threads spin while they wait for each other, or sleep: measured on a CPU where there are several."""
+    rules = lab.config.runtime
+    if rules.waiting is not None:
+        return RuntimeChoice(setting="waiting", chosen=rules.waiting, why="as configured")
+    if not lab.on_cpu or settings.threads == 1:
+        why = "as the library has it: " + ("the device computes" if not lab.on_cpu else "one thread waits for nobody")
+        return RuntimeChoice(setting="waiting", chosen=settings.waiting, why=why)
+    found: dict[Waiting, StepTime | None] = {}
+    for n_done, waiting in enumerate(WAITING):
+        lab.tell("runtime", f"threads {waiting}", n_done, len(WAITING))
+        one = settings.model_copy(update={"waiting": waiting})
+        spec = timing_probe(lab.config.probe, _model(lab), _of(lab, WAITING_LOAD), one, on_cpu=True)
+        found[waiting] = lab.probe("runtime", spec).step
+    return calmer_waiting(found["spin"], found["sleep"], rules)
+
+
+def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> RuntimeChoice:
+    """Spinning only if its slowest step is faster than sleeping's median: beside other work it costs several times what it gains."""
+    tried = (
+        RuntimeTrial(value="spin", step_s=spin.high_s if spin else None),
+        RuntimeTrial(value="sleep", step_s=sleep.median_s if sleep else None),
+    )
+    if spin is None or sleep is None:
+        return RuntimeChoice(setting="waiting", chosen="sleep", why="the trial did not run", tried=tried)
+    times = f"a step takes at most {format_seconds(spin.high_s)} spinning, {format_seconds(sleep.median_s)} sleeping"
+    if spin.high_s < sleep.median_s * (1 - rules.trial_gain):
+        gain = sleep.median_s / spin.median_s
+        return RuntimeChoice(setting="waiting", chosen="spin", why=f"cores are idle: {times}", tried=tried, gain=gain)
+    gain = spin.median_s / sleep.median_s
+    return RuntimeChoice(setting="waiting", chosen="sleep", why=f"cores are shared: {times}", tried=tried, gain=gain)
 
 
 def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
@@ -117,6 +160,8 @@ def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu
     alone = RuntimeTrial(value="0", step_s=step_s + collate_s)
     if collate_s <= rules.loader_share * step_s:
         return _loaders(plan, 0, share, tried=(alone,))
+    if on_cpu and plan.runtime.waiting == "spin" and plan.runtime.threads >= n_cores:
+        return _loaders(plan, 0, f"{share}, and every core has a thread that spins while it waits", tried=(alone,))
     n_loaders = min(math.ceil(rules.loader_headroom * collate_s / step_s), max(1, n_cores - 1))
     # On a CPU the work is still to be done by the same cores, though no longer by one of them while the others wait.
     hidden_s = step_s + collate_s / n_cores if on_cpu else max(step_s, collate_s / n_loaders)
@@ -129,6 +174,11 @@ def _loaders(
     return RuntimeChoice(
         setting="loader_workers", stage=plan.stage, chosen=str(n_loaders), why=why, tried=tried, gain=gain
     )
+
+
+def _of(lab: Lab, n_nodes: int) -> Batch:
+    """Copies of the sample with so many nodes in all, or one."""
+    return lab.work.typical(max(1, round(n_nodes / lab.work.typical_load(1).sizes[0][1])))
 
 
 def _model(lab: Lab) -> Knobs:

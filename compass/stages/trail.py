@@ -11,6 +11,9 @@ from compass.probe.requests import Phase
 from compass.records import Expectation, Knobs, Outcome, ProbeNote, ProbeSpec, Stage
 from compass.search.work import Work
 
+BEYOND_DOUBT = 3.0
+"""Standard deviations of a prediction: a chance in seven hundred."""
+
 
 def expectation(
     costs: CostModels, work: Work, capacities: Mapping[Knobs, int], spec: ProbeSpec, *, timed: bool
@@ -53,3 +56,11 @@ def note(spec: ProbeSpec, outcome: Outcome, *, telling: bool, phase: Phase, stag
         step=outcome.step,
         wall_s=outcome.wall_s,
     )
+
+
+def is_slow(told: ProbeNote) -> bool:
+    """Whether a probe was slower than predicted by more than its prediction can be wrong."""
+    expected, step = told.expected, told.step
+    if expected is None or expected.step_s is None or expected.spread is None or step is None:
+        return False
+    return step.median_s > expected.step_s * (1 + BEYOND_DOUBT * expected.spread)

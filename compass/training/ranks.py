@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ from compass.errors import InputError
 if TYPE_CHECKING:
     from compass.training.keeper import Keeper
     from compass.training.order import Order
+
+
+LOGGER_STACK_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,19 @@ def ranks_of(order: Order) -> Ranks:
         raise InputError("--devices", got=f"rank {rank} of {n} processes", expected="as many as there are processes",
                          fix="Give the same --devices and --nodes as to torchrun.")  # fmt: skip
     return Ranks(n, rank, local)
+
+
+def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> None:
+    """Write a first `entry`, before the ceiling is in place: with it TensorBoard's writer starts its threads.
+
+    They write lines, and the eight megabytes that Linux gives a thread's stack count as data, used or not.
+    """
+    usual = threading.stack_size(LOGGER_STACK_BYTES)
+    try:
+        for logger in trainer.loggers:
+            logger.log_metrics(entry, step=step)
+    finally:
+        threading.stack_size(usual)
 
 
 def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, keeper: Keeper) -> pl.Trainer:

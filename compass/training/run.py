@@ -23,7 +23,7 @@ from compass.training.module import Module
 from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
 from compass.training.promise import Cycle, CycleClock, promised_s
-from compass.training.ranks import lightning_trainer
+from compass.training.ranks import lightning_trainer, start_loggers
 from compass.training.stream import loader
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
@@ -80,8 +80,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     keeper = make_keeper(run, watch)
     go_on(run, keeper)
     trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
-    for logger in trainer.loggers:  # it starts a thread for its first entry, which it may not get under the ceiling
-        logger.log_metrics({"promised_step_s": batch_s(order)}, step=keeper.at.n_updates)
+    start_loggers(trainer, {"promised_step_s": batch_s(order)}, keeper.at.n_updates)
     # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
     ceiling = run.meter.ceiling(order.budget_bytes)
     if order.ceiling:

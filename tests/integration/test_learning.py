@@ -23,7 +23,7 @@ class Machine:
     def lab(self):
         runner = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
         asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-        lab = open_lab(asked, runner, Store(self.ledger), 1, lambda _: None)
+        lab = open_lab(asked, runner, Store(self.ledger), RuntimeSettings(threads=1), lambda _: None)
         lab.calibrate(wanted_variants(asked.config))
         lab.reference = POLICIES["production"].rank(lab.known()).pick
         return lab

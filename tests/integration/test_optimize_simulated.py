@@ -15,7 +15,7 @@ from compass.errors import InputError
 from compass.optimizer import Request, open_lab, optimize, wanted_variants
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
-from compass.records import Knobs, Outcome, Status
+from compass.records import Knobs, Outcome, RuntimeSettings, Status
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
 
@@ -133,7 +133,7 @@ def lab():
     """A calibrated lab on a large dataset, where memory decides, with no checkpointing."""
     machine = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
     asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-    lab = open_lab(asked, machine, None, 1, lambda _: None)
+    lab = open_lab(asked, machine, None, RuntimeSettings(threads=1), lambda _: None)
     lab.calibrate(wanted_variants(asked.config))
     lab.reference = POLICIES["production"].rank(lab.known()).pick
     return lab
@@ -358,7 +358,7 @@ def compass(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(runner, *args):
-        monkeypatch.setattr(optimizer, "local_runner", lambda request, threads: runner)
+        monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: runner)
         changes = [word for change in PLAIN for word in ("--set", change)]
         args = ["optimize", "--dataset-size", "19000", "--cache", str(tmp_path / "cache"), *changes, *args]
         return CliRunner().invoke(app, args, catch_exceptions=False)

@@ -40,8 +40,8 @@ class Hyperthreaded:
 def machines(monkeypatch):
     opened = []
 
-    def local_runner(_request, threads):
-        opened.append(Hyperthreaded(threads))
+    def local_runner(_request, settings):
+        opened.append(Hyperthreaded(settings.threads))
         return opened[-1]
 
     monkeypatch.setattr("compass.optimizer.local_runner", local_runner)
@@ -50,13 +50,14 @@ def machines(monkeypatch):
 
 
 def test_half_of_the_cores_where_that_is_faster_and_nothing_is_measured_twice(machines, tmp_path):
-    asked = Request(config=load_config(), cache=tmp_path, dataset_size=1000)
+    asked = Request(config=load_config(None, ["runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000)
     for n_made in (2, 0):
         with laboratory(asked, None, lambda _: None) as lab:
-            assert lab.threads == 4
+            assert lab.base.threads == 4
             assert lab.runtime("fast").threads == 4
             assert dict(lab.description.fingerprint.runtime) == {"threads": "4"}
-            [choice] = lab.settings
+            choice, waiting = lab.settings
+            assert (waiting.setting, waiting.chosen, waiting.why) == ("waiting", "sleep", "as configured")
             assert (choice.setting, choice.chosen) == ("threads", "4")
             assert choice.gain == pytest.approx(4 / 3)
             assert lab.runner.counts["runtime_probes"] == n_made
@@ -65,7 +66,9 @@ def test_half_of_the_cores_where_that_is_faster_and_nothing_is_measured_twice(ma
 
 
 def test_what_is_configured_is_taken(machines, tmp_path):
-    asked = Request(config=load_config(None, ["runtime.threads=8"]), cache=tmp_path, dataset_size=1000)
+    asked = Request(
+        config=load_config(None, ["runtime.threads=8", "runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000
+    )
     with laboratory(asked, None, lambda _: None) as lab:
-        assert lab.threads == 8
+        assert lab.base.threads == 8
     assert len(machines) == 1

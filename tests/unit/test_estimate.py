@@ -169,7 +169,7 @@ def test_times_are_measured_under_the_allocator_that_is_assumed(question, alloca
 
 
 def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizer, "local_runner", lambda request, threads: machine)
+    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
     asked = Request(cache=tmp_path)
     machine = Watched()
     first = estimate(asked, Question(6, 128, batch=8))
@@ -181,7 +181,7 @@ def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
 
 
 def test_the_calibration_of_optimize_is_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizer, "local_runner", lambda request, threads: machine)
+    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
     asked, machine = Request(cache=tmp_path), Watched()
     with laboratory(asked, None, lambda _: None) as lab:
         lab.calibrate(wanted_variants(asked.config))

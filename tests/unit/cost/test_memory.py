@@ -39,11 +39,11 @@ def peaks(knobs, load, noise=0.0):
     )
 
 
-def probed(noise=lambda index: 0.0, variant=PLAIN):
-    """The calibration's own design, answered by the laws."""
+def probed(noise=lambda index: 0.0, variant=PLAIN, more=(), peaks=peaks):
+    """The calibration's own design, and `more` shapes at every load, answered by the laws."""
     rules = ProbeRules()
     loads = [load_of(nodes, nodes * (neighbours + 1)) for nodes, neighbours in rules.micro_loads]
-    design = [(shape, load) for shape in rules.micro_architectures for load in loads]
+    design = [(shape, load) for shape in (*rules.micro_architectures, *more) for load in loads]
     design += [(shape, loads[0]) for shape in rules.extra_architectures]
     found = []
     for index, ((depth, width), load) in enumerate(design):
@@ -122,3 +122,33 @@ def test_where_the_form_does_not_hold_the_margin_widens():
         for p in probed(noise=lambda i: off[i])
     )
     assert worst <= 1 + noisy.margins[PLAIN]
+
+
+def squared(depth, width, n, e):
+    """Of a model that holds a matrix for every node."""
+    return n * (9 * depth * width + 2 * width**2) + 6 * e * depth * width + 12 * width**2 * depth
+
+
+def peaks_squared(knobs, load, noise=0.0):
+    n_bytes = squared(knobs.layers, knobs.channels, load["nodes"], load["edges"])
+    return (("forward", round(n_bytes * (1 + noise))),)
+
+
+def test_a_matrix_for_every_node_is_found_once_more_widths_were_seen():
+    usual = ProbeRules()
+    model = fit_memory(FEATURES, probed(peaks=peaks_squared, more=usual.more_architectures), margin_floor=FLOOR)
+    assert model.wide == {PLAIN}
+    assert model.misfits[PLAIN] < 1e-3
+    load = load_of(5000, 40_000)
+    assert model.law(Knobs(layers=7, channels=192)).live(load) == pytest.approx(squared(7, 192, 5000, 40_000), rel=1e-4)
+
+
+def test_a_probe_that_contradicts_the_form_is_noticed():
+    model = fit_memory(FEATURES, probed(peaks=peaks_squared, more=((4, 192),)), margin_floor=FLOOR)
+    assert model.misfits[PLAIN] > ProbeRules().poor_fit
+
+
+def test_more_widths_leave_a_law_of_the_usual_form_alone():
+    model = fit_memory(FEATURES, probed(more=ProbeRules().more_architectures), margin_floor=FLOOR)
+    assert not model.wide
+    assert model.margins[PLAIN] == FLOOR

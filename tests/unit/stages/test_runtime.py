@@ -8,10 +8,19 @@ import pytest
 
 from compass.config_files import load_config
 from compass.optimizer_config import RuntimeRules
-from compass.records import Load, Outcome, RuntimeTrial, Status, StepTime
+from compass.records import Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
 from compass.search.work import make_work
 from compass.stages.lab import Lab
-from compass.stages.runtime import choose_loaders, choose_threads, compare_allocators, fastest_threads, judge_allocators
+from compass.stages.runtime import (
+    calmer_waiting,
+    choose_loaders,
+    choose_settings,
+    choose_threads,
+    choose_waiting,
+    compare_allocators,
+    fastest_threads,
+    judge_allocators,
+)
 
 RULES = RuntimeRules()
 
@@ -65,7 +74,7 @@ def lab_of(known):
             runner=Bench(step_s),
             description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, budget_bytes=2**32)),
             work=make_work([("one", Load(graphs=1, sizes=(("nodes", 240.0), ("edges", 5000.0))))], 1000),
-            threads=threads,
+            base=RuntimeSettings(threads=threads),
             capacities=told.capacities,
             dataset_size=1000,
             data_cap=10**9,
@@ -94,7 +103,55 @@ def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
 def test_where_nothing_is_measured(lab_of, changes, given, why):
     lab = lab_of(lambda _: 1.0, *changes, **given)
     choice = choose_threads(lab)
-    assert (choice.chosen, choice.why, choice.tried) == (str(lab.threads), why, ())
+    assert (choice.chosen, choice.why, choice.tried) == (str(lab.base.threads), why, ())
+    assert lab.runner.asked == []
+
+
+# --------------------------------------------------------------------------------------------------------- waiting
+
+
+def steps(low_s, median_s, high_s):
+    return StepTime(median_s=median_s, low_s=low_s, high_s=high_s, n_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("spin", "sleep", "chosen", "gain", "why"),
+    [
+        (steps(0.09, 0.1, 0.12), steps(0.1, 0.15, 0.2), "spin", 1.5, "cores are idle: a step takes at most 120 ms spinning, 150 ms sleeping"),
+        (steps(0.09, 0.1, 0.5), steps(0.1, 0.15, 0.2), "sleep", 2 / 3, "cores are shared: a step takes at most 500 ms spinning, 150 ms sleeping"),
+        (steps(0.09, 0.1, 0.148), steps(0.1, 0.15, 0.2), "sleep", 2 / 3, "cores are shared: a step takes at most 148 ms spinning, 150 ms sleeping"),
+        (None, steps(0.1, 0.15, 0.2), "sleep", None, "the trial did not run"),
+        (steps(0.09, 0.1, 0.12), None, "sleep", None, "the trial did not run"),
+    ],
+)  # fmt: skip
+def test_threads_spin_only_where_even_the_slowest_step_gains(spin, sleep, chosen, gain, why):
+    choice = calmer_waiting(spin, sleep, RULES)
+    assert (choice.setting, choice.chosen, choice.why) == ("waiting", chosen, why)
+    assert choice.gain == pytest.approx(gain)
+
+
+def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of):
+    lab = lab_of(lambda runtime: {"spin": 0.1, "sleep": 0.2}[runtime.waiting] * (1 if runtime.threads == 4 else 2))
+    settings, choices = choose_settings(lab)
+    assert (settings.threads, settings.waiting) == (4, "spin")
+    assert [choice.setting for choice in choices] == ["threads", "waiting"]
+    specs = lab.runner.asked[2:]
+    assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
+    assert {spec.batches[0].members for spec in specs} == {(("one", 4),)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "chosen", "why"),
+    [
+        (["runtime.waiting=spin"], {}, "spin", "as configured"),
+        ([], {"kind": "cuda"}, "sleep", "as the library has it: the device computes"),
+        ([], {"threads": 1}, "sleep", "as the library has it: one thread waits for nobody"),
+    ],
+)
+def test_where_ways_to_wait_are_not_compared(lab_of, changes, given, chosen, why):
+    lab = lab_of(lambda _: 1.0, *changes, **given)
+    choice = choose_waiting(lab, lab.base)
+    assert (choice.chosen, choice.why, choice.tried) == (chosen, why, ())
     assert lab.runner.asked == []
 
 
