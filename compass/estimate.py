@@ -119,7 +119,7 @@ def estimate(
             cycle_batches=config.cycle_batches,
             n_probes=lab.runner.counts["calibrate_probes"],
             rows=tuple(
-                predict(known, knobs, question, idle_bytes=lab.description.baseline_bytes)
+                predict(known, knobs, question, idle_bytes=lab.costs().footprint.baseline_bytes)
                 for knobs in _running(lab, models)
             ),
         )
@@ -128,7 +128,7 @@ def estimate(
 def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: int) -> Estimate:
     """What `known` says of `knobs`, under the allocator that times were measured under.
 
-    `idle_bytes` is the footprint of a worker that has not built a model.
+    `idle_bytes` is the footprint of a process that has not built a model.
     """
     rules = known.config.stages.prototyping
     choice = known.choice(knobs, rules, question.batch or max(1, known.largest_batch(knobs, rules)))

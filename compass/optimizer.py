@@ -28,6 +28,7 @@ from compass.records import (
     Knobs,
     ProbeNote,
     Progress,
+    RuntimeChoice,
     RuntimeSettings,
     Stage,
     StageFailure,
@@ -86,7 +87,7 @@ def optimize(
         build_graphs(request.config, watch)
     earlier = read_earlier(request.out)
     storage = study_place(request, runner)
-    with laboratory(request, runner, watch) as lab, study_of(lab, storage):
+    with laboratory(request, runner, watch, earlier=earlier) as lab, study_of(lab, storage):
         lab.calibrate(wanted_variants(lab.config))
         lab.settings += tuple(filter(None, [compare_allocators(lab)]))
         paper = POLICIES["production"].rank(lab.known())
@@ -145,16 +146,23 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
 
 @contextmanager
 def laboratory(
-    request: Request, runner: Runner | None, watch: Callable[[Progress], None], also: Asked = lambda _: ()
+    request: Request,
+    runner: Runner | None,
+    watch: Callable[[Progress], None],
+    also: Asked = lambda _: (),
+    earlier: Profile | None = None,
 ) -> Iterator[Lab]:
-    """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends."""
-    settings = first_settings(request.config)
+    """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends.
+
+    What an `earlier` profile of the same machine settled on is not measured again.
+    """
+    settings = first_settings(request.config, earlier)
     machine = runner or local_runner(request, settings)
     store = None if runner else Store((request.cache or default_cache()) / LEDGER)
     try:
         lab = open_lab(request, machine, store, settings, watch, also)
         if runner is None:
-            better, choices = choose_settings(lab)
+            better, choices = settled(earlier, lab) or choose_settings(lab)
             if better != settings:  # under another fingerprint, for every figure is another one
                 machine.close()
                 machine, counts = local_runner(request, better), lab.runner.counts
@@ -176,14 +184,26 @@ def study_place(request: Request, runner: Runner | None) -> str | Path | None:
     return request.storage
 
 
-def first_settings(config: OptimizerConfig) -> RuntimeSettings:
-    """What the machine is looked at under: as configured, and where nothing is, what an idle machine is likely to settle on."""
-    rules = config.runtime
+def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> RuntimeSettings:
+    """What the machine is looked at under: as configured, as it was settled before, or what an idle machine is likely to settle on."""
+    rules, before = config.runtime, earlier.calibrated_runtime if earlier else None
     return RuntimeSettings(
-        threads=rules.threads or available_cores(),
+        threads=rules.threads or (before.threads if before else available_cores()),
         allocator=config.stages.prototyping.allocator,
-        waiting=rules.waiting or "spin",
+        waiting=rules.waiting or (before.waiting if before else "spin"),
     )
+
+
+def settled(earlier: Profile | None, lab: Lab) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]] | None:
+    """The settings that `earlier` chose on this very machine; None if it is of another, or chose by another configuration."""
+    if lab.base == first_settings(lab.config):  # then the trials are in the ledger
+        return None
+    if earlier is None or earlier.fingerprint != lab.description.fingerprint:
+        return None
+    if earlier.config.runtime != lab.config.runtime:
+        return None
+    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"})
+    return (lab.base, choices) if choices else None
 
 
 def local_runner(request: Request, settings: RuntimeSettings) -> LocalRunner:

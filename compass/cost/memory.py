@@ -111,13 +111,18 @@ def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
 
 
 def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> dict[str, Floats]:
-    names = dict.fromkeys(name for probe in probes for name, _ in probe.outcome.segments)
-    fitted = {}
-    for name in names:
-        seen = [(p, dict(p.outcome.segments)[name]) for p in probes if name in dict(p.outcome.segments)]
-        rows = np.array([_row(features, p.spec.knobs, _load(p), wide=wide) for p, _ in seen])
-        fitted[name] = _solve(rows, np.array([float(n_bytes) for _, n_bytes in seen]))
-    return fitted
+    rows = _rows(features, probes, wide=wide)
+    return {name: _solve(rows[seen], n_bytes[seen]) for name, n_bytes, seen in _by_segment(probes)}
+
+
+def _by_segment(probes: Sequence[Probe]) -> list[tuple[str, Floats, NDArray[np.bool_]]]:
+    """Every segment with its bytes (n,) in `probes`, and which of them have it."""
+    found = [dict(p.outcome.segments) for p in probes]
+    names = dict.fromkeys(name for segments in found for name in segments)
+    return [
+        (name, np.array([float(segments.get(name, 0)) for segments in found]), np.array([name in s for s in found]))
+        for name in names
+    ]
 
 
 def _solve(rows: Floats, n_bytes: Floats) -> Floats:
@@ -132,26 +137,25 @@ def _solve(rows: Floats, n_bytes: Floats) -> Floats:
 def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
     """(k,) relative excesses of probes over what the others predict, for those that the others determine.
 
-    None at all where `probes` do not determine the form.
+    None at all where `probes` do not determine the wider form.
     """
-    rows = np.array([_row(features, p.spec.knobs, _load(p), wide=wide) for p in probes])
+    rows, segments = _rows(features, probes, wide=wide), _by_segment(probes)
     scaled = rows / np.abs(rows).max(axis=0).clip(min=1e-30)
     full_rank = np.linalg.matrix_rank(scaled)
     if wide and full_rank < rows.shape[1]:
         return np.zeros(0)
     errors = []
-    for index, probe in enumerate(probes):
-        if np.linalg.matrix_rank(np.delete(scaled, index, axis=0)) < full_rank:
+    for index in range(len(probes)):
+        others = np.arange(len(probes)) != index
+        if np.linalg.matrix_rank(scaled[others]) < full_rank:
             continue
-        rest = [p for i, p in enumerate(probes) if i != index]
-        variant = probe.spec.knobs.variant
-        model = MemoryModel(
-            features,
-            {variant: _fit_segments(features, rest, wide=wide)},
-            wide=frozenset({variant} if wide else ()),
-        )
-        truth = max(n_bytes for _, n_bytes in probe.outcome.segments)
-        errors.append(truth / model.law(probe.spec.knobs).live(_load(probe)) - 1.0)
+        predicted = [
+            rows[index] @ _solve(rows[seen & others], n_bytes[seen & others])
+            for _, n_bytes, seen in segments
+            if seen[index] and (seen & others).any()
+        ]
+        truth = max(n_bytes[index] for _, n_bytes, seen in segments if seen[index])
+        errors.append(truth / max(predicted, default=truth) - 1.0)
     return np.array(errors)
 
 
@@ -162,9 +166,12 @@ def _load(probe: Probe) -> Load:
     return load
 
 
-def _row(features: tuple[str, ...], knobs: Knobs, load: Load, *, wide: bool) -> Floats:
-    unit = _unit_row(knobs, wide=wide)
-    return np.concatenate([*(load[name] * unit for name in features), _fixed_row(knobs)])
+def _rows(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
+    """(n, coefficients) of `probes`."""
+    units = np.array([_unit_row(p.spec.knobs, wide=wide) for p in probes])
+    fixed = np.array([_fixed_row(p.spec.knobs) for p in probes])
+    sizes = np.array([[_load(p)[name] for name in features] for p in probes])
+    return np.concatenate([(sizes[:, :, None] * units[:, None, :]).reshape(len(probes), -1), fixed], axis=1)
 
 
 def _unit_row(knobs: Knobs, *, wide: bool) -> Floats:

@@ -48,7 +48,9 @@ class CostModels:
 def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator) -> CostModels:
     """Fit every model to `probes`, oldest first; times are taken under `allocator` only, which changes them."""
     on_cpu = description.hardware.kind == "cpu"
-    baseline_bytes = description.baseline_bytes
+    # A fresh process has loaded what training will have; one that describes the machine has not.
+    fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
+    baseline_bytes = next(filter(None, fresh), description.baseline_bytes)
     memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
     return CostModels(
         memory=memory,

@@ -49,10 +49,11 @@ class LocalRunner:
         return Description.model_validate(answer)
 
     def probe(self, spec: ProbeSpec) -> Outcome:
-        """Run `spec` in the lasting worker, or in a fresh one and alone if it asks for that."""
+        """Run `spec` in the lasting worker, or in a fresh one if it asks for that, under a ceiling alone."""
         if not spec.fresh:
             return _probe(self._worker(spec.runtime), spec)
-        self.close()  # alone: an idle worker that held 2.5 GB made the steps beside it a fifth slower
+        if spec.ceiling_bytes is not None:
+            self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
         worker = WorkerProcess(spec.runtime, self._opening)
         try:
             return _probe(worker, spec)

@@ -27,8 +27,6 @@ class Worker:
     """One workload on one device."""
 
     def __init__(self, *, workload: str, config: dict[str, Any], device: str | None, limit_bytes: int | None) -> None:
-        import pytorch_lightning  # noqa: F401 - training holds it too, some 50 MiB: what is certified is what will run
-
         from compass.workloads.declared import family_of, micro_batches, samples_of
         from compass.workloads.registry import load_workload
 
@@ -63,12 +61,16 @@ class Worker:
         """An `Outcome`, as JSON."""
         from compass.probe.measure import measure
 
-        rules, remarks = self._config, list[str]()
+        rules, remarks, asked = self._config, list[str](), ProbeSpec.model_validate(spec)
+        if asked.fresh:  # its footprint tells, and training holds this too: some 80 MiB
+            import pytorch_lightning  # noqa: F401 - three seconds, which the lasting workers go without
+
+            gc.collect()
+            gc.freeze()
         with watched(remarks):
             outcome = measure(
-                ProbeSpec.model_validate(spec), self._workload, self._device, self._meter,
-                seed=rules.seed, training=rules.training,
-            )  # fmt: skip
+                asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
+            )
         remarks += leak(outcome.left_bytes)
         return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 

@@ -126,6 +126,8 @@ class Lab:
         kinds = tuple(kinds)
         n_anchors = sum(len(self._anchors(kind)) for kind in kinds) * len(self._anchor_step_s)
         micro = list(micro_probes(rules, kinds, self.micro_batches, runtime, n_steps=self._micro_steps))
+        if self.on_cpu and micro:  # in a process of its own, which holds before its first step what training will
+            micro[0] = micro[0].model_copy(update={"fresh": True})
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
             self.probe("calibrate", spec)
@@ -138,10 +140,8 @@ class Lab:
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
         for n_done, (knobs, within_s) in enumerate(timings):
             self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))
-            is_first = n_done < len(
-                anchors
-            )  # and shows whether the memory model holds on real samples and other widths
-            if self.time(knobs, "calibrate", within_s=within_s, profile=is_first) is None:
+            # Profiled, for they show whether the memory model holds on real samples and at other widths.
+            if self.time(knobs, "calibrate", within_s=within_s, profile=True) is None:
                 # Made-up graphs tell little, but not nothing.
                 self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime, on_cpu=self.on_cpu))
         for kind in kinds:
