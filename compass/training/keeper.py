@@ -18,7 +18,7 @@ from compass.records import Load, Progress
 from compass.training.checkpoints import Checkpoints, Progressed, random_state, set_random_state
 from compass.training.module import Module
 from compass.training.order import Order
-from compass.training.promise import CYCLES, Cycle, CycleClock, append_row
+from compass.training.promise import CYCLES, Cycle, CycleClock, append_row, doubt
 from compass.training.stream import Item
 from compass.units import format_bytes
 
@@ -171,6 +171,8 @@ class Keeper(pl.Callback):
         self.clock.start_anew()
         self.cycles.append(cycle)
         log.info("%s", cycle)
+        if warning := doubt(cycle, self.order.plan.runtime):
+            log.warning("%s", warning)
         if self.module.global_rank == 0:
             append_row(cycle.model_dump(), self.folder / CYCLES)
 

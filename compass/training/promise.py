@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from compass.records import Batch, Load, Record, StagePlan
+from compass.records import Batch, Load, Record, RuntimeSettings, StagePlan
 from compass.units import format_bytes, format_seconds
 
 log = logging.getLogger(__name__)
 
 CYCLES = "cycles.csv"
+FAR_LONGER = 1.5
 
 
 class Cycle(Record):
@@ -109,6 +110,17 @@ def promised_s(plan: StagePlan, *, budgeted: bool) -> float:
     collate_s = 0.0 if plan.loader_workers else plan.certificate.collate_s or 0.0
     step_s = budget.mean_graphs / budget.throughput if budgeted and budget is not None else step.median_s
     return hiccups * step_s + collate_s
+
+
+def doubt(cycle: Cycle, runtime: RuntimeSettings) -> str | None:
+    """What a person should look into after a cycle that took far longer than promised."""
+    factor = cycle.measured_s / cycle.predicted_s
+    if factor < FAR_LONGER or runtime.waiting == "sleep":
+        return None
+    return (
+        f"a cycle took {factor:.1f} times what was promised. Its threads spin while they wait, which suits idle cores only: "
+        "if other programs use them, plan anew with --set runtime.waiting=sleep"
+    )
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:

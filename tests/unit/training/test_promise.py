@@ -1,7 +1,7 @@
 import csv
 
-from compass.records import Batch, Load
-from compass.training.promise import CycleClock, append_row, promised_s
+from compass.records import Batch, Load, RuntimeSettings
+from compass.training.promise import CycleClock, append_row, doubt, promised_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
@@ -45,3 +45,14 @@ def test_a_batch_takes_its_mean_step_and_its_making(profile):
     plan = plan.model_copy(update={"step": restless, "certificate": certificate})
     assert promised_s(plan, budgeted=False) == 1.05 * plan.step.median_s + 0.1
     assert promised_s(plan.model_copy(update={"loader_workers": 1}), budgeted=False) == 1.05 * plan.step.median_s
+
+
+def test_a_cycle_far_longer_than_promised_is_doubted_where_threads_spin():
+    cycle, spins = clock().finish(1), RuntimeSettings(threads=2, waiting="spin")
+    assert doubt(cycle, spins) is None
+    late = cycle.model_copy(update={"measured_s": 3 * cycle.predicted_s})
+    assert doubt(late, spins) == (
+        "a cycle took 3.0 times what was promised. Its threads spin while they wait, which suits idle cores only: if other "
+        "programs use them, plan anew with --set runtime.waiting=sleep"
+    )
+    assert doubt(late, RuntimeSettings(threads=2)) is None
