@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -157,6 +159,8 @@ def laboratory(
     What an `earlier` profile of the same machine settled on is not measured again.
     """
     settings = first_settings(request.config, earlier)
+    # A worker takes seconds to start, in which this process can load what fitting takes.
+    threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
     machine = runner or local_runner(request, settings)
     store = None if runner else Store((request.cache or default_cache()) / LEDGER)
     try:

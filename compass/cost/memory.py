@@ -29,6 +29,9 @@ from compass.records import AffineBytes, BytesLaw, Knobs, Load, Variant
 Floats = NDArray[np.float64]
 HOLDS = 0.005
 """Errors of probes left out up to which the usual form is not doubted."""
+AMPLIFIED = 3.0
+"""A probe left out says nothing if the others' own errors would come out so many times as large in its prediction."""
+DETERMINED = 1e-6
 CLEARLY = 0.5
 """The wider form is taken if it brings the worst error under this share of the usual one's."""
 MIN_BLOCKS = {"early": 3, "late": 3, "inner": 3, "first": 2}
@@ -85,7 +88,7 @@ def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_flo
         is_wide, errors = _form(features, group)
         wide |= {variant} if is_wide else set()
         coefficients[variant] = _fit_segments(features, group, wide=is_wide)
-        margins[variant] = max(margin_floor, 2 * errors.max(initial=0.0))
+        margins[variant] = max(margin_floor, 2 * float(errors.max(initial=0.0)))
         misfits[variant] = float(np.abs(errors).max(initial=0.0))
     shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
     return MemoryModel(features, coefficients, margins, misfits, frozenset(wide), shallowest)
@@ -135,28 +138,46 @@ def _solve(rows: Floats, n_bytes: Floats) -> Floats:
 
 
 def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
-    """(k,) relative excesses of probes over what the others predict, for those that the others determine.
+    """(k,) relative excesses of probes over what the others predict, for those that the others determine well.
 
     None at all where `probes` do not determine the wider form.
     """
     rows, segments = _rows(features, probes, wide=wide), _by_segment(probes)
-    scaled = rows / np.abs(rows).max(axis=0).clip(min=1e-30)
-    full_rank = np.linalg.matrix_rank(scaled)
-    if wide and full_rank < rows.shape[1]:
+    if wide and _rank(rows) < _attainable(features, probes):
         return np.zeros(0)
+    peaks = np.array([float(max(n_bytes for _, n_bytes in p.outcome.segments)) for p in probes])
+    relative = rows / peaks[:, None]
     errors = []
     for index in range(len(probes)):
         others = np.arange(len(probes)) != index
-        if np.linalg.matrix_rank(scaled[others]) < full_rank:
+        if _amplified(relative[others], relative[index]) > AMPLIFIED:
             continue
         predicted = [
             rows[index] @ _solve(rows[seen & others], n_bytes[seen & others])
             for _, n_bytes, seen in segments
             if seen[index] and (seen & others).any()
         ]
-        truth = max(n_bytes[index] for _, n_bytes, seen in segments if seen[index])
-        errors.append(truth / max(predicted, default=truth) - 1.0)
+        errors.append(peaks[index] / max(predicted, default=peaks[index]) - 1.0)
     return np.array(errors)
+
+
+def _attainable(features: tuple[str, ...], probes: Sequence[Probe]) -> int:
+    """The rank of the wider form's rows in a full design: 1, C, C² at every depth, up to two, for every size that differs, and for none."""
+    n_depths = min(2, len({p.spec.knobs.layers for p in probes}))
+    loads = np.array([[1.0, *(_load(p)[name] for name in features)] for p in probes])
+    return n_depths * 3 * _rank(loads)
+
+
+def _rank(rows: Floats) -> int:
+    return int(np.linalg.matrix_rank(rows / np.abs(rows).max(axis=0).clip(min=1e-30)))
+
+
+def _amplified(rows: Floats, row: Floats) -> float:
+    """By how much a prediction at `row` (m,) from `rows` (n, m) amplifies what is wrong with them; infinite if they do not determine it."""
+    scale = np.abs(rows).max(axis=0).clip(min=1e-30)
+    weights, *_ = np.linalg.lstsq((rows / scale).T, row / scale, rcond=1e-9)
+    rest = (rows / scale).T @ weights - row / scale
+    return float(np.linalg.norm(weights)) if np.abs(rest).max() < DETERMINED else float("inf")
 
 
 def _load(probe: Probe) -> Load:

@@ -55,7 +55,11 @@ def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, a
     return CostModels(
         memory=memory,
         footprint=fit_footprint(rules, probes, memory, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
-        time=fit_time(description.features, _timings([p for p in probes if p.spec.runtime.allocator == allocator])),
+        time=fit_time(
+            description.features,
+            _timings([p for p in probes if p.spec.runtime.allocator == allocator]),
+            overlapping=not on_cpu,
+        ),
     )
 
 

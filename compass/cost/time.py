@@ -124,14 +124,17 @@ class TimeModel:
         return any(timed == knobs for timed, _ in self.seen)
 
 
-def fit_time(features: tuple[str, ...], probes: Iterable[Probe]) -> TimeModel:
-    """Fit the form to every timed probe in `probes`, and the process to those on real samples."""
+def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping: bool = True) -> TimeModel:
+    """Fit the form to every timed probe in `probes`, and the process to those on real samples.
+
+    `overlapping` says whether work is done while more is launched; a CPU does one after the other, so that p is 1.
+    """
     # In an order of their own: a search for the best parameters that ends early ends elsewhere in another order.
     timed = sorted((probe for probe in probes if _is_timed(probe)), key=lambda probe: probe.spec.key)
     forms: dict[Precision, TimeForm] = {}
     for precision in dict.fromkeys(probe.spec.knobs.variant.precision for probe in timed):
         group = [probe for probe in timed if probe.spec.knobs.variant.precision == precision]
-        forms[precision] = _fit_form(features, group)
+        forms[precision] = _fit_form(features, group, POWERS if overlapping else POWERS[:1])
     telling = [probe for probe in timed if _is_real(probe)]
     means = [
         float(forms[p.spec.knobs.variant.precision].step_s(p.spec.knobs, _capacity(p), _sizes(features, p))[0])
@@ -147,7 +150,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe]) -> TimeModel:
     return TimeModel(forms, seen, inverse @ residual, inverse, float(np.median([_interval(p) for p in telling])))
 
 
-def _fit_form(features: tuple[str, ...], probes: Sequence[Probe]) -> TimeForm:
+def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], powers: tuple[float, ...]) -> TimeForm:
     """The form with the power that fits best. Positive least squares of the log time, from the sum as a start."""
     from scipy.optimize import least_squares
 
@@ -187,10 +190,10 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe]) -> TimeForm:
         return np.concatenate([weight * (predicted - log_s), prior])
 
     fits = [
-        least_squares(misfit, start, bounds=(0, np.inf), args=(power,), x_scale="jac", max_nfev=60) for power in POWERS
+        least_squares(misfit, start, bounds=(0, np.inf), args=(power,), x_scale="jac", max_nfev=60) for power in powers
     ]
-    best = min(range(len(POWERS)), key=lambda i: fits[i].cost)
-    return form(np.asarray(fits[best].x, dtype=np.float64), POWERS[best])
+    best = min(range(len(powers)), key=lambda i: fits[i].cost)
+    return form(np.asarray(fits[best].x, dtype=np.float64), powers[best])
 
 
 def _start(terms: Floats, step_s: Floats, weight: Floats) -> Floats:

@@ -194,7 +194,7 @@ def _times(state: Checkup) -> Fit | None:
             if state.late and len(seen) >= len(ask.seen):
                 break
             seen.append(_timing(state, shape, batch))
-    law = fit_time(state.description.features, seen)
+    law = fit_time(state.description.features, seen, overlapping=state.description.hardware.kind != "cpu")
     errors: list[float] = []
     for shape in ask.unseen:
         if errors and state.late:

@@ -122,7 +122,9 @@ def test_a_fresh_worker_leaves_nothing_behind(toys, ask):
     others = children() - {toys._lasting[RUNTIME]._process.pid}
     outcome = toys.probe(ask("fine", fresh=True, profile=True))
     assert outcome.ok
-    assert children() == others  # it was alone: the lasting worker ended too
+    assert children() - {toys._lasting[RUNTIME]._process.pid} == others
+    assert toys.probe(ask("fine", fresh=True, ceiling_bytes=8 * 1024**3)).ok
+    assert children() == others  # under a ceiling it is alone: the lasting worker ended too
     assert outcome.segments == toys.probe(ask("fine", profile=True)).segments
 
 
