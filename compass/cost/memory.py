@@ -174,7 +174,7 @@ def _rank(rows: Floats) -> int:
 
 def _amplified(rows: Floats, row: Floats) -> float:
     """By how much a prediction at `row` (m,) from `rows` (n, m) amplifies what is wrong with them; infinite if they do not determine it."""
-    scale = np.abs(rows).max(axis=0).clip(min=1e-30)
+    scale = np.abs(rows).max(axis=0, initial=1e-30)
     weights, *_ = np.linalg.lstsq((rows / scale).T, row / scale, rcond=1e-9)
     rest = (rows / scale).T @ weights - row / scale
     return float(np.linalg.norm(weights)) if np.abs(rest).max() < DETERMINED else float("inf")

@@ -160,3 +160,8 @@ def test_more_widths_leave_a_law_of_the_usual_form_alone():
     model = fit_memory(FEATURES, probed(more=ProbeRules().more_architectures), margin_floor=FLOOR)
     assert not model.wide
     assert model.margins[PLAIN] == FLOOR
+
+
+def test_a_single_probe_contradicts_nothing():
+    model = fit_memory(FEATURES, probed()[:1], margin_floor=FLOOR)
+    assert (model.margins[PLAIN], model.misfits[PLAIN], model.wide) == (FLOOR, 0.0, frozenset())
