@@ -11,6 +11,9 @@ A layer that runs a second time within a step is being recomputed for its backwa
 layers between the first and the last, the one next to either end speaks for all: activations fall and gradients grow from
 one to the next, so that the peak among them is at an end, and at which one depends on the load. A model of three layers
 has one such layer, which is both.
+
+A model that answers with a gradient (forces of an energy) passes backward through its layers within its forward pass:
+`gradient:last` and so on, after `forward:head`.
 """
 
 from __future__ import annotations
@@ -137,6 +140,8 @@ def _marks(
     handles = [
         block.register_forward_pre_hook(lambda *_, index=index: entering(index)) for index, block in enumerate(blocks)
     ]
+
+    handles += _on_inner_gradients(blocks, lambda index: mark(f"gradient:{names[index]}"))
     if blocks:
         left: list[None] = []
 
@@ -166,6 +171,20 @@ def _marks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _on_inner_gradients(blocks: list[torch.nn.Module], reached: Callable[[int], None]) -> list[Any]:
+    """Call `reached` with a block's index when a gradient that is taken within the forward pass comes to its output."""
+
+    def watch(index: int, output: Any) -> None:
+        # Only a gradient that is to be differentiated itself is taken with gradients enabled; the step's own is not.
+        for tensor in filter(lambda tensor: tensor.requires_grad, _tensors(output)):
+            tensor.register_hook(lambda _: reached(index) if torch.is_grad_enabled() else None)  # type: ignore[no-untyped-call]
+
+    return [
+        block.register_forward_hook(lambda *given, index=index: watch(index, given[2]))
+        for index, block in enumerate(blocks)
+    ]
 
 
 def _on_gradient(parameter: torch.nn.Parameter, call: Callable[[torch.Tensor], None]) -> Any:

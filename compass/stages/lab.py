@@ -135,8 +135,9 @@ class Lab:
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
-        if anchors and not self.on_cpu:  # one graph shows what launching takes, and lets the other loads be chosen
-            self.time(anchors[0], "calibrate", at_most=1)
+        # One graph shows what launching takes, and lets the other loads be chosen.
+        for knobs in anchors if self.on_cpu else anchors[:1]:
+            self.time(knobs, "calibrate", at_most=1, profile=self.on_cpu)
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
         for n_done, (knobs, within_s) in enumerate(timings):
             self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))

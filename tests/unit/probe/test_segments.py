@@ -62,6 +62,24 @@ def test_to_the_byte_as_counted_by_hand(n_layers):
     assert list(scales(n_layers)) == counted
 
 
+def test_a_gradient_within_the_forward_pass_is_a_place_of_its_own():
+    model = torch.nn.Sequential(*(Scale() for _ in range(3)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    positions = torch.ones(UNIT // 4, requires_grad=True)
+
+    def step():
+        energy = model(positions).square().sum()
+        [forces] = torch.autograd.grad(energy, positions, create_graph=True)
+        (energy + forces.square().sum()).backward()
+        optimizer.step()
+
+    names = [name for name, _ in profiled_step(step, model, list(model), optimizer, positions, CpuMeter()).segments]
+    inner = [f"gradient:{place}" for place in ("last", "early", "late", "first")]
+    assert [name for name in names if name.startswith("gradient")] == inner
+    assert names.index("forward:head") < names.index("gradient:last")
+    assert names.index("gradient:first") < names.index("backward:last")
+
+
 def test_hooks_are_gone_afterwards():
     model = torch.nn.Sequential(Scale(), Scale())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
