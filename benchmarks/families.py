@@ -36,6 +36,8 @@ SOURCES = {
     "mace": (f"{EXAMPLES}/mace_molecules.py:Mace", "mace"),
 }
 """Name → workload, and the package it needs beyond Compass's own."""
+DATASET_SIZE = 20_000
+"""That the samples stand for: of so few, no batch would be large enough to time."""
 LARGEST_BYTES = 1024**3
 SLOWEST_S = 3.0
 """Of a held-out point: larger ones only take longer."""
@@ -70,7 +72,8 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
     """Relative errors of a workload on held-out points."""
     rng = random.Random(SEED)
     with ExitStack() as stack:
-        request = Request(workload=source, cache=Path(stack.enter_context(TemporaryDirectory())))
+        cache = Path(stack.enter_context(TemporaryDirectory()))
+        request = Request(workload=source, cache=cache, dataset_size=DATASET_SIZE)
         lab = stack.enter_context(laboratory(request, None, lambda _: None))
         runner = stack.enter_context(closing(local_runner(request, lab.base)))
         lab.calibrate(wanted_variants(lab.config))

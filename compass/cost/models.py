@@ -13,7 +13,7 @@ from compass.cost.memory import MemoryModel, fit_memory
 from compass.cost.observation import Probe
 from compass.cost.time import TimeModel, fit_time
 from compass.optimizer_config import MemoryRules
-from compass.records import Allocator, BytesLaw, Description, Knobs
+from compass.records import Allocator, BytesLaw, Description, Knobs, RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class CostModels:
         return self.time.is_timed(knobs)
 
 
-def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, allocator: Allocator) -> CostModels:
-    """Fit every model to `probes`, oldest first; times are taken under `allocator` only, which changes them."""
+def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings) -> CostModels:
+    """Fit every model to `probes`, oldest first; times are taken under `runtime` only, which changes them."""
     on_cpu = description.hardware.kind == "cpu"
     # A fresh process has loaded what training will have; one that describes the machine has not.
     fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
@@ -57,7 +57,7 @@ def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, a
         footprint=fit_footprint(rules, probes, memory, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
         time=fit_time(
             description.features,
-            _timings([p for p in probes if p.spec.runtime.allocator == allocator]),
+            _timings([p for p in probes if p.spec.runtime == runtime]),
             overlapping=not on_cpu,
         ),
     )

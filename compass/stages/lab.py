@@ -223,7 +223,7 @@ class Lab:
         n_probes = len(self.runner.probes)
         if self._fitted is None or self._fitted[0] != n_probes:
             probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self._telling()]
-            models = fit(self.description, probes, self.config.memory, self.calibrated_allocator)
+            models = fit(self.description, probes, self.config.memory, self.runtime(self.calibrated_allocator))
             self._fitted = (n_probes, models)
         return self._fitted[1]
 
