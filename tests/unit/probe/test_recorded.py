@@ -6,7 +6,7 @@ from compass.errors import InputError
 from compass.probe.recorded import Recorded
 from compass.probe.store import Store
 from compass.profile import Ledger
-from compass.records import Status
+from compass.records import Status, StepTime
 
 
 class Runner:
@@ -101,3 +101,27 @@ def test_every_probe_is_logged(store, ask, found, caplog):
         f"search {ask(1).key} {good}",
         f"search {ask(2).key} 2 layers × 16 channels, fp32 on {load}: crashed: died of SIGSEGV",
     ]
+
+
+def timed(median_s):
+    return StepTime(median_s=median_s, low_s=median_s, high_s=median_s, n_steps=5)
+
+
+def test_two_runs_of_a_probe_count_as_the_calmer_time_and_the_larger_footprint(tmp_path, store, ask, found):
+    slow = found(step=timed(0.9), footprint_bytes=200, n_steps=13)
+    calm = found(step=timed(0.5), footprint_bytes=100, n_steps=8)
+    recorded = Recorded(Runner(slow, calm), store, "f1")
+    recorded.probe("confirm", ask())
+    both = recorded.again("confirm", ask())
+    assert (both.step, both.footprint_bytes, both.n_steps) == (timed(0.5), 200, 21)
+    assert recorded.probes == [(ask(), both)]
+    assert recorded.counts["confirm_probes"] == 2
+    assert Recorded(Runner(), Store(tmp_path / "probes.jsonl"), "f1").probe("confirm", ask()) == both
+
+
+def test_what_fails_the_second_time_failed(store, ask, found):
+    full = found(Status.OUT_OF_MEMORY, "the allocator's")
+    recorded = Recorded(Runner(found(), full), store, "f1")
+    recorded.probe("confirm", ask())
+    assert recorded.again("confirm", ask()) == full
+    assert recorded.counts["out_of_memory"] == 1
