@@ -204,6 +204,7 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
             "live_bytes": outcome.live_bytes or plan.certificate.live_bytes,
             "footprint_bytes": outcome.footprint_bytes or 0,
             "n_steps": outcome.n_steps,
+            "update_s": outcome.update_s,
             "enforced": outcome.enforced,
         }
     )

@@ -16,7 +16,7 @@ from compass.probe.failures import classify
 from compass.probe.segments import profiled_step
 from compass.probe.settle import is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
-from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step
+from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step, update
 
 if TYPE_CHECKING:
     from compass.device import Ceiling, Meter
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WARM_STEPS = 2
 """The first allocates the optimizer's state, the second is the first with it."""
+N_UPDATES = 5
+"""Timed alone."""
 KEPT_LOSSES = 3
 """Of the first steps, to compare with another run's."""
 
@@ -99,6 +101,7 @@ class Trial:
         """Of every batch of real samples."""
         self.losses: list[float] = []
         """Of every step."""
+        self.update_s: float | None = None
         self.left_bytes: int | None = None
         """By the profiled step."""
         self.footprint_bytes = 0
@@ -133,6 +136,8 @@ class Trial:
             if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):
                 break
         self.footprint_bytes = self._meter.footprint_bytes()
+        if spec.fresh:
+            self.update_s = self._timed_update()
 
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last batch, with each segment's peak of live bytes."""
@@ -165,6 +170,7 @@ class Trial:
             live_bytes=live_bytes,
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
+            update_s=self.update_s,
             losses=tuple(self.losses[:KEPT_LOSSES]),
             left_bytes=self.left_bytes,
         )
@@ -196,6 +202,19 @@ class Trial:
         assert self._model is not None  # noqa: S101 - run_steps() built it
         precision = self._spec.knobs.variant.precision
         return training_step(self._workload, self._model, self._optimizer, self._batch, precision, self._training)
+
+    def _timed_update(self) -> float:
+        """Median seconds of what a step spends on the weights alone: training, which gathers batches, spends it on one in several."""
+        assert self._model is not None  # noqa: S101 - run_steps() built it
+        took_s = []
+        for _ in range(N_UPDATES):
+            self._meter.synchronize()
+            started = time.perf_counter()
+            self._optimizer.zero_grad(set_to_none=False)
+            update(self._model, self._optimizer, self._training)
+            self._meter.synchronize()
+            took_s.append(time.perf_counter() - started)
+        return median(took_s)
 
     def _timed_step(self) -> float:
         self._meter.synchronize()

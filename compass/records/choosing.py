@@ -197,6 +197,8 @@ class Certificate(Record):
     live_bytes: int
     footprint_bytes: int
     n_steps: int
+    update_s: float | None = None
+    """Of every timed step, what went into updating weights; None where the step is one of training, which does so seldom."""
     collate_s: float | None = None
     """Median seconds to make one of its batches ready, on one core; None where a stand-in complex was copied."""
     enforced: bool

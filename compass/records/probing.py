@@ -91,6 +91,8 @@ class Outcome(Record):
     """The footprint before the model was built."""
     collate_s: float | None = None
     """Median seconds to make one batch of real samples ready, on one core."""
+    update_s: float | None = None
+    """Of a step, what goes into clipping gradients and updating weights; None: not asked for."""
     enforced: bool = False
     """Whether anything held the process under the probe's ceiling."""
     losses: tuple[float, ...] = ()

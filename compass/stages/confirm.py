@@ -187,6 +187,7 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
             live_bytes=outcome.live_bytes or 0,
             footprint_bytes=outcome.footprint_bytes or 0,
             n_steps=outcome.n_steps,
+            update_s=outcome.update_s if proof.step == outcome.step else None,
             collate_s=outcome.collate_s if lab.work.stands_for == 1 else None,
             enforced=outcome.enforced,
         ),

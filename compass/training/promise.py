@@ -104,12 +104,16 @@ class CycleClock:
 
 
 def promised_s(plan: StagePlan, *, budgeted: bool) -> float:
-    """What `plan` says that a batch takes in the mean: every hiccup and, without loaders of their own, its making included."""
-    budget, step = plan.batch_budget, plan.step
+    """What `plan` says that a batch takes in the mean: hiccups and, without loaders of their own, its making included.
+
+    Certificates update weights at every step, training once in `plan.accumulate` batches.
+    """
+    budget, step, proof = plan.batch_budget, plan.step, plan.certificate
     hiccups = 1.0 if step.mean_s is None else step.mean_s / step.median_s
-    collate_s = 0.0 if plan.loader_workers else plan.certificate.collate_s or 0.0
+    collate_s = 0.0 if plan.loader_workers else proof.collate_s or 0.0
     step_s = budget.mean_graphs / budget.throughput if budgeted and budget is not None else step.median_s
-    return hiccups * step_s + collate_s
+    saved_s = (proof.update_s or 0.0) * (1 - 1 / plan.accumulate)
+    return hiccups * (step_s - saved_s) + collate_s
 
 
 def doubt(cycle: Cycle, runtime: RuntimeSettings) -> str | None:

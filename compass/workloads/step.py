@@ -75,9 +75,14 @@ def training_step(  # noqa: PLR0913 - a step has that many parts
         raise NonFiniteLoss(value)
     backward(loss if part.weight == 1.0 else part.weight * loss)
     if part.last:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
-        optimizer.step()
+        update(model, optimizer, rules)
     return value
+
+
+def update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: TrainingRules) -> None:
+    """What a step does once its gradients are complete."""
+    torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
+    optimizer.step()
 
 
 def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, precision: Precision) -> float:

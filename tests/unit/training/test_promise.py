@@ -1,5 +1,7 @@
 import csv
 
+import pytest
+
 from compass.records import Batch, Load, RuntimeSettings
 from compass.training.promise import CycleClock, append_row, doubt, promised_s
 
@@ -45,6 +47,15 @@ def test_a_batch_takes_its_mean_step_and_its_making(profile):
     plan = plan.model_copy(update={"step": restless, "certificate": certificate})
     assert promised_s(plan, budgeted=False) == 1.05 * plan.step.median_s + 0.1
     assert promised_s(plan.model_copy(update={"loader_workers": 1}), budgeted=False) == 1.05 * plan.step.median_s
+
+
+def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile):
+    plan = profile.plans["prototyping"]
+    step_s = plan.step.median_s
+    proof = plan.certificate.model_copy(update={"update_s": 0.1 * step_s})
+    plan = plan.model_copy(update={"certificate": proof, "accumulate": 4})
+    assert promised_s(plan, budgeted=False) == pytest.approx(0.925 * step_s)
+    assert promised_s(plan.model_copy(update={"accumulate": 1}), budgeted=False) == pytest.approx(step_s)
 
 
 def test_a_cycle_far_longer_than_promised_is_doubted_where_threads_spin():
