@@ -32,7 +32,7 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.work import Work
-from compass.stages.trail import expectation, is_slow, note
+from compass.stages.trail import expectation, is_faster, is_slow, note
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,10 @@ class Lab:
         return outcome
 
     def certify(self, spec: ProbeSpec) -> Outcome:
-        """Make a certificate, and make it again while it is beyond doubt slower than was predicted: something else was running."""
+        """Make a certificate, and make it again while it is beyond doubt slower than was predicted: something else was running.
+
+        One that is as slow again is believed, and the prediction is not.
+        """
         outcome = self.probe("confirm", spec)
         for _ in range(self.config.probe.confirm_again):
             last = self.notes[-1]
@@ -100,6 +103,8 @@ class Lab:
             self._fitted = None
             self.notes.pop()
             self._note("confirm", spec, outcome, last.expected, reused=False)
+            if not is_faster(self.notes[-1], last):
+                break
         return outcome
 
     def _note(

@@ -64,3 +64,8 @@ def is_slow(told: ProbeNote) -> bool:
     if expected is None or expected.step_s is None or expected.spread is None or step is None:
         return False
     return step.median_s > expected.step_s * (1 + BEYOND_DOUBT * expected.spread)
+
+
+def is_faster(told: ProbeNote, before: ProbeNote) -> bool:
+    """Whether a probe that was made again was faster than chance explains: its median below the interval of the former one."""
+    return told.step is not None and before.step is not None and told.step.median_s < before.step.low_s

@@ -104,7 +104,8 @@ def test_filling_the_memory_is_offered_beside_it(planned, stage):
 # ------------------------------------------------------------------------------------------------------ on this machine
 
 QUICK = ["--set", "stages.prototyping.checkpointing=[false]", "--set", "stages.validation.checkpointing=[false]",
-         "--set", "stages.production.checkpointing=[false]", "--set", "space.layers=[2,3]", "--set", "space.channels=[16,32]",
+         "--set", "stages.production.checkpointing=[false]", "--set", "runtime.waiting=sleep",  # other tests run beside
+         "--set", "space.layers=[2,3]", "--set", "space.channels=[16,32]",
          "--set", "space.channels_per_layer=[4,32]", "--set", "space.small_share=[0,1]"]  # fmt: skip
 
 

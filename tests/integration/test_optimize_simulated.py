@@ -145,8 +145,8 @@ def test_a_certificate_far_slower_than_predicted_is_made_again(tmp_path, n_slow)
         assert len(certified) == 2
         assert picks(profile) == picks(calm)
         assert profile.plans["prototyping"].cycle_s == pytest.approx(calm.plans["prototyping"].cycle_s, rel=0.05)
-    else:  # so it is: three times the same, and what else there is to choose from
-        assert certified[0] == certified[1] == certified[2]
+    else:  # so it is: twice the same, and what else there is to choose from
+        assert certified[0] == certified[1]
         assert profile.plans["prototyping"].certificate.n_steps > calm.plans["prototyping"].certificate.n_steps
 
 
