@@ -1,12 +1,13 @@
 """What a plan is worth in training: `python -m benchmarks.training [--quick]`.
 
 Real geometry with real spread (`real_crops`, radii log-normal), split, scanned and planned by `compass optimize` under a memory
-limit. Then the same model on the same training set in five ways, each a process of its own, several times in turn:
+limit. Then the same model on the same training set in five ways, each a process of its own, several times in turn. Each trains for an
+epoch to get warm and is timed over the next, for a few dozen graphs of such a spread are not alike:
 
 - `lightning`: Lightning's defaults in the environment as it is found, the most graphs a batch whose worst batch fits the limit
 - `passive`: the same, but for threads that sleep while they wait for each other (`OMP_WAIT_POLICY`)
 - `runtime`: the same under all of the plan's runtime settings
-- `fixed`: `compass train` with as many graphs a batch as the plan says
+- `fixed`: `compass train` with as many graphs a batch as the plan says, where it recommends something else
 - `plan`: `compass train` as the plan recommends
 
 The ratio of the last to the first is what the plan is worth; the steps between say where it comes from. Threads that spin while they
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import statistics
 import subprocess
@@ -74,15 +76,12 @@ class Effort:
 
     n_complexes: int
     limit_bytes: int
-    n_cycles: int
-    """Timed, of each run; one more comes before to get warm."""
-    cycle_batches: int
     repeats: int
     stage: Stage = "prototyping"
 
 
-FULL = Effort(n_complexes=600, limit_bytes=3 * GIB // 2, n_cycles=3, cycle_batches=10, repeats=2)
-QUICK = Effort(n_complexes=24, limit_bytes=GIB, n_cycles=1, cycle_batches=3, repeats=1)
+FULL = Effort(n_complexes=600, limit_bytes=3 * GIB // 2, repeats=4)
+QUICK = Effort(n_complexes=24, limit_bytes=GIB, repeats=1)
 
 
 def main(*, quick: bool) -> None:
@@ -90,10 +89,11 @@ def main(*, quick: bool) -> None:
     effort = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as name:
         order = made_up_order(Path(name), effort) if quick else planned_order(Path(name), effort)
-        runs = Runs(order, Path(name), effort)
-        found: dict[str, list[float]] = {way: [] for way in WAYS}
+        runs = Runs(order, Path(name))
+        ways = [way for way in WAYS if way != "fixed" or order.batching != "batch_size"]
+        found: dict[str, list[float]] = {way: [] for way in ways}
         for turn in range(effort.repeats):
-            for way in WAYS:  # in turn, so that whatever else the machine does is met by all
+            for way in ways:  # in turn, so that whatever else the machine does is met by all
                 found[way].append(runs.graphs_per_s(way, turn))
     figures = summed_up(found) | about(runs) | {"effort": asdict(effort)}
     show(figures, judged=not quick)
@@ -122,15 +122,8 @@ def planned_order(folder: Path, effort: Effort) -> Order:
         cache=folder / "cache",
     )  # fmt: skip
     profile = optimize(request)
-    amount = Amount(cycles=effort.n_cycles + 1)
     return prepare(
-        Wish(
-            profile=profile,
-            stage=effort.stage,
-            config=in_training(config, effort),
-            folder=folder / "run",
-            amount=amount,
-        )
+        Wish(profile=profile, stage=effort.stage, config=config, folder=folder / "run", amount=Amount(cycles=2))
     )
 
 
@@ -155,15 +148,10 @@ def made_up_order(folder: Path, effort: Effort) -> Order:
         ),
     )  # fmt: skip
     return Order(
-        plan=plan, workload="visnet", config=in_training(config, effort), budget_bytes=effort.limit_bytes, batching="batch_size",
+        plan=plan, workload="visnet", config=config, budget_bytes=effort.limit_bytes, batching="batch_size",
         fingerprint=Fingerprint(device="cpu", driver="", torch="", versions=(), workload=""), ceiling=False, device="cpu",
-        amount=Amount(cycles=effort.n_cycles + 1),
+        amount=Amount(cycles=2),
     )  # fmt: skip
-
-
-def in_training(config: OptimizerConfig, effort: Effort) -> OptimizerConfig:
-    """Short cycles, so that the first is only to get warm."""
-    return config.model_copy(update={"cycle_batches": effort.cycle_batches})
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs
@@ -172,8 +160,8 @@ def in_training(config: OptimizerConfig, effort: Effort) -> OptimizerConfig:
 class Runs:
     """One model on one training set, in every way."""
 
-    def __init__(self, order: Order, folder: Path, effort: Effort) -> None:
-        self.order, self._folder, self._effort = order, folder, effort
+    def __init__(self, order: Order, folder: Path) -> None:
+        self.order, self._folder = order, folder
         config = order.config
         catalogue = Catalogue.open(Path(config.dataset.catalogue))
         self.ids = split(catalogue, config.training.split, config.seed).train
@@ -185,21 +173,26 @@ class Runs:
         if way in {"lightning", "passive", "runtime"}:
             plain = dict(os.environ) | ({"OMP_WAIT_POLICY": "passive"} if way == "passive" else {})
             return self._lightning(process_environment(self.order) if way == "runtime" else plain)
-        changes = {"batching": "batch_size"} if way == "fixed" else {}
-        return self._compass(self.order.model_copy(update=changes), self._folder / f"{way}-{turn}")
+        order = self.order.model_copy(update={"batching": "batch_size"}) if way == "fixed" else self.order
+        return self._compass(order, self._folder / f"{way}-{turn}")
 
     def _compass(self, order: Order, folder: Path) -> float:
+        plan = order.plan
+        budget = plan.batch_budget if order.batching == "batch_budget" else None
+        n_graphs = budget.mean_graphs if budget else plan.choice.batch_size
+        config = order.config.model_copy(update={"cycle_batches": math.ceil(len(self.ids) / n_graphs)})
+        order = order.model_copy(update={"config": config})
         write_order(order, folder)
         self._run(["-m", "compass", "train-run", str(folder)], process_environment(order))
-        cycles = Results.model_validate_json((folder / RESULTS).read_text()).cycles[1:]
-        return sum(cycle.n_graphs for cycle in cycles) / sum(cycle.measured_s for cycle in cycles)
+        _, timed = Results.model_validate_json((folder / RESULTS).read_text()).cycles
+        return timed.n_graphs / timed.measured_s
 
     def _lightning(self, env: Mapping[str, str]) -> float:
-        effort, order = self._effort, self.order
+        order, n_batches = self.order, math.ceil(len(self.ids) / self.safe)
         task = {
             "config": order.config.model_dump(mode="json"), "workload": order.workload,
             "knobs": order.plan.choice.knobs.model_dump(mode="json"), "ids": self.ids, "batch_size": self.safe,
-            "n_warm": effort.cycle_batches, "n_batches": effort.n_cycles * effort.cycle_batches,
+            "n_warm": n_batches, "n_batches": n_batches,
         }  # fmt: skip
         told = self._run(["-m", "benchmarks.plain_lightning"], env, json.dumps(task))
         return float(json.loads(told.splitlines()[-1])["graphs_per_s"])
@@ -228,6 +221,7 @@ class Runs:
 def summed_up(found: Mapping[str, list[float]]) -> dict[str, Any]:
     """Medians, and the ratio taken apart."""
     rate = {way: statistics.median(values) for way, values in found.items()}
+    rate.setdefault("fixed", rate["plan"])
     turns = [after / before for before, after in zip(found[WAYS[0]], found[WAYS[-1]], strict=True)]
     return {
         "graphs_per_s": {way: [round(value, 2) for value in values] for way, values in found.items()},
