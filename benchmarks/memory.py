@@ -120,14 +120,15 @@ def summary(errors: list[float], slack: list[float]) -> dict[str, float]:
 def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int) -> dict[str, Any]:
     """By how much the footprint's bound exceeds what fresh processes held, by allocator."""
     rng = random.Random(SEED)
-    runner.close()  # an idle worker is asked for its baseline, not one that has trained
-    baseline_bytes = runner.describe().baseline_bytes
     (sample, load), *_ = runner.describe().samples
     report: dict[str, Any] = {}
     plain = [kind for kind in variants(config) if kind.precision == "fp32"]
     runtime = RuntimeSettings(threads=available_cores())
-    specs = micro_probes(config.probe, plain, made_up_batches(config.probe), runtime, n_steps=config.probe.micro_steps)
-    micro = [run(runner, spec) for spec in specs]
+    batches = made_up_batches(config.probe)
+    specs = list(micro_probes(config.probe, plain, batches, runtime, n_steps=config.probe.micro_steps))
+    # As when calibrating, the first is alone in its process, and tells what that holds before it trains.
+    micro = [run(runner, spec.model_copy(update={"fresh": spec == specs[0]})) for spec in specs]
+    baseline_bytes = micro[0].outcome.baseline_bytes or 0
     memory = fit_memory(FEATURES, micro, margin_floor=config.memory.live_margin)
     footprint = fit_footprint(config.memory, [], memory, baseline_bytes=baseline_bytes, on_cpu=True)
     allocators: tuple[Allocator, ...] = ("tight", "fast")

@@ -91,6 +91,7 @@ def test_later_changes_win():
         ("space.data_cap=[]",
          "--set space.data_cap: got []: needs at least one point, with rising first values; "
          f"expected values that agree. {HELP}"),
+        ("stages.production.target_s=3600", f"--set stages.production.target_s: got 3600; expected None. {HELP}"),
         ('stages.production.precision=["fp16"]',
          f"--set stages.production.precision.0: got 'fp16'; expected 'fp32' or 'bf16'. {HELP}"),
     ],
