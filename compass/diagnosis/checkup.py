@@ -8,7 +8,7 @@ from time import monotonic
 
 import numpy as np
 
-from compass.cost.memory import fit_memory
+from compass.cost.memory import MemoryModel, fit_memory
 from compass.cost.observation import Probe
 from compass.cost.time import fit_time
 from compass.device import available_cores
@@ -36,6 +36,12 @@ PATIENCE_S = 45.0
 """After which nothing more is begun but what a verdict cannot do without."""
 FIRST_STEPS = 3
 TIMED_COPIES = 4
+ENOUGH_S = 0.02
+"""That a step of the smallest model should take to be timed: of 2 ms, threads that wait for each other are a part nobody predicts."""
+MOST_TIMES = 16
+"""Larger a batch is not made for that."""
+ROOM_SHARE = 0.25
+"""Of the memory there is, for what is timed."""
 
 
 @dataclass
@@ -125,8 +131,9 @@ def _looked_at(state: Checkup) -> CheckReport:
         over_loads = _other_batches(state)
         seen = _calibration(state)
         state.findings += about_parameters(seen, _counted(state, seen))
-        over_knobs = _other_models(state, seen)
-        timed = _times(state)
+        law = fit_memory(state.description.features, seen, margin_floor=state.config.memory.live_margin)
+        over_knobs = _other_models(state, law)
+        timed = _times(state, law)
     except ProbeFailed as failed:
         return _report(state, failure=str(failed))
     state.findings += [about_loads(over_loads, len(state.samples)), about_knobs(over_knobs), about_time(timed)]
@@ -168,9 +175,8 @@ def _counted(state: Checkup, seen: Sequence[Probe]) -> dict[Knobs, int]:
     return dict(state.runner.describe(asked).parameters)
 
 
-def _other_models(state: Checkup, seen: Sequence[Probe]) -> Fit | None:
+def _other_models(state: Checkup, law: MemoryModel) -> Fit | None:
     """Models that were not probed: does memory follow depth and width?"""
-    law = fit_memory(state.description.features, seen, margin_floor=state.config.memory.live_margin)
     errors: list[float] = []
     for shape in state.ask.unseen:
         for batch in dict.fromkeys((state.ask.fitted[-1], *state.ask.others[:1])):
@@ -183,18 +189,17 @@ def _other_models(state: Checkup, seen: Sequence[Probe]) -> Fit | None:
     return _fit(errors)
 
 
-def _times(state: Checkup) -> Fit | None:
+def _times(state: Checkup, law: MemoryModel) -> Fit | None:
     """Models that were not timed: does the step time follow?"""
     ask = state.ask
-    name = min(state.samples, key=lambda name: sum(size for _, size in state.samples[name].sizes))
-    batches = [Batch(members=((name, TIMED_COPIES),)), *(ask.others[-1:] or ask.fitted[-1:])]
+    batches = _batches_to_time(state, law)
     seen: list[Probe] = []
     for shape in (*ask.seen, *ask.seen_once):
         for batch in batches:
             if state.late and len(seen) >= len(ask.seen):
                 break
             seen.append(_timing(state, shape, batch))
-    law = fit_time(state.description.features, seen, overlapping=state.description.hardware.kind != "cpu")
+    model = fit_time(state.description.features, seen, overlapping=state.description.hardware.kind != "cpu")
     errors: list[float] = []
     for shape in ask.unseen:
         if errors and state.late:
@@ -203,9 +208,31 @@ def _times(state: Checkup) -> Fit | None:
         outcome = probe.outcome
         if outcome.load is not None and outcome.step is not None:
             sizes = np.array([[size for _, size in outcome.load.sizes]])
-            predicted = float(law.step_s(probe.spec.knobs, outcome.parameters or 0, sizes)[0])
+            predicted = float(model.step_s(probe.spec.knobs, outcome.parameters or 0, sizes)[0])
             errors.append(abs(predicted / outcome.step.median_s - 1))
     return _fit(errors)
+
+
+def _batches_to_time(state: Checkup, law: MemoryModel) -> list[Batch]:
+    """Copies of the smallest sample, and a mixture of real ones if there are several; as many times as makes a step long enough."""
+    ask, samples = state.ask, state.samples
+    smallest = min(samples, key=lambda name: sum(size for _, size in samples[name].sizes))
+    alone = Batch(members=((smallest, 1),))
+    batches = [Batch(members=((smallest, TIMED_COPIES),)), *(ask.others[-1:] or [alone])]
+    step = _timing(state, ask.seen[0], batches[0]).outcome.step
+    n_times = min(MOST_TIMES, max(1, round(ENOUGH_S / step.median_s))) if step else 1
+    largest = [Knobs(layers=shape[0], channels=shape[1], variant=state.kind) for shape in (*ask.seen_once, *ask.unseen)]
+
+    def live_bytes(batch: Batch) -> float:
+        loads = [samples[name] * copies for name, copies in batch.members]
+        return max(law.law(knobs).live(sum(loads[1:], loads[0])) for knobs in largest)
+
+    room_bytes = ROOM_SHARE * state.description.hardware.budget_bytes
+    n_fitting = int(room_bytes // max(live_bytes(batch) for batch in batches))
+    return [
+        Batch(members=tuple((name, copies * max(1, min(n_times, n_fitting))) for name, copies in batch.members))
+        for batch in batches
+    ]
 
 
 def _timing(state: Checkup, shape: tuple[int, int], batch: Batch) -> Probe:
