@@ -21,7 +21,7 @@ import numpy as np
 
 from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.probe.requests import micro, timing_probe
-from compass.records import Batch, Knobs, Load
+from compass.records import Batch, Knobs
 from compass.stages.lab import Lab
 
 SEED = 11
@@ -58,14 +58,9 @@ def points(lab: Lab, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
         knobs = Knobs(layers=layers, channels=channels, variant=rng.choice(kinds))
         chosen = [rng.choice(sorted(samples)) for _ in range(rng.choice((1, 2, 3, 5, 8, 12, 20)))]
         batch = Batch(members=tuple((name, chosen.count(name)) for name in dict.fromkeys(chosen)))
-        load = load_of(batch, samples)
+        load = batch.load(samples)
         if known.costs.bytes_law(knobs, "fast").live(load) < LARGEST_BYTES and known.step_s(knobs, load) < SLOWEST_S:
             yield knobs, batch
-
-
-def load_of(batch: Batch, samples: dict[str, Load]) -> Load:
-    loads = [samples[name] * copies for name, copies in batch.members]
-    return sum(loads[1:], loads[0])
 
 
 def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
@@ -87,9 +82,7 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
                 [spec] = micro(rules, knobs.variant, [shape], runtime, n_steps=2)
                 memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
                 if abs(memory[-1]) > 0.01:
-                    print(
-                        f"  {knobs} on {load_of(batch, dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True
-                    )
+                    print(f"  {knobs} on {batch.load(dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True)
             if place < n_time:
                 outcome = runner.probe(timing_probe(rules, knobs, batch, runtime))
                 sizes = np.array([[size for _, size in outcome.load.sizes]]) if outcome.load else np.zeros((1, 0))

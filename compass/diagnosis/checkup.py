@@ -223,12 +223,8 @@ def _batches_to_time(state: Checkup, law: MemoryModel) -> list[Batch]:
     n_times = min(MOST_TIMES, max(1, round(ENOUGH_S / step.median_s))) if step else 1
     largest = [Knobs(layers=shape[0], channels=shape[1], variant=state.kind) for shape in (*ask.seen_once, *ask.unseen)]
 
-    def live_bytes(batch: Batch) -> float:
-        loads = [samples[name] * copies for name, copies in batch.members]
-        return max(law.law(knobs).live(sum(loads[1:], loads[0])) for knobs in largest)
-
-    room_bytes = ROOM_SHARE * state.description.hardware.budget_bytes
-    n_fitting = int(room_bytes // max(live_bytes(batch) for batch in batches))
+    most_bytes = max(law.law(knobs).live(batch.load(samples)) for knobs in largest for batch in batches)
+    n_fitting = int(ROOM_SHARE * state.description.hardware.budget_bytes // most_bytes)
     return [
         Batch(members=tuple((name, copies * max(1, min(n_times, n_fitting))) for name, copies in batch.members))
         for batch in batches

@@ -48,12 +48,8 @@ def about_parameters(seen: Sequence[Probe], counted: Mapping[Knobs, int]) -> lis
 def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load]) -> list[Finding]:
     """Whether a batch's load is the sum of its members'."""
     for spec, outcome in probes:
-        members = spec.batches[0].members
-        if not members:
-            continue
-        loads = [samples[name] * copies for name, copies in members]
-        total = sum(loads[1:], loads[0])
-        if outcome.load != total:
+        batch = spec.batches[0]
+        if batch.members and outcome.load != (total := batch.load(samples)):
             text = f"`load` gives {outcome.load} for samples that sum to {total}: batches are chosen by sums"
             return [Finding(level="bad", about="loads", text=text)]
     return []

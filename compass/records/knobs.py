@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -68,6 +69,13 @@ class Batch(Record):
     members: tuple[tuple[str, int], ...] = ()
     """(sample id, copies) pairs."""
     synthetic: Load | None = None
+
+    def load(self, samples: Mapping[str, Load]) -> Load:
+        """Its own if it is made up, else the sum of its members', of whom `samples` has one copy's load each."""
+        if self.synthetic is not None:
+            return self.synthetic
+        loads = [samples[name] * copies for name, copies in self.members]
+        return sum(loads[1:], loads[0])
 
 
 Allocator = Literal["fast", "tight", "system"]

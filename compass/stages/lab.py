@@ -270,10 +270,7 @@ class Lab:
         """`outcome`, with the load it was asked for where it ended before it could say."""
         if outcome.load is not None and outcome.load.sizes:
             return outcome
-        batch, samples = spec.batches[-1], dict(self.description.samples)
-        loads = [samples[name] * copies for name, copies in batch.members]
-        load = batch.synthetic or sum(loads[1:], loads[0])
-        return outcome.model_copy(update={"load": load})
+        return outcome.model_copy(update={"load": spec.batches[-1].load(dict(self.description.samples))})
 
     def tell(self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None) -> None:
         """Let whoever watches know."""

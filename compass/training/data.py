@@ -12,7 +12,7 @@ import numpy as np
 from compass.data.catalogue import Catalogue
 from compass.data.oversize import oversize
 from compass.data.splits import Split, split
-from compass.records import Batch, Load
+from compass.records import Load
 
 if TYPE_CHECKING:
     from compass.data.rows import Label
@@ -55,9 +55,3 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
         beyond = set(oversize({name: load.sizes for name, load in loads.items()}, config.dataset.oversize_share))
         isolated = tuple(name for name in parts.train if name in beyond)
     return TrainingData(loads, parts, labels, isolated, catalogue)
-
-
-def load_of(data: TrainingData, batch: Batch) -> Load:
-    """The load of `batch`."""
-    loads = [data.loads[name] * copies for name, copies in batch.members]
-    return sum(loads[1:], loads[0])

@@ -15,7 +15,6 @@ from compass.errors import CompassError, NonFiniteLoss
 from compass.profile import write_text
 from compass.records import Progress, Record
 from compass.training.checkpoints import BEST, Progressed, check_unchanged, read_checkpoint
-from compass.training.data import load_of
 from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
 from compass.training.guard import batch_of
 from compass.training.keeper import Keeper
@@ -105,7 +104,7 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         module=run.module,
         meter=run.meter,
         device=run.device,
-        load_of=lambda item: load_of(run.data, item.batch),
+        load_of=lambda item: item.batch.load(run.data.loads),
         clock=CycleClock(batch_s(run.order), run.bound_bytes, run.order.config.cycle_batches),
         checkpoints=run.checkpoints,
         evaluate=partial(evaluate_part, run, "val"),

@@ -13,7 +13,6 @@ from compass.probe.settle import step_time
 from compass.probe.store import LEDGER
 from compass.probe.trained import record_cycle, record_out_of_memory
 from compass.records import Batch, Load, TrainedCycle
-from compass.training.data import load_of
 from compass.training.opening import Run
 from compass.training.promise import Cycle, CycleClock
 
@@ -59,7 +58,7 @@ def teach_out_of_memory(run: Run, batch: Batch, detail: str) -> None:
     if not run.order.ceiling:
         return
     with _harmless():
-        load = load_of(run.data, batch)
+        load = batch.load(run.data.loads)
         record_out_of_memory(_ledger(run), run.order.fingerprint, run.order.plan, batch, load, detail=detail)
 
 

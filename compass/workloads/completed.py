@@ -60,10 +60,7 @@ class Completed:
         given = getattr(self._workload, "load", None)
         if given is not None:
             return as_load(given(batch), self._workload.features)
-        if batch.synthetic is not None:
-            return batch.synthetic
-        loads = [self._loads[name] * copies for name, copies in batch.members]
-        return sum(loads[1:], loads[0])
+        return batch.load(self._loads)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
         """The author's, or the largest list of modules of one class that the model holds."""

@@ -115,10 +115,7 @@ class OnComplexes:
 
     def load(self, batch: Batch) -> Load:
         """Nodes and edges, self-loops included."""
-        if batch.synthetic is not None:
-            return batch.synthetic
-        loads = [self.samples()[name] * copies for name, copies in batch.members]
-        return sum(loads[1:], loads[0])
+        return batch.load(self.samples())
 
     def collate(self, batch: Batch) -> GraphBatch:
         """The members' graphs, or one made-up graph of the batch's load."""

@@ -191,10 +191,7 @@ class SimulatedRunner:
         )  # fmt: skip
 
     def _load(self, batch: Batch) -> Load:
-        if batch.synthetic is not None:
-            return batch.synthetic
-        loads = [self.samples[name] * copies for name, copies in batch.members]
-        return sum(loads[1:], loads[0])
+        return batch.load(self.samples)
 
     def _fault(self, spec: ProbeSpec) -> str:
         """Why the real family could not run this; empty if it could."""
