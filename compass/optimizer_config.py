@@ -324,6 +324,8 @@ class ProbeRules(Settings):
     """Steps that are enough for that."""
     shuffled_batches: PositiveInt = 5
     """Between the two worst batches of a certificate: one run proves nothing, order and history matter."""
+    shuffled_s: PositiveFloat = 60.0
+    """Of which as many as should take so long, and one at least: a step of a large model on a CPU takes minutes."""
     timeout_factor: PositiveFloat = 10.0
     """A probe may take this many times its predicted time before it is killed."""
     timeout_floor_s: PositiveFloat = 120.0

@@ -43,18 +43,24 @@ class LocalRunner:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
         try:
-            answer = self._worker(self._runtime).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
+            answer = self._worker(self._runtime, probing=False).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker could not describe itself: {error}") from error
         return Description.model_validate(answer)
+
+    def prepare(self, specs: Iterable[ProbeSpec]) -> None:
+        """Start the lasting workers that `specs` will be run in side by side, for each takes seconds."""
+        started = [self._worker(spec.runtime) for spec in specs if not spec.fresh]
+        for worker in started:
+            worker.wait_open()
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that, under a ceiling alone."""
         if not spec.fresh:
             return _probe(self._worker(spec.runtime), spec)
-        if spec.ceiling_bytes is not None:
+        if spec.ceiling_bytes is not None and spec.max_steps > spec.min_steps:  # timed, not only shown to run
             self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
-        worker = WorkerProcess(spec.runtime, self._opening)
+        worker = WorkerProcess(spec.runtime, self._opening | {"probing": True})
         try:
             return _probe(worker, spec)
         finally:
@@ -66,13 +72,13 @@ class LocalRunner:
             worker.kill()
         self._lasting.clear()
 
-    def _worker(self, runtime: RuntimeSettings) -> WorkerProcess:
+    def _worker(self, runtime: RuntimeSettings, *, probing: bool = True) -> WorkerProcess:
         """The lasting worker of `runtime`: a new one if there is none, or if a probe was the last one's end."""
         worker = self._lasting.get(runtime)
         if worker is None or not worker.is_alive:
             if worker is not None:
                 worker.kill()
-            worker = self._lasting[runtime] = WorkerProcess(runtime, self._opening)
+            worker = self._lasting[runtime] = WorkerProcess(runtime, self._opening | {"probing": probing})
         return worker
 
 

@@ -12,6 +12,7 @@ import torch
 
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
+from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
 from compass.probe.segments import profiled_step
 from compass.probe.settle import is_settled, step_time
@@ -230,8 +231,3 @@ class Trial:
         if self.n_steps <= WARM_STEPS:
             self._meter.sample()
         return step_s
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """Trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

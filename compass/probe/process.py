@@ -65,8 +65,21 @@ class WorkerProcess:
         self._answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
         self.peak_footprint_bytes = 0
+        self._is_open = False
+        self._send({"op": "open", **opening})
+
+    def wait_open(self) -> None:
+        """Wait until it has opened the workload and the device; workers that are started together open side by side.
+
+        Raises:
+            InputError: the worker refused what it was given.
+            WorkerError: it did not start.
+        """
+        if self._is_open:
+            return
+        self._is_open = True
         try:
-            in_force = self.ask({"op": "open", **opening}, timeout_s=START_TIMEOUT_S)
+            in_force = self._answer(START_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker did not start: {error}") from error
         except BaseException:
@@ -85,13 +98,20 @@ class WorkerProcess:
 
         Whatever keeps the answer from coming, an interrupt too, the worker is then killed.
         """
+        self.wait_open()
+        self._send(request)
+        return self._answer(timeout_s)
+
+    def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+
+    def _answer(self, timeout_s: float) -> Any:
         self.peak_footprint_bytes = 0
         try:
             self._watch()
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.write(json.dumps(request) + "\n")
-                self._process.stdin.flush()
             line = self._wait(timeout_s)
         except BaseException:
             self.kill()  # an answer that nobody waited for would be taken for the next one's

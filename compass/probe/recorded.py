@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 
 from compass.probe.requests import Phase
-from compass.probe.runner import Runner
+from compass.probe.runner import Preparing, Runner
 from compass.probe.store import Store
 from compass.probe.trained import lessons
 from compass.records import Outcome, ProbeSpec, Status
@@ -27,7 +28,7 @@ class Recorded:
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """The outcome of `spec`, counted under `phase`."""
-        outcome = self._store.find(self._fingerprint, spec) if self._store else None
+        outcome = self._found(spec)
         if outcome is not None:
             self.counts["reused"] += 1
         else:
@@ -36,6 +37,12 @@ class Recorded:
         self.probes.append((spec, outcome))
         _log(phase, spec, outcome)
         return outcome
+
+    def prepare(self, specs: Iterable[ProbeSpec]) -> None:
+        """Let the runner make ready for those of `specs` that it will have to make."""
+        unknown = [spec for spec in specs if self._found(spec) is None]
+        if unknown and isinstance(self._runner, Preparing):
+            self._runner.prepare(unknown)
 
     def again(self, phase: Phase, spec: ProbeSpec) -> Outcome:
         """Make the last probe, which was `spec`, once more; what both runs say together takes its place."""
@@ -52,6 +59,9 @@ class Recorded:
         self.counts[f"{phase}_steps"] += outcome.n_steps
         self.counts["out_of_memory"] += outcome.status is Status.OUT_OF_MEMORY
         return outcome
+
+    def _found(self, spec: ProbeSpec) -> Outcome | None:
+        return self._store.find(self._fingerprint, spec) if self._store else None
 
     def _keep(self, spec: ProbeSpec, outcome: Outcome) -> None:
         if self._store:

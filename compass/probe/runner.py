@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from compass.records import Description, Knobs, Outcome, ProbeSpec
 
@@ -25,4 +25,13 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Let go of processes and memory. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A runner that gains by knowing beforehand what will be asked of it."""
+
+    def prepare(self, specs: Iterable[ProbeSpec]) -> None:
+        """Make ready for `specs`, of which any may yet not come."""
         ...

@@ -19,6 +19,7 @@ from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.conduct import count_forks, leak, watched
+from compass.probe.deferred import defer, load_deferred
 from compass.probe.runtime import describe_runtime
 from compass.records import Description, Knobs, ProbeSpec
 
@@ -26,10 +27,20 @@ from compass.records import Description, Knobs, ProbeSpec
 class Worker:
     """One workload on one device."""
 
-    def __init__(self, *, workload: str, config: dict[str, Any], device: str | None, limit_bytes: int | None) -> None:
+    def __init__(
+        self,
+        *,
+        workload: str,
+        config: dict[str, Any],
+        device: str | None,
+        limit_bytes: int | None,
+        probing: bool = False,
+    ) -> None:
         from compass.workloads.declared import family_of, micro_batches, samples_of
-        from compass.workloads.registry import load_workload
+        from compass.workloads.registry import FAMILIES, load_workload
 
+        if workload in FAMILIES:
+            defer()
         self._config = OptimizerConfig.model_validate(config)
         self._workload = load_workload(workload, self._config)
         self._device = resolve(device)
@@ -39,11 +50,14 @@ class Worker:
         self._family = family_of(self._workload)
         self._micro_batches = micro_batches(self._workload, self._samples)
         self._meter = meter_for(self._device, self._hardware)
-        gc.collect()
-        gc.freeze()  # what is loaded stays, and need not be searched after every probe
+        self._holds_all = False
+        if probing:
+            self._load()
 
     def describe(self, knobs: list[dict[str, Any]]) -> str:
         """A `Description`, as JSON."""
+        from compass.probe.counting import count_unfilled
+
         self._meter.reset_peak()
         known = fingerprint(self._hardware, self._workload.digest)
         return Description(
@@ -52,7 +66,7 @@ class Worker:
             features=self._workload.features,
             baseline_bytes=self._meter.footprint_bytes(),
             samples=tuple(self._samples.items()),
-            parameters=tuple(self._count(Knobs.model_validate(item)) for item in knobs),
+            parameters=tuple((one, count_unfilled(self._workload, one)) for one in map(Knobs.model_validate, knobs)),
             family=self._family,
             micro_batches=self._micro_batches,
         ).model_dump_json()
@@ -62,11 +76,11 @@ class Worker:
         from compass.probe.measure import measure
 
         rules, remarks, asked = self._config, list[str](), ProbeSpec.model_validate(spec)
+        self._load()
         if asked.fresh:  # its footprint tells, and training holds this too: some 80 MiB
             import pytorch_lightning  # noqa: F401 - three seconds, which the lasting workers go without
 
-            gc.collect()
-            gc.freeze()
+            _keep()
         with watched(remarks):
             outcome = measure(
                 asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
@@ -74,19 +88,18 @@ class Worker:
         remarks += leak(outcome.left_bytes)
         return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 
-    def _count(self, knobs: Knobs) -> tuple[Knobs, int]:
-        import torch
+    def _load(self) -> None:
+        """Before the first step, what describing did without."""
+        if not self._holds_all:
+            load_deferred()
+            _keep()
+            self._holds_all = True
 
-        from compass.probe.measure import count_parameters
 
-        try:
-            with torch.device("meta"):
-                return knobs, count_parameters(self._workload.build(knobs))
-        except (
-            RuntimeError,
-            NotImplementedError,
-        ):  # it looks at a number while it is built, and meta tensors have none
-            return knobs, count_parameters(self._workload.build(knobs))
+def _keep() -> None:
+    """What is loaded stays, and need not be searched after every probe."""
+    gc.collect()
+    gc.freeze()
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:

@@ -125,7 +125,8 @@ def _certificate_spec(policy: Policy, lab: Lab, pick: Choice) -> ProbeSpec:
     work, law = lab.work, lab.known().bytes_law(pick.knobs, lab.config.stages[policy.stage])
     worst, typical = work.worst(pick.batch_size, law), work.typical(pick.batch_size)
     alone, _ = work.alone(law, lab.budget_bytes)
-    shuffled = work.shuffled(pick.batch_size, rules.shuffled_batches)
+    n_shuffled = max(1, min(rules.shuffled_batches, int(rules.shuffled_s / pick.step_s)))
+    shuffled = work.shuffled(pick.batch_size, n_shuffled)
     return certificate_probe(
         rules,
         pick.knobs,

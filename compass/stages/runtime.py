@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from compass.optimizer_config import RuntimeRules
 from compass.probe.requests import timing_probe
@@ -29,7 +29,7 @@ FEW_CORES = 2
 THREADS_LOAD = 4000
 """Nodes of the batch that thread counts are compared on: before any calibration, small enough for every machine and large
 enough to be shared out."""
-WAITING_LOAD = 1000
+WAITING_LOAD = 500
 """The same for how threads wait, which matters most to short steps."""
 ALLOCATORS: tuple[Allocator, ...] = ("fast", "tight", "system")
 WAITING: tuple[Waiting, ...] = ("spin", "sleep")
@@ -57,9 +57,8 @@ def choose_threads(lab: Lab) -> RuntimeChoice:
             setting="threads", chosen=str(n_cores), why="every core: there are too few to leave one idle"
         )
     lab.tell("runtime", "threads", 0, 1)
-    settings = [lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)]
-    tried = [_trial(lab, _model(lab), _of(lab, THREADS_LOAD), one, str(one.threads)) for one in settings]
-    return fastest_threads(tried, lab.config.runtime)
+    settings = {str(n): lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)}
+    return fastest_threads(_trials(lab, _model(lab), _of(lab, THREADS_LOAD), settings), lab.config.runtime)
 
 
 def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
@@ -125,10 +124,8 @@ def compare_allocators(lab: Lab) -> RuntimeChoice | None:
         return known.step_s(knobs, load) <= rules.trial_step_s and law.upper_footprint(load) <= room_bytes
 
     batch = lab.work.typical(max(1, known.most_graphs(suits)))
-    tried = []
-    for n_done, allocator in enumerate(ALLOCATORS):
-        lab.tell("runtime", f"allocator {allocator}", n_done, len(ALLOCATORS))
-        tried.append(_trial(lab, knobs, batch, lab.runtime(allocator), allocator))
+    lab.tell("runtime", "allocators", 0, 1)
+    tried = _trials(lab, knobs, batch, {allocator: lab.runtime(allocator) for allocator in ALLOCATORS})
     return judge_allocators(lab.calibrated_allocator, tried, rules)
 
 
@@ -190,7 +187,9 @@ def _model(lab: Lab) -> Knobs:
     return Knobs(layers=depth, channels=width, variant=variant)
 
 
-def _trial(lab: Lab, knobs: Knobs, batch: Batch, settings: RuntimeSettings, value: str) -> RuntimeTrial:
+def _trials(lab: Lab, knobs: Knobs, batch: Batch, settings: Mapping[str, RuntimeSettings]) -> list[RuntimeTrial]:
+    specs = {value: timing_probe(lab.config.probe, knobs, batch, one) for value, one in settings.items()}
+    lab.runner.prepare(specs.values())
+    outcomes = {value: lab.probe("runtime", spec) for value, spec in specs.items()}
     # The fastest steps: whatever else runs on the machine only adds to one, and may add to one setting alone.
-    outcome = lab.probe("runtime", timing_probe(lab.config.probe, knobs, batch, settings))
-    return RuntimeTrial(value=value, step_s=outcome.step.low_s if outcome.step else None)
+    return [RuntimeTrial(value=value, step_s=one.step.low_s if one.step else None) for value, one in outcomes.items()]

@@ -31,7 +31,7 @@ class Bare(Protocol):
         ...
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
-        """A freshly initialised model on the current default device (`meta` when only counting).
+        """A freshly initialised model. When its parameters are only counted, what draws their values does nothing.
 
         Raises:
             InputError: the family cannot be built with these knobs.

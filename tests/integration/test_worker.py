@@ -163,7 +163,20 @@ def test_bad_input_reaches_the_parent_as_such(toys_file, workload, text):
     with pytest.raises(InputError) as caught:
         runner.describe()
     assert str(caught.value) == text.format(toys=toys_file)
-    assert runner._lasting == {}
+    assert not any(worker.is_alive for worker in runner._lasting.values())
+
+
+def test_workers_that_are_prepared_are_the_ones_asked(toys_file, ask):
+    """Both are open when one is asked; a worker that is fresh for its probe is not started before."""
+    both = [RUNTIME, RUNTIME.model_copy(update={"allocator": "system"})]
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, workload=f"{toys_file}:Toy", device="cpu")
+    runner.prepare([*(ask("fine", runtime=one) for one in both), ask("fine", fresh=True)])
+    before = dict(runner._lasting)
+    assert list(before) == both
+    assert all(worker._is_open and worker.is_alive for worker in before.values())
+    assert all(runner.probe(ask("fine", runtime=one)).ok for one in both)
+    assert runner._lasting == before
+    runner.close()
 
 
 def test_knobs_that_the_family_refuses(ask):

@@ -47,6 +47,18 @@ def test_another_machine_is_asked_anew(store, ask, found):
     assert Recorded(runner, store, "f2").probe("search", ask()).detail == "other"
 
 
+def test_a_runner_prepares_for_what_is_not_known(store, ask, found):
+    runner = Runner(found())
+    recorded = Recorded(runner, store, "f1")
+    recorded.prepare([ask()])  # this one does not prepare
+    recorded.probe("search", ask())
+    prepared = []
+    runner.prepare = prepared.extend
+    recorded.prepare([ask(), ask(layers=4)])
+    recorded.prepare([ask()])
+    assert prepared == [ask(layers=4)]
+
+
 @pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CRASHED, Status.INVALID])
 def test_what_may_have_been_chance_is_tried_again(store, ask, found, status):
     recorded = Recorded(Runner(found(status), found()), store, "f1")

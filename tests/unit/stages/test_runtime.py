@@ -54,7 +54,10 @@ class Bench:
     counts = Counter()
 
     def __init__(self, step_s):
-        self.step_s, self.asked = step_s, []
+        self.step_s, self.asked, self.prepared = step_s, [], []
+
+    def prepare(self, specs):
+        self.prepared += specs
 
     def probe(self, phase, spec):
         assert phase == "runtime"
@@ -87,6 +90,7 @@ def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
     lab = lab_of(lambda runtime: 1.0 / min(runtime.threads, 4))
     assert choose_threads(lab).chosen == "8"
     specs = lab.runner.asked
+    assert lab.runner.prepared == specs
     assert [spec.runtime.threads for spec in specs] == [8, 4]
     assert {spec.batches[0].members for spec in specs} == {(("one", 17),)}
     assert {(spec.knobs.layers, spec.knobs.channels) for spec in specs} == {(3, 48)}
@@ -137,7 +141,7 @@ def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of)
     assert [choice.setting for choice in choices] == ["threads", "waiting"]
     specs = lab.runner.asked[2:]
     assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
-    assert {spec.batches[0].members for spec in specs} == {(("one", 4),)}
+    assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""What PyG imports and describing does without."""
+
+import subprocess
+import sys
+
+STORY = """
+import sys
+from importlib.util import _LazyModule
+from compass.probe.deferred import DEFERRED, defer, load_deferred
+defer()
+load_deferred()  # nothing imported any of them
+import torch_geometric
+assert [type(sys.modules[name]) is _LazyModule for name in DEFERRED] == [True, True]
+load_deferred()
+assert [type(sys.modules[name]) is _LazyModule for name in DEFERRED] == [False, False]
+print(sys.modules["torch._dynamo"].OptimizedModule.__name__, torch_geometric.datasets.QM9.__name__)
+"""
+
+
+def test_it_is_loaded_when_asked_for_and_not_before():
+    done = subprocess.run([sys.executable, "-c", STORY], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "OptimizedModule QM9\n"), done.stderr
