@@ -64,7 +64,8 @@ class MemoryModel:
         pieces = []
         for segment, w in self.coefficients[knobs.variant].items():
             seen_from = self.shallowest.get(knobs.variant, {}).get(segment, sys.maxsize)
-            if knobs.layers < min(seen_from, MIN_BLOCKS.get(segment.rpartition(":")[2], 0)):
+            block = segment.rpartition(":")[2].partition(".")[0]
+            if knobs.layers < min(seen_from, MIN_BLOCKS.get(block, 0)):
                 continue
             rates = [float(shape @ w[i * n_unit : (i + 1) * n_unit]) for i in range(len(self.features))]
             base = float(_fixed_row(knobs) @ w[len(self.features) * n_unit :])

@@ -13,7 +13,10 @@ one to the next, so that the peak among them is at an end, and at which one depe
 has one such layer, which is both.
 
 A model that answers with a gradient (forces of an energy) passes backward through its layers within its forward pass:
-`gradient:last` and so on, after `forward:head`.
+`gradient:last` and so on, after `forward:head`. The step's own backward pass then goes through that gradient first, the
+other way round: `second:first` to `second:last`, before `backward:head`. Here the peak of such a model lies. It moves from
+one part of a layer to another as the model grows wider, so that parts have segments too (`second:first.linear`), and so
+has what is in no layer (`second:other.embedding`).
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 MARK = "compass:"
 """Begins the names of the marks among the profiler's events."""
 START = "forward:stem"
+PARTS_DEPTH = 2
+"""A layer's parts, and theirs: in MACE it is a small network within a layer, with layers of its own, that matters."""
 
 
 class ProfiledStep(NamedTuple):
@@ -141,7 +146,7 @@ def _marks(
         block.register_forward_pre_hook(lambda *_, index=index: entering(index)) for index, block in enumerate(blocks)
     ]
 
-    handles += _on_inner_gradients(blocks, lambda index: mark(f"gradient:{names[index]}"))
+    handles += [_on_inner_gradient(module, at, mark) for at, module in _parts(model, blocks)]
     if blocks:
         left: list[None] = []
 
@@ -173,18 +178,35 @@ def _marks(
             handle.remove()
 
 
-def _on_inner_gradients(blocks: list[torch.nn.Module], reached: Callable[[int], None]) -> list[Any]:
-    """Call `reached` with a block's index when a gradient that is taken within the forward pass comes to its output."""
+def _parts(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Every module down to `PARTS_DEPTH` below a block, or below the model outside of them, by the name of its segments."""
+    roots = [("other", model), *((_block_name(index, len(blocks)), block) for index, block in enumerate(blocks))]
+    waiting = [(name, root, 0) for name, root in roots]
+    while waiting:
+        name, module, depth = waiting.pop()
+        if (depth and module in blocks) or isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
+            continue
+        if module is not model:
+            yield name, module
+        if depth < PARTS_DEPTH:
+            waiting += [(f"{name}.{part}", child, depth + 1) for part, child in module.named_children()]
 
-    def watch(index: int, output: Any) -> None:
+
+def _on_inner_gradient(module: torch.nn.Module, name: str, mark: Callable[[str], None]) -> Any:
+    """Mark when a gradient taken within the forward pass comes to the output of `module`, and when the step's own comes to that."""
+
+    def reached(gradient: torch.Tensor) -> None:
         # Only a gradient that is to be differentiated itself is taken with gradients enabled; the step's own is not.
-        for tensor in filter(lambda tensor: tensor.requires_grad, _tensors(output)):
-            tensor.register_hook(lambda _: reached(index) if torch.is_grad_enabled() else None)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            mark(f"gradient:{name}")
+            if gradient.requires_grad:
+                gradient.register_hook(lambda _: mark(f"second:{name}"))  # type: ignore[no-untyped-call]
 
-    return [
-        block.register_forward_hook(lambda *given, index=index: watch(index, given[2]))
-        for index, block in enumerate(blocks)
-    ]
+    def watch(*given: Any) -> None:
+        for tensor in filter(lambda tensor: tensor.requires_grad, _tensors(given[2])):
+            tensor.register_hook(reached)  # type: ignore[no-untyped-call]
+
+    return module.register_forward_hook(watch)
 
 
 def _on_gradient(parameter: torch.nn.Parameter, call: Callable[[torch.Tensor], None]) -> Any:
@@ -203,12 +225,13 @@ def _by_ends(peaks: dict[str, int], n_blocks: int) -> tuple[tuple[str, int], ...
     named: dict[str, int] = {}
     for name, n_bytes in peaks.items():
         phase, _, place = name.partition(":")
-        if not place.isdigit():
+        block, dot, part = place.partition(".")
+        if not block.isdigit():
             named[name] = n_bytes
             continue
         for end, index in (("early", 1), ("late", n_blocks - 2)):
-            if int(place) == index:
-                named[f"{phase}:{end}"] = n_bytes
+            if int(block) == index:
+                named[f"{phase}:{end}{dot}{part}"] = n_bytes
     return tuple(named.items())
 
 

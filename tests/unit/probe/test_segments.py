@@ -62,22 +62,47 @@ def test_to_the_byte_as_counted_by_hand(n_layers):
     assert list(scales(n_layers)) == counted
 
 
-def test_a_gradient_within_the_forward_pass_is_a_place_of_its_own():
-    model = torch.nn.Sequential(*(Scale() for _ in range(3)))
+def forces(model, blocks):
+    """The segments of a step whose loss has the gradient of the answer in it."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     positions = torch.ones(UNIT // 4, requires_grad=True)
 
     def step():
         energy = model(positions).square().sum()
-        [forces] = torch.autograd.grad(energy, positions, create_graph=True)
-        (energy + forces.square().sum()).backward()
+        [force] = torch.autograd.grad(energy, positions, create_graph=True)
+        (energy + force.square().sum()).backward()
         optimizer.step()
 
-    names = [name for name, _ in profiled_step(step, model, list(model), optimizer, positions, CpuMeter()).segments]
-    inner = [f"gradient:{place}" for place in ("last", "early", "late", "first")]
+    return [name for name, _ in profiled_step(step, model, blocks, optimizer, positions, CpuMeter()).segments]
+
+
+def test_a_gradient_within_the_forward_pass_and_the_pass_through_it_are_places_of_their_own():
+    model = torch.nn.Sequential(*(Scale() for _ in range(3)))
+    names = forces(model, list(model))
+    places = ["last", "early", "late", "first"]
+    inner = [f"gradient:{place}" for place in places]
     assert [name for name in names if name.startswith("gradient")] == inner
+    assert {name for name in names if name.startswith("second")} == {f"second:{place}" for place in places}
     assert names.index("forward:head") < names.index("gradient:last")
-    assert names.index("gradient:first") < names.index("backward:last")
+    assert names.index("gradient:first") < names.index("second:first") < names.index("second:last")
+    assert names.index("second:last") < names.index("backward:last")
+
+
+def test_such_a_gradient_is_followed_through_the_parts_of_layers_and_of_what_is_in_none():
+    layers = [
+        torch.nn.Sequential(Scale(), torch.nn.Sequential(Scale(), torch.nn.Sequential(Scale()))) for _ in range(2)
+    ]
+    model = torch.nn.Sequential(torch.nn.Sequential(Scale()), torch.nn.Sequential(torch.nn.Sequential(*layers)))
+    names = forces(model, layers)
+    inner = [name.removeprefix("gradient:") for name in names if name.startswith("gradient")]
+    of_layers = [f"{place}{part}" for place in ("last", "first") for part in (".1.1", ".1", "", ".1.0", ".0")]
+    assert set(inner) == {*of_layers, "other.1.0", "other.1", "other.0.0", "other.0"}
+    assert {name.removeprefix("second:") for name in names if name.startswith("second")} == set(inner)
+
+
+def test_a_compiled_part_that_takes_no_hooks_is_passed_over():
+    model = torch.nn.Sequential(torch.nn.Sequential(Scale(), torch.jit.trace(Scale(), torch.ones(UNIT // 4))))
+    assert "gradient:last.0" in forces(model, list(model))
 
 
 def test_hooks_are_gone_afterwards():
