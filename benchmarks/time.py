@@ -2,11 +2,11 @@
 
 Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
 beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
-of crops of the same complex at other radii. The truth is the median of at least five warm steps in the lasting worker.
+of crops of the same complex at other radii. The truth is what two visits half a minute apart say together, each the median of at
+least five warm steps in the lasting worker.
 
-Each architecture is then timed once as the search would do it, and its other loads are predicted again. A fixed step is
-timed around the calibration and before every truth: its spread says how much of the error is the machine's own unrest, and
-errors are also given with that drift divided out. The last line is JSON.
+Between the visits each architecture is timed once as the search would do it, and its other loads are predicted again. What one
+visit says of the other is given too: no prediction can be expected to be nearer. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
-from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, StepTime, Variant
+from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, Variant
 from compass.stages.lab import Lab
 from compass.units import GIB
 
@@ -52,8 +51,6 @@ CONFIDENCE, QUANTILE = 0.9, 1.6449
 """Of the interval that is checked, and how many standard deviations it reaches."""
 REJECTED_BELOW = 0.05
 """p-value of the binomial test."""
-REFERENCE = (3, 64, 3)
-"""Layers, channels and graphs of the step that is timed again and again."""
 
 
 @dataclass(frozen=True)
@@ -85,35 +82,35 @@ class Point:
     load: Load
     in_space: bool
     is_crop: bool
-    truth: StepTime
-    reference_s: float
-    """The fixed step, timed just before."""
-    calm_s: float
-    """The fixed step while calibrating."""
+    visits_s: tuple[float, float]
+    """The same steps, timed twice."""
     predicted_s: float
     spread: float
     after_s: float | None
     """None where the architecture could not be timed, or was timed on this very load."""
     after_spread: float | None
 
+    @property
+    def truth_s(self) -> float:
+        """Both visits' mean."""
+        return math.sqrt(self.visits_s[0] * self.visits_s[1])
 
-def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source], float]:
-    """A calibrated lab, the sources of loads, the lab's own sample first, and the fixed step meanwhile."""
+
+def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
+    """A calibrated lab, and the sources of loads, the lab's own sample first."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
     lab = stack.enter_context(laboratory(request, None, lambda _: None))
     machine = local_runner(request, lab.base)
     stack.callback(machine.close)
     sources = [Source(machine, *lab.description.samples[0])]
-    before = [time_reference(lab, sources[0]) for _ in range(2)]  # the first finds a cold process
     lab.calibrate(wanted_variants(request.config))
-    calm_s = (before[-1] + time_reference(lab, sources[0])) / 2
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})
         crop = local_runner(replace(request, config=config), lab.base)
         stack.callback(crop.close)
         sources.append(Source(crop, *crop.describe().samples[0]))
-    return lab, sources, calm_s
+    return lab, sources
 
 
 def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
@@ -127,8 +124,8 @@ def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random)
     return [Knobs(layers=depth, channels=width, variant=kind) for (depth, width), kind in chosen]
 
 
-def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> StepTime:
-    """The truth. It does not pass through the lab, which would learn from it."""
+def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
+    """Seconds of a step. It does not pass through the lab, which would learn from it."""
     spec = ProbeSpec(
         knobs=knobs,
         batches=(Batch(members=((source.sample, n_graphs),)),),
@@ -142,14 +139,7 @@ def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s
     outcome = source.machine.probe(spec)
     if outcome.step is None:
         raise RuntimeError(f"{knobs} on {n_graphs} × {source.load}: {outcome.status}: {outcome.detail}")
-    return outcome.step
-
-
-def time_reference(lab: Lab, source: Source) -> float:
-    """Seconds of the fixed step."""
-    depth, width, n_graphs = REFERENCE
-    knobs = Knobs(layers=depth, channels=width, variant=wanted_variants(lab.config)[0])
-    return time_steps(lab, source, knobs, n_graphs, expected_s=1.0).median_s
+    return outcome.step.median_s
 
 
 def after_one_probe(lab: Lab, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
@@ -190,33 +180,35 @@ def loads_of(
 
 
 def measure(
-    lab: Lab, sources: Sequence[Source], calm_s: float, knobs: Knobs, capacity: int, picks: Iterable[tuple[Source, int]]
+    lab: Lab, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
 ) -> list[Point]:
-    """Every load of one architecture, the fixed step before each; then what one timing would have told."""
+    """Every load of one architecture, what one timing would have told, and every load again."""
     costs = lab.costs()
-    timed = []
-    for source, n_graphs in picks:
-        reference_s = time_reference(lab, sources[0])
-        predicted_s = _predict(costs, knobs, capacity, source.load * n_graphs)
-        truth = time_steps(lab, source, knobs, n_graphs, predicted_s)
-        timed.append((source, source.load * n_graphs, predicted_s, truth, reference_s))
+    predicted_s = [_predict(costs, knobs, capacity, source.load * n) for source, n in picks]
+
+    def visit() -> list[float]:
+        return [
+            time_steps(lab, source, knobs, n, expected_s)
+            for (source, n), expected_s in zip(picks, predicted_s, strict=True)
+        ]
+
+    first_s = visit()
     after, outcome = after_one_probe(lab, sources[0].machine, knobs)
     is_told = outcome is not None and outcome.ok
     points = []
-    for source, load, predicted_s, truth, reference_s in timed:
+    for (source, n), before_s, visits_s in zip(picks, predicted_s, zip(first_s, visit(), strict=True), strict=True):
+        load = source.load * n
         is_other = is_told and outcome is not None and outcome.load != load
         point = Point(
             knobs=knobs,
             load=load,
             in_space=knobs in lab.capacities,
             is_crop=source is not sources[0],
-            truth=truth,
-            reference_s=reference_s,
-            calm_s=calm_s,
-            predicted_s=predicted_s,
-            spread=costs.spread_of_runs(knobs, predicted_s),
+            visits_s=visits_s,
+            predicted_s=before_s,
+            spread=costs.spread_of_runs(knobs, before_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
-            after_spread=after.spread_of_runs(knobs, predicted_s) if is_other else None,
+            after_spread=after.spread_of_runs(knobs, before_s) if is_other else None,
         )
         points.append(point)
         _show(point)
@@ -229,11 +221,11 @@ def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> floa
 
 
 def _show(point: Point) -> None:
-    error = point.predicted_s / point.truth.median_s - 1
-    after = "" if point.after_s is None else f", {point.after_s / point.truth.median_s - 1:+.1%} after one timing"
+    error = point.predicted_s / point.truth_s - 1
+    after = "" if point.after_s is None else f", {point.after_s / point.truth_s - 1:+.1%} after one timing"
     print(
-        f"  {point.knobs} on {point.load}: {point.truth.median_s:.3f} s, off by {error:+.1%}{after}; "
-        f"interval ±{QUANTILE * point.spread:.1%}, fixed step {point.reference_s:.3f} s",
+        f"  {point.knobs} on {point.load}: {point.visits_s[0]:.3f} and {point.visits_s[1]:.3f} s, off by {error:+.1%}{after}; "
+        f"interval ±{QUANTILE * point.spread:.1%}",
         flush=True,
     )
 
@@ -284,36 +276,15 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
         "copies of other crops": lambda point: point.is_crop,
     }
     return {
-        "unprobed": errors((p.predicted_s, p.truth.median_s) for p in points),
-        "unprobed, drift divided out": errors(
-            (p.predicted_s, p.truth.median_s * p.calm_s / p.reference_s) for p in points
-        ),
+        "unprobed": errors((p.predicted_s, p.truth_s) for p in points),
         "by group": {
-            name: errors((p.predicted_s, p.truth.median_s) for p in points if belongs(p))
-            for name, belongs in groups.items()
+            name: errors((p.predicted_s, p.truth_s) for p in points if belongs(p)) for name, belongs in groups.items()
         },
-        "coverage": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in points),
-        "coverage, one point an architecture": coverage((p.predicted_s, p.spread, p.truth.median_s) for p in first),
-        "after one timing": errors((p.after_s, p.truth.median_s) for p in points),
-        "after one timing, drift divided out": errors(
-            (p.after_s, p.truth.median_s * median(q.reference_s for q in points if q.knobs == p.knobs) / p.reference_s)
-            for p in points
-        ),
-        "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth.median_s) for p in points),
-        "reference": unrest([point.reference_s for point in points]),
-    }
-
-
-def unrest(references: Sequence[float]) -> dict[str, float]:
-    """How much a step that never changes did."""
-    step_s = np.array(references)
-    third = max(1, len(step_s) // 3)
-    return {
-        "n": len(step_s),
-        "median_s": round(float(np.median(step_s)), 4),
-        "spread": round(float(np.std(np.log(step_s))), 4),
-        "p95 over p5": round(float(np.quantile(step_s, 0.95) / np.quantile(step_s, 0.05)), 3),
-        "last third over first": round(float(np.median(step_s[-third:]) / np.median(step_s[:third])), 3),
+        "coverage": coverage((p.predicted_s, p.spread, p.truth_s) for p in points),
+        "coverage, one point an architecture": coverage((p.predicted_s, p.spread, p.truth_s) for p in first),
+        "after one timing": errors((p.after_s, p.truth_s) for p in points),
+        "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth_s) for p in points),
+        "one visit by the other": errors(p.visits_s for p in points),
     }
 
 
@@ -332,13 +303,13 @@ def run(effort: Effort) -> dict[str, Any]:
     """Calibrate, measure, and sum up."""
     rng = random.Random(SEED)
     with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
-        lab, sources, calm_s = open_benchmark(effort, Path(cache), stack)
+        lab, sources = open_benchmark(effort, Path(cache), stack)
         chosen = never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
         capacities = dict(sources[0].machine.describe(chosen).parameters)
         points: list[Point] = []
         for knobs in chosen:
             picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
-            points += measure(lab, sources, calm_s, knobs, capacities[knobs], picks)
+            points += measure(lab, sources, knobs, capacities[knobs], picks)
         return figures(points)
 
 
