@@ -1,8 +1,9 @@
 """How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
 Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
-widths, plain and recomputing, on the family's own samples. Prints the errors of live bytes and of step time; the last line is
-JSON. An example whose packages are not installed is left out and named.
+widths, plain and recomputing, on the family's own samples. Times are taken in two visits, minutes apart, and are the mean of
+both; what one visit says of the other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
+An example whose packages are not installed is left out and named.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +19,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from compass.cost.models import CostModels
 from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.probe.requests import micro, timing_probe
-from compass.records import Batch, Knobs
+from compass.records import Batch, Knobs, Outcome
 from compass.stages.lab import Lab
 
 SEED = 11
@@ -74,7 +77,7 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
         lab.calibrate(wanted_variants(lab.config))
         costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
         held_out = points(lab, rng)
-        memory, time = [], []
+        memory, timed = [], []
         for place in range(max(n_memory, n_time)):
             knobs, batch = next(held_out)
             if place < n_memory:
@@ -84,26 +87,32 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
                 if abs(memory[-1]) > 0.01:
                     print(f"  {knobs} on {batch.load(dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True)
             if place < n_time:
-                outcome = runner.probe(timing_probe(rules, knobs, batch, runtime))
-                sizes = np.array([[size for _, size in outcome.load.sizes]]) if outcome.load else np.zeros((1, 0))
-                predicted = float(costs.step_s(knobs, outcome.parameters or 0, sizes)[0])
-                time.append(predicted / outcome.step.median_s - 1 if outcome.step else float("nan"))
+                timed.append(timing_probe(rules, knobs, batch, runtime, on_cpu=True))
+        visits = [[runner.probe(spec) for spec in timed] for _ in range(2)]
+        took_s = np.array([[one.step.median_s if one.step else np.nan for one in visit] for visit in visits])
+        predicted_s = [predicted_step_s(costs, spec.knobs, one) for spec, one in zip(timed, visits[0], strict=True)]
         return {
             "margin": round(max(costs.memory.margins.values()), 4),
             "n_calibration": len(lab.runner.probes),
             "live": summary(memory),
-            "time": summary(time),
+            "time": summary(predicted_s / np.sqrt(took_s[0] * took_s[1]) - 1),
+            "one visit by the other": summary(took_s[0] / took_s[1] - 1),
         }
 
 
-def error_of_memory(lab: Lab, knobs: Knobs, outcome: Any) -> float:
+def error_of_memory(lab: Lab, knobs: Knobs, outcome: Outcome) -> float:
     if not outcome.ok:
         raise RuntimeError(f"{knobs}: {outcome.status}: {outcome.detail}")
-    predicted = lab.costs().bytes_law(knobs, "fast").live(outcome.load)
-    return float(predicted / outcome.live_bytes - 1)
+    assert outcome.load is not None and outcome.live_bytes  # noqa: S101, PT018 - it was profiled
+    return float(lab.costs().bytes_law(knobs, "fast").live(outcome.load) / outcome.live_bytes - 1)
 
 
-def summary(errors: list[float]) -> dict[str, float]:
+def predicted_step_s(costs: CostModels, knobs: Knobs, outcome: Outcome) -> float:
+    sizes = [size for _, size in outcome.load.sizes] if outcome.load else []
+    return float(costs.step_s(knobs, outcome.parameters or 0, np.array([sizes]))[0])
+
+
+def summary(errors: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     size = np.abs(errors)
     return {
         "n": len(errors),

@@ -77,7 +77,6 @@ class WorkerProcess:
         """
         if self._is_open:
             return
-        self._is_open = True
         try:
             in_force = self._answer(START_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
@@ -85,6 +84,7 @@ class WorkerProcess:
         except BaseException:
             self.kill()
             raise
+        self._is_open = True
         log.debug("worker %d runs under %s", self._process.pid, in_force)
 
     def ask(self, request: dict[str, Any], *, timeout_s: float) -> Any:
