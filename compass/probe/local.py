@@ -58,7 +58,7 @@ class LocalRunner:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that, under a ceiling alone."""
         if not spec.fresh:
             return _probe(self._worker(spec.runtime), spec)
-        if spec.ceiling_bytes is not None and spec.max_steps > spec.min_steps:  # timed, not only shown to run
+        if spec.ceiling_bytes is not None:
             self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
         worker = WorkerProcess(spec.runtime, self._opening | {"probing": True})
         try:
