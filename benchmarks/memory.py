@@ -120,7 +120,8 @@ def summary(errors: list[float], slack: list[float]) -> dict[str, float]:
 def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int) -> dict[str, Any]:
     """By how much the footprint's bound exceeds what fresh processes held, by allocator."""
     rng = random.Random(SEED)
-    (sample, load), *_ = runner.describe().samples
+    description = runner.describe()
+    (sample, load), *_ = description.samples
     report: dict[str, Any] = {}
     plain = [kind for kind in variants(config) if kind.precision == "fp32"]
     runtime = RuntimeSettings(threads=available_cores())
@@ -130,7 +131,7 @@ def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int)
     micro = [run(runner, spec.model_copy(update={"fresh": spec == specs[0]})) for spec in specs]
     baseline_bytes = micro[0].outcome.baseline_bytes or 0
     memory = fit_memory(FEATURES, micro, margin_floor=config.memory.live_margin)
-    footprint = fit_footprint(config.memory, [], memory, baseline_bytes=baseline_bytes, on_cpu=True)
+    footprint = fit_footprint(config.memory, [], memory, description.hardware, baseline_bytes=baseline_bytes)
     allocators: tuple[Allocator, ...] = ("tight", "fast")
     for allocator in allocators:
         slack = []

@@ -54,7 +54,7 @@ def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, r
     memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
     return CostModels(
         memory=memory,
-        footprint=fit_footprint(rules, probes, memory, baseline_bytes=baseline_bytes, on_cpu=on_cpu),
+        footprint=fit_footprint(rules, probes, memory, description.hardware, baseline_bytes=baseline_bytes),
         time=fit_time(
             description.features,
             _timings([p for p in probes if p.spec.runtime == runtime]),

@@ -4,14 +4,17 @@ Notation: L layers, C channels, s the sizes of a load, P parameters.
 
     step  = (floor^p + work^p)^(1/p)
     floor = (f₀ + f₁·L) · κ                                launching kernels, whatever their size
-    work  = ((Σ_s s·(a_s·C + (L−1)·(b_s·C + c_s·C²)) + d·P) · λ · (1 + δ(C)))^γ
+    work  = ((outer + λ · inner) · (1 + δ(C)))^γ
+    outer = Σ_s s·(a_s + b_s·C) + g·P                      stem, head and last layer; the optimizer
+    inner = Σ_s s·(L−1)·(c_s + d_s·C + e_s·C²)             the other layers
 
 Where the device outruns the host (a GPU on small graphs) a step takes as long as launching it; where it does not, as long
 as the work; p says how sharply one takes over from the other. The last layer is cheaper than the others (ViSNet's updates
-no edges), so it is counted with the stem and the head. Element-wise work grows with s·C, matrix products with s·C²;
-the optimizer passes over the parameters. Recomputing activations multiplies floor and work (κ, λ). Channels that are not a
-multiple of 64 waste a share δ of their tiles, shrunk towards zero. Larger batches fit caches less well, so that work grows a
-little faster than its size: γ ≥ 1, seconds to the power γ. All parameters are positive, fitted in log time.
+no edges), so it is counted with the stem and the head. Distances, bases and messages of a fixed width cost the same whatever
+the channels, element-wise work grows with s·C, matrix products with s·C². Recomputing activations multiplies the floor (κ) and
+the layers (λ). Channels that are not a multiple of 64 waste a share δ of their tiles, shrunk towards zero. Larger batches fit
+caches less well, so that work grows a little faster than its size: γ ≥ 1, seconds to the power γ. All parameters are positive,
+fitted in log time.
 
 What this form misses is a Gaussian process of its log residual: alike in neighbouring architectures, more so if their
 channels are aligned alike, with a part that belongs to one configuration alone and one to its load. Its hyperparameters
@@ -51,8 +54,8 @@ UNSEEN_FACTORS = (4 / 3, 4 / 3)
 """κ and λ of recomputing before it was timed: one forward pass more, a third of a step."""
 GROWTH_SPREAD = 0.05
 """Of γ above 1 before anything was timed; on two cores 1.04 was seen."""
-POWERS = (1.0, 2.0, 4.0)
-"""Candidates for p: the sum, and two ever sharper takeovers."""
+OVERLAPPING = 2.0
+"""p where work is done while more is launched. On an H200 it fits fifty timings best; a few anchors do not determine it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class TimeForm:
 
     features: tuple[str, ...]
     coefficients: Floats
-    """f₀, f₁; for every size a, b, c; d."""
+    """f₀, f₁; g; for every size a, b; for every size c, d, e."""
     aligned: Floats
     """δ for channels that are multiples of 32 only, and of 16 only."""
     factors: dict[Variant, tuple[float, float]]
@@ -72,12 +75,18 @@ class TimeForm:
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
         """Seconds (n,) at `sizes` (n, features)."""
-        terms = _terms(knobs, capacity, sizes)
-        return self._combine(terms, _misaligned(knobs), *self.factors.get(knobs.variant, UNSEEN_FACTORS))
+        return self.of_terms(_terms(knobs, capacity, sizes), _misaligned(knobs), *self.of_variant(knobs.variant))
 
-    def _combine(self, terms: Floats, misaligned: Floats, kappa: float, lam: float) -> Floats:
-        floor = kappa * (terms[:, :2] @ self.coefficients[:2])
-        work = (lam * (1 + misaligned @ self.aligned) * (terms[:, 2:] @ self.coefficients[2:])) ** self.growth
+    def of_variant(self, variant: Variant) -> tuple[float, float]:
+        """κ and λ."""
+        return self.factors.get(variant, UNSEEN_FACTORS)
+
+    def of_terms(self, terms: Floats, misaligned: Floats, kappa: Floats | float, lam: Floats | float) -> Floats:
+        """Seconds (n,) of `terms` (n, terms), of channels `misaligned` (n, 2) or (2,), κ and λ (n,) or one for all."""
+        parts, n_outer = terms * self.coefficients, 3 + 2 * len(self.features)
+        floor = kappa * parts[:, :2].sum(axis=1)
+        work = parts[:, 2:n_outer].sum(axis=1) + lam * parts[:, n_outer:].sum(axis=1)
+        work = ((1 + misaligned @ self.aligned) * work) ** self.growth
         return np.asarray((floor**self.power + work**self.power) ** (1 / self.power), dtype=np.float64)
 
 
@@ -134,7 +143,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     forms: dict[Precision, TimeForm] = {}
     for precision in dict.fromkeys(probe.spec.knobs.variant.precision for probe in timed):
         group = [probe for probe in timed if probe.spec.knobs.variant.precision == precision]
-        forms[precision] = _fit_form(features, group, POWERS if overlapping else POWERS[:1])
+        forms[precision] = _fit_form(features, group, OVERLAPPING if overlapping else 1.0)
     telling = [probe for probe in timed if _is_real(probe)]
     means = [
         float(forms[p.spec.knobs.variant.precision].step_s(p.spec.knobs, _capacity(p), _sizes(features, p))[0])
@@ -150,8 +159,8 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     return TimeModel(forms, seen, inverse @ residual, inverse, float(np.median([_interval(p) for p in telling])))
 
 
-def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], powers: tuple[float, ...]) -> TimeForm:
-    """The form with the power that fits best. Positive least squares of the log time, from the sum as a start."""
+def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], power: float) -> TimeForm:
+    """Positive least squares of the log time, from the plain sum as a start."""
     from scipy.optimize import least_squares
 
     variants = sorted(dict.fromkeys(p.spec.knobs.variant for p in probes), key=lambda variant: variant.checkpointing)
@@ -167,7 +176,7 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], powers: tuple[
         [_start(terms * scale, np.exp(log_s), weight), np.zeros(2), np.full(2 * n_other, 0.25), [0.0]]
     )
 
-    def form(x: Floats, power: float) -> TimeForm:
+    def form(x: Floats) -> TimeForm:
         ratios = (
             np.concatenate([[0.0], x[n_terms + 2 : n_terms + 2 + n_other]]),
             np.concatenate([[0.0], x[n_terms + 2 + n_other : -1]]),
@@ -175,25 +184,18 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], powers: tuple[
         factors = {variant: (1 + float(ratios[0][i]), 1 + float(ratios[1][i])) for i, variant in enumerate(variants)}
         return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power, 1 + float(x[-1]))
 
-    def misfit(x: Floats, power: float) -> Floats:
-        candidate = form(x, power)
-        kappa, lam = (np.array([candidate.factors[variant][i] for variant in variants])[index] for i in (0, 1))
-        floor = kappa * (terms[:, :2] @ candidate.coefficients[:2])
-        work = (
-            lam * (1 + misaligned @ candidate.aligned) * (terms[:, 2:] @ candidate.coefficients[2:])
-        ) ** candidate.growth
-        predicted = np.log((floor**power + work**power) ** (1 / power) + 1e-12)
+    def misfit(x: Floats) -> Floats:
+        candidate = form(x)
+        kappa, lam = np.array([candidate.of_variant(variant) for variant in variants])[index].T
+        predicted = np.log(candidate.of_terms(terms, misaligned, kappa, lam) + 1e-12)
         # δ around 0 ± 0.1; κ and λ of recomputing one forward pass of a step around ⅓ ± ⅕; γ around 1 ± 0.05.
         prior = 0.02 * np.concatenate(
             [x[n_terms : n_terms + 2] / 0.1, (x[n_terms + 2 : -1] - 0.33) / 0.2, x[-1:] / GROWTH_SPREAD]
         )
         return np.concatenate([weight * (predicted - log_s), prior])
 
-    fits = [
-        least_squares(misfit, start, bounds=(0, np.inf), args=(power,), x_scale="jac", max_nfev=60) for power in powers
-    ]
-    best = min(range(len(powers)), key=lambda i: fits[i].cost)
-    return form(np.asarray(fits[best].x, dtype=np.float64), powers[best])
+    fit = least_squares(misfit, start, bounds=(0, np.inf), x_scale="jac", max_nfev=60)
+    return form(np.asarray(fit.x, dtype=np.float64))
 
 
 def _start(terms: Floats, step_s: Floats, weight: Floats) -> Floats:
@@ -271,10 +273,10 @@ def _sizes(features: tuple[str, ...], probe: Probe) -> Floats:
 
 
 def _terms(knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
-    """(n, terms) for `sizes` (n, features): 1, L; for every size s·C, s·(L−1)·C, s·(L−1)·C²; P."""
+    """(n, terms) for `sizes` (n, features): 1, L; P; for every size s, s·C; for every size (L−1) times s, s·C, s·C²."""
     depth, width = float(knobs.layers), float(knobs.channels)
-    inner = depth - 1
-    unit = np.array([width, inner * width, inner * width**2])
-    work = (sizes[:, :, None] * unit).reshape(len(sizes), -1)
-    fixed = np.broadcast_to([1.0, depth], (len(sizes), 2))
-    return np.concatenate([fixed, work, np.full((len(sizes), 1), float(capacity))], axis=1)
+    fixed = np.broadcast_to([1.0, depth, float(capacity)], (len(sizes), 3))
+    outer, inner = np.array([1.0, width]), (depth - 1) * np.array([1.0, width, width**2])
+    return np.concatenate(
+        [fixed, *((sizes[:, :, None] * unit).reshape(len(sizes), -1) for unit in (outer, inner))], axis=1
+    )

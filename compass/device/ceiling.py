@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -114,23 +115,35 @@ class DataCeiling(Ceiling):
 
 
 class AllocatorCeiling(Ceiling):
-    """An accelerator's ceiling: what torch's allocator may hold. The context is outside it, so it is subtracted."""
+    """An accelerator's ceiling: what torch's allocator may hold. The context is outside it, so it is subtracted.
 
-    def __init__(self, ceiling_bytes: int, accelerator: Accelerator, *, context_bytes: int) -> None:
+    `context_bytes` tells what the context holds: it is asked when the ceiling is imposed, and again when it is tightened, for the
+    first training step loads kernels (240 MiB on an H200).
+    """
+
+    def __init__(self, ceiling_bytes: int, accelerator: Accelerator, *, context_bytes: Callable[[], int]) -> None:
         super().__init__(ceiling_bytes)
         self._accelerator, self._context_bytes = accelerator, context_bytes
 
     def impose(self) -> None:
         """Limit the allocator to the ceiling less the context."""
-        held = self._context_bytes + self._accelerator.reserved_bytes()
+        held = self._context_bytes() + self._accelerator.reserved_bytes()
         if held >= self.ceiling_bytes:
             raise CeilingTooLow(self.ceiling_bytes, held)
-        allowed = min(self.ceiling_bytes - self._context_bytes, self._accelerator.total_bytes)
-        if not self._accelerator.limit(allowed):
-            super().impose()
-            return
         self.enforced = True
-        self.how = f"allocator limit of {format_bytes(allowed)}, with {format_bytes(self._context_bytes)} of context"
+        self.tighten()
+
+    def tighten(self) -> None:
+        """Lower the limit by what the context has grown since."""
+        if not self.enforced:
+            return
+        context_bytes = self._context_bytes()
+        allowed = max(0, min(self.ceiling_bytes - context_bytes, self._accelerator.total_bytes))
+        if self._accelerator.limit(allowed):
+            self.how = f"allocator limit of {format_bytes(allowed)}, with {format_bytes(context_bytes)} of context"
+        else:
+            self.enforced = False
+            super().impose()
 
     def lift(self) -> None:
         """Allow the allocator the whole device again."""

@@ -139,7 +139,13 @@ def _accelerated(accelerator: Accelerator, limit_bytes: int | None, reserve_shar
         others_bytes=others,
         limit_bytes=limit_bytes,
         budget_bytes=_budget(total, total - others, limit_bytes, reserve_share, accelerator.name),
+        expandable_segments=accelerator.kind == "cuda" and "expandable_segments:True" in _allocator_settings(),
     )
+
+
+def _allocator_settings() -> str:
+    """Those that torch's allocator for CUDA reads from the environment."""
+    return os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF", "")
 
 
 def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float, whose: str) -> int:

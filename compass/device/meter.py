@@ -187,7 +187,7 @@ class AcceleratorMeter:
 
     def ceiling(self, ceiling_bytes: int) -> Ceiling:
         """The allocator's own limit, less the context."""
-        return AllocatorCeiling(ceiling_bytes, self._accelerator, context_bytes=self._ask_context())
+        return AllocatorCeiling(ceiling_bytes, self._accelerator, context_bytes=self._ask_context)
 
 
 def _spills_silently() -> bool:

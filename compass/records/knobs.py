@@ -106,6 +106,8 @@ class Hardware(Record):
     """A limit from outside: the control group's, or the user's `--memory-limit`."""
     budget_bytes: int
     """What a training process may hold in all, after every limit."""
+    expandable_segments: bool = False
+    """Whether an accelerator's allocator grows its segments in place, so that batches of many sizes waste little."""
 
 
 class Fingerprint(Record):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compass.cost.models import CostModels, fit
@@ -140,8 +140,7 @@ class Lab:
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
-        # One graph shows what launching takes, and lets the other loads be chosen.
-        for knobs in anchors if self.on_cpu else anchors[:1]:
+        for knobs in anchors if self.on_cpu else launching(anchors):
             self.time(knobs, "calibrate", at_most=1, profile=self.on_cpu)
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
         for n_done, (knobs, within_s) in enumerate(timings):
@@ -275,3 +274,10 @@ class Lab:
     def tell(self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None) -> None:
         """Let whoever watches know."""
         self.watch(Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))
+
+
+def launching(anchors: Sequence[Knobs]) -> list[Knobs]:
+    """Those of which one graph shows what launching takes, so that the other loads can be chosen: the first of each variant, the deepest."""
+    first = {knobs.variant: knobs for knobs in reversed(anchors)}
+    deepest = sorted(anchors, key=lambda knobs: knobs.layers)[-1:]
+    return list(dict.fromkeys([*reversed(first.values()), *deepest]))

@@ -188,6 +188,7 @@ class SimulatedRunner:
             kind="cuda", name=machine.name, driver="simulated", total_bytes=machine.total_bytes, free_bytes=usable,
             others_bytes=machine.others_bytes, limit_bytes=self._limit_bytes,
             budget_bytes=budget if self._limit_bytes is None else min(usable, self._limit_bytes),
+            expandable_segments=not machine.spills,
         )  # fmt: skip
 
     def _load(self, batch: Batch) -> Load:

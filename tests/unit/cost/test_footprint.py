@@ -1,6 +1,15 @@
 import pytest
 
-from compass.cost.footprint import OVERRUN_FACTOR, SEEN_CONSTANT_BYTES, SEEN_SLACK, fit_footprint
+from compass.cost.footprint import (
+    GROWN_SLACK_BYTES,
+    OVERRUN_FACTOR,
+    SEEN_CONSTANT_BYTES,
+    SEEN_SLACK,
+    SLACK_EXPANDABLE,
+    SLACK_EXPANDABLE_RECOMPUTING,
+    TELLING_BYTES,
+    fit_footprint,
+)
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
@@ -8,6 +17,7 @@ from compass.records import (
     AffineBytes,
     Batch,
     BytesLaw,
+    Hardware,
     Knobs,
     Load,
     Outcome,
@@ -44,8 +54,12 @@ def probe(knobs=PLAIN, *, allocator="fast", fresh=True, ceiling_bytes=None, **ou
     return Probe(spec, Outcome(**{"status": Status.OK, "load": LOAD, **outcome}))
 
 
-def fitted(*probes, on_cpu=True):
-    return fit_footprint(RULES, probes, MEMORY, baseline_bytes=BASELINE, on_cpu=on_cpu)
+def fitted(*probes, on_cpu=True, expandable=False):
+    hardware = Hardware(
+        kind="cpu" if on_cpu else "cuda", name="", driver="", total_bytes=0, free_bytes=0, others_bytes=0, budget_bytes=0,
+        expandable_segments=expandable,
+    )  # fmt: skip
+    return fit_footprint(RULES, probes, MEMORY, hardware, baseline_bytes=BASELINE)
 
 
 def held(ratio, live_bytes=1000 * MIB):
@@ -98,6 +112,43 @@ def test_what_tells_nothing(told):
 
 def test_a_used_process_tells_on_an_accelerator():
     assert fitted(probe(**held(1.2), fresh=False), on_cpu=False).ratio(PLAIN, "fast") == pytest.approx(1.32)
+
+
+GROWN = 240 * MIB
+"""By the kernels of an accelerator's first step."""
+
+
+def on_segments(knobs, ratio, live_bytes=1000 * MIB, allocator="fast"):
+    slack_bytes = GROWN_SLACK_BYTES if live_bytes >= TELLING_BYTES else 0
+    footprint_bytes = round(BASELINE + GROWN + slack_bytes + ratio * live_bytes)
+    return probe(knobs, allocator=allocator, live_bytes=live_bytes, footprint_bytes=footprint_bytes, fresh=False)
+
+
+def test_small_probes_tell_what_an_accelerators_kernels_take():
+    model = fitted(on_segments(PLAIN, 1.0, 50 * MIB), on_segments(PLAIN, 1.2), on_cpu=False, expandable=True)
+    law = model.complete(MEMORY.law(PLAIN), PLAIN, "fast")
+    assert law.baseline_bytes == BASELINE + GROWN + GROWN_SLACK_BYTES
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.2 * (1 + SLACK_EXPANDABLE))
+
+
+def test_small_certificates_tell_what_training_adds_on_a_cpu():
+    held_bytes = round(BASELINE + CONSTANT + 20 * MIB + RULES.footprint_ratio_fast * 50 * MIB)
+    model = fitted(probe(live_bytes=50 * MIB, footprint_bytes=held_bytes))
+    assert model.complete(MEMORY.law(PLAIN), PLAIN, "tight").baseline_bytes == pytest.approx(
+        BASELINE + CONSTANT + 20 * MIB + GROWN_SLACK_BYTES, abs=2
+    )
+
+
+def test_expandable_segments_waste_alike_in_all_models_and_under_either_heap():
+    small = on_segments(PLAIN, 1.0, 50 * MIB)
+    seen = [small, on_segments(Knobs(layers=2, channels=32), 1.02), on_segments(Knobs(layers=6, channels=96), 1.01)]
+    model = fitted(*seen, on_cpu=False, expandable=True)
+    for allocator in ("fast", "tight"):
+        assert model.ratio(PLAIN, allocator) == pytest.approx(1.02 * (1 + SLACK_EXPANDABLE))
+    assert model.ratio(PLAIN, "system") == RULES.footprint_ratio_accelerator  # which is not asked to expand
+    assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_accelerator_recomputing  # as none was seen
+    recomputing = fitted(*seen, on_segments(RECOMPUTING, 1.07), on_cpu=False, expandable=True)
+    assert recomputing.ratio(RECOMPUTING, "tight") == pytest.approx(1.07 * (1 + SLACK_EXPANDABLE_RECOMPUTING))
 
 
 def test_running_out_says_that_more_than_the_ceiling_was_wanted():
