@@ -9,7 +9,7 @@ import numpy as np
 
 from compass.data.packing import Indices, Limits, TimeLaw, pack
 from compass.probe.requests import certificate_probe
-from compass.records import Batch, BatchBudget, Choice, StagePlan
+from compass.records import Batch, BatchBudget, Choice, Outcome, StagePlan
 from compass.search.work import Floats
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, is_late
@@ -55,11 +55,11 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
     loads = np.array([sizes[batch].sum(axis=0) for batch in batches])
     predicted_s = known.costs.step_s(choice.knobs, choice.capacity, loads)
     fills = np.array([limits.law.upper_footprint(work.load(_named(members, batch))) for batch in batches])
-    footprint_bytes = _proven(plan, policy, lab, [_named(members, batch) for batch in batches], fills, predicted_s)
-    if footprint_bytes is None:
+    outcome = _proven(plan, policy, lab, [_named(members, batch) for batch in batches], fills, predicted_s)
+    if outcome is None or outcome.step is None:
         return None
-    # The measured step of the fixed batch corrects what the time model has wrong for this model and allocator.
-    wrong = plan.step.median_s / known.step_s(choice.knobs, work.typical_load(choice.batch_size))
+    # What was timed corrects what the time model has wrong for this model, allocator and size of batch.
+    wrong = outcome.step.median_s / predicted_s[_mean_place(predicted_s)]
     throughput = len(order) / (float(predicted_s.sum()) * wrong)
     return BatchBudget(
         budget_bytes=lab.budget_bytes,
@@ -72,25 +72,31 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         median_fill=float(np.median(fills)) / lab.budget_bytes,
         throughput=throughput,
         gain=throughput / plan.throughput - 1,
-        footprint_bytes=footprint_bytes,
+        footprint_bytes=outcome.footprint_bytes or 0,
     )
 
 
 def _proven(
     plan: StagePlan, policy: Policy, lab: Lab, batches: Sequence[Batch], fills: Floats, step_s: Floats
-) -> int | None:
-    """The footprint of the fullest batch, shuffled ones, and the fullest again; None if it does not hold."""
-    rules, fullest = lab.config.probe, batches[int(fills.argmax())]
+) -> Outcome | None:
+    """The fullest batch, shuffled ones, the fullest again, and one of mean time until it has settled; None if they do not hold."""
+    rules, fullest, typical = lab.config.probe, batches[int(fills.argmax())], batches[_mean_place(step_s)]
     lab.tell("confirm", f"{policy.stage}: budgeted batches", 0, 1, float(step_s.max()) * 8)
     spec = certificate_probe(
         rules, plan.choice.knobs, (fullest, *batches[: rules.shuffled_batches], fullest),
         step_s=float(step_s.max()), ceiling_bytes=lab.budget_bytes, runtime=plan.runtime,
+        timed=None if typical == fullest else typical,
     )  # fmt: skip
-    outcome = lab.probe("confirm", spec.model_copy(update={"max_steps": spec.min_steps, "profile": False}))
+    outcome = lab.certify(spec.model_copy(update={"profile": False}))
     if not outcome.ok:
         log.warning("%s: budgeted batches: %s: %s", policy.stage, outcome.status, outcome.detail)
         return None
-    return outcome.footprint_bytes or 0
+    return outcome
+
+
+def _mean_place(step_s: Floats) -> int:
+    """Of the batch that takes the nearest to the mean time."""
+    return int(np.abs(step_s - step_s.mean()).argmin())
 
 
 def _time_law(lab: Lab, choice: Choice) -> TimeLaw:

@@ -282,7 +282,10 @@ def test_when_every_certificate_runs_out_memory_binds(tmp_path):
     profile = optimize(request(tmp_path, *PLAIN), runner=runner)
     assert profile.plans == {}
     assert {failure.binds for failure in profile.failures.values()} == {"memory"}
-    assert {failure.reason for failure in profile.failures.values()} == {"out_of_memory: ran out"}
+    reasons = {stage: failure.reason for stage, failure in profile.failures.items()}
+    assert reasons["validation"] == "out_of_memory: ran out"
+    # By then so much has run out that nothing is tried.
+    assert reasons["production"].startswith("one graph of the smallest model may need ")
     assert len([spec for spec in runner.specs if spec.fresh]) <= 12
 
 

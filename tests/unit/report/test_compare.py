@@ -58,7 +58,8 @@ def test_stages_in_words(whole, tight):
     found = {one.stage: one for one in compared(whole, tight).stages}
     assert found["prototyping"].says == ("Prototyping: only A has a plan",)
     choice = whole.plans["prototyping"].choice
-    assert ("choice", f"{choice}", "nothing found") in found["prototyping"].table.rows
+    told = f"{choice.knobs.layers} × {choice.knobs.channels} fp32, batch {choice.batch_size}"
+    assert ("choice", told, "nothing found") in found["prototyping"].table.rows
     first, second = whole.plans["production"], tight.plans["production"]
     says = found["production"].says
     assert says[0].startswith(f"Production: {first.choice.knobs.layers} × {first.choice.knobs.channels} fp32 → ")
