@@ -1,5 +1,6 @@
 # make optimize   find and prove a training configuration for each stage on this machine
 # make test       everything but the tests that need a GPU
+# make gpu        those
 # make examples   installs what the examples need and runs them
 # make lint       style, strict types, import contracts
 #
@@ -10,7 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize test examples lint
+.PHONY: optimize test gpu examples lint
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -18,6 +19,9 @@ optimize: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 examples: $(VENV)/.installed-dev
 	$(INSTALL) --editable '.[dev,examples]'

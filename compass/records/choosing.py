@@ -171,9 +171,9 @@ class BatchBudget(Record):
     median_fill: float
     """Upper footprint of the median batch, as a share of the budget."""
     throughput: float
-    """Expected graphs per second."""
+    """Graphs per second: as predicted of all batches, corrected by one of mean time that was timed."""
     gain: float
-    """Expected throughput, relative to the fixed batch size's, minus 1."""
+    """Throughput relative to the fixed batch size's, minus 1."""
     footprint_bytes: int
     """Measured over the fullest batch, shuffled ones, and the fullest again, under the ceiling."""
 
