@@ -85,6 +85,8 @@ class Keeper(pl.Callback):
     """Of the whole training."""
     place: Callable[[Module], Updates]
     """Makes updates of the module, once Lightning has put it on its device."""
+    rehearse: Callable[[Updates], None]
+    """Runs the largest batch once Lightning has placed everything."""
     ceiling: Ceiling | None = None
     """What the whole process is held under."""
     resumed: dict[str, Any] | None = None
@@ -107,12 +109,13 @@ class Keeper(pl.Callback):
     def on_train_start(self, *_: Any) -> None:
         """The last moment before the first batch is fetched."""
         self.module.updates = self.place(self.module)
+        self.meter.reset_peak()
+        self.rehearse(self.module.updates)
         if self.resumed is not None:
             self.module.optimizer.load_state_dict(self.resumed["optimizer"])
             set_random_state(self.resumed["random"][self.module.global_rank], self.device)
             self.resumed = None
         self.signals.install()
-        self.meter.reset_peak()
         self._elapsed_before_s, self._first = self.at.elapsed_s, self.at.n_batches
         self._began = self._left = self._saved = time.monotonic()
 

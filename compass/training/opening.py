@@ -15,7 +15,7 @@ from compass.data.batching import BudgetedBatchSampler
 from compass.data.packing import TimeLaw
 from compass.device import Meter, detect, meter_for, resolve
 from compass.errors import InputError
-from compass.records import Batch
+from compass.records import Batch, Load
 from compass.training.checkpoints import Checkpoints
 from compass.training.data import TrainingData, open_data
 from compass.training.guard import Guard, with_buckets
@@ -23,6 +23,7 @@ from compass.training.module import Module
 from compass.training.order import Order
 from compass.training.promise import promised_s
 from compass.training.ranks import Ranks, ranks_of
+from compass.training.rehearsal import largest_batch
 from compass.training.schedule import learning_rate
 from compass.training.stream import Stream
 from compass.units import format_bytes, format_seconds
@@ -54,6 +55,8 @@ class Run:
     guard: Guard
     module: Module
     checkpoints: Checkpoints
+    largest: Batch
+    """What is run before the first."""
     bound_bytes: int = 0
     """What no batch of the run should exceed."""
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
@@ -82,6 +85,8 @@ def open_run(order: Order, folder: Path) -> Run:
     start_at_mean(workload, model, data)
     set_dropout(model, rules.training.dropout)
     rate = learning_rate(graphs * stream.accumulate, rules.training)
+    fixed = plan.choice.batch_size if order.batching == "batch_size" else None
+    largest = largest_batch(data, sampler, law, fixed)
     return Run(
         order=order,
         folder=folder,
@@ -95,17 +100,17 @@ def open_run(order: Order, folder: Path) -> Run:
         guard=Guard(law, data.loads, order.budget_bytes, meter.obtainable_bytes),
         module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
-        bound_bytes=bound_of(order, sampler),
+        largest=largest,
+        bound_bytes=bound_of(order, largest.load(data.loads)),
     )
 
 
-def bound_of(order: Order, sampler: BudgetedBatchSampler) -> int:
-    """The upper footprint of the plan's certificate, or of the fullest batch where that was not certified: a smoke test's."""
+def bound_of(order: Order, largest: Load) -> int:
+    """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's."""
     law, held = order.plan.bytes_law, order.plan.certificate.bound_bytes
     if order.batching == "batch_budget" and order.plan.batch_budget is not None:
         held = order.plan.batch_budget.budget_bytes
-    fullest = max(law.upper_footprint(sampler.load(batch.tolist())) for step in sampler.steps(0) for batch in step)
-    return max(held, int(fullest))
+    return max(held, int(law.upper_footprint(largest)))
 
 
 def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatchSampler:

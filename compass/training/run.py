@@ -23,6 +23,7 @@ from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
 from compass.training.promise import Cycle, CycleClock, promised_s
 from compass.training.ranks import lightning_trainer, start_loggers
+from compass.training.rehearsal import rehearse
 from compass.training.stream import loader
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
@@ -98,6 +99,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
 
 def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
     """What follows the run."""
+    teacher = Teacher(run) if may_teach(run) else None
     return Keeper(
         order=run.order,
         folder=run.folder,
@@ -111,8 +113,15 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         watch=watch,
         n_batches=run.stream.n_batches,
         place=partial(make_updates, run),
-        learn=Teacher(run).tell if may_teach(run) else None,
+        rehearse=partial(rehearse_largest, run, teacher),
+        learn=teacher.tell if teacher else None,
     )
+
+
+def rehearse_largest(run: Run, teacher: Teacher | None, updates: Updates) -> None:
+    """Run the largest batch before the first; what the process then holds is because of it."""
+    if rehearse(updates, run.largest, run.device) and teacher is not None:
+        teacher.fullest = run.largest, run.largest.load(run.data.loads)
 
 
 def batch_s(order: Order) -> float:

@@ -32,16 +32,16 @@ class Teacher:
     """Tells the ledger of the run's cycles."""
 
     run: Run
-    _fullest: tuple[Batch, Load] | None = None
-    """Of all cycles so far: the peak is that of the whole process, and may be an earlier cycle's."""
+    fullest: tuple[Batch, Load] | None = None
+    """Of all that ran so far: the peak is that of the whole process, and may be an earlier cycle's."""
 
     def tell(self, cycle: Cycle, clock: CycleClock) -> None:
         """What a cycle took, and what was held until its end."""
-        law, seen = self.run.order.plan.bytes_law, [*clock.loads, *filter(None, [self._fullest])]
-        self._fullest = max(seen, key=lambda pair: law.live(pair[1]))
+        law, seen = self.run.order.plan.bytes_law, [*clock.loads, *filter(None, [self.fullest])]
+        self.fullest = max(seen, key=lambda pair: law.live(pair[1]))
         if cycle.n_batches < FEWEST_TOLD:
             return
-        batch, load = self._fullest
+        batch, load = self.fullest
         learnt = TrainedCycle(
             fullest=batch,
             fullest_load=load,

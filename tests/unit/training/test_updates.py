@@ -8,6 +8,7 @@ import torch
 from compass.optimizer_config import TrainingRules
 from compass.records import AffineBytes, Batch, BytesLaw, Load
 from compass.training.guard import MISTRUST, Guard, batch_of, with_buckets
+from compass.training.rehearsal import rehearse
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
 from compass.workloads.step import WHOLE, Part, make_optimizer, training_step
@@ -180,3 +181,41 @@ def test_copies_are_told_apart_from_members(model):
     batch = Batch(members=(("a", 1), ("b", 1), ("c", 1)))
     made.take(Item(batch, Part(), Position(0, 1)), made.workload.collate(batch))
     assert made.workload.sizes == [2, 1]
+
+
+class Dropping(Rows):
+    """Draws random numbers, and notes what it saw in a buffer, as batch normalisation does."""
+
+    def loss(self, model, rows):
+        model.seen += len(rows)
+        return super().loss(model, rows) * torch.rand(()).add(1)
+
+
+def test_a_rehearsal_leaves_nothing_behind(model):
+    model.register_buffer("seen", torch.zeros(()))
+    other = copy.deepcopy(model)
+    made, plain = updates(model, workload=Dropping()), updates(other, workload=Dropping())
+    torch.manual_seed(5)
+    assert rehearse(made, batch_of("abcdefgh"), "cpu")
+    take(made, "ab")
+    torch.manual_seed(5)
+    take(plain, "ab")
+    assert torch.equal(weights(model), weights(other))
+    assert model.seen == other.seen == 2
+    assert made.workload.sizes == [8, 2]
+
+
+def test_what_the_guard_would_cut_is_not_rehearsed(model):
+    made = updates(model, room=150)
+    assert not rehearse(made, batch_of("abcdefgh"), "cpu")
+    assert made.workload.sizes == []
+    assert made.counts.split == 0
+
+
+def test_a_rehearsal_that_runs_out_is_survived(model):
+    workload = Rows()
+    workload.fail = 1
+    made = updates(model, workload=workload)
+    assert not rehearse(made, batch_of("abcd"), "cpu")
+    assert made.counts.out_of_memory == 1
+    assert workload.sizes == [4, 2, 2]
