@@ -1,0 +1,105 @@
+"""Step times of made-up laws: found again, and not moved by what strays."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.cost.observation import Probe
+from compass.cost.time import fit_time
+from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime, Variant
+
+FEATURES = ("nodes",)
+RECOMPUTING = Variant(checkpointing=True)
+ANCHORS = [(2, 32), (3, 48), (8, 96), (4, 192)]
+LOADS = (1_000.0, 6_000.0)
+
+
+def law(knobs, nodes):
+    """Half of a narrow model's work does not depend on its channels."""
+    depth, width = knobs.layers - 1, knobs.channels
+    inner = depth * nodes * (4e-7 + 6e-9 * width + 3e-11 * width**2)
+    return 2e-3 + nodes * (1e-6 + 5e-9 * width) + (1.4 if knobs.variant.checkpointing else 1.0) * inner
+
+
+def timed(knobs, nodes, *, slower=1.0, real=True):
+    load = Load(graphs=1, sizes=(("nodes", nodes),))
+    batch = Batch(members=(("one", 1),)) if real else Batch(synthetic=load)
+    spec = ProbeSpec(
+        knobs=knobs,
+        batches=(batch,),
+        min_steps=4,
+        max_steps=int(nodes),
+        timeout_s=1,
+        runtime=RuntimeSettings(threads=1),
+    )
+    step_s = slower * law(knobs, nodes)
+    step = StepTime(median_s=step_s, low_s=0.999 * step_s, high_s=1.001 * step_s, n_steps=4 if real else 1)
+    return Probe(spec, Outcome(status=Status.OK, load=load, parameters=100 * knobs.channels, step=step))
+
+
+def anchors():
+    plain = [
+        timed(Knobs(layers=depth, channels=width), nodes) for (depth, width), nodes in itertools.product(ANCHORS, LOADS)
+    ]
+    return [*plain, *(timed(Knobs(layers=5, channels=96, variant=RECOMPUTING), nodes) for nodes in LOADS)]
+
+
+def errors(model):
+    shapes = itertools.product((2, 3, 5, 7), (48, 64, 128, 192), (Variant(), RECOMPUTING))
+    return [
+        model.step_s(knobs, 100 * knobs.channels, np.array([[nodes]]))[0] / law(knobs, nodes) - 1
+        for depth, width, kind in shapes
+        for knobs in [Knobs(layers=depth, channels=width, variant=kind)]
+        for nodes in (2_000.0, 5_000.0)
+    ]
+
+
+def median_error(*more):
+    """Of models that were never timed, when `more` was timed beside the anchors."""
+    return np.median(np.abs(errors(fit_time(FEATURES, [*anchors(), *more], overlapping=False))))
+
+
+def test_work_that_no_channel_changes_is_told_from_work_that_grows_with_them():
+    assert median_error() < 0.06
+
+
+def test_what_strays_does_not_move_everything():
+    assert median_error(timed(Knobs(layers=3, channels=16), 1_000.0, slower=3, real=False)) < 0.06
+    assert median_error(timed(Knobs(layers=8, channels=96), 3_000.0, slower=1.5)) < 0.06
+
+
+def test_the_order_of_probes_does_not_matter():
+    one, other = (fit_time(FEATURES, probes, overlapping=True) for probes in (anchors(), anchors()[::-1]))
+    assert errors(one) == errors(other)
+
+
+MODEL = fit_time(FEATURES, anchors(), overlapping=True)
+
+
+@given(st.integers(2, 10), st.integers(1, 16), st.booleans(), st.floats(1, 1e5), st.floats(1, 10))
+def test_more_takes_no_less(layers, sixteens, recomputing, nodes, factor):
+    knobs = Knobs(layers=layers, channels=16 * sixteens, variant=Variant(checkpointing=recomputing))
+    mean = MODEL.forms["fp32"].step_s(knobs, 1_000, np.array([[nodes], [factor * nodes]]))
+    assert 0 < mean[0] <= mean[1]
+
+
+def test_what_is_far_from_what_was_timed_is_less_sure():
+    near, far = Knobs(layers=3, channels=48), Knobs(layers=10, channels=256)
+    assert MODEL.is_timed(near)
+    assert not MODEL.is_timed(far)
+    assert MODEL.spread(near, 0.05) < MODEL.spread(far, 0.05) < MODEL.spread(far, 50.0)
+
+
+def test_recomputing_is_guessed_until_it_was_timed():
+    model = fit_time(FEATURES, [p for p in anchors() if not p.spec.knobs.variant.checkpointing], overlapping=False)
+    plain, other = Knobs(layers=5, channels=96), Knobs(layers=5, channels=96, variant=RECOMPUTING)
+    sizes = np.array([[5_000.0]])
+    assert 1.2 < model.step_s(other, 9_600, sizes)[0] / model.step_s(plain, 9_600, sizes)[0] < 1.4
+
+
+def test_a_precision_that_was_never_timed_is_unknown():
+    with pytest.raises(KeyError):
+        MODEL.step_s(Knobs(layers=2, channels=32, variant=Variant(precision="bf16")), 1_000, np.array([[10.0]]))
