@@ -161,3 +161,15 @@ def test_mps_gets_its_own_watermark_back(fakes):
         assert ceiling.enforced
         assert mps.fraction == 0.5
     assert mps.fraction == 1.7
+
+
+def test_a_ceiling_on_an_accelerator_follows_its_context(fakes):
+    gpu = fakes.Device(context=GIB // 2)
+    with open_meter(fakes, gpu).ceiling(5 * GIB) as ceiling:
+        assert gpu.fraction * gpu.total == pytest.approx(4.5 * GIB)
+        gpu.context = GIB  # the first step loads kernels
+        ceiling.tighten()
+        assert gpu.fraction * gpu.total == pytest.approx(4 * GIB)
+        assert ceiling.how == "allocator limit of 4.00 GiB, with 1.00 GiB of context"
+    ceiling.tighten()
+    assert gpu.fraction == 1.0

@@ -195,6 +195,18 @@ def test_mps(fakes):
     assert (found.kind, found.name, found.total_bytes, found.budget_bytes) == ("mps", "Apple M3", 12 * GIB, 9 * GIB)
 
 
+@pytest.mark.parametrize("name", ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"])
+def test_segments_that_grow(fakes, monkeypatch, name):
+    torch = fakes.torch(cuda=[fakes.Device()], xpu=[fakes.Device()])
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    assert not look(kind="cuda", torch=torch).expandable_segments
+    monkeypatch.setenv(name, "expandable_segments:True")
+    assert look(kind="cuda", torch=torch).expandable_segments
+    assert not look(kind="xpu", torch=torch).expandable_segments
+    assert not look(kind="cpu", torch=torch).expandable_segments
+
+
 def test_a_limit_on_an_accelerator(fakes):
     gpu = fakes.Device(total=16 * GIB, others=1 * GIB, name="NVIDIA Fake")
     torch, nvml = fakes.torch(cuda=[gpu]), fakes.Nvml([gpu])
