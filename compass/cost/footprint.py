@@ -67,7 +67,7 @@ class FootprintModel:
         return (self._ratio_of_heap if self.on_cpu else self._ratio_of_segments)(knobs, allocator)
 
     def _ratio_of_heap(self, knobs: Knobs, allocator: Allocator) -> float:
-        prior, seen = _prior(self.rules, knobs, allocator, on_cpu=self.on_cpu), self.seen.get((allocator, knobs))
+        prior, seen = _prior(self.rules, knobs, allocator, on_cpu=True), self.seen.get((allocator, knobs))
         if seen is None:
             return max(prior, self._seen_in_kin(knobs, allocator))
         if allocator == "tight":
@@ -77,7 +77,7 @@ class FootprintModel:
 
     def _ratio_of_segments(self, knobs: Knobs, allocator: Allocator) -> float:
         grows = self.expandable and allocator != "system"
-        recomputing, prior = knobs.variant.checkpointing, _prior(self.rules, knobs, allocator, on_cpu=self.on_cpu)
+        recomputing, prior = knobs.variant.checkpointing, _prior(self.rules, knobs, allocator, on_cpu=False)
         kin, seen = self._seen_in_kin(knobs, allocator), self.seen.get((_of_device(allocator), knobs))
         if grows and kin:
             return max(1.0, kin * (1 + (SLACK_EXPANDABLE_RECOMPUTING if recomputing else SLACK_EXPANDABLE)))
