@@ -1,8 +1,8 @@
 """How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
 Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
-widths, plain and recomputing, on the family's own samples. Times are taken in two visits, minutes apart, and are the mean of
-both; what one visit says of the other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
+widths, plain and recomputing, on the family's own samples. Times are taken in two visits, before and after memory is looked at,
+and are the mean of both; what one visit says of the other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
 An example whose packages are not installed is left out and named.
 """
 
@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,19 +77,16 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
         runner = stack.enter_context(closing(local_runner(request, lab.base)))
         lab.calibrate(wanted_variants(lab.config))
         costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
-        held_out = points(lab, rng)
-        memory, timed = [], []
-        for place in range(max(n_memory, n_time)):
-            knobs, batch = next(held_out)
-            if place < n_memory:
-                shape = ((knobs.layers, knobs.channels), batch)
-                [spec] = micro(rules, knobs.variant, [shape], runtime, n_steps=2)
-                memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
-                if abs(memory[-1]) > 0.01:
-                    print(f"  {knobs} on {batch.load(dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True)
-            if place < n_time:
-                timed.append(timing_probe(rules, knobs, batch, runtime, on_cpu=True))
-        visits = [[runner.probe(spec) for spec in timed] for _ in range(2)]
+        held_out = list(islice(points(lab, rng), max(n_memory, n_time)))
+        timed = [timing_probe(rules, knobs, batch, runtime, on_cpu=True) for knobs, batch in held_out[:n_time]]
+        visits = [[runner.probe(spec) for spec in timed]]
+        memory = []
+        for knobs, batch in held_out[:n_memory]:
+            [spec] = micro(rules, knobs.variant, [((knobs.layers, knobs.channels), batch)], runtime, n_steps=2)
+            memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
+            if abs(memory[-1]) > 0.01:
+                print(f"  {knobs} on {batch.load(dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True)
+        visits.append([runner.probe(spec) for spec in timed])
         took_s = np.array([[one.step.median_s if one.step else np.nan for one in visit] for visit in visits])
         predicted_s = [predicted_step_s(costs, spec.knobs, one) for spec, one in zip(timed, visits[0], strict=True)]
         return {

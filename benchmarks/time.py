@@ -3,7 +3,8 @@
 Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
 beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
 of crops of the same complex at other radii. The truth is what two visits half a minute apart say together, each the median of at
-least five warm steps in the lasting worker.
+least five warm steps in the lasting worker. A few architectures on, everything is calibrated anew from nothing: one calibration would
+be judged by the minute it happened to be made in.
 
 Between the visits each architecture is timed once as the search would do it, and its other loads are predicted again. What one
 visit says of the other is given too: no prediction can be expected to be nearer. The last line is JSON.
@@ -60,10 +61,12 @@ class Effort:
     n_architectures: int
     n_loads: int
     """Of each architecture."""
+    n_calibrations: int
+    """Each predicts its share of the architectures."""
     radii: tuple[float, ...]
 
 
-FULL, QUICK = Effort(36, 3, RADII), Effort(3, 2, RADII[:1])
+FULL, QUICK = Effort(36, 3, 4, RADII), Effort(3, 2, 1, RADII[:1])
 
 
 class Source(NamedTuple):
@@ -302,15 +305,19 @@ def judge(found: dict[str, Any]) -> dict[str, bool]:
 def run(effort: Effort) -> dict[str, Any]:
     """Calibrate, measure, and sum up."""
     rng = random.Random(SEED)
-    with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
-        lab, sources = open_benchmark(effort, Path(cache), stack)
-        chosen = never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
-        capacities = dict(sources[0].machine.describe(chosen).parameters)
-        points: list[Point] = []
-        for knobs in chosen:
-            picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
-            points += measure(lab, sources, knobs, capacities[knobs], picks)
-        return figures(points)
+    chosen: list[Knobs] = []
+    points: list[Point] = []
+    share = math.ceil(effort.n_architectures / effort.n_calibrations)
+    for first in range(0, effort.n_architectures, share):
+        with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
+            lab, sources = open_benchmark(effort, Path(cache), stack)
+            chosen = chosen or never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
+            mine = chosen[first : first + share]
+            capacities = dict(sources[0].machine.describe(mine).parameters)
+            for knobs in mine:
+                picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
+                points += measure(lab, sources, knobs, capacities[knobs], picks)
+    return figures(points)
 
 
 def main() -> None:

@@ -4,15 +4,16 @@ Notation: L layers, C channels, s the sizes of a load, P parameters.
 
     step  = (floor^p + work^p)^(1/p)
     floor = (f₀ + f₁·L) · κ                                launching kernels, whatever their size
-    work  = ((outer + λ · inner) · (1 + δ(C)))^γ
+    work  = ((outer + (L−1 + λ·L) · layer) · (1 + δ(C)))^γ
     outer = Σ_s s·(a_s + b_s·C) + g·P                      stem, head and last layer; the optimizer
-    inner = Σ_s s·(L−1)·(c_s + d_s·C + e_s·C²)             the other layers
+    layer = Σ_s s·(c_s + d_s·C + e_s·C²)                   one of the other layers
 
 Where the device outruns the host (a GPU on small graphs) a step takes as long as launching it; where it does not, as long
 as the work; p says how sharply one takes over from the other. The last layer is cheaper than the others (ViSNet's updates
 no edges), so it is counted with the stem and the head. Distances, bases and messages of a fixed width cost the same whatever
 the channels, element-wise work grows with s·C, matrix products with s·C². Recomputing activations multiplies the floor (κ) and
-the layers (λ). Channels that are not a multiple of 64 waste a share δ of their tiles, shrunk towards zero. Larger batches fit
+takes a share λ of every layer once more, the last included. Channels that are not a multiple of 64 waste a share δ of an accelerator's
+tiles, shrunk towards zero; a CPU has none that are so wide. Larger batches fit
 caches less well, so that work grows a little faster than its size: γ ≥ 1, seconds to the power γ. All parameters are positive,
 fitted in log time.
 
@@ -53,7 +54,7 @@ STRAY_SCALE = 0.01
 does not know, shall not move everything else."""
 NOISY = 0.05
 """Half an interval that makes a timing count for half."""
-UNSEEN_FACTORS = (4 / 3, 4 / 3)
+UNSEEN_FACTORS = (4 / 3, 1 / 3)
 """κ and λ of recomputing before it was timed: one forward pass more, a third of a step."""
 GROWTH_SPREAD = 0.05
 """Of γ above 1 before anything was timed; on two cores 1.04 was seen."""
@@ -86,10 +87,10 @@ class TimeForm:
 
     def of_terms(self, terms: Floats, misaligned: Floats, kappa: Floats | float, lam: Floats | float) -> Floats:
         """Seconds (n,) of `terms` (n, terms), of channels `misaligned` (n, 2) or (2,), κ and λ (n,) or one for all."""
-        parts, n_outer = terms * self.coefficients, 3 + 2 * len(self.features)
+        parts, depth, n_outer = terms * self.coefficients, terms[:, 1], _n_outer(self.features)
         floor = kappa * parts[:, :2].sum(axis=1)
-        work = parts[:, 2:n_outer].sum(axis=1) + lam * parts[:, n_outer:].sum(axis=1)
-        work = ((1 + misaligned @ self.aligned) * work) ** self.growth
+        layers = (depth - 1 + lam * depth) * parts[:, n_outer:].sum(axis=1)
+        work = ((1 + misaligned @ self.aligned) * (parts[:, 2:n_outer].sum(axis=1) + layers)) ** self.growth
         return np.asarray((floor**self.power + work**self.power) ** (1 / self.power), dtype=np.float64)
 
 
@@ -146,7 +147,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     forms: dict[Precision, TimeForm] = {}
     for precision in dict.fromkeys(probe.spec.knobs.variant.precision for probe in timed):
         group = [probe for probe in timed if probe.spec.knobs.variant.precision == precision]
-        forms[precision] = _fit_form(features, group, OVERLAPPING if overlapping else 1.0)
+        forms[precision] = _fit_form(features, group, overlapping=overlapping)
     telling = [probe for probe in timed if _is_real(probe)]
     means = [
         float(forms[p.spec.knobs.variant.precision].step_s(p.spec.knobs, _capacity(p), _sizes(features, p))[0])
@@ -162,21 +163,23 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     return TimeModel(forms, seen, inverse @ residual, inverse, float(np.median([_interval(p) for p in telling])))
 
 
-def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], power: float) -> TimeForm:
+def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping: bool) -> TimeForm:
     """Positive least squares of the log time, softened for what strays, from the plain sum as a start."""
     from scipy.optimize import least_squares
 
     variants = sorted(dict.fromkeys(p.spec.knobs.variant for p in probes), key=lambda variant: variant.checkpointing)
     terms = np.concatenate([_terms(p.spec.knobs, _capacity(p), _sizes(features, p)) for p in probes])
     # Made-up graphs are too small to show what tiles waste; taken at their word they cost a fifth elsewhere.
-    misaligned = np.array([_misaligned(p.spec.knobs) * _is_real(p) for p in probes])
+    misaligned = np.array([_misaligned(p.spec.knobs) * (overlapping and _is_real(p)) for p in probes])
     index = np.array([variants.index(p.spec.knobs.variant) for p in probes])
     log_s = np.log([_step_s(p) for p in probes])
     weight = np.array([(1.0 if _is_real(p) else MICRO_WEIGHT) / (1 + _interval(p) / NOISY) for p in probes])
+    plain = terms.copy()
+    plain[:, _n_outer(features) :] *= terms[:, 1:2] - 1
     scale = np.exp(log_s).min() / terms.max(axis=0)
     n_terms, n_other = terms.shape[1], len(variants) - 1
     start = np.concatenate(
-        [_start(terms * scale, np.exp(log_s), weight), np.zeros(2), np.full(2 * n_other, 0.25), [0.0]]
+        [_start(plain * scale, np.exp(log_s), weight), np.zeros(2), np.full(2 * n_other, 0.25), [0.0]]
     )
 
     def form(x: Floats) -> TimeForm:
@@ -184,8 +187,9 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], power: float) 
             np.concatenate([[0.0], x[n_terms + 2 : n_terms + 2 + n_other]]),
             np.concatenate([[0.0], x[n_terms + 2 + n_other : -1]]),
         )
-        factors = {variant: (1 + float(ratios[0][i]), 1 + float(ratios[1][i])) for i, variant in enumerate(variants)}
-        return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power, 1 + float(x[-1]))
+        factors = {variant: (1 + float(ratios[0][i]), float(ratios[1][i])) for i, variant in enumerate(variants)}
+        power, growth = OVERLAPPING if overlapping else 1.0, 1 + float(x[-1])
+        return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power, growth)
 
     def misfit(x: Floats) -> Floats:
         candidate = form(x)
@@ -278,10 +282,15 @@ def _sizes(features: tuple[str, ...], probe: Probe) -> Floats:
 
 
 def _terms(knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
-    """(n, terms) for `sizes` (n, features): 1, L; P; for every size s, s·C; for every size (L−1) times s, s·C, s·C²."""
-    depth, width = float(knobs.layers), float(knobs.channels)
-    fixed = np.broadcast_to([1.0, depth, float(capacity)], (len(sizes), 3))
-    outer, inner = np.array([1.0, width]), (depth - 1) * np.array([1.0, width, width**2])
+    """(n, terms) for `sizes` (n, features): 1, L; P; for every size s, s·C; for every size, of one layer, s, s·C, s·C²."""
+    width = float(knobs.channels)
+    fixed = np.broadcast_to([1.0, float(knobs.layers), float(capacity)], (len(sizes), 3))
+    outer, layer = np.array([1.0, width]), np.array([1.0, width, width**2])
     return np.concatenate(
-        [fixed, *((sizes[:, :, None] * unit).reshape(len(sizes), -1) for unit in (outer, inner))], axis=1
+        [fixed, *((sizes[:, :, None] * unit).reshape(len(sizes), -1) for unit in (outer, layer))], axis=1
     )
+
+
+def _n_outer(features: tuple[str, ...]) -> int:
+    """How many terms come before a layer's."""
+    return 3 + 2 * len(features)
