@@ -2,11 +2,11 @@
 
 Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
 beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
-of crops of the same complex at other radii. The truth is what two visits half a minute apart say together, each the median of at
+of crops of the same complex at other radii. The truth is what two visits some minutes apart say together, each the median of at
 least five warm steps in the lasting worker. A few architectures on, everything is calibrated anew from nothing: one calibration would
 be judged by the minute it happened to be made in.
 
-Between the visits each architecture is timed once as the search would do it, and its other loads are predicted again. What one
+After the first visit each architecture is timed once as the search would do it, and its other loads are predicted again. What one
 visit says of the other is given too: no prediction can be expected to be nearer. The last line is JSON.
 """
 
@@ -182,24 +182,27 @@ def loads_of(
     return list(chosen)
 
 
-def measure(
+class Visited(NamedTuple):
+    """One load of one architecture after its first visit: all of a `Point` but the second."""
+
+    source: Source
+    n_graphs: int
+    point: Point
+
+
+def first_visit(
     lab: Lab, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
-) -> list[Point]:
-    """Every load of one architecture, what one timing would have told, and every load again."""
+) -> list[Visited]:
+    """Every load of one architecture, and what one timing would have told of it."""
     costs = lab.costs()
     predicted_s = [_predict(costs, knobs, capacity, source.load * n) for source, n in picks]
-
-    def visit() -> list[float]:
-        return [
-            time_steps(lab, source, knobs, n, expected_s)
-            for (source, n), expected_s in zip(picks, predicted_s, strict=True)
-        ]
-
-    first_s = visit()
+    first_s = [
+        time_steps(lab, source, knobs, n, before_s) for (source, n), before_s in zip(picks, predicted_s, strict=True)
+    ]
     after, outcome = after_one_probe(lab, sources[0].machine, knobs)
     is_told = outcome is not None and outcome.ok
-    points = []
-    for (source, n), before_s, visits_s in zip(picks, predicted_s, zip(first_s, visit(), strict=True), strict=True):
+    visited = []
+    for (source, n), before_s, took_s in zip(picks, predicted_s, first_s, strict=True):
         load = source.load * n
         is_other = is_told and outcome is not None and outcome.load != load
         point = Point(
@@ -207,15 +210,23 @@ def measure(
             load=load,
             in_space=knobs in lab.capacities,
             is_crop=source is not sources[0],
-            visits_s=visits_s,
+            visits_s=(took_s, took_s),
             predicted_s=before_s,
             spread=costs.spread_of_runs(knobs, before_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
             after_spread=after.spread_of_runs(knobs, before_s) if is_other else None,
         )
-        points.append(point)
-        _show(point)
-    return points
+        visited.append(Visited(source, n, point))
+    return visited
+
+
+def second_visit(lab: Lab, visited: Visited) -> Point:
+    """The same load once more."""
+    source, n_graphs, point = visited
+    again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)
+    point = replace(point, visits_s=(point.visits_s[0], again_s))
+    _show(point)
+    return point
 
 
 def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> float:
@@ -314,9 +325,11 @@ def run(effort: Effort) -> dict[str, Any]:
             chosen = chosen or never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
             mine = chosen[first : first + share]
             capacities = dict(sources[0].machine.describe(mine).parameters)
+            visited = []
             for knobs in mine:
                 picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
-                points += measure(lab, sources, knobs, capacities[knobs], picks)
+                visited += first_visit(lab, sources, knobs, capacities[knobs], picks)
+            points += [second_visit(lab, each) for each in visited]
     return figures(points)
 
 

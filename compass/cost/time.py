@@ -4,7 +4,7 @@ Notation: L layers, C channels, s the sizes of a load, P parameters.
 
     step  = (floor^p + work^p)^(1/p)
     floor = (f₀ + f₁·L) · κ                                launching kernels, whatever their size
-    work  = ((outer + (L−1 + λ·L) · layer) · (1 + δ(C)))^γ
+    work  = ((outer + (L−1 + λ·(L−½)) · layer) · (1 + δ(C)))^γ
     outer = Σ_s s·(a_s + b_s·C) + g·P                      stem, head and last layer; the optimizer
     layer = Σ_s s·(c_s + d_s·C + e_s·C²)                   one of the other layers
 
@@ -12,7 +12,7 @@ Where the device outruns the host (a GPU on small graphs) a step takes as long a
 as the work; p says how sharply one takes over from the other. The last layer is cheaper than the others (ViSNet's updates
 no edges), so it is counted with the stem and the head. Distances, bases and messages of a fixed width cost the same whatever
 the channels, element-wise work grows with s·C, matrix products with s·C². Recomputing activations multiplies the floor (κ) and
-takes a share λ of every layer once more, the last included. Channels that are not a multiple of 64 waste a share δ of an accelerator's
+takes a share λ of every layer once more, of the last one half of that: it may be as large as the others or next to nothing. Channels that are not a multiple of 64 waste a share δ of an accelerator's
 tiles, shrunk towards zero; a CPU has none that are so wide. Larger batches fit
 caches less well, so that work grows a little faster than its size: γ ≥ 1, seconds to the power γ. All parameters are positive,
 fitted in log time.
@@ -56,8 +56,12 @@ NOISY = 0.05
 """Half an interval that makes a timing count for half."""
 UNSEEN_FACTORS = (4 / 3, 1 / 3)
 """κ and λ of recomputing before it was timed: one forward pass more, a third of a step."""
+LAST_LAYER = 0.5
+"""What the last layer is short of another when it is recomputed: SchNet's is short of nothing, of ViSNet's there is next to nothing."""
 GROWTH_SPREAD = 0.05
 """Of γ above 1 before anything was timed; on two cores 1.04 was seen."""
+PACE = 0.02
+"""Relative spread of a CPU's pace from one few minutes to the next, whatever it runs."""
 OVERLAPPING = 2.0
 """p where work is done while more is launched. On an H200 it fits fifty timings best; a few anchors do not determine it."""
 
@@ -89,7 +93,7 @@ class TimeForm:
         """Seconds (n,) of `terms` (n, terms), of channels `misaligned` (n, 2) or (2,), κ and λ (n,) or one for all."""
         parts, depth, n_outer = terms * self.coefficients, terms[:, 1], _n_outer(self.features)
         floor = kappa * parts[:, :2].sum(axis=1)
-        layers = (depth - 1 + lam * depth) * parts[:, n_outer:].sum(axis=1)
+        layers = (depth - 1 + lam * (depth - LAST_LAYER)) * parts[:, n_outer:].sum(axis=1)
         work = ((1 + misaligned @ self.aligned) * (parts[:, 2:n_outer].sum(axis=1) + layers)) ** self.growth
         return np.asarray((floor**self.power + work**self.power) ** (1 / self.power), dtype=np.float64)
 
@@ -106,7 +110,7 @@ class TimeModel:
     inverse: Floats
     """(n, n) K⁻¹."""
     unrest: float = 0.0
-    """The machine's own: relative half interval of the median probe. Whoever repeats a prediction's probe meets it too."""
+    """The machine's own: relative half interval of the median probe, and its pace. Whoever repeats a prediction's probe meets it too."""
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
         """Predicted seconds a step (n,) at `sizes` (n, features). Raises KeyError for a precision never timed."""
@@ -160,7 +164,8 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
         return TimeModel(forms, seen, np.zeros(0), np.zeros((0, 0)))
     covariance = np.concatenate([_cross(seen, knobs, np.array([log_s])) for knobs, log_s in seen]) + np.diag(noise)
     inverse = np.linalg.inv(covariance)
-    return TimeModel(forms, seen, inverse @ residual, inverse, float(np.median([_interval(p) for p in telling])))
+    unrest = float(np.hypot(np.median([_interval(p) for p in telling]), 0.0 if overlapping else PACE))
+    return TimeModel(forms, seen, inverse @ residual, inverse, unrest)
 
 
 def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping: bool) -> TimeForm:
