@@ -1,7 +1,7 @@
 """How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
 Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
-widths, plain and recomputing, on the family's own samples. Times are taken in two visits, before and after memory is looked at,
+widths, plain and recomputing, on the family's own samples, from one of them to what a step of 3 s or a gibibyte of live bytes allow. Times are taken in two visits, before and after memory is looked at,
 and are the mean of both; what one visit says of the other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
 An example whose packages are not installed is left out and named.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from compass.cost.models import CostModels
 from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.probe.requests import micro, timing_probe
-from compass.records import Batch, Knobs, Outcome
+from compass.records import Batch, Knobs, Load, Outcome
 from compass.stages.lab import Lab
 
 SEED = 11
@@ -48,22 +49,29 @@ SLOWEST_S = 3.0
 
 
 def points(lab: Lab, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
-    """Random models that calibration has not probed, on random samples of the workload's."""
+    """Random models that calibration has not probed, on random samples of the workload's; as many small batches as large ones."""
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
     space, known = lab.config.space, lab.known()
     kinds = wanted_variants(lab.config)
     samples = dict(lab.description.samples)
     low, high = space.layers[0], min(space.layers[1], 8)
     widths = range(space.channels[0], min(space.channels[1], 192) + 1, space.channel_step)
+
+    def suits(knobs: Knobs, load: Load) -> bool:
+        small = known.costs.bytes_law(knobs, "fast").live(load) < LARGEST_BYTES
+        return bool(small and known.step_s(knobs, load) < SLOWEST_S)
+
+    def most(knobs: Knobs) -> int:
+        return known.most_graphs(lambda n: suits(knobs, lab.work.typical_load(n)))
+
     while True:
         layers, channels = rng.randint(low, high), rng.choice(widths)
-        if (layers, channels) in probed:
-            continue
         knobs = Knobs(layers=layers, channels=channels, variant=rng.choice(kinds))
-        chosen = [rng.choice(sorted(samples)) for _ in range(rng.choice((1, 2, 3, 5, 8, 12, 20)))]
-        batch = Batch(members=tuple((name, chosen.count(name)) for name in dict.fromkeys(chosen)))
-        load = batch.load(samples)
-        if known.costs.bytes_law(knobs, "fast").live(load) < LARGEST_BYTES and known.step_s(knobs, load) < SLOWEST_S:
+        if (layers, channels) in probed or (largest := most(knobs)) == 0:
+            continue
+        chosen = Counter(rng.choices(sorted(samples), k=round(largest ** rng.random())))
+        batch = Batch(members=tuple(chosen.items()))
+        if suits(knobs, batch.load(samples)):
             yield knobs, batch
 
 

@@ -18,6 +18,9 @@ from compass.records import Batch, BytesLaw, Load
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+ALIKE = 0.05
+"""Difference of proportions, in logarithms, that a timing could not show."""
+
 
 @dataclass(frozen=True, eq=False)
 class Work:
@@ -47,6 +50,18 @@ class Work:
     def typical(self, n_graphs: int) -> Batch:
         """A batch whose load is the mean batch's: the samples nearest to the mean."""
         return self._batch(self._nearest(n_graphs))
+
+    def contrasting(self, n_graphs: int) -> Batch:
+        """As many copies of the sample whose features are in the least usual proportion; `typical`, where all are in the same.
+
+        Batches of the usual proportion cannot tell what each feature costs.
+        """
+        sizes = np.log(np.maximum(self.sizes[self._shared], 1e-9))
+        sizes -= np.log(np.maximum(self.sizes[self._shared].mean(axis=0), 1e-9))
+        unlike = np.ptp(sizes, axis=1)
+        if np.ptp(unlike) < ALIKE:
+            return self.typical(n_graphs)
+        return self._batch(np.full(n_graphs, self._shared[int(unlike.argmax())]))
 
     def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
         """The batch of so many graphs that holds most memory of all that the data can form."""

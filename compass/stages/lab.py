@@ -145,8 +145,9 @@ class Lab:
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
         for n_done, (knobs, within_s) in enumerate(timings):
             self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))
+            batch_of = self.work.typical if within_s == self._anchor_step_s[-1] else self.work.contrasting
             # Profiled, for they show whether the memory model holds on real samples and at other widths.
-            if self.time(knobs, "calibrate", within_s=within_s, profile=True) is None:
+            if self.time(knobs, "calibrate", within_s=within_s, profile=True, batch_of=batch_of) is None:
                 # Made-up graphs tell little, but not nothing.
                 self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime, on_cpu=self.on_cpu))
         for kind in kinds:
@@ -194,26 +195,27 @@ class Lab:
         at_most: int | None = None,
         within_s: float | None = None,
         profile: bool = False,
+        batch_of: Callable[[int], Batch] | None = None,
     ) -> Outcome | None:
-        """Time `knobs` on as many copies of the sample as memory and patience allow; None if not even one fits."""
+        """Time `knobs` on as large a batch (typical, unless `batch_of` says another) as memory and patience allow; None if no graph fits."""
         longest_s = self._anchor_step_s[-1] if within_s is None else within_s
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
         is_timed = knobs.variant.precision in costs.time.forms
+        batch_of = batch_of or self.work.typical
 
         def suits(n: int) -> bool:
-            if law.upper_footprint(self.work.typical_load(n)) > room_bytes:
-                return False
-            return not is_timed or known.step_s(knobs, self.work.typical_load(n)) <= longest_s
+            load = self.work.load(batch_of(n))
+            return law.upper_footprint(load) <= room_bytes and (not is_timed or known.step_s(knobs, load) <= longest_s)
 
         n_graphs = min(known.most_graphs(suits), at_most or known.batch_cap)
-        if n_graphs == 0 and law.upper_footprint(self.work.typical_load(1)) <= self.budget_bytes:
+        if n_graphs == 0 and law.upper_footprint(self.work.load(batch_of(1))) <= self.budget_bytes:
             n_graphs = 1
         if n_graphs == 0:
             return None
         runtime = self.runtime(self.calibrated_allocator)
-        spec = timing_probe(rules, knobs, self.work.typical(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
+        spec = timing_probe(rules, knobs, batch_of(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
         return self.probe(phase, spec)
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
