@@ -66,6 +66,11 @@ def test_work_that_no_channel_changes_is_told_from_work_that_grows_with_them():
     assert median_error() < 0.06
 
 
+def test_a_cpu_has_no_tiles_to_waste():
+    """What anchors of 32, 48 and 96 channels have in common is their width."""
+    assert fit_time(FEATURES, anchors(), overlapping=False).forms["fp32"].aligned == pytest.approx(0, abs=1e-6)
+
+
 def test_what_strays_does_not_move_everything():
     assert median_error(timed(Knobs(layers=3, channels=16), 1_000.0, slower=3, real=False)) < 0.06
     assert median_error(timed(Knobs(layers=8, channels=96), 3_000.0, slower=1.5)) < 0.06

@@ -119,3 +119,19 @@ def test_a_large_dataset_is_not_sorted_whole():
     assert len(work._heavy(50)) < 500
     weights = max(np.sort(nodes * a + e * b)[-50:].sum() for e in [work.sizes[:, 1]] for a, b in ((1, 30), (40, 1)))
     assert law.live(work.worst_load(50, law)) == pytest.approx(weights, rel=1e-3)
+
+
+@given(st.integers(1, 5), st.integers(1, 40))
+def test_where_all_samples_have_the_same_proportions_a_typical_batch_contrasts_as_well(n_samples, n):
+    work = work_of([(10 * (i + 1), 90 * (i + 1)) for i in range(n_samples)], 50)
+    assert work.contrasting(n) == work.typical(n)
+
+
+def test_a_contrasting_batch_is_of_the_sample_in_the_least_usual_proportion():
+    work = work_of([(100, 900), (80, 700), (3, 6), (120, 1200)])
+    assert work.contrasting(3) == Batch(members=(("c2", 3),))
+
+
+def test_an_isolated_sample_is_no_contrast():
+    work = work_of([(100, 900), (110, 1000), (900, 20)], isolated={"c2"})
+    assert {name for name, _ in work.contrasting(2).members} <= {"c0", "c1"}
