@@ -1,8 +1,9 @@
 """How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
 Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
-widths, plain and recomputing, on the family's own samples, from one of them to what a step of 3 s or a gibibyte of live bytes allow. Times are taken in two visits, before and after memory is looked at,
-and are the mean of both; what one visit says of the other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
+widths, plain and recomputing, on the family's own samples, from one of them to what a step of 3 s or a gibibyte of live bytes
+allow. Times are taken in two visits, before and after memory is looked at, and are the mean of both; what one visit says of the
+other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
 An example whose packages are not installed is left out and named.
 """
 

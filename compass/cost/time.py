@@ -11,11 +11,11 @@ Notation: L layers, C channels, s the sizes of a load, P parameters.
 Where the device outruns the host (a GPU on small graphs) a step takes as long as launching it; where it does not, as long
 as the work; p says how sharply one takes over from the other. The last layer is cheaper than the others (ViSNet's updates
 no edges), so it is counted with the stem and the head. Distances, bases and messages of a fixed width cost the same whatever
-the channels, element-wise work grows with s·C, matrix products with s·C². Recomputing activations multiplies the floor (κ) and
-takes a share λ of every layer once more, of the last one half of that: it may be as large as the others or next to nothing. Channels that are not a multiple of 64 waste a share δ of an accelerator's
-tiles, shrunk towards zero; a CPU has none that are so wide. Larger batches fit
-caches less well, so that work grows a little faster than its size: γ ≥ 1, seconds to the power γ. All parameters are positive,
-fitted in log time.
+the channels, element-wise work grows with s·C, matrix products with s·C². Recomputing activations multiplies the floor (κ)
+and takes a share λ of every layer once more, of the last one half of that: it may be as large as the others or next to nothing.
+Channels that are not a multiple of 64 waste a share δ of an accelerator's tiles, shrunk towards zero; a CPU has none so wide.
+Larger batches fit caches less well, so that work grows a little faster than its size: γ ≥ 1, seconds to the power γ. All
+parameters are positive, fitted in log time.
 
 What this form misses is a Gaussian process of its log residual: alike in neighbouring architectures, more so if their
 channels are aligned alike, with a part that belongs to one configuration alone and one to its load. Its hyperparameters

@@ -56,9 +56,7 @@ class Work:
 
         Batches of the usual proportion cannot tell what each feature costs.
         """
-        sizes = np.log(np.maximum(self.sizes[self._shared], 1e-9))
-        sizes -= np.log(np.maximum(self.sizes[self._shared].mean(axis=0), 1e-9))
-        unlike = np.ptp(sizes, axis=1)
+        unlike = self._unlike
         if np.ptp(unlike) < ALIKE:
             return self.typical(n_graphs)
         return self._batch(np.full(n_graphs, self._shared[int(unlike.argmax())]))
@@ -100,7 +98,8 @@ class Work:
 
     def load(self, batch: Batch) -> Load:
         """The load of a batch of samples."""
-        return self._load(np.array([self._places[name] for name, copies in batch.members for _ in range(copies)]))
+        places = np.array([self._places[name] for name, _ in batch.members])
+        return self._load(np.repeat(places, [copies for _, copies in batch.members]))
 
     def typical_sizes(self, n_graphs: Indices) -> Floats:
         """(k, F) sizes of typical batches of `n_graphs` (k,) graphs."""
@@ -134,6 +133,12 @@ class Work:
         mean = sizes.mean(axis=0)
         apart = np.abs(sizes / np.maximum(mean, 1e-9) - 1).max(axis=1)
         return self._shared[np.argsort(apart, kind="stable")]
+
+    @cached_property
+    def _unlike(self) -> Floats:
+        """(shared,) how far each sample's features are from the mean's proportions, in logarithms."""
+        sizes = np.maximum(self.sizes[self._shared], 1e-9)
+        return np.asarray(np.ptp(np.log(sizes / sizes.mean(axis=0)), axis=1))
 
     def _nearest(self, n_graphs: int) -> Indices:
         return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
