@@ -99,8 +99,7 @@ class WorkerProcess:
         Whatever keeps the answer from coming, an interrupt too, the worker is then killed.
         """
         self.wait_open()
-        self._send(request)
-        return self._answer(timeout_s)
+        return self._answer(timeout_s, request)
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
@@ -108,10 +107,13 @@ class WorkerProcess:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
 
-    def _answer(self, timeout_s: float) -> Any:
+    def _answer(self, timeout_s: float, request: dict[str, Any] | None = None) -> Any:
+        """The answer to `request`, or to what was sent before."""
         self.peak_footprint_bytes = 0
         try:
-            self._watch()
+            self._watch()  # before the worker can die of the request
+            if request is not None:
+                self._send(request)
             line = self._wait(timeout_s)
         except BaseException:
             self.kill()  # an answer that nobody waited for would be taken for the next one's
