@@ -183,11 +183,12 @@ def loads_of(
 
 
 class Visited(NamedTuple):
-    """One load of one architecture after its first visit: all of a `Point` but the second."""
+    """One load of one architecture after its first visit."""
 
     source: Source
     n_graphs: int
     point: Point
+    """Without its second visit."""
 
 
 def first_visit(
@@ -210,7 +211,7 @@ def first_visit(
             load=load,
             in_space=knobs in lab.capacities,
             is_crop=source is not sources[0],
-            visits_s=(took_s, took_s),
+            visits_s=(took_s, math.nan),
             predicted_s=before_s,
             spread=costs.spread_of_runs(knobs, before_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,

@@ -300,7 +300,8 @@ class ProbeRules(Settings):
     """Nor may its step be expected to take longer."""
     anchor_step_s_cpu: tuple[PositiveFloat, ...] = (0.15, 0.5)
     """The same on a CPU, where every anchor is timed at two loads, the second after all have had their first: step times
-    there drift by some per cent within a minute, and grow a little faster than the load."""
+    there drift by some per cent within a minute, and grow a little faster than the load. The first is of the sample in the
+    least usual proportion of features, for copies of one cannot tell what each costs."""
     anchor_steps: Range = (4, 7)
     """Fewest and most steps of a timing probe, two of them warm; on until they agree within `anchor_settle_share`, so
     that one hiccup does not pass for a step time."""

@@ -52,14 +52,11 @@ class Work:
         return self._batch(self._nearest(n_graphs))
 
     def contrasting(self, n_graphs: int) -> Batch:
-        """As many copies of the sample whose features are in the least usual proportion; `typical`, where all are in the same.
+        """As many copies of the sample whose features are in the least usual proportion; `typical`, where all are alike.
 
         Batches of the usual proportion cannot tell what each feature costs.
         """
-        unlike = self._unlike
-        if np.ptp(unlike) < ALIKE:
-            return self.typical(n_graphs)
-        return self._batch(np.full(n_graphs, self._shared[int(unlike.argmax())]))
+        return self.typical(n_graphs) if self._contrast is None else self._batch(np.full(n_graphs, self._contrast))
 
     def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
         """The batch of so many graphs that holds most memory of all that the data can form."""
@@ -135,10 +132,13 @@ class Work:
         return self._shared[np.argsort(apart, kind="stable")]
 
     @cached_property
-    def _unlike(self) -> Floats:
-        """(shared,) how far each sample's features are from the mean's proportions, in logarithms."""
-        sizes = np.maximum(self.sizes[self._shared], 1e-9)
-        return np.asarray(np.ptp(np.log(sizes / sizes.mean(axis=0)), axis=1))
+    def _contrast(self) -> int | None:
+        """The sample whose features are in proportions most unlike the typical one's, and no larger; None if all are alike."""
+        sizes, typical = self.sizes[self._shared], self.sizes[self._from_mean[0]]
+        unlike = np.ptp(np.log(np.maximum(sizes, 1e-9) / np.maximum(typical, 1e-9)), axis=1)
+        unlike *= (sizes <= typical).all(axis=1)  # one graph of a larger sample may take longer than a timing should
+        place = int(unlike.argmax())
+        return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
     def _nearest(self, n_graphs: int) -> Indices:
         return self._from_mean[self._copies(n_graphs, len(self._from_mean))]

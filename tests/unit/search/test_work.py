@@ -135,3 +135,8 @@ def test_a_contrasting_batch_is_of_the_sample_in_the_least_usual_proportion():
 def test_an_isolated_sample_is_no_contrast():
     work = work_of([(100, 900), (110, 1000), (900, 20)], isolated={"c2"})
     assert {name for name, _ in work.contrasting(2).members} <= {"c0", "c1"}
+
+
+def test_a_contrasting_sample_is_no_larger_than_the_typical_one():
+    work = work_of([(100, 900), (90, 800), (110, 1000), (100, 20_000), (90, 500)])
+    assert work.contrasting(2) == Batch(members=(("c4", 2),))
