@@ -19,6 +19,7 @@ from compass.records import (
     Description,
     Expectation,
     Knobs,
+    Load,
     Outcome,
     ProbeNote,
     ProbeSpec,
@@ -26,6 +27,7 @@ from compass.records import (
     RuntimeChoice,
     RuntimeSettings,
     Stage,
+    Status,
     StepTime,
     Variant,
 )
@@ -228,7 +230,8 @@ class Lab:
         """The models, fitted to all probes so far."""
         n_probes = len(self.runner.probes)
         if self._fitted is None or self._fitted[0] != n_probes:
-            probes = [Probe(spec, self._with_load(spec, outcome)) for spec, outcome in self._telling()]
+            samples = dict(self.description.samples)
+            probes = [Probe(spec, with_load(spec, outcome, samples)) for spec, outcome in self._telling()]
             models = fit(self.description, probes, self.config.memory, self.runtime(self.calibrated_allocator))
             self._fitted = (n_probes, models)
         return self._fitted[1]
@@ -267,12 +270,6 @@ class Lab:
             pruned=self.pruned,
         )
 
-    def _with_load(self, spec: ProbeSpec, outcome: Outcome) -> Outcome:
-        """`outcome`, with the load it was asked for where it ended before it could say."""
-        if outcome.load is not None and outcome.load.sizes:
-            return outcome
-        return outcome.model_copy(update={"load": spec.batches[-1].load(dict(self.description.samples))})
-
     def tell(self, phase: Phase, what: str, n_done: int, n_expected: int, remaining_s: float | None = None) -> None:
         """Let whoever watches know."""
         self.watch(Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))
@@ -283,3 +280,17 @@ def launching(anchors: Sequence[Knobs]) -> list[Knobs]:
     first = {knobs.variant: knobs for knobs in reversed(anchors)}
     deepest = sorted(anchors, key=lambda knobs: knobs.layers)[-1:]
     return list(dict.fromkeys([*reversed(first.values()), *deepest]))
+
+
+def with_load(spec: ProbeSpec, outcome: Outcome, samples: Mapping[str, Load]) -> Outcome:
+    """`outcome`, with the load it was asked for where it ended before it could say.
+
+    A certificate that ran out on a smaller batch than its first one, the largest, ran out on what that one had left behind.
+    """
+    if outcome.load is None or not outcome.load.sizes:
+        return outcome.model_copy(update={"load": spec.batches[-1].load(samples)})
+    if outcome.status is not Status.OUT_OF_MEMORY or len(spec.batches) == 1:
+        return outcome
+    first = spec.batches[0].load(samples)
+    is_larger = all(first[name] >= size for name, size in outcome.load.sizes)
+    return outcome.model_copy(update={"load": first}) if is_larger else outcome
