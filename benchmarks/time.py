@@ -2,12 +2,12 @@
 
 Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
 beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
-of crops of the same complex at other radii. The truth is what two visits some minutes apart say together, each the median of at
-least five warm steps in the lasting worker. A few architectures on, everything is calibrated anew from nothing: one calibration would
+of crops of the same complex at other radii. The truth is the median of three visits some minutes apart, each the median of at least
+four warm steps in the lasting worker. A few architectures on, everything is calibrated anew from nothing: one calibration would
 be judged by the minute it happened to be made in.
 
-After the first visit each architecture is timed once as the search would do it, and its other loads are predicted again. What one
-visit says of the other is given too: no prediction can be expected to be nearer. The last line is JSON.
+After the first visit each architecture is timed once as the search would do it, and its other loads are predicted again. What the
+first visit says of the last is given too: no prediction can be expected to be nearer. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import random
+import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -41,13 +42,15 @@ LONGEST_STEP_S = 1.5
 LAYERS, CHANNELS = range(2, 9), range(32, 193, 16)
 RADII = (5.0, 6.5, 10.0)
 """Å of the other crops; the sample itself has the configured one."""
-STEPS = (7, 25)
+STEPS = (6, 25)
 """Fewest and most steps of a truth, two of them warm: on until they agree within `SETTLE_SHARE`."""
 PATIENCE_S = 3.0
 """Of steps beyond the fewest."""
 SETTLE_SHARE = 0.02
 TRIES = 50
 """At different loads for one architecture: large models have few that are short enough."""
+N_VISITS = 3
+"""Odd: a minute in which the machine is faster or slower than usual spoils one of them, which the median leaves out."""
 CONFIDENCE, QUANTILE = 0.9, 1.6449
 """Of the interval that is checked, and how many standard deviations it reaches."""
 REJECTED_BELOW = 0.05
@@ -85,8 +88,8 @@ class Point:
     load: Load
     in_space: bool
     is_crop: bool
-    visits_s: tuple[float, float]
-    """The same steps, timed twice."""
+    visits_s: tuple[float, ...]
+    """The same steps, timed again and again."""
     predicted_s: float
     spread: float
     after_s: float | None
@@ -95,8 +98,8 @@ class Point:
 
     @property
     def truth_s(self) -> float:
-        """Both visits' mean."""
-        return math.sqrt(self.visits_s[0] * self.visits_s[1])
+        """The visits' median."""
+        return statistics.median(self.visits_s)
 
 
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
@@ -183,12 +186,11 @@ def loads_of(
 
 
 class Visited(NamedTuple):
-    """One load of one architecture after its first visit."""
+    """One load of one architecture, and what its visits have told so far."""
 
     source: Source
     n_graphs: int
     point: Point
-    """Without its second visit."""
 
 
 def first_visit(
@@ -211,7 +213,7 @@ def first_visit(
             load=load,
             in_space=knobs in lab.capacities,
             is_crop=source is not sources[0],
-            visits_s=(took_s, math.nan),
+            visits_s=(took_s,),
             predicted_s=before_s,
             spread=costs.spread_of_runs(knobs, before_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
@@ -221,13 +223,11 @@ def first_visit(
     return visited
 
 
-def second_visit(lab: Lab, visited: Visited) -> Point:
+def visit_again(lab: Lab, visited: Visited) -> Visited:
     """The same load once more."""
     source, n_graphs, point = visited
     again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)
-    point = replace(point, visits_s=(point.visits_s[0], again_s))
-    _show(point)
-    return point
+    return visited._replace(point=replace(point, visits_s=(*point.visits_s, again_s)))
 
 
 def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> float:
@@ -239,7 +239,7 @@ def _show(point: Point) -> None:
     error = point.predicted_s / point.truth_s - 1
     after = "" if point.after_s is None else f", {point.after_s / point.truth_s - 1:+.1%} after one timing"
     print(
-        f"  {point.knobs} on {point.load}: {point.visits_s[0]:.3f} and {point.visits_s[1]:.3f} s, off by {error:+.1%}{after}; "
+        f"  {point.knobs} on {point.load}: {', '.join(f'{took_s:.3f}' for took_s in point.visits_s)} s, off by {error:+.1%}{after}; "
         f"interval ±{QUANTILE * point.spread:.1%}",
         flush=True,
     )
@@ -299,7 +299,7 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
         "coverage, one point an architecture": coverage((p.predicted_s, p.spread, p.truth_s) for p in first),
         "after one timing": errors((p.after_s, p.truth_s) for p in points),
         "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth_s) for p in points),
-        "one visit by the other": errors(p.visits_s for p in points),
+        "first visit by the last": errors((p.visits_s[0], p.visits_s[-1]) for p in points),
     }
 
 
@@ -330,7 +330,11 @@ def run(effort: Effort) -> dict[str, Any]:
             for knobs in mine:
                 picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
                 visited += first_visit(lab, sources, knobs, capacities[knobs], picks)
-            points += [second_visit(lab, each) for each in visited]
+            for _ in range(N_VISITS - 1):
+                visited = [visit_again(lab, each) for each in visited]
+            for _, _, point in visited:
+                _show(point)
+                points.append(point)
     return figures(points)
 
 

@@ -1,5 +1,6 @@
 """What tests of every kind share."""
 
+import logging
 import signal
 from collections.abc import Iterator
 
@@ -12,6 +13,15 @@ settings.load_profile("untimed")
 
 # A script that runs in the background ignores interrupts, and so would every process that is interrupted here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _heard_again() -> Iterator[None]:
+    """Benchmarks silence the logger, and are run by tests in this very process."""
+    logger = logging.getLogger("compass")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -147,7 +147,8 @@ class Lab:
         timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
         for n_done, (knobs, within_s) in enumerate(timings):
             self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))
-            batch_of = self.work.typical if within_s == self._anchor_step_s[-1] else self.work.contrasting
+            is_first = self.on_cpu and within_s == self._anchor_step_s[0]
+            batch_of = self.work.contrasting if is_first else self.work.typical
             # Profiled, for they show whether the memory model holds on real samples and at other widths.
             if self.time(knobs, "calibrate", within_s=within_s, profile=True, batch_of=batch_of) is None:
                 # Made-up graphs tell little, but not nothing.
@@ -200,7 +201,7 @@ class Lab:
         batch_of: Callable[[int], Batch] | None = None,
     ) -> Outcome | None:
         """Time `knobs` on as large a batch (typical, unless `batch_of` says another) as memory and patience allow; None if no graph fits."""
-        longest_s = self._anchor_step_s[-1] if within_s is None else within_s
+        longest_s = max(self._anchor_step_s) if within_s is None else within_s
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)

@@ -8,6 +8,7 @@ import pytest
 
 from compass.config_files import load_config
 from compass.optimizer_config import RuntimeRules
+from compass.probe.settle import step_time
 from compass.records import Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
 from compass.search.work import make_work
 from compass.stages.lab import Lab
@@ -114,21 +115,23 @@ def test_where_nothing_is_measured(lab_of, changes, given, why):
 # --------------------------------------------------------------------------------------------------------- waiting
 
 
-def steps(low_s, median_s, high_s):
-    return StepTime(median_s=median_s, low_s=low_s, high_s=high_s, n_steps=5)
+def steps(*step_s):
+    return step_time(step_s)
 
 
 @pytest.mark.parametrize(
     ("spin", "sleep", "chosen", "gain", "why"),
     [
-        (steps(0.09, 0.1, 0.12), steps(0.1, 0.15, 0.2), "spin", 1.5, "cores are idle: a step takes at most 120 ms spinning, 150 ms sleeping"),
-        (steps(0.09, 0.1, 0.5), steps(0.1, 0.15, 0.2), "sleep", 2 / 3, "cores are shared: a step takes at most 500 ms spinning, 150 ms sleeping"),
-        (steps(0.09, 0.1, 0.148), steps(0.1, 0.15, 0.2), "sleep", 2 / 3, "cores are shared: a step takes at most 148 ms spinning, 150 ms sleeping"),
-        (None, steps(0.1, 0.15, 0.2), "sleep", None, "the trial did not run"),
-        (steps(0.09, 0.1, 0.12), None, "sleep", None, "the trial did not run"),
+        (steps(0.1, 0.1, 0.1, 0.11, 0.14), steps(0.15, 0.15, 0.15), "spin", 0.15 / 0.11, "cores are idle: a step takes 110 ms spinning, 150 ms sleeping"),
+        (steps(0.1, 0.1, 0.1, 0.1, 0.15), steps(0.14, 0.14, 0.14), "spin", 0.14 / 0.11, "cores are idle: a step takes 110 ms spinning, 140 ms sleeping"),
+        (steps(0.1, 0.1, 0.1, 0.2, 0.5), steps(0.15, 0.15, 0.15), "sleep", 0.2 / 0.15, "cores are shared: a step takes 200 ms spinning, 150 ms sleeping"),
+        (steps(0.14, 0.14, 0.14), steps(0.15, 0.15, 0.15), "sleep", 14 / 15, "cores are shared: a step takes 140 ms spinning, 150 ms sleeping"),
+        (StepTime(median_s=0.1, low_s=0.1, high_s=0.5, n_steps=5), steps(0.15), "spin", 1.5, "cores are idle: a step takes 100 ms spinning, 150 ms sleeping"),
+        (None, steps(0.15), "sleep", None, "the trial did not run"),
+        (steps(0.1), None, "sleep", None, "the trial did not run"),
     ],
 )  # fmt: skip
-def test_threads_spin_only_where_even_the_slowest_step_gains(spin, sleep, chosen, gain, why):
+def test_threads_spin_only_where_the_mean_step_gains_clearly(spin, sleep, chosen, gain, why):
     choice = calmer_waiting(spin, sleep, RULES)
     assert (choice.setting, choice.chosen, choice.why) == ("waiting", chosen, why)
     assert choice.gain == pytest.approx(gain)
