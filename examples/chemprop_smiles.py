@@ -41,7 +41,7 @@ class Molecules:
 class Chemprop:
     """The workload."""
 
-    features = ("atoms", "bonds")
+    features = ("molecules", "atoms", "bonds")  # what is read out of a molecule has the same size whatever the width
     space = {"layers": (3, 3), "channels": (64, 512), "channel_step": 32}
     capacity = ("channels",)
 
@@ -50,7 +50,9 @@ class Chemprop:
         self.graphs = {smiles: featurize(Chem.MolFromSmiles(smiles)) for smiles in SMILES}
 
     def samples(self):
-        return {name: {"atoms": len(graph.V), "bonds": len(graph.E)} for name, graph in self.graphs.items()}
+        return {
+            name: {"molecules": 1, "atoms": len(graph.V), "bonds": len(graph.E)} for name, graph in self.graphs.items()
+        }
 
     def build(self, knobs):
         messages = nn.BondMessagePassing(d_h=knobs.channels, depth=knobs.layers)

@@ -17,6 +17,9 @@ A model that answers with a gradient (forces of an energy) passes backward throu
 other way round: `second:first` to `second:last`, before `backward:head`. Here the peak of such a model lies. It moves from
 one part of a layer to another as the model grows wider, so that parts have segments too (`second:first.linear`), and so
 has what is in no layer (`second:other.embedding`).
+
+A model without repeated layers has a segment of its backward pass for each of its parts (`backward:other.readout`): small
+batches peak where the gradients of weights appear, large ones where those of activations do.
 """
 
 from __future__ import annotations
@@ -146,7 +149,7 @@ def _marks(
         block.register_forward_pre_hook(lambda *_, index=index: entering(index)) for index, block in enumerate(blocks)
     ]
 
-    handles += [_on_inner_gradient(module, at, mark) for at, module in _parts(model, blocks)]
+    handles += [_on_gradient_of_output(part, name, mark, of_step=not blocks) for name, part in _parts(model, blocks)]
     if blocks:
         left: list[None] = []
 
@@ -192,8 +195,11 @@ def _parts(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> Iterator[tu
             waiting += [(f"{name}.{part}", child, depth + 1) for part, child in module.named_children()]
 
 
-def _on_inner_gradient(module: torch.nn.Module, name: str, mark: Callable[[str], None]) -> Any:
-    """Mark when a gradient taken within the forward pass comes to the output of `module`, and when the step's own comes to that."""
+def _on_gradient_of_output(module: torch.nn.Module, name: str, mark: Callable[[str], None], *, of_step: bool) -> Any:
+    """Mark when a gradient taken within the forward pass comes to the output of `module`, and when the step's own comes to that.
+
+    With `of_step`, also when the step's own comes to the output itself.
+    """
 
     def reached(gradient: torch.Tensor) -> None:
         # Only a gradient that is to be differentiated itself is taken with gradients enabled; the step's own is not.
@@ -201,6 +207,8 @@ def _on_inner_gradient(module: torch.nn.Module, name: str, mark: Callable[[str],
             mark(f"gradient:{name}")
             if gradient.requires_grad:
                 gradient.register_hook(lambda _: mark(f"second:{name}"))  # type: ignore[no-untyped-call]
+        elif of_step:
+            mark(f"backward:{name}")
 
     def watch(*given: Any) -> None:
         for tensor in filter(lambda tensor: tensor.requires_grad, _tensors(given[2])):

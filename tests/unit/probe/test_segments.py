@@ -100,6 +100,44 @@ def test_such_a_gradient_is_followed_through_the_parts_of_layers_and_of_what_is_
     assert {name.removeprefix("second:") for name in names if name.startswith("second")} == set(inner)
 
 
+class Pooled(torch.nn.Module):
+    """No layers: what is read out of the atoms' sum costs the same for any number of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.act, self.head = torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 512)
+
+    def forward(self, x):
+        return self.head(self.act(self.embed(x)).sum(dim=0))
+
+
+def pooled(n_atoms):
+    torch.manual_seed(0)
+    model, batch = Pooled(), torch.ones(n_atoms, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step():
+        optimizer.zero_grad()
+        model(batch).square().sum().backward()
+        optimizer.step()
+
+    step()
+    return dict(profiled_step(step, model, [], optimizer, batch, CpuMeter()).segments)
+
+
+def test_each_part_of_a_model_without_layers_is_a_place_of_its_own():
+    assert [name for name in pooled(10) if name.startswith("backward")] == [
+        "backward:other.head", "backward:stem", "backward:other.act", "backward:other.embed"
+    ]  # fmt: skip
+
+
+def test_where_a_model_without_layers_peaks_is_affine():
+    found = {n: pooled(n) for n in (10, 20, 4000)}
+    place = max(found[4000], key=found[4000].get)
+    per_atom = (found[20][place] - found[10][place]) / 10
+    assert found[4000][place] == pytest.approx(found[10][place] + 3990 * per_atom, rel=1e-3)
+
+
 def test_a_compiled_part_that_takes_no_hooks_is_passed_over():
     model = torch.nn.Sequential(torch.nn.Sequential(Scale(), torch.jit.trace(Scale(), torch.ones(UNIT // 4))))
     assert "gradient:last.0" in forces(model, list(model))
