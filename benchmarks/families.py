@@ -1,6 +1,7 @@
 """How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
-Each is calibrated as `compass optimize` does it, then probed at knobs and batches it was not calibrated on: random depths and
+Each is calibrated as `compass optimize` does it, three times anew, for every prediction shares the pace that the machine had in its
+calibration's minute; and each time probed at knobs and batches it was not calibrated on: random depths and
 widths, plain and recomputing, on the family's own samples, from one of them to what a step of 3 s or a gibibyte of live bytes
 allow. Times are taken in two visits, before and after memory is looked at, and are the mean of both; what one visit says of the
 other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
@@ -16,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,18 @@ SOURCES = {
 """Name → workload, and the package it needs beyond Compass's own."""
 DATASET_SIZE = 20_000
 """That the samples stand for: of so few, no batch would be large enough to time."""
+
+
+class Effort(NamedTuple):
+    """How much is measured of each."""
+
+    n_calibrations: int
+    n_memory: int
+    """Points of each calibration."""
+    n_time: int
+
+
+FULL, QUICK = Effort(3, 14, 5), Effort(1, 3, 2)
 LARGEST_BYTES = 1024**3
 SLOWEST_S = 3.0
 """Of a held-out point: larger ones only take longer."""
@@ -76,9 +89,33 @@ def points(lab: Lab, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
             yield knobs, batch
 
 
-def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
+class Found(NamedTuple):
+    """Relative errors of one calibration, or of several together."""
+
+    memory: list[float]
+    time: list[float]
+    visits: list[float]
+    margins: list[float]
+    n_probes: list[int]
+
+
+def errors_of(source: str, effort: Effort) -> dict[str, Any]:
     """Relative errors of a workload on held-out points."""
     rng = random.Random(SEED)
+    each = [errors_of_one(source, effort, rng) for _ in range(effort.n_calibrations)]
+    found = Found(*(list(chain.from_iterable(lists)) for lists in zip(*each, strict=True)))
+    return {
+        "margin": max(found.margins),
+        "n_calibration": found.n_probes,
+        "live": summary(found.memory),
+        "time": summary(found.time),
+        "time, each calibration": [round(float(np.median(one.time)), 4) for one in each],
+        "one visit by the other": summary(found.visits),
+    }
+
+
+def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
+    """The same of one calibration."""
     with ExitStack() as stack:
         cache = Path(stack.enter_context(TemporaryDirectory()))
         request = Request(workload=source, cache=cache, dataset_size=DATASET_SIZE)
@@ -86,11 +123,11 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
         runner = stack.enter_context(closing(local_runner(request, lab.base)))
         lab.calibrate(wanted_variants(lab.config))
         costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
-        held_out = list(islice(points(lab, rng), max(n_memory, n_time)))
-        timed = [timing_probe(rules, knobs, batch, runtime, on_cpu=True) for knobs, batch in held_out[:n_time]]
+        held_out = list(islice(points(lab, rng), max(effort.n_memory, effort.n_time)))
+        timed = [timing_probe(rules, knobs, batch, runtime, on_cpu=True) for knobs, batch in held_out[: effort.n_time]]
         visits = [[runner.probe(spec) for spec in timed]]
         memory = []
-        for knobs, batch in held_out[:n_memory]:
+        for knobs, batch in held_out[: effort.n_memory]:
             [spec] = micro(rules, knobs.variant, [((knobs.layers, knobs.channels), batch)], runtime, n_steps=2)
             memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
             if abs(memory[-1]) > 0.01:
@@ -98,13 +135,13 @@ def errors_of(source: str, *, n_memory: int, n_time: int) -> dict[str, Any]:
         visits.append([runner.probe(spec) for spec in timed])
         took_s = np.array([[one.step.median_s if one.step else np.nan for one in visit] for visit in visits])
         predicted_s = [predicted_step_s(costs, spec.knobs, one) for spec, one in zip(timed, visits[0], strict=True)]
-        return {
-            "margin": round(max(costs.memory.margins.values()), 4),
-            "n_calibration": len(lab.runner.probes),
-            "live": summary(memory),
-            "time": summary(predicted_s / np.sqrt(took_s[0] * took_s[1]) - 1),
-            "one visit by the other": summary(took_s[0] / took_s[1] - 1),
-        }
+        return Found(
+            memory=memory,
+            time=list(predicted_s / np.sqrt(took_s[0] * took_s[1]) - 1),
+            visits=list(took_s[0] / took_s[1] - 1),
+            margins=[round(max(costs.memory.margins.values()), 4)],
+            n_probes=[len(lab.runner.probes)],
+        )
 
 
 def error_of_memory(lab: Lab, knobs: Knobs, outcome: Outcome) -> float:
@@ -134,14 +171,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few points each, not judged")
     parser.add_argument("--only", nargs="*", default=list(SOURCES), choices=SOURCES)
     asked = parser.parse_args()
-    n_memory, n_time = (3, 2) if asked.quick else (40, 15)
     found: dict[str, Any] = {}
     for name in asked.only:
         source, package = SOURCES[name]
         if package is not None and find_spec(package) is None:
             print(f"{name}: not installed", flush=True)
             continue
-        found[name] = errors_of(source, n_memory=n_memory, n_time=n_time)
+        found[name] = errors_of(source, QUICK if asked.quick else FULL)
         print(f"{name}: {found[name]}", flush=True)
     targets = {
         "live median <= 1 %": all(each["live"]["median"] <= 0.01 for each in found.values()),
