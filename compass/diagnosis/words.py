@@ -29,7 +29,7 @@ def about_layers(outcome: Outcome) -> list[Finding]:
     """Whether the layers were found."""
     if any(name.endswith(":last") for name, _ in outcome.segments):
         return []
-    text = "`blocks` names no layers, so that the places where memory peaks cannot be told apart"
+    text = "`blocks` names no layers: where memory peaks is looked for among the parts of the model instead"
     return [Finding(level="note", about="layers", text=text)]
 
 
