@@ -234,8 +234,9 @@ class RuntimeRules(Settings):
     """About what a step takes that settings are compared by: far above the clock's noise, and seconds for all of them."""
     trial_gain: Share = 0.03
     """Fewer threads must save this share of a step: two timings of one setting differ by as much."""
-    spin_gain: Share = 0.1
-    """Spinning must save this share of the mean step: on idle cores it saves a fifth to a half, and less where something else runs."""
+    spin_gain: Share = 0.05
+    """Spinning must save this share of the mean step: on idle cores it saves an eighth to a half (SchNet: nothing), and where
+    something else runs a step takes twice to twenty times as long."""
     loader_share: Share = 0.02
     """Making a batch ready may take this share of a step before another process is to do it: less is lost in the noise, and
     on a CPU every such process takes a core from training."""

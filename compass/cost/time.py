@@ -280,7 +280,7 @@ def _capacity(probe: Probe) -> int:
 
 
 def _sizes(features: tuple[str, ...], probe: Probe) -> Floats:
-    load = probe.outcome.timed_load or probe.outcome.load
+    load = probe.outcome.step_load
     if load is None:
         raise ValueError(f"probe {probe.spec.key}: a timed outcome has a load")
     return np.array([[load[name] for name in features]])

@@ -141,6 +141,15 @@ class BudgetedBatchSampler(BatchSampler):
         """Samples in the mean batch. A sum of losses over it weighs every sample alike; a batch's mean does not."""
         return (len(self._shared) + len(self._alone)) / self._n_batches
 
+    @property
+    def mean_load(self) -> Load:
+        """Of the batches of an epoch, its graphs rounded."""
+        members = np.concatenate([self._shared, *self._alone])
+        summed = self.sizes[members].sum(axis=0) / self._n_batches
+        return Load(
+            graphs=round(self.mean_graphs), sizes=tuple(zip(self._limits.features, map(float, summed), strict=True))
+        )
+
     def load(self, batch: Sequence[int]) -> Load:
         """The load of a batch of these samples."""
         summed = self.sizes[list(batch)].sum(axis=0)

@@ -76,7 +76,7 @@ def lessons(history: Sequence[tuple[ProbeSpec, Outcome]]) -> list[tuple[ProbeSpe
 
 
 def _what(spec: ProbeSpec, outcome: Outcome) -> tuple[Knobs, RuntimeSettings, int | None]:
-    load = outcome.timed_load or outcome.load
+    load = outcome.step_load
     return spec.knobs, spec.runtime, None if load is None else load.graphs
 
 

@@ -24,6 +24,23 @@ class AffineBytes(Record):
         return self.base + sum(rate * load[name] for name, rate in self.per_unit)
 
 
+class AffineSeconds(Record):
+    """Seconds that are affine in a load: `base + Σ per_unit · size`."""
+
+    base: float
+    per_unit: tuple[tuple[str, float], ...]
+    """(feature, seconds a unit of it costs)."""
+
+    def at(self, load: Load) -> float:
+        """Seconds at `load`."""
+        return self.base + sum(rate * load[name] for name, rate in self.per_unit)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the load makes any difference."""
+        return any(rate for _, rate in self.per_unit)
+
+
 class BytesLaw(Record):
     """The memory of one configuration as a function of the load: the largest of its segments' affine peaks.
 
@@ -159,11 +176,7 @@ class BatchBudget(Record):
     """The most that a batch's upper footprint may be."""
     max_graphs: int
     max_step_s: float | None
-    """The most that a step may be predicted to take; None where the clock does not bind."""
-    base_s: float = 0.0
-    """By what it is predicted where the clock binds: this, and"""
-    per_unit_s: tuple[tuple[str, float], ...] = ()
-    """(feature, seconds a unit of it costs)."""
+    """The most that a step may take by the plan's `step_law`; None where the clock does not bind."""
     n_batches: int
     """Of an epoch over the dataset as it was packed to find this out."""
     mean_graphs: float
@@ -173,7 +186,7 @@ class BatchBudget(Record):
     throughput: float
     """Graphs per second: as predicted of all batches, corrected by one of mean time that was timed."""
     gain: float
-    """Throughput relative to the fixed batch size's, minus 1."""
+    """Throughput relative to the fixed batch size's, minus 1: as measured or as predicted, whichever is less."""
     footprint_bytes: int
     """Measured over the fullest batch, shuffled ones, and the fullest again, under the ceiling."""
 
@@ -240,6 +253,8 @@ class StagePlan(Record):
     bytes_law: BytesLaw
     step: StepTime
     """Measured while confirming; where this very plan was trained before, by its last cycle."""
+    step_law: AffineSeconds | None = None
+    """Its median as a function of the batch's load, near the one it was measured at: the batches of training may be others."""
     cycle_s: float
     """Measured: batches in a cycle × the median step."""
     throughput: float

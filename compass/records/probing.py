@@ -109,6 +109,11 @@ class Outcome(Record):
         """Whether the probe ran to its end."""
         return self.status is Status.OK
 
+    @property
+    def step_load(self) -> Load | None:
+        """Of the steps that were timed."""
+        return self.timed_load or self.load
+
 
 class TrainedCycle(Record):
     """What a finished cycle of a real training took: what a probe finds out, and for longer."""

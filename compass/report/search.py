@@ -100,7 +100,7 @@ def _noted(spec: ProbeSpec, outcome: Outcome) -> ProbeNote:
         checkpointing=knobs.variant.checkpointing,
         key=spec.key,
         phase="confirm" if spec.fresh else "search" if real else "calibrate",
-        load=outcome.timed_load or outcome.load,
+        load=outcome.step_load,
         reused=True,
         status=outcome.status,
         detail=outcome.detail,

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from compass.optimizer_config import OptimizerConfig, StageRules
-from compass.records import Allocator, BytesLaw, Choice, Knobs, Load
+from compass.records import AffineSeconds, Allocator, BytesLaw, Choice, Knobs, Load
 from compass.search.pruning import Pruned
 from compass.search.score import score, worth
 from compass.search.space import variants
@@ -19,6 +20,10 @@ from compass.search.work import Work
 Floats = NDArray[np.float64]
 LEVEL_SHARE = 0.01
 """Batches whose softened throughput is within this of the best are level: the largest is taken."""
+LAW_POINTS = 50
+"""Loads that a step's time is made a plane from, twice."""
+NEGLIGIBLE = 1e-9
+"""Share of a step under which a part of it is rounding."""
 
 
 class Costs(Protocol):
@@ -138,6 +143,24 @@ class Knowledge:
         sizes = np.array([[size for _, size in load.sizes]])
         # An anchor need not be in the space; parameters are the least part of a step's time.
         return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes)[0])
+
+    def step_law(self, choice: Choice, step_s: float, load: Load) -> AffineSeconds:
+        """Seconds a step about the batch of `choice`: the time model as a plane, raised or lowered to the `step_s` measured at `load`.
+
+        Nothing in it is negative, so that less work never takes longer.
+        """
+        shared, typical = self.work.shared()[1], self.work.typical_sizes(np.array([choice.batch_size]))[0]
+        picks = np.random.default_rng(self.config.seed).integers(len(shared), size=(LAW_POINTS, choice.batch_size))
+        # Beside batches as they come, the typical one smaller and larger: they may all be of one size.
+        sizes = np.concatenate([shared[picks].sum(axis=1), np.outer(np.linspace(0.8, 1.2, LAW_POINTS), typical)])
+        predicted_s = self.costs.step_s(choice.knobs, choice.capacity, sizes)
+        rows = np.concatenate([np.ones((len(sizes), 1)), sizes], axis=1)
+        scale = np.maximum(rows.max(axis=0), 1e-9)
+        parts_s = nnls(rows / scale, predicted_s)[0]
+        parts_s[parts_s < NEGLIGIBLE * parts_s.max()] = 0.0
+        here = np.array([1.0, *(load[name] for name in self.work.features)])
+        base, *rates = parts_s / scale * (step_s / float(parts_s / scale @ here))
+        return AffineSeconds(base=float(base), per_unit=tuple(zip(self.work.features, map(float, rates), strict=True)))
 
     def soften(self, throughput: Floats, step_s: Floats, stage: StageRules) -> Floats:
         """Throughput as the stage values it: less and less beyond its target."""

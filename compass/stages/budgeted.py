@@ -9,7 +9,7 @@ import numpy as np
 
 from compass.data.packing import Indices, Limits, TimeLaw, pack
 from compass.probe.requests import certificate_probe
-from compass.records import Batch, BatchBudget, Choice, Outcome, StagePlan
+from compass.records import Batch, BatchBudget, Outcome, StagePlan
 from compass.search.work import Floats
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, is_late
@@ -39,13 +39,14 @@ def with_budget(plan: StagePlan, policy: Policy, lab: Lab) -> StagePlan:
 
 def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
     known, work, choice = lab.known(), lab.work, plan.choice
-    max_step_s = choice.step_s if is_late(known, known.config.stages[plan.stage], choice) else None
+    late, step_law = is_late(known, known.config.stages[plan.stage], choice), plan.step_law
+    max_step_s = step_law.at(choice.load) if late and step_law is not None and step_law.varies else None
     limits = Limits(
         law=plan.bytes_law,
         budget_bytes=lab.budget_bytes,
         features=work.features,
         max_graphs=known.batch_cap,
-        time_law=None if max_step_s is None else _time_law(lab, choice),
+        time_law=None if step_law is None else TimeLaw(per_unit_s=step_law.per_unit, base_s=step_law.base),
         max_step_s=max_step_s,
     )
     members, sizes = work.shared()
@@ -60,18 +61,19 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         return None
     # What was timed corrects what the time model has wrong for this model, allocator and size of batch.
     wrong = outcome.step.median_s / predicted_s[_mean_place(predicted_s)]
-    throughput = len(order) / (float(predicted_s.sum()) * wrong)
+    predicted = len(order) / float(predicted_s.sum())
+    throughput = predicted / wrong
+    # Two timings minutes apart differ by as much as most gains are, so they do not show one alone; nor does the model.
+    shown = throughput / plan.throughput, predicted * known.step_s(choice.knobs, choice.load) / choice.batch_size
     return BatchBudget(
         budget_bytes=lab.budget_bytes,
         max_graphs=known.batch_cap,
         max_step_s=max_step_s,
-        base_s=0.0 if limits.time_law is None else limits.time_law.base_s,
-        per_unit_s=() if limits.time_law is None else limits.time_law.per_unit_s,
         n_batches=len(batches),
         mean_graphs=len(order) / len(batches),
         median_fill=float(np.median(fills)) / lab.budget_bytes,
         throughput=throughput,
-        gain=throughput / plan.throughput - 1,
+        gain=min(shown) - 1,
         footprint_bytes=outcome.footprint_bytes or 0,
     )
 
@@ -97,19 +99,6 @@ def _proven(
 def _mean_place(step_s: Floats) -> int:
     """Of the batch that takes the nearest to the mean time."""
     return int(np.abs(step_s - step_s.mean()).argmin())
-
-
-def _time_law(lab: Lab, choice: Choice) -> TimeLaw:
-    """The time model as a plane through its predictions about the batch that was chosen."""
-    shared = lab.work.shared()[1]
-    rng = np.random.default_rng(lab.config.seed)
-    picks = rng.integers(len(shared), size=(50, choice.batch_size))
-    loads = shared[picks].sum(axis=1)
-    step_s = lab.known().costs.step_s(choice.knobs, choice.capacity, loads)
-    rows = np.concatenate([np.ones((len(loads), 1)), loads], axis=1)
-    scale = rows.max(axis=0)
-    base_s, *rates = np.linalg.lstsq(rows / scale, step_s, rcond=1e-6)[0] / scale
-    return TimeLaw(per_unit_s=tuple(zip(lab.work.features, map(float, rates), strict=True)), base_s=float(base_s))
 
 
 def _named(members: tuple[str, ...], places: Indices) -> Batch:

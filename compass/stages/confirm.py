@@ -43,7 +43,14 @@ class Proof:
     """What was known when it was chosen: what stopped it from being larger stands there."""
     spec: ProbeSpec
     outcome: Outcome
-    step: StepTime
+    timed: Outcome
+    """What its step is believed of: itself, or a cycle of training under the same settings."""
+
+    @property
+    def step(self) -> StepTime:
+        """Seconds a step."""
+        assert self.timed.step is not None  # noqa: S101 - else it would not be believed
+        return self.timed.step
 
 
 def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
@@ -68,8 +75,8 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
         last = (pick, outcome)
         if outcome.ok and outcome.step is not None:
             # Hundreds of steps of training under the same settings say more than a dozen.
-            step = lab.trained(pick.knobs, pick.batch_size, spec.runtime) or outcome.step
-            proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, step)
+            timed = lab.trained(pick.knobs, pick.batch_size, spec.runtime) or outcome
+            proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, timed)
         else:
             _learn(lab, policy, pick, outcome)
     measured = {key: _measured(lab.known(), policy, proof) for key, proof in proofs.items()}
@@ -172,6 +179,7 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
         runtime=proof.spec.runtime,
         bytes_law=law,
         step=proof.step,
+        step_law=known.step_law(proof.choice, proof.step.median_s, proof.timed.step_load or proof.choice.load),
         cycle_s=pick.cycle_s,
         throughput=pick.throughput,
         indicative=policy.stage == "smoke_test",
@@ -188,7 +196,7 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
             live_bytes=outcome.live_bytes or 0,
             footprint_bytes=outcome.footprint_bytes or 0,
             n_steps=outcome.n_steps,
-            update_s=outcome.update_s if proof.step == outcome.step else None,
+            update_s=outcome.update_s if proof.timed is outcome else None,
             collate_s=outcome.collate_s if lab.work.stands_for == 1 else None,
             enforced=outcome.enforced,
         ),

@@ -28,7 +28,6 @@ from compass.records import (
     RuntimeSettings,
     Stage,
     Status,
-    StepTime,
     Variant,
 )
 from compass.search.knowledge import Knowledge
@@ -246,12 +245,13 @@ class Lab:
         asked = {spec.key: (spec, outcome) for spec, outcome in self.runner.probes}
         return [known for known in self.runner.trained if known[0].knobs.variant in kinds] + list(asked.values())
 
-    def trained(self, knobs: Knobs, batch_size: int, runtime: RuntimeSettings) -> StepTime | None:
-        """The step of the last cycle that was trained so; None if none was."""
+    def trained(self, knobs: Knobs, batch_size: int, runtime: RuntimeSettings) -> Outcome | None:
+        """The last cycle that was trained so; None if none was."""
         found = [
-            outcome.step
+            outcome
             for spec, outcome in self.runner.trained
             if (spec.knobs, spec.runtime) == (knobs, runtime)
+            and outcome.step is not None
             and outcome.timed_load is not None
             and outcome.timed_load.graphs == batch_size
         ]

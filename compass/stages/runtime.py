@@ -12,6 +12,7 @@ from compass.records import (
     Allocator,
     Batch,
     Knobs,
+    ProbeSpec,
     RuntimeChoice,
     RuntimeSettings,
     RuntimeTrial,
@@ -32,7 +33,10 @@ enough to be shared out."""
 WAITING_LOAD = 500
 """The same for how threads wait, which matters most to short steps."""
 ALLOCATORS: tuple[Allocator, ...] = ("fast", "tight", "system")
-WAITING: tuple[Waiting, ...] = ("spin", "sleep")
+LOST, NARROW = 4.0, 1.5
+"""Times the sleeping step from which spinning has lost and need not end, and up to which it is given another try."""
+START_S = 15.0
+"""What a worker may take to load what steps need, on a busy machine."""
 
 
 def choose_settings(lab: Lab) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]]:
@@ -69,13 +73,21 @@ def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
     if not lab.on_cpu or settings.threads == 1:
         why = "as the library has it: " + ("the device computes" if not lab.on_cpu else "one thread waits for nobody")
         return RuntimeChoice(setting="waiting", chosen=settings.waiting, why=why)
-    found: dict[Waiting, StepTime | None] = {}
-    for n_done, waiting in enumerate(WAITING):
-        lab.tell("runtime", f"threads {waiting}", n_done, len(WAITING))
+
+    def trial(waiting: Waiting) -> ProbeSpec:
         one = settings.model_copy(update={"waiting": waiting})
-        spec = timing_probe(lab.config.probe, _model(lab), _of(lab, WAITING_LOAD), one, on_cpu=True)
-        found[waiting] = lab.probe("runtime", spec).step
-    return calmer_waiting(found["spin"], found["sleep"], rules)
+        return timing_probe(lab.config.probe, _model(lab), _of(lab, WAITING_LOAD), one, on_cpu=True)
+
+    lab.tell("runtime", "threads sleep", 0, 2)
+    sleep, spec = lab.probe("runtime", trial("sleep")).step, trial("spin")
+    if sleep is not None:  # beside a busy core a step that sleeps for 0.3 s has spun for 5
+        patience_s = START_S + LOST * spec.max_steps * sleep.median_s
+        spec = spec.model_copy(update={"timeout_s": min(spec.timeout_s, patience_s)})
+    lab.tell("runtime", "threads spin", 1, 2)
+    spin = lab.probe("runtime", spec).step
+    if _is_narrow(spin, sleep, rules) and not lab.notes[-1].reused:
+        spin = lab.runner.again("runtime", spec).step
+    return calmer_waiting(spin, sleep, rules)
 
 
 def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> RuntimeChoice:
@@ -85,14 +97,25 @@ def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: Runtime
     """
     spin_s, sleep_s = _mean_s(spin), _mean_s(sleep)
     tried = (RuntimeTrial(value="spin", step_s=spin_s), RuntimeTrial(value="sleep", step_s=sleep_s))
-    if spin_s is None or sleep_s is None:
-        return RuntimeChoice(setting="waiting", chosen="sleep", why="the trial did not run", tried=tried)
+    if sleep_s is None or spin_s is None:
+        why = (
+            "the trial did not run"
+            if sleep_s is None
+            else "spinning did not end: either cores are shared, or it failed"
+        )
+        return RuntimeChoice(setting="waiting", chosen="sleep", why=why, tried=tried)
     times = f"a step takes {format_seconds(spin_s)} spinning, {format_seconds(sleep_s)} sleeping"
     if spin_s < sleep_s * (1 - rules.spin_gain):
         why, gain = f"cores are idle: {times}", sleep_s / spin_s
         return RuntimeChoice(setting="waiting", chosen="spin", why=why, tried=tried, gain=gain)
     why, gain = f"cores are shared: {times}", spin_s / sleep_s
     return RuntimeChoice(setting="waiting", chosen="sleep", why=why, tried=tried, gain=gain)
+
+
+def _is_narrow(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> bool:
+    """Whether spinning lost by so little that one hiccup can have done it; where cores are shared it loses by more."""
+    spin_s, sleep_s = _mean_s(spin), _mean_s(sleep)
+    return spin_s is not None and sleep_s is not None and (1 - rules.spin_gain) * sleep_s <= spin_s < NARROW * sleep_s
 
 
 def _mean_s(step: StepTime | None) -> float | None:

@@ -48,7 +48,7 @@ def note(spec: ProbeSpec, outcome: Outcome, *, telling: bool, phase: Phase, stag
         key=spec.key,
         phase=phase,
         stage=stage,
-        load=outcome.timed_load or outcome.load,
+        load=outcome.step_load,
         status=outcome.status,
         detail=outcome.detail,
         live_bytes=outcome.live_bytes,

@@ -59,6 +59,8 @@ class Run:
     """What is run before the first."""
     bound_bytes: int = 0
     """What no batch of the run should exceed."""
+    batch_s: float = 0.0
+    """What a batch should take in the mean."""
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
     """Samples that an interrupted run had put off."""
 
@@ -77,9 +79,9 @@ def open_run(order: Order, folder: Path) -> Run:
     law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
     sampler = make_sampler(order, data, ranks)
     graphs = sampler.mean_graphs * ranks.n
-    stream = Stream(
-        sampler, data.split.train, accumulate_of(order, graphs, ranks), n_batches_of(order, sampler), ranks.rank
-    )
+    batch_s = promised_s(plan, sampler.mean_load, budgeted=order.batching == "batch_budget")
+    n_batches = n_batches_of(order, len(sampler), batch_s)
+    stream = Stream(sampler, data.split.train, accumulate_of(order, graphs, ranks), n_batches, ranks.rank)
     torch.manual_seed(rules.seed)
     model = workload.build(plan.choice.knobs).train()
     start_at_mean(workload, model, data)
@@ -102,6 +104,7 @@ def open_run(order: Order, folder: Path) -> Run:
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
         largest=largest,
         bound_bytes=bound_of(order, largest.load(data.loads)),
+        batch_s=batch_s,
     )
 
 
@@ -142,15 +145,16 @@ def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatc
 def limits_of(order: Order) -> dict[str, Any]:
     """What a batch may be."""
     plan, budget = order.plan, order.plan.batch_budget
+    law = plan.step_law
+    time_law = None if law is None else TimeLaw(per_unit_s=law.per_unit, base_s=law.base)
     if order.batching == "batch_size":  # certified as it is, whatever the law says of it
-        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size}
+        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": time_law}
     if budget is None:
         raise InputError("--batching", got="batch_budget", expected="a plan that has one", fix="Use batch_size.")
-    clock = budget.max_step_s is not None
     return {
         "budget_bytes": budget.budget_bytes,
         "max_graphs": budget.max_graphs,
-        "time_law": TimeLaw(per_unit_s=budget.per_unit_s, base_s=budget.base_s) if clock else None,
+        "time_law": time_law,
         "max_step_s": budget.max_step_s,
     }
 
@@ -163,15 +167,14 @@ def accumulate_of(order: Order, mean_graphs: float, ranks: Ranks) -> int:
     return max(1, round(wanted / mean_graphs))
 
 
-def n_batches_of(order: Order, sampler: BudgetedBatchSampler) -> int:
+def n_batches_of(order: Order, per_epoch: int, batch_s: float) -> int:
     """Batches of the whole training, on each rank."""
     amount, rules = order.amount, order.config
     if amount.cycles is not None:
         return max(1, round(amount.cycles * rules.cycle_batches))
     if amount.max_time_s is not None and amount.epochs is None:
-        step_s = promised_s(order.plan, budgeted=order.batching == "batch_budget")
-        return max(1, math.ceil(MORE_THAN_ENOUGH * amount.max_time_s / step_s))
-    return (amount.epochs or rules.training.epochs) * len(sampler)
+        return max(1, math.ceil(MORE_THAN_ENOUGH * amount.max_time_s / batch_s))
+    return (amount.epochs or rules.training.epochs) * per_epoch
 
 
 def start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData) -> None:
@@ -193,8 +196,7 @@ def set_dropout(model: torch.nn.Module, share: float | None) -> None:
 def announce(run: Run) -> None:
     """Say beforehand what will be done and how long it should take."""
     plan, stream, split = run.order.plan, run.stream, run.data.split
-    step_s = promised_s(plan, budgeted=run.order.batching == "batch_budget")
-    n_cycle = run.order.config.cycle_batches
+    batch_s, n_cycle = run.batch_s, run.order.config.cycle_batches
     log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
     log.info(
         "%s complexes to train on, %s to validate, %s to test: %s",
@@ -208,9 +210,9 @@ def announce(run: Run) -> None:
         stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
         stream.accumulate, run.module.base_rate,
     )  # fmt: skip
-    in_all_s = run.order.amount.max_time_s or step_s * stream.n_batches
+    in_all_s = run.order.amount.max_time_s or batch_s * stream.n_batches
     log.info(
         "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
-        format_seconds(step_s * stream.per_epoch), format_seconds(step_s * n_cycle), n_cycle, format_seconds(in_all_s),
-        in_all_s / step_s / n_cycle, format_bytes(run.order.budget_bytes), " a process" if run.ranks.n > 1 else "",
+        format_seconds(batch_s * stream.per_epoch), format_seconds(batch_s * n_cycle), n_cycle, format_seconds(in_all_s),
+        in_all_s / batch_s / n_cycle, format_bytes(run.order.budget_bytes), " a process" if run.ranks.n > 1 else "",
     )  # fmt: skip

@@ -103,15 +103,19 @@ class CycleClock:
         self._step_s, self._data_s, self._loss, self._loads = [], 0.0, 0.0, []
 
 
-def promised_s(plan: StagePlan, *, budgeted: bool) -> float:
-    """What `plan` says that a batch takes in the mean: hiccups and, without loaders of their own, its making included.
+def promised_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
+    """What `plan` says that batches of this load take in the mean: hiccups and, without loaders of their own, their making included.
 
-    Certificates update weights at every step, training once in `plan.accumulate` batches.
+    Certificates update weights at every step, training once in `plan.accumulate` batches. Budgeted batches are as full
+    whatever they are made of.
     """
     budget, step, proof = plan.batch_budget, plan.step, plan.certificate
     hiccups = 1.0 if step.mean_s is None else step.mean_s / step.median_s
     collate_s = 0.0 if plan.loader_workers else proof.collate_s or 0.0
-    step_s = budget.mean_graphs / budget.throughput if budgeted and budget is not None else step.median_s
+    if budgeted and budget is not None:
+        step_s = budget.mean_graphs / budget.throughput
+    else:
+        step_s = step.median_s if plan.step_law is None else plan.step_law.at(mean_load)
     saved_s = (proof.update_s or 0.0) * (1 - 1 / plan.accumulate)
     return hiccups * (step_s - saved_s) + collate_s
 

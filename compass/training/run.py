@@ -21,7 +21,7 @@ from compass.training.keeper import Keeper
 from compass.training.module import Module
 from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
-from compass.training.promise import Cycle, CycleClock, promised_s
+from compass.training.promise import Cycle, CycleClock
 from compass.training.ranks import lightning_trainer, start_loggers
 from compass.training.rehearsal import rehearse
 from compass.training.stream import loader
@@ -80,7 +80,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     keeper = make_keeper(run, watch)
     go_on(run, keeper)
     trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
-    start_loggers(trainer, {"promised_step_s": batch_s(order)}, keeper.at.n_updates)
+    start_loggers(trainer, {"promised_step_s": run.batch_s}, keeper.at.n_updates)
     # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
     ceiling = run.meter.ceiling(order.budget_bytes)
     if order.ceiling:
@@ -107,7 +107,7 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         meter=run.meter,
         device=run.device,
         load_of=lambda item: item.batch.load(run.data.loads),
-        clock=CycleClock(batch_s(run.order), run.bound_bytes, run.order.config.cycle_batches),
+        clock=CycleClock(run.batch_s, run.bound_bytes, run.order.config.cycle_batches),
         checkpoints=run.checkpoints,
         evaluate=partial(evaluate_part, run, "val"),
         watch=watch,
@@ -122,11 +122,6 @@ def rehearse_largest(run: Run, teacher: Teacher | None, updates: Updates) -> Non
     """Run the largest batch before the first; what the process then holds is because of it."""
     if rehearse(updates, run.largest, run.device) and teacher is not None:
         teacher.fullest = run.largest, run.largest.load(run.data.loads)
-
-
-def batch_s(order: Order) -> float:
-    """What the plan says that a batch takes in the mean."""
-    return promised_s(order.plan, budgeted=order.batching == "batch_budget")
 
 
 def make_updates(run: Run, module: Module) -> Updates:

@@ -83,7 +83,7 @@ def test_what_took_longer_than_it_was_promised_is_predicted_so(machine, slower):
     record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
     wiser = machine.lab()
     assert wiser.known().step_s(choice.knobs, choice.load) == pytest.approx(cycle.step.median_s, rel=0.03)
-    assert wiser.trained(choice.knobs, choice.batch_size, plan.runtime) == cycle.step
+    assert wiser.trained(choice.knobs, choice.batch_size, plan.runtime).step == cycle.step
 
 
 def test_the_last_cycle_counts(machine):

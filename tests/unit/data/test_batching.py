@@ -109,7 +109,7 @@ def test_an_order_that_needs_more_batches_falls_back_to_the_first_epochs():
 
 def test_mean_graphs_and_loads():
     sampler = equal(12, per_batch=4)
-    assert (len(sampler), sampler.mean_graphs) == (3, 4.0)
+    assert (len(sampler), sampler.mean_graphs, str(sampler.mean_load)) == (3, 4.0, "4 graphs, 40 nodes, 80 edges")
     assert str(sampler.load([0, 5])) == "2 graphs, 20 nodes, 40 edges"
 
 

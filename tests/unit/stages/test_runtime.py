@@ -50,7 +50,7 @@ def test_half_of_the_cores_only_if_that_is_clearly_faster(every, half, chosen, g
 
 
 class Bench:
-    """A machine on which a step takes what its settings say."""
+    """A machine on which a step takes what its settings say, and the next time what `step_s` says then."""
 
     counts = Counter()
 
@@ -59,6 +59,9 @@ class Bench:
 
     def prepare(self, specs):
         self.prepared += specs
+
+    def again(self, phase, spec):
+        return self.probe(phase, spec)
 
     def probe(self, phase, spec):
         assert phase == "runtime"
@@ -125,9 +128,9 @@ def steps(*step_s):
         (steps(0.1, 0.1, 0.1, 0.11, 0.14), steps(0.15, 0.15, 0.15), "spin", 0.15 / 0.11, "cores are idle: a step takes 110 ms spinning, 150 ms sleeping"),
         (steps(0.1, 0.1, 0.1, 0.1, 0.15), steps(0.14, 0.14, 0.14), "spin", 0.14 / 0.11, "cores are idle: a step takes 110 ms spinning, 140 ms sleeping"),
         (steps(0.1, 0.1, 0.1, 0.2, 0.5), steps(0.15, 0.15, 0.15), "sleep", 0.2 / 0.15, "cores are shared: a step takes 200 ms spinning, 150 ms sleeping"),
-        (steps(0.14, 0.14, 0.14), steps(0.15, 0.15, 0.15), "sleep", 14 / 15, "cores are shared: a step takes 140 ms spinning, 150 ms sleeping"),
+        (steps(0.145, 0.145, 0.145), steps(0.15, 0.15, 0.15), "sleep", 145 / 150, "cores are shared: a step takes 145 ms spinning, 150 ms sleeping"),
         (StepTime(median_s=0.1, low_s=0.1, high_s=0.5, n_steps=5), steps(0.15), "spin", 1.5, "cores are idle: a step takes 100 ms spinning, 150 ms sleeping"),
-        (None, steps(0.15), "sleep", None, "the trial did not run"),
+        (None, steps(0.15), "sleep", None, "spinning did not end: either cores are shared, or it failed"),
         (steps(0.1), None, "sleep", None, "the trial did not run"),
     ],
 )  # fmt: skip
@@ -143,8 +146,20 @@ def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of)
     assert (settings.threads, settings.waiting) == (4, "spin")
     assert [choice.setting for choice in choices] == ["threads", "waiting"]
     specs = lab.runner.asked[2:]
-    assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
+    assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "sleep"), (4, "spin")]
+    assert [spec.timeout_s for spec in specs] == [120.0, pytest.approx(15 + 4 * specs[1].max_steps * 0.2)]
     assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
+
+
+@pytest.mark.parametrize(
+    ("spin_s", "chosen", "n_tries"),
+    [((0.19, 0.12), "spin", 2), ((0.28, 0.12), "spin", 2), ((0.31, 0.12), "sleep", 1), ((0.22, 0.21), "sleep", 2), ((0.18,), "spin", 1)],
+)  # fmt: skip
+def test_a_narrow_loss_is_tried_once_more(lab_of, spin_s, chosen, n_tries):
+    took_s = iter(spin_s)
+    lab = lab_of(lambda runtime: 0.2 if runtime.waiting == "sleep" else next(took_s))
+    assert choose_waiting(lab, lab.base).chosen == chosen
+    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["sleep"] + ["spin"] * n_tries
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from compass.records import Batch, Load, RuntimeSettings
+from compass.records import AffineSeconds, Batch, Load, RuntimeSettings
 from compass.training.promise import CycleClock, append_row, doubt, promised_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
@@ -40,13 +40,13 @@ def test_rows_are_appended_under_one_heading(tmp_path):
 
 def test_a_batch_takes_its_mean_step_and_its_making(profile):
     plan = profile.plans["prototyping"]
-    assert promised_s(plan, budgeted=False) == plan.step.median_s
-    assert promised_s(plan, budgeted=True) == plan.step.median_s  # it has no budgeted batch
+    assert promised_s(plan, LOAD, budgeted=False) == plan.step.median_s
+    assert promised_s(plan, LOAD, budgeted=True) == plan.step.median_s  # it has no budgeted batch
     certificate = plan.certificate.model_copy(update={"collate_s": 0.1})
     restless = plan.step.model_copy(update={"mean_s": 1.05 * plan.step.median_s})
     plan = plan.model_copy(update={"step": restless, "certificate": certificate})
-    assert promised_s(plan, budgeted=False) == 1.05 * plan.step.median_s + 0.1
-    assert promised_s(plan.model_copy(update={"loader_workers": 1}), budgeted=False) == 1.05 * plan.step.median_s
+    assert promised_s(plan, LOAD, budgeted=False) == 1.05 * plan.step.median_s + 0.1
+    assert promised_s(plan.model_copy(update={"loader_workers": 1}), LOAD, budgeted=False) == 1.05 * plan.step.median_s
 
 
 def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile):
@@ -54,8 +54,16 @@ def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile)
     step_s = plan.step.median_s
     proof = plan.certificate.model_copy(update={"update_s": 0.1 * step_s})
     plan = plan.model_copy(update={"certificate": proof, "accumulate": 4})
-    assert promised_s(plan, budgeted=False) == pytest.approx(0.925 * step_s)
-    assert promised_s(plan.model_copy(update={"accumulate": 1}), budgeted=False) == pytest.approx(step_s)
+    assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(0.925 * step_s)
+    assert promised_s(plan.model_copy(update={"accumulate": 1}), LOAD, budgeted=False) == pytest.approx(step_s)
+
+
+def test_batches_of_training_may_be_larger_than_the_one_that_was_timed(profile):
+    plan = profile.plans["prototyping"]
+    law = AffineSeconds(base=0.5, per_unit=(("nodes", 0.05),))
+    plan = plan.model_copy(update={"step_law": law})
+    assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(2.5)
+    assert promised_s(plan, Load(graphs=4, sizes=(("nodes", 44.0),)), budgeted=False) == pytest.approx(2.7)
 
 
 def test_a_cycle_far_longer_than_promised_is_doubted_where_threads_spin():
