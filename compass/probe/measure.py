@@ -17,6 +17,7 @@ from compass.probe.failures import classify
 from compass.probe.segments import profiled_step
 from compass.probe.settle import is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
+from compass.workloads.building import build
 from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step, update
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Trial:
         self.load = loads[0]
         torch.manual_seed(self._seed)
         with torch.device(self._device):
-            self._model = self._workload.build(spec.knobs).train()
+            self._model = build(self._workload, spec.knobs).train()
         self._optimizer = make_optimizer(self._model, self._training)
         n_warm = min(WARM_STEPS, spec.min_steps - 1)
         n_least = max(spec.min_steps, len(sequence))

@@ -27,6 +27,7 @@ from compass.training.rehearsal import largest_batch
 from compass.training.schedule import learning_rate
 from compass.training.stream import Stream
 from compass.units import format_bytes, format_seconds
+from compass.workloads.building import build
 from compass.workloads.registry import load_workload
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def open_run(order: Order, folder: Path) -> Run:
     n_batches = n_batches_of(order, len(sampler), batch_s)
     stream = Stream(sampler, data.split.train, accumulate_of(order, graphs, ranks), n_batches, ranks.rank)
     torch.manual_seed(rules.seed)
-    model = workload.build(plan.choice.knobs).train()
+    model = build(workload, plan.choice.knobs).train()
     start_at_mean(workload, model, data)
     set_dropout(model, rules.training.dropout)
     rate = learning_rate(graphs * stream.accumulate, rules.training)

@@ -14,6 +14,7 @@ from compass.training.checkpoints import read_checkpoint
 from compass.training.evaluation import Evaluation, Predictor, evaluate
 from compass.training.guard import Guard
 from compass.training.order import Order
+from compass.workloads.building import build
 from compass.workloads.registry import load_workload
 
 
@@ -60,7 +61,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
     place = resolve(device)
     hardware = detect(place, limit_bytes=None, reserve_share=config.memory.reserve_share)
     meter, loads = meter_for(place, hardware), dict(workload.samples())
-    model = workload.build(order.plan.choice.knobs)
+    model = build(workload, order.plan.choice.knobs)
     if "shift" in content["model"]:
         workload.start_at(model, 0.0)  # its own comes with the weights
     model.load_state_dict(content["model"])

@@ -21,6 +21,7 @@ def drawn(knobs):
     model = torch.nn.Sequential(torch.nn.Linear(knobs.channels, 5), torch.nn.Embedding(7, 3), torch.nn.GRU(2, 2))
     torch.nn.init.trunc_normal_(model[0].weight)
     torch.nn.init.xavier_uniform_(model[1].weight)
+    torch.nn.init.orthogonal_(model[2].weight_ih_l0)
     model[0].bias.data.normal_(std=0.1)
     model[1].weight.requires_grad = False
     return model
