@@ -323,8 +323,8 @@ class ProbeRules(Settings):
     """A confirmed step time is settled when half its interval is under this share of the median."""
     patience_s: PositiveFloat = 20.0
     """How long a confirming run may go on past its fixed batches for a step time that has not settled."""
-    smoke_steps: PositiveInt = 4
-    """Of the smoke test."""
+    smoke_steps: PositiveInt = 20
+    """Of the smoke test: half a second on the smallest model; of four, its cycle was off by a tenth."""
     timed_steps: PositiveInt = 5
     """Fewest steps on a batch of the mean load, after a dataset's worst ones have shown that memory suffices."""
     timed_s: PositiveFloat = 6.0

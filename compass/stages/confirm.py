@@ -70,7 +70,7 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
             "confirm", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8
         )
         spec = _certificate_spec(policy, lab, pick)
-        # A smoke test's two warm steps of a cold process are slow, and promise nothing.
+        # A smoke test's few steps are only a hint, and not worth making again.
         outcome = lab.probe("confirm", spec) if policy.stage == "smoke_test" else lab.certify(spec)
         last = (pick, outcome)
         if outcome.ok and outcome.step is not None:

@@ -7,7 +7,7 @@ import torch
 
 from compass.optimizer_config import TrainingRules
 from compass.records import AffineBytes, Batch, BytesLaw, Load
-from compass.training.guard import MISTRUST, Guard, batch_of, with_buckets
+from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
 from compass.training.rehearsal import rehearse
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
@@ -87,7 +87,8 @@ def test_the_parts_keep_their_order_and_fit():
     assert beyond == ()
 
 
-def test_a_sample_too_large_for_now_waits_and_then_counts_as_much(model):
+def test_a_sample_too_large_for_now_waits_and_then_counts_as_much(model, monkeypatch):
+    monkeypatch.setattr("compass.training.guard.STALE_S", -1)
     free = {"now": 175}
     made = updates(model, lambda: free["now"])
     before = weights(model)
@@ -153,6 +154,17 @@ def test_trust_falls_and_comes_back():
     for _ in range(30):
         guard.tell(ok=True)
     assert guard.room_bytes() == 1000
+
+
+def test_the_system_is_asked_again_after_a_while_and_after_it_ran_out(monkeypatch):
+    now_s, answers = [0.0], iter([500, 600, 700])
+    monkeypatch.setattr("compass.training.guard.time.monotonic", lambda: now_s[0])
+    guard = Guard(LAW, LOADS, 1000, lambda: next(answers))
+    assert [guard.room_bytes(), guard.room_bytes()] == [500, 500]
+    now_s[0] += 2 * STALE_S
+    assert guard.room_bytes() == 600
+    guard.tell(ok=False)
+    assert guard.room_bytes() == pytest.approx(MISTRUST * 700)
 
 
 def test_with_several_processes_everyone_takes_part(model):
