@@ -256,8 +256,9 @@ class MemoryRules(Settings):
     footprint_ratio_tight: PositiveFloat = 1.01
     """(footprint − baseline) / live under the `tight` allocator, an upper value. Measured on glibc 2.36, 450 MB to
     1.8 GB of live bytes: at most 1.003."""
-    footprint_ratio_fast: PositiveFloat = 1.45
-    """The same under `fast` and `system`: at most 1.36 over six models. Fragmentation; corrected by what is seen."""
+    footprint_ratio_fast: PositiveFloat = 1.55
+    """The same under `fast` and `system`: at most 1.38 over seven models, and 1.50 in 3 layers of 96. Fragmentation; raised by
+    what is seen."""
     footprint_ratio_recomputing: PositiveFloat = 3.9
     """The same under `fast` with activation checkpointing: up to 3.65, in 7 layers of 128. The heap does not give back what was freed."""
     footprint_ratio_accelerator: PositiveFloat = 1.25

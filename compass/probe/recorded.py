@@ -79,7 +79,7 @@ def together(before: Outcome, after: Outcome) -> Outcome:
     """
     if not after.ok or before.step is None or after.step is None:
         return after
-    calmer = min(before, after, key=_mean_s)
+    calmer = min(before, after, key=lambda outcome: outcome.step.of_many_s if outcome.step else 0.0)
     return calmer.model_copy(
         update={
             "footprint_bytes": max(before.footprint_bytes or 0, after.footprint_bytes or 0),
@@ -87,10 +87,6 @@ def together(before: Outcome, after: Outcome) -> Outcome:
             "wall_s": before.wall_s + after.wall_s,
         }
     )
-
-
-def _mean_s(outcome: Outcome) -> float:
-    return 0.0 if outcome.step is None else outcome.step.mean_s or outcome.step.median_s
 
 
 def _log(phase: Phase, spec: ProbeSpec, outcome: Outcome) -> None:

@@ -67,6 +67,11 @@ class StepTime(Record):
     mean_s: float | None = None
     """Hiccups included: what many steps take. The median is what one usually takes, and what models are fitted to."""
 
+    @property
+    def of_many_s(self) -> float:
+        """The mean; the median, where only that is known."""
+        return self.median_s if self.mean_s is None else self.mean_s
+
 
 class Outcome(Record):
     """What a probe found. Failure is a value: `status` and `detail` say what happened, measured fields stay None."""

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from compass.optimizer_config import OptimizerConfig, StageRules
 from compass.records import AffineSeconds, Allocator, BytesLaw, Choice, Knobs, Load
@@ -149,6 +148,8 @@ class Knowledge:
 
         Nothing in it is negative, so that less work never takes longer.
         """
+        from scipy.optimize import nnls  # a third of a second, which only fitting needs
+
         shared, typical = self.work.shared()[1], self.work.typical_sizes(np.array([choice.batch_size]))[0]
         picks = np.random.default_rng(self.config.seed).integers(len(shared), size=(LAW_POINTS, choice.batch_size))
         # Beside batches as they come, the typical one smaller and larger: they may all be of one size.

@@ -95,14 +95,11 @@ def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: Runtime
 
     By its slowest step, one hiccup made one plan in twelve sleep on idle cores, and its steps 40 % longer.
     """
-    spin_s, sleep_s = _mean_s(spin), _mean_s(sleep)
+    spin_s, sleep_s = (None if step is None else step.of_many_s for step in (spin, sleep))
     tried = (RuntimeTrial(value="spin", step_s=spin_s), RuntimeTrial(value="sleep", step_s=sleep_s))
     if sleep_s is None or spin_s is None:
-        why = (
-            "the trial did not run"
-            if sleep_s is None
-            else "spinning did not end: either cores are shared, or it failed"
-        )
+        found = "spinning did not end: either cores are shared, or it failed"
+        why = "the trial did not run" if sleep_s is None else found
         return RuntimeChoice(setting="waiting", chosen="sleep", why=why, tried=tried)
     times = f"a step takes {format_seconds(spin_s)} spinning, {format_seconds(sleep_s)} sleeping"
     if spin_s < sleep_s * (1 - rules.spin_gain):
@@ -114,12 +111,9 @@ def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: Runtime
 
 def _is_narrow(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> bool:
     """Whether spinning lost by so little that one hiccup can have done it; where cores are shared it loses by more."""
-    spin_s, sleep_s = _mean_s(spin), _mean_s(sleep)
-    return spin_s is not None and sleep_s is not None and (1 - rules.spin_gain) * sleep_s <= spin_s < NARROW * sleep_s
-
-
-def _mean_s(step: StepTime | None) -> float | None:
-    return None if step is None else step.mean_s or step.median_s
+    if spin is None or sleep is None:
+        return False
+    return (1 - rules.spin_gain) * sleep.of_many_s <= spin.of_many_s < NARROW * sleep.of_many_s
 
 
 def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:

@@ -110,7 +110,7 @@ def promised_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
     whatever they are made of.
     """
     budget, step, proof = plan.batch_budget, plan.step, plan.certificate
-    hiccups = 1.0 if step.mean_s is None else step.mean_s / step.median_s
+    hiccups = step.of_many_s / step.median_s
     collate_s = 0.0 if plan.loader_workers else proof.collate_s or 0.0
     if budgeted and budget is not None:
         step_s = budget.mean_graphs / budget.throughput

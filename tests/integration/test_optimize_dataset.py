@@ -77,6 +77,16 @@ def test_no_batch_of_the_fixed_size_can_run_out(planned, stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_live_bytes_are_known_of_batches_of_every_size(planned, stage):
+    profile, runner, samples = planned
+    plan = profile.plans[stage]
+    assert plan.bytes_law.margin_share <= 0.02
+    for batch in plan.certificate.batches:
+        load = batch.load(samples)
+        assert plan.bytes_law.live(load) == pytest.approx(runner.true_live_bytes(plan.choice.knobs, load), rel=0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_the_cycle_is_that_of_the_mean_load(planned, stage):
     profile, runner, samples = planned
     plan = profile.plans[stage]

@@ -98,7 +98,7 @@ def test_every_machine_gets_four_plans_that_hold(profiles, machine):
             assert 0 < len(plan.runners_up) <= 4
             assert plan.choice.knobs in [member.knobs for member in plan.front]
     plans = profile.plans
-    assert plans["smoke_test"].certificate.n_steps == 5  # four, and one profiled
+    assert plans["smoke_test"].certificate.n_steps == profile.config.probe.smoke_steps + 1  # and one profiled
     assert len(plans["production"].certificate.batches) == 7
     assert 0.03 <= plans["prototyping"].choice.capacity / reference.capacity <= 0.30
     assert 0.30 <= plans["validation"].choice.capacity / reference.capacity <= 0.80

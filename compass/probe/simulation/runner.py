@@ -132,14 +132,16 @@ class SimulatedRunner:
         if course.refusal is not None:
             detail = course.refusal.detail
             return Outcome(status=Status.OUT_OF_MEMORY, detail=detail, n_steps=n_steps, wall_s=wall_s)
+        profiled = loads[len(spec.batches) - 1]
+        last = memory if spec.timed is None else self._memory(spec.knobs, profiled)
         return Outcome(
             status=Status.OK,
-            load=loads[len(spec.batches) - 1],
+            load=profiled,
             timed_load=None if spec.timed is None else loads[-1],
             parameters=n_parameters(spec.knobs),
             step=step_time(course.timed.tolist()),
             live_bytes=max(memory.live_bytes[:n_steps]),
-            segments=memory.segments if spec.profile else (),
+            segments=last.segments if spec.profile else (),
             footprint_bytes=memory.reserved_bytes[:n_steps][-1] + self.machine.context_bytes,
             baseline_bytes=self.machine.context_bytes,
             n_steps=n_steps,

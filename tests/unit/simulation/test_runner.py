@@ -94,6 +94,15 @@ def test_batches_run_in_order_and_only_the_last_is_timed(runner):
     assert outcome.segments == ()
 
 
+def test_what_is_profiled_is_the_last_batch_and_not_the_one_that_is_timed(runner):
+    large, small = (Batch(members=(("pocket", n),)) for n in (4, 1))
+    plain = runner.probe(spec(batches=(large,), profile=True))
+    timed = runner.probe(spec(batches=(large,), timed=small, profile=True, min_steps=9, max_steps=9))
+    assert (timed.load, timed.timed_load) == (plain.load, runner.probe(spec(batches=(small,))).load)
+    assert timed.segments == plain.segments
+    assert max(n_bytes for _, n_bytes in timed.segments) == pytest.approx(timed.live_bytes, rel=0.005)
+
+
 def test_steps_are_within_what_was_asked(runner):
     assert runner.probe(spec(min_steps=4, max_steps=4, profile=False)).n_steps == 4
     assert runner.probe(spec(settle_share=0.0, max_steps=20)).n_steps == 21
