@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.errors import InputError
-from compass.records import AffineBytes, BytesLaw, Load
+from compass.records import AffineBytes, AffineSeconds, BytesLaw, Load
 from compass.units import format_bytes
 
 Floats = NDArray[np.float64]
@@ -47,6 +47,11 @@ class TimeLaw:
     base_s: float = 0.0
     floor_s: float = 0.0
     power: float = 1.0
+
+    @classmethod
+    def of(cls, law: AffineSeconds | None) -> TimeLaw | None:
+        """A plan's `step_law`, where it has one."""
+        return None if law is None else cls(per_unit_s=law.per_unit, base_s=law.base)
 
     def step_s(self, load: Load) -> float:
         """Seconds at `load`."""

@@ -46,7 +46,7 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         budget_bytes=lab.budget_bytes,
         features=work.features,
         max_graphs=known.batch_cap,
-        time_law=None if step_law is None else TimeLaw(per_unit_s=step_law.per_unit, base_s=step_law.base),
+        time_law=TimeLaw.of(step_law),
         max_step_s=max_step_s,
     )
     members, sizes = work.shared()

@@ -146,8 +146,7 @@ def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatc
 def limits_of(order: Order) -> dict[str, Any]:
     """What a batch may be."""
     plan, budget = order.plan, order.plan.batch_budget
-    law = plan.step_law
-    time_law = None if law is None else TimeLaw(per_unit_s=law.per_unit, base_s=law.base)
+    time_law = TimeLaw.of(plan.step_law)
     if order.batching == "batch_size":  # certified as it is, whatever the law says of it
         return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": time_law}
     if budget is None:
