@@ -43,6 +43,7 @@ from compass.search.storage import JOURNAL, check_storage
 from compass.search.work import make_work
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
+from compass.stages.contenders import contend
 from compass.stages.lab import Lab
 from compass.stages.runtime import choose_loaders, choose_settings, compare_allocators
 from compass.stages.validation import follows
@@ -95,11 +96,9 @@ def optimize(
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
         profile = blank_profile(request, lab).with_earlier(earlier)
-        for stage, policy in POLICIES.items():
-            if stage in request.stages:
-                lab.stage = stage
-                profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
-                write_profile(profile, request.out)
+        for policy in [contend(POLICIES[stage], lab) for stage in STAGES if stage in request.stages]:
+            profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
+            write_profile(profile, request.out)
         return profile
 
 

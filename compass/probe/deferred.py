@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
+from typing import Literal, get_args
 
+Readiness = Literal["describing", "probing", "training"]
+"""What a worker has loaded everything for; each takes what the one before does, and more."""
 DEFERRED = ("torch._dynamo", "torch_geometric.datasets")
 
 
@@ -39,3 +42,9 @@ def load_deferred() -> None:
     """Load what was deferred, if anything imported it."""
     for name in DEFERRED:
         vars(sys.modules.get(name, sys))
+
+
+def holds(loaded: Readiness, ready: Readiness) -> bool:
+    """Whether who has loaded everything for one is ready for the other."""
+    order = get_args(Readiness)
+    return bool(order.index(loaded) >= order.index(ready))

@@ -8,6 +8,7 @@ from typing import Any
 
 from compass.errors import WorkerError
 from compass.optimizer_config import OptimizerConfig
+from compass.probe.deferred import Readiness
 from compass.probe.failures import classify_exit
 from compass.probe.process import WorkerDied, WorkerProcess, WorkerTimedOut
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status
@@ -38,21 +39,27 @@ class LocalRunner:
             "limit_bytes": limit_bytes,
         }
         self._lasting: dict[RuntimeSettings, WorkerProcess] = {}
+        self._fresh: dict[RuntimeSettings, WorkerProcess] = {}
+        """Made ready, and not used yet."""
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
         try:
-            answer = self._worker(self._runtime, probing=False).ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
+            answer = self._worker(self._runtime, "describing").ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker could not describe itself: {error}") from error
         return Description.model_validate(answer)
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
-        """Start the lasting workers that `specs` will be run in side by side, for each takes seconds."""
-        started = [self._worker(spec.runtime) for spec in specs if not spec.fresh]
-        for worker in started:
-            worker.wait_open()
+        """Start the workers that `specs` will be run in side by side, for each takes seconds."""
+        for spec in specs:
+            if not spec.fresh:
+                self._worker(spec.runtime).tell({"op": "load", "ready": "probing"})
+            elif spec.runtime not in self._fresh:
+                self._fresh[spec.runtime] = self._start(spec.runtime, "training")
+        for worker in (*self._lasting.values(), *self._fresh.values()):
+            worker.wait()
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it asks for that, under a ceiling alone."""
@@ -60,7 +67,7 @@ class LocalRunner:
             return _probe(self._worker(spec.runtime), spec)
         if spec.ceiling_bytes is not None:
             self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
-        worker = WorkerProcess(spec.runtime, self._opening | {"probing": True})
+        worker = self._fresh.pop(spec.runtime, None) or self._start(spec.runtime, "training")
         try:
             return _probe(worker, spec)
         finally:
@@ -68,18 +75,22 @@ class LocalRunner:
 
     def close(self) -> None:
         """End every worker."""
-        for worker in self._lasting.values():
-            worker.kill()
-        self._lasting.clear()
+        for workers in (self._lasting, self._fresh):
+            for worker in workers.values():
+                worker.kill()
+            workers.clear()
 
-    def _worker(self, runtime: RuntimeSettings, *, probing: bool = True) -> WorkerProcess:
+    def _worker(self, runtime: RuntimeSettings, ready: Readiness = "probing") -> WorkerProcess:
         """The lasting worker of `runtime`: a new one if there is none, or if a probe was the last one's end."""
         worker = self._lasting.get(runtime)
         if worker is None or not worker.is_alive:
             if worker is not None:
                 worker.kill()
-            worker = self._lasting[runtime] = WorkerProcess(runtime, self._opening | {"probing": probing})
+            worker = self._lasting[runtime] = self._start(runtime, ready)
         return worker
+
+    def _start(self, runtime: RuntimeSettings, ready: Readiness) -> WorkerProcess:
+        return WorkerProcess(runtime, self._opening | {"ready": ready})
 
 
 def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:

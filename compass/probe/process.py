@@ -65,27 +65,33 @@ class WorkerProcess:
         self._answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
         self.peak_footprint_bytes = 0
-        self._is_open = False
-        self._send({"op": "open", **opening})
+        self._n_told = 0
+        """Requests whose answers nobody has waited for yet."""
+        self.tell({"op": "open", **opening})
 
-    def wait_open(self) -> None:
-        """Wait until it has opened the workload and the device; workers that are started together open side by side.
+    def tell(self, request: dict[str, Any]) -> None:
+        """Send a request whose answer is waited for later: workers that are told together work side by side."""
+        self._send(request)
+        self._n_told += 1
+
+    def wait(self) -> None:
+        """Wait until it has done what it was told: opened the workload and the device, at least.
 
         Raises:
             InputError: the worker refused what it was given.
             WorkerError: it did not start.
         """
-        if self._is_open:
-            return
-        try:
-            in_force = self._answer(START_TIMEOUT_S)
-        except (WorkerDied, WorkerTimedOut) as error:
-            raise WorkerError(f"the worker did not start: {error}") from error
-        except BaseException:
-            self.kill()
-            raise
-        self._is_open = True
-        log.debug("worker %d runs under %s", self._process.pid, in_force)
+        while self._n_told:
+            try:
+                answer = self._answer(START_TIMEOUT_S)
+            except (WorkerDied, WorkerTimedOut) as error:
+                raise WorkerError(f"the worker did not start: {error}") from error
+            except BaseException:
+                self.kill()
+                raise
+            self._n_told -= 1
+            if answer is not None:
+                log.debug("worker %d runs under %s", self._process.pid, answer)
 
     def ask(self, request: dict[str, Any], *, timeout_s: float) -> Any:
         """The worker's answer; meanwhile `peak_footprint_bytes` follows its memory.
@@ -98,7 +104,7 @@ class WorkerProcess:
 
         Whatever keeps the answer from coming, an interrupt too, the worker is then killed.
         """
-        self.wait_open()
+        self.wait()
         return self._answer(timeout_s, request)
 
     def _send(self, request: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.conduct import count_forks, leak, watched
-from compass.probe.deferred import defer, load_deferred
+from compass.probe.deferred import Readiness, defer, holds, load_deferred
 from compass.probe.runtime import describe_runtime
 from compass.records import Description, Knobs, ProbeSpec
 
@@ -34,7 +34,7 @@ class Worker:
         config: dict[str, Any],
         device: str | None,
         limit_bytes: int | None,
-        probing: bool = False,
+        ready: Readiness = "describing",
     ) -> None:
         from compass.workloads.declared import family_of, micro_batches, samples_of
         from compass.workloads.registry import FAMILIES, load_workload
@@ -50,9 +50,8 @@ class Worker:
         self._family = family_of(self._workload)
         self._micro_batches = micro_batches(self._workload, self._samples)
         self._meter = meter_for(self._device, self._hardware)
-        self._holds_all = False
-        if probing:
-            self._load()
+        self._loaded: Readiness = "describing"
+        self.load(ready)
 
     def describe(self, knobs: list[dict[str, Any]]) -> str:
         """A `Description`, as JSON."""
@@ -76,11 +75,7 @@ class Worker:
         from compass.probe.measure import measure
 
         rules, remarks, asked = self._config, list[str](), ProbeSpec.model_validate(spec)
-        self._load()
-        if asked.fresh:  # its footprint tells, and training holds this too: some 80 MiB
-            import pytorch_lightning  # noqa: F401 - three seconds, which the lasting workers go without
-
-            _keep()
+        self.load("training" if asked.fresh else "probing")
         with watched(remarks):
             outcome = measure(
                 asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
@@ -88,12 +83,15 @@ class Worker:
         remarks += leak(outcome.left_bytes)
         return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 
-    def _load(self) -> None:
-        """Before the first step, what describing did without."""
-        if not self._holds_all:
+    def load(self, ready: Readiness) -> str:
+        """Load what `ready` takes, as far as it is not; `null`, as JSON."""
+        if not holds(self._loaded, ready):
             load_deferred()
+            if ready == "training":  # a fresh worker's footprint tells, and training holds this too: some 80 MiB
+                import pytorch_lightning  # noqa: F401 - three seconds, which the lasting workers go without
+            self._loaded = ready
             _keep()
-            self._holds_all = True
+        return "null"
 
 
 def _keep() -> None:

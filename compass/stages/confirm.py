@@ -1,4 +1,4 @@
-"""From a stage's pick on paper to a plan that has run: time the contenders, certify the pick, correct what it showed."""
+"""From a stage's pick on paper to a plan that has run: certify the pick, correct what it showed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from compass.search.knowledge import Knowledge
 from compass.search.score import terms
 from compass.stages.budgeted import with_budget
 from compass.stages.considered import candidates, what_ifs
-from compass.stages.contenders import contend
 from compass.stages.lab import Lab
 from compass.stages.policy import Policy, Ranking, pareto_front
 from compass.units import format_seconds
@@ -55,7 +54,7 @@ class Proof:
 
 def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
     """The stage's plan, certified; or why there is none."""
-    policy = contend(policy, lab)
+    lab.stage = policy.stage
     proofs: dict[tuple[Knobs, int], Proof] = {}
     last: tuple[Choice, Outcome] | None = None
     for n_round in range(lab.config.probe.confirm_rounds):

@@ -28,6 +28,7 @@ def contend(policy: Policy, lab: Lab) -> Policy:
     """Time the stage's contenders by the configured strategy; the policy that chooses among them."""
     if not isinstance(policy, TimedStage):
         return policy
+    lab.stage = policy.stage
     return STRATEGIES[lab.config.search.sampler](policy, lab)
 
 

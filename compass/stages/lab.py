@@ -119,21 +119,31 @@ class Lab:
         """What is known of a probe before it is made.
 
         Runtime settings are compared before anything is known; made-up graphs are what knowledge is made of. Of time nothing is
-        said until calibration ends, nor under another allocator than the one that times are compared under.
+        said until calibration ends, nor under another allocator than the one that times are compared under. While calibrating,
+        what chose the load is known.
         """
         if phase == "runtime" or spec.batches[-1].synthetic is not None:
             return None
+        calibrating = phase == "calibrate"
+        costs = self._fitted[1] if calibrating and self._fitted else self.costs()
         alike = not self.on_cpu or spec.runtime.allocator == self.calibrated_allocator
-        return expectation(self.costs(), self.work, self.capacities, spec, timed=alike and phase != "calibrate")
+        return expectation(costs, self.work, self.capacities, spec, timed=alike and not calibrating)
+
+    def micro(self, kinds: Iterable[Variant]) -> list[ProbeSpec]:
+        """The micro-probes that the memory model is fitted to."""
+        runtime = self.runtime(self.calibrated_allocator)
+        micro = list(
+            micro_probes(self.config.probe, tuple(kinds), self.micro_batches, runtime, n_steps=self._micro_steps)
+        )
+        if self.on_cpu and micro:  # in a process of its own, which holds before its first step what training will
+            micro[0] = micro[0].model_copy(update={"fresh": True})
+        return micro
 
     def calibrate(self, kinds: Iterable[Variant]) -> None:
         """Micro-probes for the memory model, and a few timings on the real sample."""
-        rules, runtime = self.config.probe, self.runtime(self.calibrated_allocator)
         kinds = tuple(kinds)
         n_anchors = sum(len(self._anchors(kind)) for kind in kinds) * len(self._anchor_step_s)
-        micro = list(micro_probes(rules, kinds, self.micro_batches, runtime, n_steps=self._micro_steps))
-        if self.on_cpu and micro:  # in a process of its own, which holds before its first step what training will
-            micro[0] = micro[0].model_copy(update={"fresh": True})
+        micro = self.micro(kinds)
         for n_done, spec in enumerate(micro):
             self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
             self.probe("calibrate", spec)
@@ -141,17 +151,22 @@ class Lab:
         anchors = [
             Knobs(layers=depth, channels=width, variant=kind) for kind in kinds for depth, width in self._anchors(kind)
         ]
-        for knobs in anchors if self.on_cpu else launching(anchors):
-            self.time(knobs, "calibrate", at_most=1, profile=self.on_cpu)
-        timings = [(knobs, within_s) for within_s in self._anchor_step_s for knobs in anchors]
-        for n_done, (knobs, within_s) in enumerate(timings):
-            self.tell("calibrate", str(knobs), len(micro) + n_done, len(micro) + len(timings))
-            is_first = self.on_cpu and within_s == self._anchor_step_s[0]
-            batch_of = self.work.contrasting if is_first else self.work.typical
-            # Profiled, for they show whether the memory model holds on real samples and at other widths.
-            if self.time(knobs, "calibrate", within_s=within_s, profile=True, batch_of=batch_of) is None:
-                # Made-up graphs tell little, but not nothing.
-                self.probe("calibrate", timing_probe(rules, knobs, micro[0].batches[0], runtime, on_cpu=self.on_cpu))
+        first = anchors if self.on_cpu else launching(anchors)
+        for alone in [self.timing(knobs, at_most=1, profile=self.on_cpu) for knobs in first]:
+            if alone is not None:
+                self.probe("calibrate", alone)
+        for n_pass, within_s in enumerate(self._anchor_step_s):
+            batch_of = self.work.contrasting if self.on_cpu and n_pass == 0 else self.work.typical
+            # Profiled, for they show whether the memory model holds on real samples and at other widths. Where no graph fits,
+            # made-up ones tell little, but not nothing.
+            specs = [
+                self.timing(knobs, within_s=within_s, profile=True, batch_of=batch_of)
+                or timing_probe(self.config.probe, knobs, micro[0].batches[0], micro[0].runtime, on_cpu=self.on_cpu)
+                for knobs in anchors
+            ]
+            for n_done, spec in enumerate(specs, len(micro) + n_pass * len(anchors)):
+                self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
+                self.probe("calibrate", spec)
         for kind in kinds:
             self._doubt_memory(kind)
 
@@ -189,17 +204,21 @@ class Lab:
         self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
         return False
 
-    def time(
+    def time(self, knobs: Knobs, phase: Phase) -> Outcome | None:
+        """Time `knobs` as `timing` has it; None if no graph fits."""
+        spec = self.timing(knobs)
+        return None if spec is None else self.probe(phase, spec)
+
+    def timing(
         self,
         knobs: Knobs,
-        phase: Phase,
         *,
         at_most: int | None = None,
         within_s: float | None = None,
         profile: bool = False,
         batch_of: Callable[[int], Batch] | None = None,
-    ) -> Outcome | None:
-        """Time `knobs` on as large a batch (typical, unless `batch_of` says another) as memory and patience allow; None if no graph fits."""
+    ) -> ProbeSpec | None:
+        """`knobs` on as large a batch (typical, unless `batch_of` says another) as memory and patience allow; None if no graph fits."""
         longest_s = max(self._anchor_step_s) if within_s is None else within_s
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
@@ -217,8 +236,7 @@ class Lab:
         if n_graphs == 0:
             return None
         runtime = self.runtime(self.calibrated_allocator)
-        spec = timing_probe(rules, knobs, batch_of(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
-        return self.probe(phase, spec)
+        return timing_probe(rules, knobs, batch_of(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe

@@ -32,7 +32,6 @@ THREADS_LOAD = 4000
 enough to be shared out."""
 WAITING_LOAD = 500
 """The same for how threads wait, which matters most to short steps."""
-ALLOCATORS: tuple[Allocator, ...] = ("fast", "tight", "system")
 LOST, NARROW = 4.0, 1.5
 """Times the sleeping step from which spinning has lost and need not end, and up to which it is given another try."""
 START_S = 15.0
@@ -79,7 +78,9 @@ def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
         return timing_probe(lab.config.probe, _model(lab), _of(lab, WAITING_LOAD), one, on_cpu=True)
 
     lab.tell("runtime", "threads sleep", 0, 2)
-    sleep, spec = lab.probe("runtime", trial("sleep")).step, trial("spin")
+    spec = trial("spin")
+    lab.runner.prepare([trial("sleep"), spec, lab.micro([spec.knobs.variant])[0]])
+    sleep = lab.probe("runtime", trial("sleep")).step
     if sleep is not None:  # beside a busy core a step that sleeps for 0.3 s has spun for 5
         patience_s = START_S + LOST * spec.max_steps * sleep.median_s
         spec = spec.model_copy(update={"timeout_s": min(spec.timeout_s, patience_s)})
@@ -132,7 +133,7 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
 
 
 def compare_allocators(lab: Lab) -> RuntimeChoice | None:
-    """What the calibrated allocator's settings are worth on this CPU; None on a device, which has an allocator of its own."""
+    """What the calibrated allocator's settings are worth on this CPU, against the system's own; None on a device, which has an allocator of its own."""
     if not lab.on_cpu:
         return None
     knobs, known, rules = _model(lab), lab.known(), lab.config.runtime
@@ -147,8 +148,10 @@ def compare_allocators(lab: Lab) -> RuntimeChoice | None:
 
     batch = lab.work.typical(max(1, known.most_graphs(suits)))
     lab.tell("runtime", "allocators", 0, 1)
-    tried = _trials(lab, knobs, batch, {allocator: lab.runtime(allocator) for allocator in ALLOCATORS})
-    return judge_allocators(lab.calibrated_allocator, tried, rules)
+    own = lab.calibrated_allocator
+    other: Allocator = "fast" if own == "system" else "system"
+    tried = _trials(lab, knobs, batch, {allocator: lab.runtime(allocator) for allocator in (own, other)})
+    return judge_allocators(own, tried, rules)
 
 
 def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:

@@ -10,6 +10,7 @@ from compass.probe.trained import record_cycle, record_out_of_memory
 from compass.records import RuntimeSettings, StepTime, TrainedCycle
 from compass.stages import POLICIES
 from compass.stages.confirm import prove
+from compass.stages.contenders import contend
 
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
 
@@ -30,7 +31,7 @@ class Machine:
 
     def plan(self, stage):
         lab = self.lab()
-        return lab, prove(POLICIES[stage], lab)
+        return lab, prove(contend(POLICIES[stage], lab), lab)
 
 
 @pytest.fixture

@@ -167,16 +167,20 @@ def test_bad_input_reaches_the_parent_as_such(toys_file, workload, text):
 
 
 def test_workers_that_are_prepared_are_the_ones_asked(toys_file, ask):
-    """Both are open when one is asked; a worker that is fresh for its probe is not started before."""
+    """All are open when one is asked; the fresh one is used once."""
     both = [RUNTIME, RUNTIME.model_copy(update={"allocator": "system"})]
     runner = LocalRunner(OptimizerConfig(), RUNTIME, workload=f"{toys_file}:Toy", device="cpu")
-    runner.prepare([*(ask("fine", runtime=one) for one in both), ask("fine", fresh=True)])
-    before = dict(runner._lasting)
+    runner.prepare([*(ask("fine", runtime=one) for one in both), ask("fine", fresh=True), ask("fine", fresh=True)])
+    before, (fresh,) = dict(runner._lasting), runner._fresh.values()
     assert list(before) == both
-    assert all(worker._is_open and worker.is_alive for worker in before.values())
+    assert all(worker._n_told == 0 and worker.is_alive for worker in (*before.values(), fresh))
     assert all(runner.probe(ask("fine", runtime=one)).ok for one in both)
-    assert runner._lasting == before
+    assert runner.probe(ask("fine", fresh=True)).ok
+    assert (runner._lasting, runner._fresh, fresh.is_alive) == (before, {}, False)
+    runner.prepare([ask("fine", fresh=True)])
+    (unused,) = runner._fresh.values()
     runner.close()
+    assert not unused.is_alive
 
 
 def test_knobs_that_the_family_refuses(ask):

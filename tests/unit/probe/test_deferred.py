@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from compass.probe.deferred import holds
+
 STORY = """
 import sys
 from importlib.util import _LazyModule
@@ -20,3 +24,11 @@ print(sys.modules["torch._dynamo"].OptimizedModule.__name__, torch_geometric.dat
 def test_it_is_loaded_when_asked_for_and_not_before():
     done = subprocess.run([sys.executable, "-c", STORY], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "OptimizedModule QM9\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("loaded", "ready", "enough"),
+    [("describing", "describing", True), ("describing", "probing", False), ("training", "probing", True)],
+)
+def test_who_is_ready_for_more_is_ready_for_less(loaded, ready, enough):
+    assert holds(loaded, ready) is enough

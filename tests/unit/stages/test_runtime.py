@@ -79,7 +79,7 @@ def lab_of(known):
         return Lab(
             config=told.config,
             runner=Bench(step_s),
-            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, budget_bytes=2**32)),
+            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, budget_bytes=2**32), micro_batches=()),
             work=make_work([("one", Load(graphs=1, sizes=(("nodes", 240.0), ("edges", 5000.0))))], 1000),
             base=RuntimeSettings(threads=threads),
             capacities=told.capacities,
@@ -149,6 +149,9 @@ def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of)
     assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "sleep"), (4, "spin")]
     assert [spec.timeout_s for spec in specs] == [120.0, pytest.approx(15 + 4 * specs[1].max_steps * 0.2)]
     assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
+    *trial, first_of_calibration = lab.runner.prepared[2:]  # their workers start side by side
+    assert [spec.key for spec in trial] == [spec.key for spec in specs]
+    assert (first_of_calibration.fresh, first_of_calibration.runtime) == (True, lab.runtime("fast"))
 
 
 @pytest.mark.parametrize(
