@@ -44,7 +44,7 @@ from compass.device import available_cores
 from compass.optimizer import Request, optimize
 from compass.optimizer_config import OptimizerConfig
 from compass.records import (
-    AffineBytes,
+    Affine,
     BytesLaw,
     Certificate,
     Choice,
@@ -139,7 +139,7 @@ def made_up_order(folder: Path, effort: Effort) -> Order:
         throughput=40,
     )  # fmt: skip
     rates = (("nodes", 0.0), ("edges", 8_000.0))
-    law = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=rates)),), baseline_bytes=400 * MIB)
+    law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=rates)),), baseline_bytes=400 * MIB)
     step = StepTime(median_s=0.1, low_s=0.1, high_s=0.1, n_steps=1)
     plan = StagePlan(
         stage=effort.stage, choice=choice, accumulate=1, runtime=RuntimeSettings(threads=available_cores()), bytes_law=law,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.observation import Probe
-from compass.records import AffineBytes, BytesLaw, Knobs, Load, Variant
+from compass.records import Affine, BytesLaw, Knobs, Load, Variant
 
 Floats = NDArray[np.float64]
 HOLDS = 0.005
@@ -70,7 +70,7 @@ class MemoryModel:
             rates = [float(shape @ w[i * n_unit : (i + 1) * n_unit]) for i in range(len(self.features))]
             base = float(_fixed_row(knobs) @ w[len(self.features) * n_unit :])
             per_unit = tuple(zip(self.features, rates, strict=True))
-            pieces.append((segment, AffineBytes(base=base, per_unit=per_unit)))
+            pieces.append((segment, Affine(base=base, per_unit=per_unit)))
         return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(knobs.variant, 0.0))
 
 

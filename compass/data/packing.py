@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.errors import InputError
-from compass.records import AffineBytes, AffineSeconds, BytesLaw, Load
+from compass.records import Affine, BytesLaw, Load
 from compass.units import format_bytes
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class TimeLaw:
     power: float = 1.0
 
     @classmethod
-    def of(cls, law: AffineSeconds | None) -> TimeLaw | None:
+    def of(cls, law: Affine | None) -> TimeLaw | None:
         """A plan's `step_law`, where it has one."""
         return None if law is None else cls(per_unit_s=law.per_unit, base_s=law.base)
 
@@ -118,7 +118,7 @@ class Limits:
             rows.append(sizes @ _rates(law.per_unit_s, self.features) / room_s)
         return _binding(np.maximum(np.array(rows), 0.0))
 
-    def _segment(self, piece: AffineBytes, sizes: Floats) -> Floats:
+    def _segment(self, piece: Affine, sizes: Floats) -> Floats:
         """(n,) of the room above what `piece` takes without a graph."""
         law = self.law
         live_bytes = (self.budget_bytes * (1 - ROUNDING) - law.baseline_bytes) / law.footprint_ratio

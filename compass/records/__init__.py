@@ -6,8 +6,7 @@ across a process boundary, kept in a ledger and written into a profile.
 
 from compass.records.base import STAGES, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
-    AffineBytes,
-    AffineSeconds,
+    Affine,
     BatchBudget,
     BytesLaw,
     Certificate,
@@ -39,8 +38,7 @@ from compass.records.probing import Description, Family, Outcome, ProbeSpec, Sta
 
 __all__ = [
     "STAGES",
-    "AffineBytes",
-    "AffineSeconds",
+    "Affine",
     "Allocator",
     "Batch",
     "BatchBudget",

@@ -12,27 +12,15 @@ from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, Run
 from compass.records.probing import StepTime
 
 
-class AffineBytes(Record):
-    """Bytes that are affine in a load: `base + Σ per_unit · size`."""
+class Affine(Record):
+    """What is affine in a load, bytes or seconds: `base + Σ per_unit · size`."""
 
     base: float
     per_unit: tuple[tuple[str, float], ...]
-    """(feature, bytes a unit of it costs)."""
+    """(feature, what a unit of it costs)."""
 
     def at(self, load: Load) -> float:
-        """Bytes at `load`."""
-        return self.base + sum(rate * load[name] for name, rate in self.per_unit)
-
-
-class AffineSeconds(Record):
-    """Seconds that are affine in a load: `base + Σ per_unit · size`."""
-
-    base: float
-    per_unit: tuple[tuple[str, float], ...]
-    """(feature, seconds a unit of it costs)."""
-
-    def at(self, load: Load) -> float:
-        """Seconds at `load`."""
+        """At `load`."""
         return self.base + sum(rate * load[name] for name, rate in self.per_unit)
 
     @property
@@ -47,7 +35,7 @@ class BytesLaw(Record):
     What batching and training need to know of the fitted models, without importing them.
     """
 
-    segments: tuple[tuple[str, AffineBytes], ...] = Field(min_length=1)
+    segments: tuple[tuple[str, Affine], ...] = Field(min_length=1)
     margin_share: float = 0.0
     """One-sided: true live bytes stay under `live · (1 + margin_share)` as often as the configured coverage says."""
     baseline_bytes: int = 0
@@ -253,7 +241,7 @@ class StagePlan(Record):
     bytes_law: BytesLaw
     step: StepTime
     """Measured while confirming; where this very plan was trained before, by its last cycle."""
-    step_law: AffineSeconds | None = None
+    step_law: Affine | None = None
     """Its median as a function of the batch's load, near the one it was measured at: the batches of training may be others."""
     cycle_s: float
     """Measured: batches in a cycle × the median step."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.optimizer_config import OptimizerConfig, StageRules
-from compass.records import AffineSeconds, Allocator, BytesLaw, Choice, Knobs, Load
+from compass.records import Affine, Allocator, BytesLaw, Choice, Knobs, Load
 from compass.search.pruning import Pruned
 from compass.search.score import score, worth
 from compass.search.space import variants
@@ -143,7 +143,7 @@ class Knowledge:
         # An anchor need not be in the space; parameters are the least part of a step's time.
         return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes)[0])
 
-    def step_law(self, choice: Choice, step_s: float, load: Load) -> AffineSeconds:
+    def step_law(self, choice: Choice, step_s: float, load: Load) -> Affine:
         """Seconds a step about the batch of `choice`: the time model as a plane, raised or lowered to the `step_s` measured at `load`.
 
         Nothing in it is negative, so that less work never takes longer.
@@ -161,7 +161,7 @@ class Knowledge:
         parts_s[parts_s < NEGLIGIBLE * parts_s.max()] = 0.0
         here = np.array([1.0, *(load[name] for name in self.work.features)])
         base, *rates = parts_s / scale * (step_s / float(parts_s / scale @ here))
-        return AffineSeconds(base=float(base), per_unit=tuple(zip(self.work.features, map(float, rates), strict=True)))
+        return Affine(base=float(base), per_unit=tuple(zip(self.work.features, map(float, rates), strict=True)))
 
     def soften(self, throughput: Floats, step_s: Floats, stage: StageRules) -> Floats:
         """Throughput as the stage values it: less and less beyond its target."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from compass.records import AffineBytes, Batch, BytesLaw, Load
+from compass.records import Affine, Batch, BytesLaw, Load
 
 STALE_S = 0.1
 """How long ago "now" may be: asking the system takes 0.3 ms, which steps of 20 ms would notice."""
@@ -91,7 +91,5 @@ def n_graphs(batch: Batch) -> int:
 def with_buckets(law: BytesLaw, capacity: int) -> BytesLaw:
     """`law` with a second copy of the gradients, as DDP holds one while it sorts them into buckets."""
     held = 4.0 * capacity
-    segments = tuple(
-        (name, AffineBytes(base=piece.base + held, per_unit=piece.per_unit)) for name, piece in law.segments
-    )
+    segments = tuple((name, Affine(base=piece.base + held, per_unit=piece.per_unit)) for name, piece in law.segments)
     return law.model_copy(update={"segments": segments})

@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import BatchSampler, RandomSampler
 
 from compass.data.batching import BudgetedBatchSampler
-from compass.records import AffineBytes, BytesLaw
+from compass.records import Affine, BytesLaw
 
 N_SAMPLES, N_EPOCHS, N_SEEDS = 400, 20, 8
-LAW = BytesLaw(segments=(("all", AffineBytes(base=0.0, per_unit=(("nodes", 1.0),))),))
+LAW = BytesLaw(segments=(("all", Affine(base=0.0, per_unit=(("nodes", 1.0),))),))
 
 
 def make_data():

@@ -15,7 +15,7 @@ from benchmarks.real_crops import write_crops
 from compass.config_files import load_config
 from compass.data.scan import scan
 from compass.records import (
-    AffineBytes,
+    Affine,
     BytesLaw,
     Certificate,
     Choice,
@@ -64,7 +64,7 @@ def make_order(catalogue):
             knobs=Knobs(layers=shape[0], channels=shape[1], variant=Variant(options=OPTIONS)), capacity=10_000, batch_size=batch_size,
             load=load, live_bytes=1, footprint_bytes=1, step_s=0.05, cycle_s=0.5, throughput=60,
         )  # fmt: skip
-        law = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=(("nodes", 0.0), ("edges", 1000.0)))),))
+        law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 0.0), ("edges", 1000.0)))),))
         certificate = Certificate(
             ceiling_bytes=budget_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=1, enforced=True,
             bound_bytes=budget_bytes,

@@ -10,7 +10,7 @@ from compass.config_files import load_config
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import Ledger, Profile
 from compass.records import (
-    AffineBytes,
+    Affine,
     Batch,
     BytesLaw,
     Certificate,
@@ -57,7 +57,7 @@ def make_plan(stage: str, choice: Choice | None = None, **changes: object) -> St
         "choice": choice,
         "accumulate": 2,
         "runtime": RuntimeSettings(threads=2),
-        "bytes_law": BytesLaw(segments=(("forward", AffineBytes(base=1e6, per_unit=(("nodes", 2e3),))),)),
+        "bytes_law": BytesLaw(segments=(("forward", Affine(base=1e6, per_unit=(("nodes", 2e3),))),)),
         "step": StepTime(median_s=2.0, low_s=1.96, high_s=2.05, n_steps=9),
         "cycle_s": 900.0,
         "throughput": 16.0,
@@ -126,7 +126,7 @@ class MadeUpCosts:
 
     def bytes_law(self, knobs, allocator):
         rate = self.models[knobs].graph_bytes
-        return BytesLaw(segments=(("all", AffineBytes(base=0, per_unit=(("nodes", rate),))),))
+        return BytesLaw(segments=(("all", Affine(base=0, per_unit=(("nodes", rate),))),))
 
     def step_s(self, knobs, capacity, sizes):
         return np.asarray(self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)

@@ -14,7 +14,7 @@ from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
 from compass.records import (
-    AffineBytes,
+    Affine,
     Batch,
     BytesLaw,
     Hardware,
@@ -40,7 +40,7 @@ class FlatMemory(MemoryModel):
     """A MiB a node, whatever the model."""
 
     def law(self, knobs):
-        return BytesLaw(segments=(("all", AffineBytes(base=0, per_unit=(("nodes", float(MIB)),))),))
+        return BytesLaw(segments=(("all", Affine(base=0, per_unit=(("nodes", float(MIB)),))),))
 
 
 MEMORY = FlatMemory(("nodes",), {})

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from compass.data.batching import BudgetedBatchSampler
 from compass.data.packing import TimeLaw
 from compass.errors import InputError
-from compass.records import AffineBytes, BytesLaw
+from compass.records import Affine, BytesLaw
 
-LAW = BytesLaw(segments=(("all", AffineBytes(base=100.0, per_unit=(("nodes", 1.0), ("edges", 2.0)))),))
+LAW = BytesLaw(segments=(("all", Affine(base=100.0, per_unit=(("nodes", 1.0), ("edges", 2.0)))),))
 """A sample of ten nodes and twenty edges takes 50 bytes; the model itself 100."""
 SECONDS = TimeLaw((("edges", 0.01),))
 

@@ -13,9 +13,9 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader as GraphLoader
 
 from compass.data.batching import BudgetedBatchSampler
-from compass.records import AffineBytes, BytesLaw
+from compass.records import Affine, BytesLaw
 
-LAW = BytesLaw(segments=(("all", AffineBytes(base=100.0, per_unit=(("nodes", 1.0), ("edges", 2.0)))),))
+LAW = BytesLaw(segments=(("all", Affine(base=100.0, per_unit=(("nodes", 1.0), ("edges", 2.0)))),))
 
 
 def sampler_of(**given):

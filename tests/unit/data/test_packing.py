@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from compass.data.packing import Limits, TimeLaw, levels, pack
 from compass.errors import InputError
-from compass.records import AffineBytes, BytesLaw, Load
+from compass.records import Affine, BytesLaw, Load
 
 MIB = 1024**2
-ONE = AffineBytes(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))
+ONE = Affine(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))
 
 
 def law_of(*segments, **fields):
     """A law from (base, bytes a node, bytes an edge) of each segment."""
     pieces = [
-        (f"s{i}", AffineBytes(base=base, per_unit=(("nodes", nodes), ("edges", edges))))
+        (f"s{i}", Affine(base=base, per_unit=(("nodes", nodes), ("edges", edges))))
         for i, (base, nodes, edges) in enumerate(segments)
     ]
     return BytesLaw(segments=tuple(pieces), **fields)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.records import AffineBytes, Batch, BytesLaw, Load
+from compass.records import Affine, Batch, BytesLaw, Load
 from compass.search.work import make_work
 
 FEATURES = ("nodes", "edges")
@@ -19,8 +19,7 @@ def load(nodes, edges, graphs=1):
 
 def law_of(*segments, baseline=100, ratio=1.1):
     pieces = tuple(
-        (f"s{i}", AffineBytes(base=base, per_unit=(("nodes", a), ("edges", b))))
-        for i, (base, a, b) in enumerate(segments)
+        (f"s{i}", Affine(base=base, per_unit=(("nodes", a), ("edges", b)))) for i, (base, a, b) in enumerate(segments)
     )
     return BytesLaw(segments=pieces, baseline_bytes=baseline, footprint_ratio=ratio, margin_share=0.01)
 

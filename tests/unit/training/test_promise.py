@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from compass.records import AffineSeconds, Batch, Load, RuntimeSettings
+from compass.records import Affine, Batch, Load, RuntimeSettings
 from compass.training.promise import CycleClock, append_row, doubt, promised_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
@@ -60,7 +60,7 @@ def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile)
 
 def test_batches_of_training_may_be_larger_than_the_one_that_was_timed(profile):
     plan = profile.plans["prototyping"]
-    law = AffineSeconds(base=0.5, per_unit=(("nodes", 0.05),))
+    law = Affine(base=0.5, per_unit=(("nodes", 0.05),))
     plan = plan.model_copy(update={"step_law": law})
     assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(2.5)
     assert promised_s(plan, Load(graphs=4, sizes=(("nodes", 44.0),)), budgeted=False) == pytest.approx(2.7)

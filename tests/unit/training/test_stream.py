@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.batching import BudgetedBatchSampler
-from compass.records import AffineBytes, BytesLaw
+from compass.records import Affine, BytesLaw
 from compass.training.stream import Position, Stream
 
-LAW = BytesLaw(segments=(("step", AffineBytes(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
+LAW = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
 
 
 def stream(n=23, batch=4, accumulate=3, n_batches=None, *, epochs=2, n_ranks=1, rank=0):

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from compass.probe.store import LEDGER, Store
-from compass.records import AffineBytes, Batch, BytesLaw, Load, Status
+from compass.records import Affine, Batch, BytesLaw, Load, Status
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 
-LAW = BytesLaw(segments=(("step", AffineBytes(base=0, per_unit=(("nodes", 1.0),))),))
+LAW = BytesLaw(segments=(("step", Affine(base=0, per_unit=(("nodes", 1.0),))),))
 LOADS = {name: Load(graphs=1, sizes=(("nodes", nodes),)) for name, nodes in (("a", 10.0), ("b", 20.0), ("c", 60.0))}
 
 

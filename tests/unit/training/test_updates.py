@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compass.optimizer_config import TrainingRules
-from compass.records import AffineBytes, Batch, BytesLaw, Load
+from compass.records import Affine, Batch, BytesLaw, Load
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
 from compass.training.rehearsal import rehearse
 from compass.training.stream import Item, Position
@@ -14,7 +14,7 @@ from compass.training.updates import OutOfMemoryAgain, Updates
 from compass.workloads.step import WHOLE, Part, make_optimizer, training_step
 
 RULES = TrainingRules()
-LAW = BytesLaw(segments=(("step", AffineBytes(base=10.0, per_unit=(("nodes", 1.0),))),), baseline_bytes=90)
+LAW = BytesLaw(segments=(("step", Affine(base=10.0, per_unit=(("nodes", 1.0),))),), baseline_bytes=90)
 NAMES = tuple("abcdefgh")
 LOADS = {name: Load(graphs=1, sizes=(("nodes", 10.0 * (i + 1)),)) for i, name in enumerate(NAMES)}
 ROWS = dict(zip(NAMES, torch.randn(8, 3, generator=torch.Generator().manual_seed(1)), strict=True))
