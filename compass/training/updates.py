@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from compass.workloads.protocol import Workload
 
 log = logging.getLogger(__name__)
+
+
+Parts = list[tuple[Batch, float]]
+"""Batches, each with its weight in an update."""
 
 
 class OutOfMemoryAgain(CompassError):  # noqa: N818 - it names what happened
@@ -65,8 +69,8 @@ class Updates:
     counts: Counts = field(default_factory=Counts)
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
     """Samples too large for the moment, with their weight in an update."""
-    _done: list[tuple[Batch, Part]] = field(default_factory=list)
-    """The present update's batches so far."""
+    _done: list[tuple[Part, Parts]] = field(default_factory=list)
+    """What the present update has run so far."""
 
     def take(self, item: Item, collated: Any) -> float:
         """Run one batch; at the last of an update the weights change. Returns the batch's mean loss.
@@ -77,13 +81,23 @@ class Updates:
         """
         if item.part.first:
             self._done = []
-        fitting, beyond = self._fitting(item)
-        if len(fitting) == 1 and not beyond:
-            loss = self._guarded(item, collated)
+        parts = self._fitting(item)
+        is_whole = [batch for batch, _ in parts] == [item.batch]
+        if not is_whole:
+            collated = None
+        try:
+            loss = self._step(collated, item.part) if is_whole else self._run(item.part, parts)
+        except Exception as error:
+            detail = self._ran_out(error)
+            if detail is None:
+                raise
+            del error, collated  # before the halves take their place
         else:
-            del collated
-            loss = self._split(item.part, item.batch, fitting, beyond)
-        self._done.append((item.batch, item.part))
+            detail = None
+        if detail is not None:
+            self._make_room(item.batch, detail)
+            loss = self._again(item, parts)
+        self._done.append((item.part, parts))
         if item.part.last:
             self.guard.tell(ok=True)
             self._catch_up()
@@ -96,27 +110,22 @@ class Updates:
             log.warning("%s did not fit into memory all epoch and was left out", batch.members[0][0])
         self.waiting.clear()
 
-    def _fitting(self, item: Item) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
+    def _fitting(self, item: Item) -> Parts:
+        """The batch in parts that fit, each with its weight; what does not fit by itself waits."""
         fitting, beyond = self.guard.parts(item.batch)
         if beyond and self.several_processes:
             # Every process has to take part in every update; it is tried, and usually the bound was above the truth.
-            return (*fitting, *beyond), ()
-        return fitting, beyond
+            fitting, beyond = (*fitting, *beyond), ()
+        per_graph = item.part.weight / n_graphs(item.batch)
+        self.counts.split += len(fitting) > 1
+        self.counts.deferred += len(beyond)
+        self.waiting += [(sample, per_graph) for sample in beyond]
+        if len(fitting) != 1 or beyond:
+            log.debug("%d graphs in %d parts, %d wait: %s free", n_graphs(item.batch), len(fitting), len(beyond),
+                      format_bytes(int(self.guard.room_bytes())))  # fmt: skip
+        return _weighed(fitting, per_graph)
 
-    def _split(
-        self, part: Part, batch: Batch, fitting: tuple[Batch, ...], beyond: tuple[Batch, ...], *, again: bool = False
-    ) -> float:
-        """The batch in parts, of the same weight together; what does not fit by itself waits."""
-        per_graph = part.weight / n_graphs(batch)
-        if not again:
-            self.counts.split += len(fitting) > 1
-            self.counts.deferred += len(beyond)
-            self.waiting += [(sample, per_graph) for sample in beyond]
-        log.debug("%d graphs in %d parts, %d wait: %s free", n_graphs(batch), len(fitting), len(beyond),
-                  format_bytes(int(self.guard.room_bytes())))  # fmt: skip
-        return self._run(part, [(group, per_graph * n_graphs(group)) for group in fitting])
-
-    def _run(self, part: Part, batches: list[tuple[Batch, float]]) -> float:
+    def _run(self, part: Part, batches: Parts) -> float:
         """Batches with their weights as one `part` of an update."""
         if not batches:  # nothing fits: the update still begins and ends
             self._close_empty(part)
@@ -142,27 +151,33 @@ class Updates:
                 part=part, backward=self.backward,
             )  # fmt: skip
 
-    def _guarded(self, item: Item, collated: Any) -> float:
-        """The batch as it is; should memory run out, its update from the start, with this batch in halves."""
-        try:
-            return self._step(collated, item.part)
-        except Exception as error:
-            if isinstance(error, CompassError) or self.several_processes:
-                raise
-            status, detail = classify(error)
-            if status is not Status.OUT_OF_MEMORY:
-                raise
-            del error
-        del collated
+    def _ran_out(self, error: Exception) -> str | None:
+        """What `error` says, if it is an out-of-memory that can be dealt with."""
+        if isinstance(error, CompassError) or self.several_processes:
+            return None
+        status, detail = classify(error)
+        return detail if status is Status.OUT_OF_MEMORY else None
+
+    def _make_room(self, batch: Batch, detail: str) -> None:
+        """After `batch` ran out, and its error with all that hung on it is gone."""
         self.counts.out_of_memory += 1
         self.guard.tell(ok=False)
-        log.warning("out of memory on %d graphs (%s): tried again in halves", n_graphs(item.batch), detail)
+        log.warning("out of memory on %d graphs (%s): tried again in smaller parts", n_graphs(batch), detail)
         gc.collect()
         self.empty_cache()
         if self.ran_out is not None:
-            self.ran_out(item.batch, detail)
+            self.ran_out(batch, detail)
+
+    def _again(self, item: Item, parts: Parts) -> float:
+        """The update from the start, this batch in halves: gradients that an interrupted backward pass left are half a sum.
+
+        What has run is cut to the guard's new mind, but none of it waits: it fitted a moment ago.
+        """
         try:
-            return self._again(item)
+            for part, done in self._done:
+                smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
+                self._run(Part(part.weight, first=part.first, last=False), smaller)
+            return self._run(item.part, [half for batch, weight in parts for half in _halved(batch, weight)])
         except Exception as error:
             if isinstance(error, CompassError) or classify(error)[0] is not Status.OUT_OF_MEMORY:
                 raise
@@ -171,19 +186,32 @@ class Updates:
                 "free memory, or plan anew with `compass optimize`, and resume"
             ) from None
 
-    def _again(self, item: Item) -> float:
-        """The whole update so far: gradients that an interrupted backward pass left are half a sum."""
-        for batch, part in self._done:
-            self._split(Part(part.weight, first=part.first, last=False), batch, *self.guard.parts(batch), again=True)
-        members = [name for name, copies in item.batch.members for _ in range(copies)]
-        if len(members) == 1:
-            return self._run(item.part, [(item.batch, item.part.weight)])
-        per_graph = item.part.weight / len(members)
-        groups = [batch_of(group) for group in reversed(halves(members))]
-        return self._run(item.part, [(batch, per_graph * n_graphs(batch)) for batch in groups])
+    def _cut(self, batch: Batch, weight: float) -> Parts:
+        fitting, beyond = self.guard.parts(batch)
+        return _weighed((*fitting, *beyond), weight / n_graphs(batch))
 
     def _catch_up(self) -> None:
         """Samples that were too large and fit by now: an update of their own each."""
         for batch, weight in [pair for pair in self.waiting if not self.guard.parts(pair[0])[1]]:
-            self.waiting.remove((batch, weight))
-            self._run(Part(), [(batch, weight)])
+            try:
+                self._run(Part(), [(batch, weight)])
+            except Exception as error:
+                detail = self._ran_out(error)
+                if detail is None:
+                    raise
+            else:
+                self.waiting.remove((batch, weight))
+                continue
+            self._make_room(batch, detail)
+            break  # it goes on waiting, and the next update begins without gradients
+
+
+def _weighed(batches: Iterable[Batch], per_graph: float) -> Parts:
+    return [(batch, per_graph * n_graphs(batch)) for batch in batches]
+
+
+def _halved(batch: Batch, weight: float) -> Parts:
+    """In two, of the same weight together; a single sample stays whole."""
+    members = [name for name, copies in batch.members for _ in range(copies)]
+    groups = [batch_of(group) for group in reversed(halves(members)) if group]
+    return _weighed(groups, weight / len(members))

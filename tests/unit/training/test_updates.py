@@ -231,3 +231,43 @@ def test_a_rehearsal_that_runs_out_is_survived(model):
     assert not rehearse(made, batch_of("abcd"), "cpu")
     assert made.counts.out_of_memory == 1
     assert workload.sizes == [4, 2, 2]
+
+
+def test_a_batch_that_was_cut_may_run_out_too(model):
+    """Something else takes memory, the guard cuts, and a part still fails: with the same result."""
+    twin = copy.deepcopy(model)
+    made, calm = updates(model, 300), updates(twin)
+    made.workload.fail = 1
+    assert take(made, NAMES) == pytest.approx(take(calm, NAMES))
+    torch.testing.assert_close(weights(model), weights(twin))
+    assert (made.counts.split, made.counts.out_of_memory) == (1, 1)
+
+
+def test_what_has_run_is_run_again_whatever_the_guard_thinks_of_it_then(model):
+    """`h` needs 180 of 185, and after the out-of-memory 166 are trusted: it must not be missing from its update."""
+    twin = copy.deepcopy(model)
+    made, calm = updates(model, 185), updates(twin)
+    for i, part in enumerate([Part(0.5, last=False), Part(0.5, first=False)]):
+        made.workload.fail = i
+        names = (("h",), ("a", "b"))[i]
+        assert take(made, names, part) == pytest.approx(take(calm, names, part))
+    torch.testing.assert_close(weights(model), weights(twin))
+    assert made.waiting == []
+
+
+def test_a_sample_that_waited_and_runs_out_goes_on_waiting(model, monkeypatch):
+    monkeypatch.setattr("compass.training.guard.STALE_S", -1)
+    free = {"now": 175}
+    made = updates(model, lambda: free["now"])
+    take(made, ("h",))
+    free["now"] = 1e9
+
+    def ran_out(workload, *args, loss=made.workload.loss):
+        made.workload.fail = len(made.workload.sizes) == 1  # the update goes well, and what it waited for does not
+        return loss(workload, *args)
+
+    monkeypatch.setattr(made.workload, "loss", ran_out)
+    take(made, ("a",))
+    assert (made.counts.out_of_memory, len(made.waiting)) == (1, 1)
+    take(made, ("b",))
+    assert (made.counts.out_of_memory, made.waiting) == (1, [])
