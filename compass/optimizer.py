@@ -162,15 +162,28 @@ def laboratory(
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
     machine = runner or local_runner(request, settings)
     store = None if runner else Store((request.cache or default_cache()) / LEDGER)
+
+    def reopened(lab: Lab, settings: RuntimeSettings) -> Lab:
+        """The lab under other settings and so under another fingerprint, for every figure is another one."""
+        nonlocal machine
+        if settings == lab.base:
+            return lab
+        machine.close()
+        machine = local_runner(request, settings)
+        other = open_lab(request, machine, store, settings, watch, also)
+        other.runner.counts.update(lab.runner.counts)
+        return other
+
     try:
         lab = open_lab(request, machine, store, settings, watch, also)
         if runner is None:
-            better, choices = settled(earlier, lab) or choose_settings(lab)
-            if better != settings:  # under another fingerprint, for every figure is another one
-                machine.close()
-                machine, counts = local_runner(request, better), lab.runner.counts
-                lab = open_lab(request, machine, store, better, watch, also)
-                lab.runner.counts.update(counts)
+            known = settled(earlier, lab)
+            if (
+                known is None
+            ):  # the earlier profile may be of another machine: its threads are not all that this one has
+                lab = reopened(lab, first_settings(request.config))
+            better, choices = known or choose_settings(lab)
+            lab = reopened(lab, better)
             lab.settings = choices
         yield lab
     finally:
@@ -189,7 +202,8 @@ def study_place(request: Request, runner: Runner | None) -> str | Path | None:
 
 def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> RuntimeSettings:
     """What the machine is looked at under: as configured, as it was settled before, or what an idle machine is likely to settle on."""
-    rules, before = config.runtime, earlier.calibrated_runtime if earlier else None
+    rules = config.runtime
+    before = earlier.calibrated_runtime if earlier and earlier.config.runtime == rules else None
     return RuntimeSettings(
         threads=rules.threads or (before.threads if before else available_cores()),
         allocator=config.stages.prototyping.allocator,
@@ -202,8 +216,6 @@ def settled(earlier: Profile | None, lab: Lab) -> tuple[RuntimeSettings, tuple[R
     if lab.base == first_settings(lab.config):  # then the trials are in the ledger
         return None
     if earlier is None or earlier.fingerprint != lab.description.fingerprint:
-        return None
-    if earlier.config.runtime != lab.config.runtime:
         return None
     choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"})
     return (lab.base, choices) if choices else None
@@ -326,12 +338,12 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
             "failures": failures,
             "runtime": runtime,
             "ledger": Ledger(**lab.runner.counts, wall_s=wall_s),
-            "trail": with_notes(profile.trail, lab.notes),
+            "trail": with_notes(profile.trail, lab.notes, result.stage),
         }
     )
 
 
-def with_notes(before: Iterable[ProbeNote], notes: Sequence[ProbeNote]) -> tuple[ProbeNote, ...]:
-    """This run's `notes`, after those of an earlier run on stages that this one left alone."""
-    redone = {None, *(one.stage for one in notes)}
-    return (*(one for one in before if one.stage not in redone), *notes)
+def with_notes(before: Iterable[ProbeNote], notes: Sequence[ProbeNote], stage: Stage) -> tuple[ProbeNote, ...]:
+    """This run's `notes` of calibration and of `stage`, which it decided, around those of `before` on stages that stand as they were."""
+    kept = [one for one in before if one.stage not in {None, stage}]
+    return (*(one for one in notes if one.stage is None), *kept, *(one for one in notes if one.stage == stage))

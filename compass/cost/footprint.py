@@ -158,4 +158,6 @@ def _live_bytes(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> float
     if outcome.live_bytes is not None:
         return outcome.live_bytes
     is_telling = outcome.source == "training" or outcome.status is Status.OUT_OF_MEMORY
-    return memory.law(spec.knobs).live(outcome.load) if is_telling and outcome.load is not None else None
+    if not is_telling or outcome.load is None or spec.knobs.variant not in memory.coefficients:
+        return None
+    return memory.law(spec.knobs).live(outcome.load)

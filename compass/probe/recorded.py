@@ -23,11 +23,12 @@ class Recorded:
         self._runner, self._store, self._fingerprint = runner, store, fingerprint
         self.probes: list[tuple[ProbeSpec, Outcome]] = []
         self.counts: Counter[str] = Counter()
+        self._failed: dict[str, Outcome] = {}
         self.trained = lessons(self.history())
         """What training under this fingerprint has taught so far, oldest first."""
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
-        """The outcome of `spec`, counted under `phase`."""
+        """The outcome of `spec`, counted under `phase`. What failed in this run is not tried again in it."""
         outcome = self._found(spec)
         if outcome is not None:
             self.counts["reused"] += 1
@@ -61,9 +62,12 @@ class Recorded:
         return outcome
 
     def _found(self, spec: ProbeSpec) -> Outcome | None:
-        return self._store.find(self._fingerprint, spec) if self._store else None
+        kept = self._store.find(self._fingerprint, spec) if self._store else None
+        return kept or self._failed.get(spec.key)
 
     def _keep(self, spec: ProbeSpec, outcome: Outcome) -> None:
+        if not outcome.ok:
+            self._failed[spec.key] = outcome
         if self._store:
             self._store.add(self._fingerprint, spec, outcome)
 

@@ -26,8 +26,6 @@ LEDGER = "probes.jsonl"
 """The store's name in its folder."""
 Entry = tuple[str, ProbeSpec, Outcome]
 """Whose fingerprint, the question, the answer."""
-REUSED = (Status.OK, Status.OUT_OF_MEMORY)
-"""Only what says something lasting is believed a second time; a hang or a crash is tried again."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without locks says. There only one process at a time should write."""
 
@@ -66,9 +64,15 @@ class Store:
             raise _unwritable(path, error) from error
 
     def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
-        """The outcome of the same question under the same fingerprint."""
+        """The outcome of the same question under the same fingerprint, if it says something lasting.
+
+        A hang or a crash is tried again, and so is what ran out of memory without a ceiling: another program may have held it.
+        """
         _, outcome = self._known.get((fingerprint, spec.key), (spec, None))
-        return outcome if outcome is not None and outcome.status in REUSED else None
+        if outcome is None:
+            return None
+        is_own_doing = outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None
+        return outcome if outcome.ok or is_own_doing else None
 
     def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
         """Every probe made under `fingerprint`, each question with its last answer, in the order of these."""

@@ -169,6 +169,14 @@ class Lab:
                 self.probe("calibrate", spec)
         for kind in kinds:
             self._doubt_memory(kind)
+            self._require_timing(kind)
+
+    def _require_timing(self, kind: Variant) -> None:
+        """Set aside a variant of a precision of which no step could be timed: on an accelerator, micro-probes tell nothing of time."""
+        if kind.precision not in self.costs().time.forms:
+            failed = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind and not outcome.ok]
+            reason = f"{failed[-1].status}: {failed[-1].detail}" if failed else "no step could be timed"
+            self.pruned.set_aside(kind, reason)
 
     def _doubt_memory(self, kind: Variant) -> None:
         """Probe more where what was seen of a variant contradicts its memory model."""
@@ -199,7 +207,7 @@ class Lab:
     def _runs(self, kind: Variant) -> bool:
         """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""
         outcomes = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind]
-        if any(outcome.ok for outcome in outcomes):
+        if any(outcome.ok and outcome.segments for outcome in outcomes):  # a trial of runtime settings is not profiled
             return True
         self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
         return False

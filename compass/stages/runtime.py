@@ -27,11 +27,13 @@ log = logging.getLogger(__name__)
 
 FEW_CORES = 2
 """With so many, half of them is one thread, and nobody's step is faster on one."""
-THREADS_LOAD = 4000
-"""Nodes of the batch that thread counts are compared on: before any calibration, small enough for every machine and large
-enough to be shared out."""
-WAITING_LOAD = 500
+SHARED_OUT = 40 / 3
+"""How many times the largest micro-probe's load thread counts are compared on: before any calibration, small enough for every
+machine and large enough to be shared out. For complexes some 4,000 nodes."""
+SHORT = 5 / 3
 """The same for how threads wait, which matters most to short steps."""
+LEAST_COPY = 0.5
+"""A sample that is more than twice as large as wanted is not run before its memory is known."""
 LOST, NARROW = 4.0, 1.5
 """Times the sleeping step from which spinning has lost and need not end, and up to which it is given another try."""
 START_S = 15.0
@@ -61,7 +63,7 @@ def choose_threads(lab: Lab) -> RuntimeChoice:
         )
     lab.tell("runtime", "threads", 0, 1)
     settings = {str(n): lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)}
-    return fastest_threads(_trials(lab, _model(lab), _of(lab, THREADS_LOAD), settings), lab.config.runtime)
+    return fastest_threads(_trials(lab, _model(lab), _of(lab, SHARED_OUT), settings), lab.config.runtime)
 
 
 def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
@@ -75,7 +77,7 @@ def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
 
     def trial(waiting: Waiting) -> ProbeSpec:
         one = settings.model_copy(update={"waiting": waiting})
-        return timing_probe(lab.config.probe, _model(lab), _of(lab, WAITING_LOAD), one, on_cpu=True)
+        return timing_probe(lab.config.probe, _model(lab), _of(lab, SHORT), one, on_cpu=True)
 
     lab.tell("runtime", "threads sleep", 0, 2)
     spec = trial("spin")
@@ -133,14 +135,18 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
 
 
 def compare_allocators(lab: Lab) -> RuntimeChoice | None:
-    """What the calibrated allocator's settings are worth on this CPU, against the system's own; None on a device, which has an allocator of its own."""
-    if not lab.on_cpu:
+    """What the calibrated allocator's settings are worth on this CPU, against the system's own.
+
+    None on a device, which has an allocator of its own, and where the model does not run or not one graph fits.
+    """
+    knobs, rules = _model(lab), lab.config.runtime
+    if not lab.on_cpu or lab.pruned.broken(knobs):
         return None
-    knobs, known, rules = _model(lab), lab.known(), lab.config.runtime
-    if knobs.variant.precision not in lab.costs().time.forms:
-        return None
+    known = lab.known()
     law = lab.costs().bytes_law(knobs, lab.calibrated_allocator)
     room_bytes = law.baseline_bytes + lab.config.probe.anchor_share * (lab.budget_bytes - law.baseline_bytes)
+    if law.upper_footprint(lab.work.typical_load(1)) > lab.budget_bytes:
+        return None
 
     def suits(n: int) -> bool:
         load = lab.work.typical_load(n)
@@ -198,9 +204,14 @@ def _loaders(
     )
 
 
-def _of(lab: Lab, n_nodes: int) -> Batch:
-    """Copies of the sample with so many nodes in all, or one."""
-    return lab.work.typical(max(1, round(n_nodes / lab.work.typical_load(1).sizes[0][1])))
+def _of(lab: Lab, times: float) -> Batch:
+    """Copies of the sample, so many `times` as large as the largest micro-probe; where one is larger than that, of its batch."""
+    largest = max(lab.micro_batches, key=lambda batch: batch.load(dict(lab.description.samples)).sizes[-1][1])
+    room, one = largest.load(dict(lab.description.samples)), lab.work.typical_load(1)
+    n_copies = min(times * room[name] / size for name, size in one.sizes if size)
+    if n_copies < LEAST_COPY:  # nobody knows yet what it takes
+        return largest
+    return lab.work.typical(min(lab.config.batch.max_batch, max(1, round(n_copies))))
 
 
 def _model(lab: Lab) -> Knobs:

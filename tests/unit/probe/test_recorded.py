@@ -59,12 +59,20 @@ def test_a_runner_prepares_for_what_is_not_known(store, ask, found):
     assert prepared == [ask(layers=4)]
 
 
-@pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CRASHED, Status.INVALID])
-def test_what_may_have_been_chance_is_tried_again(store, ask, found, status):
-    recorded = Recorded(Runner(found(status), found()), store, "f1")
-    assert recorded.probe("search", ask()).status is status
-    assert recorded.probe("search", ask()).ok
-    assert recorded.counts["reused"] == 0
+@pytest.mark.parametrize("status", [Status.TIMED_OUT, Status.CRASHED, Status.INVALID, Status.OUT_OF_MEMORY])
+def test_what_may_have_been_chance_is_tried_again_by_the_next_run(store, ask, found, status):
+    """Without a ceiling, another program may have held the memory."""
+    runner = Runner(found(status), found())
+    recorded = Recorded(runner, store, "f1")
+    assert [recorded.probe("search", ask()).status for _ in range(2)] == [status, status]
+    assert len(runner.asked) == recorded.counts["reused"] == 1
+    assert Recorded(runner, store, "f1").probe("search", ask()).ok
+
+
+def test_what_ran_out_under_a_ceiling_is_believed(store, ask, found):
+    spec = ask().model_copy(update={"ceiling_bytes": 2**30})
+    Recorded(Runner(found(Status.OUT_OF_MEMORY)), store, "f1").probe("confirm", spec)
+    assert Recorded(Runner(), store, "f1").probe("confirm", spec).status is Status.OUT_OF_MEMORY
 
 
 def test_without_a_store_everything_is_asked(ask, found):

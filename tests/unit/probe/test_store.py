@@ -134,13 +134,17 @@ def test_found_by_fingerprint_and_question(path, ask, found):
     store.close()
 
 
+@pytest.mark.parametrize("ceiling_bytes", [None, 2**30])
 @pytest.mark.parametrize("status", Status)
-def test_only_what_lasts_is_believed_again(path, ask, found, status):
+def test_only_what_lasts_is_believed_again(path, ask, found, status, ceiling_bytes):
+    """Memory that ran out without a ceiling may have been another program's."""
+    spec = ask(ceiling_bytes=ceiling_bytes)
     store = Store(path)
-    store.add("f1", ask(), found(status))
+    store.add("f1", spec, found(status))
     store.close()
+    lasts = status is Status.OK or (status is Status.OUT_OF_MEMORY and ceiling_bytes is not None)
     again = Store(path)
-    assert (again.find("f1", ask()) is not None) == (status in (Status.OK, Status.OUT_OF_MEMORY))
+    assert (again.find("f1", spec) is not None) == lasts
     again.close()
 
 

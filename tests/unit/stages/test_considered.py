@@ -109,5 +109,7 @@ def test_notes_of_stages_left_alone_stay():
         return ProbeNote(layers=2, channels=32, key=key, phase="confirm", stage=stage, status="ok")
 
     before = [note("a", None), note("b", "prototyping"), note("c", "validation")]
-    after = with_notes(before, [note("d", None), note("e", "validation")])
-    assert [one.key for one in after] == ["b", "d", "e"]
+    now = [note("d", None), note("e", "prototyping"), note("f", "validation")]
+    decided = with_notes(before, now, "validation")  # prototyping was searched, but its plan is still the earlier one
+    assert [one.key for one in decided] == ["d", "b", "f"]
+    assert [one.key for one in with_notes(decided, now, "prototyping")] == ["d", "f", "e"]

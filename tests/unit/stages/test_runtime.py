@@ -74,13 +74,15 @@ class Bench:
 def lab_of(known):
     """Makes a lab on such a machine."""
 
-    def make(step_s, *changes, kind="cpu", threads=8):
+    def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0):
         told = known({(3, 48): {"capacity": 10}}, changes=changes)
+        samples = (("one", Load(graphs=1, sizes=(("nodes", nodes), ("edges", edges)))),)
+        hardware = SimpleNamespace(kind=kind, budget_bytes=2**32)
         return Lab(
             config=told.config,
             runner=Bench(step_s),
-            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, budget_bytes=2**32), micro_batches=()),
-            work=make_work([("one", Load(graphs=1, sizes=(("nodes", 240.0), ("edges", 5000.0))))], 1000),
+            description=SimpleNamespace(hardware=hardware, micro_batches=(), samples=samples),
+            work=make_work(samples, 1000),
             base=RuntimeSettings(threads=threads),
             capacities=told.capacities,
             dataset_size=1000,
@@ -98,6 +100,18 @@ def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
     assert [spec.runtime.threads for spec in specs] == [8, 4]
     assert {spec.batches[0].members for spec in specs} == {(("one", 17),)}
     assert {(spec.knobs.layers, spec.knobs.channels) for spec in specs} == {(3, 48)}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "edges", "n"), [(6000.0, 120_000.0, 1), (20_000.0, 600_000.0, None), (10.0, 90.0, 400), (1.0, 0.0, 512)]
+)
+def test_nothing_large_is_run_before_its_memory_is_known(lab_of, nodes, edges, n):
+    """A whole protein of 20,000 atoms took 11 GiB under a limit of 2: then made-up graphs will do. Nor more copies than a batch may have."""
+    lab = lab_of(lambda runtime: 1.0, "batch.max_batch=512", nodes=nodes, edges=edges)
+    choose_threads(lab)
+    (batch,) = {spec.batches[0] for spec in lab.runner.asked}
+    assert batch.members == ((("one", n),) if n else ())
+    assert (batch.synthetic is None) == (n is not None)
 
 
 @pytest.mark.parametrize(
