@@ -31,11 +31,14 @@ def predict(
     """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one."""
     from compass.cli.parse import check_output
     from compass.cli.train import dataset_config
+    from compass.config_files import Change
     from compass.training.prediction import order_of, predict
 
     if out is not None:
         check_output(out, "--csv")
-    config = dataset_config(order_of(checkpoint).config, None, dataset, index, cache)
+    # The training set's own: where its labels are, and what becomes of its largest complexes.
+    anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
+    config = dataset_config(order_of(checkpoint).config, anew, dataset, index, cache)
     found = predict(checkpoint, config, device)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))

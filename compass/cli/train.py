@@ -13,6 +13,9 @@ from compass.cli.options import AsJson, Cache, Dataset, Device, Index, Set
 from compass.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compass.config_files import Change
     from compass.optimizer_config import OptimizerConfig
     from compass.training.prepare import Wish
     from compass.training.run import Results
@@ -118,16 +121,20 @@ def train_run(
 
 
 def dataset_config(
-    base: OptimizerConfig, set_values: list[str] | None, dataset: Path | None, index: Path | None, cache: Path | None
+    base: OptimizerConfig,
+    changes: Sequence[str | Change] | None,
+    dataset: Path | None,
+    index: Path | None,
+    cache: Path | None,
 ) -> OptimizerConfig:
-    """The profile's configuration, changed by flags, with the dataset's catalogue read again: files may have changed."""
+    """`base` with `changes`, then changed by flags, with the dataset's catalogue read again: files may have changed."""
     from compass.cli import parse
     from compass.cli.progress import live_progress
     from compass.config_files import Change, load_config
     from compass.optimizer import Request, scanned
 
     flags = parse.dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
-    config = load_config(None, [*(set_values or ()), *flags, Change("--dataset", "dataset.catalogue", "")], base)
+    config = load_config(None, [*(changes or ()), *flags, Change("--dataset", "dataset.catalogue", "")], base)
     from rich.console import Console
 
     with live_progress(Console(stderr=True)) as watch:

@@ -230,7 +230,7 @@ class _Oversize:
         nothing = np.zeros(0, dtype=np.int64)
         large, slow = self.find()
         if policy == "leave_out":
-            return nothing, np.union1d(large, slow), nothing
+            return slow, large, nothing  # what only takes its time can be trained on
         if policy == "isolate":
             self.refuse(large, "by themselves", "Crop them (oversize='crop') or leave them out ('leave_out').")
             return slow, nothing, nothing

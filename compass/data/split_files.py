@@ -52,24 +52,25 @@ def read_lists(rules: SplitRules, resolve: Resolve) -> dict[str, str]:
 def read_clusters(path: str, resolve: Resolve) -> dict[str, int]:
     """Id → cluster, for the ids that are in any.
 
-    A file of chains or entities (`1abc_A`, `1ABC_1`) will do: clusters that share a complex become one.
+    A file of chains or entities (`1abc_A`, `1ABC_1`) will do, and so will pairs of a representative and a member, as MMseqs2
+    writes them: clusters that share a complex, or any other name, become one.
 
     Raises:
         InputError: it cannot be read, or names no complex of the dataset.
     """
     where = "training.split.clusters"
-    found: dict[tuple[str, int], None] = {}  # pairs of an id and its line, each once
+    found: dict[tuple[str, int], None] = {}  # pairs of a name and its line, each once
     for number, names in enumerate(_lines(path, where)):
         for name in names:
-            id_ = resolve(name) or resolve(name.rpartition("_")[0])
-            if id_ is not None:
-                found[id_, number] = None
-    if not found:
+            # A name that is not in the dataset is kept: it may be all that its cluster's lines have in common.
+            found[resolve(name) or resolve(name.rpartition("_")[0]) or name, number] = None
+    nodes = dict.fromkeys(node for node, _ in found)
+    ids = sorted(node for node in nodes if resolve(node))
+    if not ids:
         raise InputError(f"{where} {path}", got="no id of the dataset", expected="a cluster a line, its ids separated by blanks",
                          fix="Check the file, or choose another training.split.by.")  # fmt: skip
-    ids = sorted({id_ for id_, _ in found})
-    place = {id_: i for i, id_ in enumerate(ids)}
-    rows, lines = zip(*((place[id_], len(ids) + number) for id_, number in found), strict=True)
+    place = {node: i for i, node in enumerate(dict.fromkeys(ids) | nodes)}  # ids first: clusters are numbered by them
+    rows, lines = zip(*((place[node], len(place) + number) for node, number in found), strict=True)
     n_nodes = max(lines) + 1
     _, cluster = connected_components(
         coo_array(([1] * len(rows), (rows, lines)), shape=(n_nodes, n_nodes)), directed=False

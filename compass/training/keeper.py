@@ -154,16 +154,13 @@ class Keeper(pl.Callback):
     def _count(self, item: Item, now: float) -> None:
         load, step_s = self.load_of(item), now - self._started
         self.clock.add(item.batch, load, step_s=step_s, data_s=self._started - self._left, loss=self.module.loss)
-        elapsed_s, limit_s = self._elapsed_before_s + now - self._began, self.order.amount.max_time_s
-        if limit_s is not None:
-            self.module.time_share = min(1.0, elapsed_s / limit_s)
         self.at = self.at.model_copy(
             update={
                 "position": item.then,
                 "n_batches": self.at.n_batches + 1,
                 "n_updates": self.module.n_updates_done,
                 "n_graphs": self.at.n_graphs + load.graphs * self.module.trainer.world_size,
-                "elapsed_s": elapsed_s,
+                "elapsed_s": self._elapsed_before_s + now - self._began,
             }
         )
 
@@ -200,25 +197,31 @@ class Keeper(pl.Callback):
     def _between_updates(self, trainer: pl.Trainer, item: Item) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({"loss": self.module.loss, "learning_rate": self.module.rate}, step=self.at.n_updates)
-        limit_s = self.order.amount.max_time_s
-        late = limit_s is not None and self.at.elapsed_s >= limit_s
         due = time.monotonic() - self._saved >= self.order.config.training.checkpoint_s
-        asked, late, save = self._agreed(self.signals.stop is not None, late, self.signals.save or due)
-        if late and not item.is_final:
-            self._finish_cycle()
-            self._finish_epoch(trainer)
-        if asked or late or save or item.is_final:
+        save, told, share = self._agreed(
+            self.signals.save or due, self.signals.stop or 0, self.order.amount.gone(self.at.elapsed_s)
+        )
+        if told:  # on every rank: whoever heard nothing would go on to judge, and wait for the others for ever
+            self.signals.stop = int(told)
+        self.module.time_share = share
+        late = share >= 1.0
+        if late:
+            if self.clock.step_times:
+                self._finish_cycle()
+            if not item.ends_epoch:
+                self._finish_epoch(trainer)
+        if told or late or save or item.is_final:
             self._save()
-        if asked or late:
+        if told or late:
             trainer.should_stop = True
 
-    def _agreed(self, *flags: bool) -> list[bool]:
-        """Whether any rank says so; ranks that stepped apart would wait for each other for ever."""
+    def _agreed(self, *values: float) -> list[float]:
+        """The largest that any rank says of each; ranks that stepped apart would wait for each other for ever."""
         if self.module.trainer.world_size == 1:
-            return list(flags)
-        told = torch.tensor([float(flag) for flag in flags], device=self.module.device)
-        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-        return [bool(flag) for flag in told.tolist()]
+            return list(values)
+        found = torch.tensor(values, dtype=torch.float32, device=self.module.device)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        return [float(value) for value in found.tolist()]
 
     def _save(self) -> None:
         states: list[Any] = [random_state(self.device)]
@@ -241,7 +244,7 @@ class Keeper(pl.Callback):
             return
         self._told = now
         n_done, share = self.at.n_batches, self.module.time_share
-        n_expected = self.n_batches if share is None else max(n_done, round(n_done / max(share, 1e-6)))
+        n_expected = max(n_done, min(self.n_batches, round(n_done / share) if share else self.n_batches))
         pace_s = (self.at.elapsed_s - self._elapsed_before_s) / max(1, n_done - self._first)
         n_cycle = self.order.config.cycle_batches
         self.watch(

@@ -28,8 +28,8 @@ class Module(pl.LightningModule):
         self.n_updates_done = 0
         self.base_rate = learning_rate
         self.loss = 0.0
-        self.time_share: float | None = None
-        """Of a run that is given a time, how much of it is gone; its learning rate follows that."""
+        self.time_share = 0.0
+        """Of a run that is given a time, how much of it is gone on the rank that is farthest."""
         self._rules, self._n_updates = rules, n_updates
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -55,8 +55,8 @@ class Module(pl.LightningModule):
 
     @property
     def rate(self) -> float:
-        """The learning rate of the present update."""
-        update = self.n_updates_done if self.time_share is None else int(self.time_share * self._n_updates)
+        """The learning rate of the present update: as far along as its number says or the clock, whichever ends the run sooner."""
+        update = max(self.n_updates_done, int(self.time_share * self._n_updates))
         return self.base_rate * rate_factor(update, self._n_updates, self._rules)
 
     @property

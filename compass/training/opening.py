@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from compass.data.batching import BudgetedBatchSampler
 from compass.data.packing import TimeLaw
 from compass.device import Meter, detect, meter_for, resolve
 from compass.errors import InputError
-from compass.records import Batch, Load
+from compass.records import Batch, BytesLaw, Load, StagePlan
 from compass.training.checkpoints import Checkpoints
 from compass.training.data import TrainingData, open_data
 from compass.training.guard import Guard, with_buckets
@@ -76,9 +77,9 @@ def open_run(order: Order, folder: Path) -> Run:
         device = f"{device.partition(':')[0]}:{ranks.local}"
     hardware = detect(device, limit_bytes=order.budget_bytes, reserve_share=rules.memory.reserve_share)
     meter = meter_for(device, hardware)
-    data = open_data(workload, rules)
+    data = trained_on(open_data(workload, rules), plan)
     law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
-    sampler = make_sampler(order, data, ranks)
+    sampler = make_sampler(order, data, ranks, law)
     graphs = sampler.mean_graphs * ranks.n
     batch_s = promised_s(plan, sampler.mean_load, budgeted=order.batching == "batch_budget")
     n_batches = n_batches_of(order, len(sampler), batch_s)
@@ -104,30 +105,47 @@ def open_run(order: Order, folder: Path) -> Run:
         module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
         largest=largest,
-        bound_bytes=bound_of(order, largest.load(data.loads)),
+        bound_bytes=bound_of(order, largest.load(data.loads), law),
         batch_s=batch_s,
     )
 
 
-def bound_of(order: Order, largest: Load) -> int:
-    """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's."""
-    law, held = order.plan.bytes_law, order.plan.certificate.bound_bytes
+def bound_of(order: Order, largest: Load, law: BytesLaw) -> int:
+    """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's, or one of several ranks."""
+    held = order.plan.certificate.bound_bytes
     if order.batching == "batch_budget" and order.plan.batch_budget is not None:
         held = order.plan.batch_budget.budget_bytes
     return max(held, int(law.upper_footprint(largest)))
 
 
-def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatchSampler:
-    """The plan's batches: so many graphs each, or as many as fill the memory."""
+def trained_on(data: TrainingData, plan: StagePlan) -> TrainingData:
+    """`data` without the training samples that `plan` leaves out, for they do not fit the budget even alone.
+
+    Raises:
+        InputError: nothing is left to train on.
+    """
+    left_out = set(plan.certificate.left_out).intersection(data.split.train)
+    if not left_out:
+        return data
+    ids = tuple(name for name in data.split.train if name not in left_out)
+    if not ids:
+        raise InputError(f"stage {plan.stage}", got="nothing to train on: no training sample fits the budget, even alone",
+                         expected="one that does", fix="Plan anew with more memory, or with dataset.oversize=crop.")  # fmt: skip
+    _warn_left_out(sorted(left_out))
+    isolated = tuple(name for name in data.isolated if name not in left_out)
+    return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)
+
+
+def make_sampler(order: Order, data: TrainingData, ranks: Ranks, law: BytesLaw) -> BudgetedBatchSampler:
+    """The plan's batches: so many graphs each, or as many as fill the memory by `law`, which is the guard's."""
     plan, ids = order.plan, data.split.train
     place = {name: index for index, name in enumerate(ids)}
-    left_out = set(plan.certificate.left_out)
     sampler = BudgetedBatchSampler(
         data.sizes(ids),
-        plan.bytes_law,
+        law,
         features=tuple(name for name, _ in plan.choice.load.sizes),
         ids=ids,
-        isolated=[place[name] for name in data.isolated if name not in left_out],
+        isolated=[place[name] for name in data.isolated],
         oversize="leave_out",
         seed=order.config.seed,
         n_ranks=ranks.n,
@@ -135,12 +153,12 @@ def make_sampler(order: Order, data: TrainingData, ranks: Ranks) -> BudgetedBatc
         **limits_of(order),
     )
     if sampler.left_out:
-        log.warning(
-            "%d complexes do not fit the budget and are left out: %s",
-            len(sampler.left_out),
-            ", ".join(sampler.left_out),
-        )
+        _warn_left_out(sampler.left_out)
     return sampler
+
+
+def _warn_left_out(ids: Sequence[str]) -> None:
+    log.warning("%d complexes do not fit the budget and are left out: %s", len(ids), ", ".join(ids))
 
 
 def limits_of(order: Order) -> dict[str, Any]:
@@ -210,7 +228,7 @@ def announce(run: Run) -> None:
         stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
         stream.accumulate, run.module.base_rate,
     )  # fmt: skip
-    in_all_s = run.order.amount.max_time_s or batch_s * stream.n_batches
+    in_all_s = min(run.order.amount.max_time_s or math.inf, batch_s * stream.n_batches)
     log.info(
         "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
         format_seconds(batch_s * stream.per_epoch), format_seconds(batch_s * n_cycle), n_cycle, format_seconds(in_all_s),

@@ -8,14 +8,19 @@ import time
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import write_text
 from compass.records import Fingerprint, Record, StagePlan
+from compass.records.base import digest
 
 ORDER, LOG = "order.json", "training.log"
 PATIENCE_S = 600.0
 """How long a process waits for the first one of its machine to scan the data and write the order."""
+SKEW_S = 30.0
+"""What the clock of a shared disk may be behind."""
 
 
 class Amount(Record):
@@ -24,6 +29,10 @@ class Amount(Record):
     epochs: int | None = None
     cycles: float | None = None
     max_time_s: float | None = None
+
+    def gone(self, elapsed_s: float) -> float:
+        """The share of the time that is gone; 0 if none was given."""
+        return min(1.0, elapsed_s / self.max_time_s) if self.max_time_s else 0.0
 
 
 class Order(Record):
@@ -57,6 +66,11 @@ class Order(Record):
     """See `this_start`."""
 
     @property
+    def packs(self) -> bool:
+        """Whether its batches follow from what is predicted of them, and not from their number of graphs alone."""
+        return self.batching == "batch_budget" or self.n_devices * self.n_nodes > 1
+
+    @property
     def identity(self) -> dict[str, object]:
         """What may not change in the middle of a run, by name."""
         training = self.config.training
@@ -65,7 +79,12 @@ class Order(Record):
             "options": self.plan.choice.knobs.variant.options,
             "batch size": self.plan.choice.batch_size,
             "batching": self.batching,
+            "left out": self.plan.certificate.left_out,
             "workload": (self.workload, self.fingerprint.workload),
+            "effective batch": self.config.batch.effective_batch,
+            "processes": self.n_devices * self.n_nodes,
+            # What the batches of an epoch follow from, beside the seed.
+            "laws": digest(self.plan.batch_budget, self.plan.bytes_law, self.plan.step_law) if self.packs else "",
             "amount": self.amount.model_dump_json(),
             "seed": self.config.seed,
             "split": training.split.model_dump_json(),
@@ -104,14 +123,17 @@ def read_order(folder: Path) -> Order:
 def await_order(folder: Path) -> Order:
     """The order that the first process of this machine writes for this start of torchrun.
 
+    Several nodes with an address of their own are called the same at every start: what is older than torchrun's process is an
+    earlier start's.
+
     Raises:
         InputError: it does not come.
     """
-    until = time.monotonic() + PATIENCE_S
+    until, since_s = time.monotonic() + PATIENCE_S, psutil.Process(os.getppid()).create_time() - SKEW_S
     while time.monotonic() < until:
-        with contextlib.suppress(InputError):
+        with contextlib.suppress(InputError, OSError):
             order = read_order(folder)
-            if order.started_by == this_start():
+            if order.started_by == this_start() and (folder / ORDER).stat().st_mtime >= since_s:
                 return order
         time.sleep(0.2)
     raise InputError(f"run folder {folder}", got="no order", expected="one from the first process of this machine",

@@ -64,7 +64,7 @@ def prepare(wish: Wish) -> Order:
         loader_workers=plan.loader_workers,
         amount=wish.amount,
         device=wish.device or wish.profile.hardware.kind,
-        n_devices=wish.n_devices,
+        n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices)),
         n_nodes=wish.n_nodes,
         stale=wish.stale,
         resume=wish.resume,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,18 @@ class Ranks:
     local: int = 0
     """Among those of this machine."""
 
+    @property
+    def together(self) -> bool:
+        """Whether there are several, and they can be spoken to."""
+        return self.n > 1 and torch.distributed.is_available() and torch.distributed.is_initialized()
+
+    def share(self, ids: Sequence[str]) -> Sequence[str]:
+        """This process's part; all, where it is alone."""
+        return ids[self.rank :: self.n] if self.together else ids
+
     def gathered(self, answers: dict[str, float]) -> dict[str, float]:
         """The answers of all."""
-        if self.n == 1 or not torch.distributed.is_initialized():
+        if not self.together:
             return answers
         found: list[Any] = [None] * self.n
         torch.distributed.all_gather_object(found, answers)

@@ -156,6 +156,7 @@ def go_on(run: Run, keeper: Keeper) -> None:
     run.waiting = [(batch_of([name]), weight) for name, weight in keeper.at.waiting]
     run.module.model.load_state_dict(content["model"])
     run.module.n_updates_done = keeper.at.n_updates
+    run.module.time_share = run.order.amount.gone(keeper.at.elapsed_s)
     run.stream.start = keeper.at.position
     keeper.clock.number = keeper.at.n_batches // run.order.config.cycle_batches
     log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
@@ -175,7 +176,7 @@ def fit(run: Run, trainer: pl.Trainer, keeper: Keeper) -> None:
 
 
 def evaluate_part(run: Run, part: str) -> Evaluation | None:
-    """The model as it is on one part of the data; every rank its share. None if nothing can be said."""
+    """The model as it is on one part of the data; every rank its share, if they are there. None if nothing can be said."""
     ids = getattr(run.data.split, part)
     if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
         return None
@@ -187,7 +188,7 @@ def evaluate_part(run: Run, part: str) -> Evaluation | None:
         precision=run.order.plan.choice.knobs.variant.precision,
         device=run.device,
     )
-    answers = predictor.predict(run.module.model, ids[run.ranks.rank :: run.ranks.n])
+    answers = predictor.predict(run.module.model, run.ranks.share(ids))
     return evaluate(part, run.ranks.gathered(answers), run.data.labels)
 
 

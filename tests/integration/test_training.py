@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -114,7 +115,8 @@ def wait_for_batches(folder, n_batches):
 
 
 def test_a_run_leaves_what_it_promises(make_order, manifest, tmp_path):
-    results = finish(start(make_order(), tmp_path))
+    order = make_order("dataset.index=INDEX")  # of the training set: predicting looks for none beside a manifest
+    results = finish(start(order, tmp_path))
     assert results.finished
     assert results.at.n_batches == 4 * 4  # of ten complexes to train on, three a batch
     assert {(found.part, found.of) for found in results.evaluations} == {
@@ -189,6 +191,16 @@ def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path):
     assert saved.n_batches % 2 == 0  # between two updates
 
 
+def test_a_time_that_is_up_at_the_end_of_a_cycle_and_an_epoch_ends_both_once(make_order, tmp_path):
+    """Every epoch is a batch here, and every cycle."""
+    order = make_order("cycle_batches=1", batch_size=10, amount=Amount(epochs=10_000, max_time_s=3.0))
+    results = finish(start(order, tmp_path))
+    assert results.finished
+    assert 0 < results.at.n_batches == len(results.cycles) < 10_000
+    epochs = [line.partition(",")[0] for line in (tmp_path / "epochs.csv").read_text().splitlines()[1:]]
+    assert len(set(epochs)) == len(epochs) == results.at.n_batches
+
+
 def test_out_of_memory_under_the_ceiling_is_survived(make_order, tmp_path):
     """The law knows nothing, so that the guard lets everything pass; the system does not."""
     wanted = {"batch_size": 10, "shape": (4, 80), "amount": Amount(epochs=2)}
@@ -221,3 +233,13 @@ def test_two_processes_train_one_model(make_order, tmp_path, launcher):
     assert len(state["random"]) == 2
     assert json.loads((tmp_path / "results.json").read_text())["finished"]
     assert read_order(tmp_path).n_devices == 2
+
+
+def test_one_process_that_is_asked_to_stop_stops_the_others(make_order, tmp_path):
+    """They would wait for its share of the evaluation."""
+    process = start(make_order(n_devices=2, amount=Amount(epochs=5000), batch_size=2), tmp_path)
+    wait_for_batches(tmp_path, 2)
+    others = psutil.Process(process.pid).children()
+    os.kill(process.pid, signal.SIGTERM)
+    assert not finish(process, code=128 + signal.SIGTERM).finished
+    assert psutil.wait_procs(others, timeout=30)[1] == []

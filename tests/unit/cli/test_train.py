@@ -2,13 +2,16 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from compass.cli import app
+from compass.config_files import load_config
+from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.profile import write_profile
-from compass.training import prepare
+from compass.training import prediction, prepare
 from compass.training.order import read_order
 
 
@@ -71,3 +74,38 @@ def test_predict_refuses_what_is_no_checkpoint(tmp_path):
     result = CliRunner().invoke(app, ["predict", str(tmp_path / "x.ckpt"), str(tmp_path)])
     assert result.exit_code == 2
     assert "got no such file; expected a checkpoint of `compass train`" in " ".join(result.output.split())
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch):
+    """`compass predict` with these arguments, by a model whose training set had an index and refused its largest: the dataset's rules."""
+    trained = load_config(None, ["dataset.index=INDEX_of_the_training_set", "dataset.oversize=refuse"])
+    asked = []
+
+    def answer(checkpoint, config, device):
+        asked.append(config.dataset)
+        return prediction.Predictions(checkpoint=str(checkpoint), rows=(), evaluation=None)
+
+    monkeypatch.setattr(prediction, "order_of", lambda _: SimpleNamespace(config=trained))
+    monkeypatch.setattr(prediction, "predict", answer)
+
+    def run(*arguments):
+        result = CliRunner().invoke(app, ["predict", "x.ckpt", *map(str, arguments), "--cache", str(tmp_path)])
+        assert result.exit_code == 0, result.output
+        return asked[-1]
+
+    return run
+
+
+def test_predict_leaves_the_training_sets_rules_behind(predict, tmp_path):
+    manifest = tmp_path / "new.csv"
+    manifest.write_text(f"id,protein,ligand,label\na,{EMBEDDED_PROTEIN},{EMBEDDED_LIGAND},\n")
+    rules = predict(manifest)
+    assert (rules.path, rules.index, rules.oversize) == (str(manifest), "", "isolate")
+
+
+def test_predict_takes_the_index_it_is_given(predict, tmp_path):
+    (tmp_path / "1abc_protein.pdb.gz").write_bytes(EMBEDDED_PROTEIN.read_bytes())
+    (tmp_path / "1abc_ligand.sdf").write_bytes(EMBEDDED_LIGAND.read_bytes())
+    (tmp_path / "labels").write_text("1abc  2.00  2006  6.40  Ki=400nM\n")
+    assert predict(tmp_path, "--index", tmp_path / "labels").index == str(tmp_path / "labels")

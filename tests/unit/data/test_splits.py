@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compass.data.catalogue import About, Catalogue
 from compass.data.rows import Label, Row
+from compass.data.split_files import read_clusters, resolver
 from compass.data.splits import split
 from compass.data.structure_file import StructureError
 from compass.errors import InputError
@@ -135,6 +136,18 @@ def test_clusters_that_share_a_complex_are_one(tmp_path):
     for seed in range(5):
         found = split(catalogue(*many(7)), rules, seed)
         assert {"c000", "c001", "c002"} <= set(found.train)
+
+
+PAIRS = ("9xyz_A 1abc_A", "9xyz_A 2DEF_A", "9xyz_A 3ghi_B", "8uvw_B 4jkl_A", "9xyz_B 4jkl_A", "5mno_A 5mno_A")
+
+
+@given(st.permutations(PAIRS))
+def test_a_representative_that_is_not_in_the_dataset_joins_its_members(tmp_path_factory, pairs):
+    """As MMseqs2 writes them, in any order; another of its chains is another protein."""
+    path = tmp_path_factory.mktemp("clusters") / "x_cluster.tsv"
+    path.write_text("\n".join(pair.replace(" ", "\t") for pair in pairs))
+    known = resolver(["5mno", "4jkl", "3ghi", "2def", "1abc"])
+    assert read_clusters(str(path), known) == {"1abc": 0, "2def": 0, "3ghi": 0, "4jkl": 1, "5mno": 2}
 
 
 def mol_block(smiles):
