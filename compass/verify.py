@@ -16,6 +16,8 @@ from compass.probe.store import LEDGER, Store, default_cache
 from compass.profile import Profile, stale
 from compass.records import (
     STAGES,
+    BatchBudget,
+    Certificate,
     Description,
     Fingerprint,
     Hardware,
@@ -199,21 +201,44 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
     if outcome is None or outcome.step is None:
         return plan
     step_s = outcome.step.median_s
-    proof = plan.certificate.model_copy(
-        update={
-            "live_bytes": outcome.live_bytes or plan.certificate.live_bytes,
-            "footprint_bytes": outcome.footprint_bytes or 0,
-            "n_steps": outcome.n_steps,
-            "update_s": outcome.update_s,
-            "enforced": outcome.enforced,
-        }
-    )
+    slowdown = step_s / plan.step.median_s
     return plan.model_copy(
         update={
             "step": outcome.step,
+            "step_law": None if plan.step_law is None else plan.step_law * slowdown,
             "cycle_s": step_s * config.cycle_batches,
             "throughput": plan.choice.batch_size / step_s,
-            "certificate": proof,
+            "certificate": _proven(plan.certificate, outcome),
+            "batch_budget": None if plan.batch_budget is None else _slowed(plan.batch_budget, slowdown),
+        }
+    )
+
+
+def _proven(proof: Certificate, outcome: Outcome) -> Certificate:
+    """`proof` with what `outcome` found; what it did not look at stays."""
+    found = {
+        "live_bytes": outcome.live_bytes or None,
+        "update_s": outcome.update_s,
+        # Where it was not kept, a stand-in was copied, which does not show what loading takes.
+        "collate_s": None if proof.collate_s is None else outcome.collate_s,
+    }
+    return proof.model_copy(
+        update={
+            "footprint_bytes": outcome.footprint_bytes or 0,
+            "n_steps": outcome.n_steps,
+            "enforced": outcome.enforced,
+            **{name: value for name, value in found.items() if value is not None},
+        }
+    )
+
+
+def _slowed(budget: BatchBudget, slowdown: float) -> BatchBudget:
+    """The same batches, with steps that take `slowdown` times as long: their limit moves with the law they keep it by."""
+    limit_s = budget.max_step_s
+    return budget.model_copy(
+        update={
+            "throughput": budget.throughput / slowdown,
+            "max_step_s": None if limit_s is None else limit_s * slowdown,
         }
     )
 

@@ -69,19 +69,19 @@ def estimate(
 
     parse.check_one_or_all(layers, channels, whole_space=whole_space)
     parse.check_csv(csv, as_json=as_json)
+    parse.check_dataset_size(dataset_size)
     passes = Question.epochs if epochs is None else epochs
     question = Question(layers, channels, batch, precision, checkpointing, allocator, passes)
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )
     config = load_config(config_file, [*(set_values or ()), *flags])
-    size = config.dataset.default_size if dataset_size is None else dataset_size
     request = Request(
         config=config,
         workload=workload or Request.workload,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
-        dataset_size=parse.dataset_size(size, config),  # never asked for: it only counts the batches of an epoch
+        dataset_size=dataset_size,  # never asked for: it only counts the batches of an epoch
         cache=cache,
     )
     _report(_run(request, question), csv, as_json=as_json)

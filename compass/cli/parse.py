@@ -75,10 +75,15 @@ def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
     """The dataset's size: as given, else asked for if a person is there to answer, else left to the configuration."""
     if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
         given = typer.prompt("Complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
+    check_dataset_size(given)
+    return given
+
+
+def check_dataset_size(given: int | None) -> None:
+    """Make sure that the dataset's size, if one was given, is a count."""
     if given is not None and given < 1:
         raise InputError("--dataset-size", got=repr(given), expected="a whole number above zero",
                          fix="Give the number of complexes you train on.")  # fmt: skip
-    return given
 
 
 def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: bool) -> None:

@@ -23,6 +23,10 @@ class Affine(Record):
         """At `load`."""
         return self.base + sum(rate * load[name] for name, rate in self.per_unit)
 
+    def __mul__(self, factor: float) -> Affine:
+        per_unit = tuple((name, rate * factor) for name, rate in self.per_unit)
+        return Affine(base=self.base * factor, per_unit=per_unit)
+
     @property
     def varies(self) -> bool:
         """Whether the load makes any difference."""

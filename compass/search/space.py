@@ -31,7 +31,7 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
         InputError: the attention heads are not a count, or the rules leave no model.
     """
     factor = vram_factor(rules.vram_factors, budget_bytes)
-    step = math.lcm(rules.channel_step, _heads(rules))
+    step = whole_step(rules)
     deepest, widest = (max(low, round(high * factor)) for low, high in (rules.layers, rules.channels))
     layers = range(rules.layers[0], deepest + 1)
     channels = range(math.ceil(rules.channels[0] / step) * step, widest + 1, step)
@@ -44,6 +44,15 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
             expected="at least one", fix="Widen space.layers, space.channels or space.channels_per_layer.",
         )  # fmt: skip
     return found
+
+
+def whole_step(rules: SpaceRules) -> int:
+    """What channels come in multiples of: the configured step, and what the attention heads can share out.
+
+    Raises:
+        InputError: the attention heads are not a count.
+    """
+    return math.lcm(rules.channel_step, _heads(rules))
 
 
 def _heads(rules: SpaceRules) -> int:

@@ -151,9 +151,9 @@ def test_a_protein_that_is_cut(refused):
         (["--workload", "nothing"], r"error: workload: got nothing; expected one of .*visnet.*. Name one of these."),
         (["--set", "space.options.heads=0"],
          "error: space.options.heads: got 0; expected a whole number above zero. PyG's ViSNet has 8."),
-        (["--set", "space.options.heads=3"],
-         "error: channels: got 16; expected a multiple of the 3 attention heads. "
-         "Change space.channel_step or the number of heads."),
+        (["--set", "space.options.heads=300"],
+         r"error: space: got no model of 2 to \d+ layers and 16 to \d+ channels in steps of 1200 with 12 to 32 "
+         r"channels a layer; expected at least one. Widen space.layers, space.channels or space.channels_per_layer."),
         (["--set", "space.channels_per_layer=[500,600]"],
          r"error: space: got no model of 2 to \d+ layers and 16 to \d+ channels in steps of 16 with 500 to 600 "
          r"channels a layer; expected at least one. Widen space.layers, space.channels or space.channels_per_layer."),

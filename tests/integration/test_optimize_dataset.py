@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from compass import optimizer
 from compass.cli.app import app
 from compass.config_files import load_config
 from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.optimizer import Request, optimize
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
+from compass.records import Estimates
 
 GIB = 1024**3
 
@@ -156,6 +158,23 @@ def test_from_files_to_a_certified_profile(tmp_path):
     assert plan.certificate.footprint_bytes <= plan.certificate.bound_bytes <= 2 * GIB
     assert plan.batch_budget is not None
     assert "the largest 1 have a batch each: 6abc" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("args", "size"), [([], 5), (["--dataset-size", "7"], 7)])
+def test_an_estimate_is_for_the_datasets_complexes(tmp_path, monkeypatch, args, size):
+    """Unless another size is given."""
+    machine = SimulatedRunner(machine_named("RTX 4090"))
+    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
+    changes = ["--set", f"dataset.path={crops(tmp_path / 'set', 5)}", *QUICK]
+    model = ["--layers", "2", "--channels", "32", "--batch", "2"]
+    done = CliRunner().invoke(
+        app, ["estimate", *model, *args, "--json", "--cache", str(tmp_path / "cache"), *changes], catch_exceptions=False
+    )
+    found = Estimates.model_validate_json(done.stdout)
+    [row] = found.rows
+    assert found.dataset_size == size
+    assert row.epoch_s == row.step_s * (-(-size // 2))
+    assert row.training_s == row.epoch_s * 100
 
 
 def test_a_dataset_that_is_not_there(tmp_path):

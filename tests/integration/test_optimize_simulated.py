@@ -150,6 +150,26 @@ def test_a_certificate_far_slower_than_predicted_is_made_again(tmp_path, n_slow)
         assert profile.plans["prototyping"].certificate.n_steps > calm.plans["prototyping"].certificate.n_steps
 
 
+@pytest.mark.parametrize("changes", [["options.heads=12"], ["options.heads=10", "channel_step=10"]])
+def test_other_heads_get_four_plans_that_hold(tmp_path, changes):
+    """On a small card, for where the heads share out no narrow widths every probe is of a wider model."""
+    ended = []
+
+    def seen(spec, outcome):
+        ended.append(outcome.status)
+        return outcome
+
+    runner = Altered(seen, "RTX 3060 Laptop 6GB")
+    profile = optimize(request(tmp_path, *(f"space.{change}" for change in changes)), runner=runner)
+    assert set(ended) == {Status.OK}
+    assert list(profile.plans) == ["smoke_test", "prototyping", "validation", "production"]
+    truth = SimulatedRunner(machine_named("RTX 3060 Laptop 6GB"))
+    for plan in profile.plans.values():
+        load = plan.certificate.worst
+        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.choice.footprint_bytes
+        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.choice.live_bytes, rel=0.02)
+
+
 # ----------------------------------------------------------------------------------------------- laws of the decisions
 
 

@@ -11,7 +11,8 @@ from compass.cli.app import app
 from compass.errors import InputError
 from compass.probe.store import LEDGER, Store
 from compass.profile import read_profile, write_profile
-from compass.records import Batch, Description, Outcome, Status, StepTime
+from compass.records import Affine, Batch, BatchBudget, Description, Load, Outcome, Status, StepTime
+from compass.training.promise import promised_s
 from compass.verify import certificate_again, updated, verify
 
 MIB = 1024**2
@@ -165,6 +166,61 @@ def test_an_update_writes_what_was_found(profile):
     assert (plan.certificate.footprint_bytes, plan.certificate.n_steps) == (1360 * MIB, 11)
     assert plan.choice == profile.plans["prototyping"].choice
     assert verify(new, runner=machine).holds
+
+
+def with_plan(profile, **changes):
+    """`profile` with prototyping's plan changed."""
+    plan = profile.plans["prototyping"].model_copy(update=changes)
+    return profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}})
+
+
+def updated_plan(profile, **found):
+    """Prototyping's plan, updated on a machine on which its step of 2 s takes 2.1."""
+    return updated(profile, verify(profile, runner=Machine(profile, found))).plans["prototyping"]
+
+
+def make_budget(max_step_s):
+    return BatchBudget(
+        budget_bytes=4096 * MIB, max_graphs=950, max_step_s=max_step_s, n_batches=400, mean_graphs=42.0,
+        median_fill=0.97, throughput=21.0, gain=0.3, footprint_bytes=4000 * MIB,
+    )  # fmt: skip
+
+
+def test_an_update_is_what_training_promises(profile):
+    law = Affine(base=0.5, per_unit=(("nodes", 0.05), ("edges", 0.0)))
+    old = with_plan(profile, step_law=law, batch_budget=make_budget(3.0))
+    new = updated_plan(old)
+    assert new.step_law == law * 1.05
+    load = Load(graphs=4, sizes=(("nodes", 40.0), ("edges", 900.0)))
+    for budgeted in (False, True):
+        before_s, now_s = (promised_s(plan, load, budgeted=budgeted) for plan in (old.plans["prototyping"], new))
+        assert now_s == pytest.approx(1.05 * before_s)
+
+
+@pytest.mark.parametrize("max_step_s", [3.0, None])
+def test_an_update_leaves_budgeted_batches_as_they_were_certified(profile, max_step_s):
+    """The limit of a step's time moves with the law that predicts it."""
+    budget = make_budget(max_step_s)
+    new = updated_plan(with_plan(profile, batch_budget=budget)).batch_budget
+    assert new.throughput == pytest.approx(20.0)
+    assert new.max_step_s == (None if max_step_s is None else pytest.approx(3.15))
+    as_before = {"throughput": budget.throughput, "max_step_s": budget.max_step_s}
+    assert new.model_copy(update=as_before) == budget
+
+
+@pytest.mark.parametrize(
+    ("before", "found", "after"),
+    [
+        ({"update_s": 0.1, "collate_s": 0.3}, {"update_s": 0.2, "collate_s": 0.4}, (0.2, 0.4)),
+        ({"update_s": 0.1, "collate_s": 0.3}, {}, (0.1, 0.3)),
+        ({"update_s": 0.1}, {"update_s": 0.2, "collate_s": 0.4}, (0.2, None)),  # of a stand-in, which tells nothing
+        ({"collate_s": 0.3}, {"update_s": 0.2}, (0.2, 0.3)),  # the step was one of training, and is no longer
+    ],
+)
+def test_an_update_takes_what_goes_into_weights_and_batches(profile, before, found, after):
+    proof = profile.plans["prototyping"].certificate.model_copy(update=before)
+    new = updated_plan(with_plan(profile, certificate=proof), **found).certificate
+    assert (new.update_s, new.collate_s) == after
 
 
 def test_one_stage_may_be_updated_on_the_same_machine_only(profile):

@@ -122,7 +122,7 @@ def test_it_says_when_it_had_to_calibrate(asked):
 
 def test_without_flags_the_question_is_the_default(asked):
     compass("--all")
-    assert asked == [(Request(dataset_size=19_000), Question())]
+    assert asked == [(Request(), Question())]
 
 
 def test_every_flag_reaches_the_question_and_the_request(asked):
@@ -146,10 +146,12 @@ def test_every_flag_reaches_the_question_and_the_request(asked):
     ]  # fmt: skip
 
 
-def test_the_configured_dataset_size_counts(asked):
+def test_the_size_of_the_dataset_is_left_to_the_lab(asked):
+    """Which knows a configured dataset, and the size to assume without one."""
     compass("--all", "--no-checkpointing", "--set", "dataset.default_size=77")
     [(request, question)] = asked
-    assert (request.dataset_size, question.checkpointing) == (77, False)
+    assert (request.dataset_size, request.config.dataset.default_size) == (None, 77)
+    assert question.checkpointing is False
 
 
 @pytest.mark.parametrize(

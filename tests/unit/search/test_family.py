@@ -1,9 +1,11 @@
+import math
+
 import pytest
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, SpaceRules
 from compass.records import Family
-from compass.search.family import follow
+from compass.search.family import DESIGNS, follow
 from compass.search.space import architectures, variants
 from compass.units import GIB
 
@@ -15,7 +17,7 @@ def changed(**space):
 
 
 def test_a_family_that_declares_nothing_changes_nothing():
-    assert follow(PLAIN, Family()) is PLAIN
+    assert follow(PLAIN, Family()) == PLAIN
 
 
 def test_what_is_declared_stands_where_nobody_changed_it():
@@ -50,6 +52,31 @@ def test_widths_are_whole_steps():
     assert all(channels % 24 == 0 for _, channels in found.probe.micro_architectures + found.probe.more_architectures)
 
 
+@pytest.mark.parametrize("family", [Family(), Family(recomputes=False), Family(space={"layers": [2, 8]})])
+@pytest.mark.parametrize(("step", "heads"), [(16, 3), (16, 10), (16, 12), (16, 64), (24, 8), (64, 8), (20, 7), (8, 8)])
+def test_the_heads_share_out_every_width_and_no_two_become_one(family, step, heads):
+    config = changed(channel_step=step, options={"heads": heads, "lmax": 1, "rbf": 32})
+    found = follow(config, family)
+    for design in DESIGNS:
+        before, now = ([shape for name in design for shape in getattr(rules.probe, name)] for rules in (config, found))
+        assert [layers for layers, _ in now] == [layers for layers, _ in before]
+        assert all(channels % math.lcm(step, heads) == 0 for _, channels in now)
+        assert all(whole >= channels for (_, whole), (_, channels) in zip(now, before, strict=True))
+        widths = {channels: whole for (_, whole), (_, channels) in zip(now, before, strict=True)}
+        assert [channels for _, channels in now] == [widths[channels] for _, channels in before]
+        assert len(set(widths.values())) == len(widths)
+    assert follow(found, family) == found
+
+
+def test_what_every_run_probes_at_every_load_stays_narrowest():
+    found = follow(changed(options={"heads": 10, "lmax": 1, "rbf": 32}), Family()).probe
+    assert found.micro_architectures == ((3, 80), (3, 160), (6, 80), (6, 160))
+    assert found.more_architectures == ((4, 240), (7, 320), (3, 400))
+    assert found.extra_architectures == ((4, 480), (5, 400))
+    assert found.anchor_architectures == ((2, 80), (3, 160), (5, 240))
+    assert found.anchor_recomputing == ((5, 240),)
+
+
 def test_a_family_that_does_not_recompute_is_not_asked_to():
     found = follow(PLAIN, Family(recomputes=False))
     assert {kind.checkpointing for kind in variants(found.space, found.stages.production)} == {False}
@@ -63,6 +90,8 @@ def test_a_family_that_does_not_recompute_is_not_asked_to():
         (PLAIN, Family(space={"channel_step": "wide"}),
          "the workload's space.channel_step: got 'wide'; expected Input should be a valid integer, unable to parse string "
          "as an integer. Correct its `space`."),
+        (changed(options={"heads": 0}), Family(),
+         "space.options.heads: got 0; expected a whole number above zero. PyG's ViSNet has 8."),
         (PLAIN.model_copy(update={"stages": PLAIN.stages.model_copy(update={
             "validation": PLAIN.stages.validation.model_copy(update={"checkpointing": (True,)})})}),
          Family(recomputes=False),
