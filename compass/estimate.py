@@ -192,12 +192,7 @@ def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
 
 def _running(lab: Lab, models: list[Knobs]) -> list[Knobs]:
     """Those of `models` that calibration found to run, and could time."""
-    timed = lab.costs().time.forms
-    reasons = {
-        knobs: lab.pruned.broken(knobs)
-        or (None if knobs.variant.precision in timed else "no timing that ran to its end")
-        for knobs in models
-    }
+    reasons = {knobs: lab.pruned.broken(knobs) for knobs in models}
     running = [knobs for knobs in models if reasons[knobs] is None]
     if not running:
         raise InputError(

@@ -257,6 +257,6 @@ def test_a_model_that_was_never_timed():
     with pytest.raises(InputError) as caught:
         estimate(plain(), Question(2, 32), runner=Watched(hanging))
     assert str(caught.value) == (
-        "model 2 layers × 32 channels, fp32: got no timing that ran to its end; "
+        "model 2 layers × 32 channels, fp32: got timed_out: no answer within 120 s; "
         "expected one that calibration can run. Choose another precision, or see `compass env`."
     )

@@ -43,7 +43,7 @@ class FlatMemory(MemoryModel):
         return BytesLaw(segments=(("all", Affine(base=0, per_unit=(("nodes", float(MIB)),))),))
 
 
-MEMORY = FlatMemory(("nodes",), {})
+MEMORY = FlatMemory(("nodes",), {knobs.variant: {} for knobs in (PLAIN, RECOMPUTING)})
 
 
 def probe(knobs=PLAIN, *, allocator="fast", fresh=True, ceiling_bytes=None, **outcome):
