@@ -178,9 +178,8 @@ def laboratory(
         lab = open_lab(request, machine, store, settings, watch, also)
         if runner is None:
             known = settled(earlier, lab)
-            if (
-                known is None
-            ):  # the earlier profile may be of another machine: its threads are not all that this one has
+            if known is None:
+                # What lies there may be another machine's profile, and its threads not all of this one's.
                 lab = reopened(lab, first_settings(request.config))
             better, choices = known or choose_settings(lab)
             lab = reopened(lab, better)
