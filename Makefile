@@ -18,7 +18,7 @@ optimize: $(VENV)/.installed
 	$(BIN)/compass optimize --dataset-size 19000 --memory-limit 4GiB --out hardware_profile.json
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu
