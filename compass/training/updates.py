@@ -88,7 +88,7 @@ class Updates:
         try:
             loss = self._step(collated, item.part) if is_whole else self._run(item.part, parts)
         except Exception as error:
-            detail = self._ran_out(error)
+            detail = self._memory_ran_out(error)
             if detail is None:
                 raise
             del error, collated  # before the halves take their place
@@ -151,7 +151,7 @@ class Updates:
                 part=part, backward=self.backward,
             )  # fmt: skip
 
-    def _ran_out(self, error: Exception) -> str | None:
+    def _memory_ran_out(self, error: Exception) -> str | None:
         """What `error` says, if it is an out-of-memory that can be dealt with."""
         if isinstance(error, CompassError) or self.several_processes:
             return None
@@ -196,7 +196,7 @@ class Updates:
             try:
                 self._run(Part(), [(batch, weight)])
             except Exception as error:
-                detail = self._ran_out(error)
+                detail = self._memory_ran_out(error)
                 if detail is None:
                     raise
             else:
