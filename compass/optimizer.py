@@ -91,8 +91,8 @@ def optimize(
     earlier = read_earlier(request.out)
     storage = study_place(request, runner)
     with laboratory(request, runner, watch, earlier=earlier) as lab, study_of(lab, storage):
-        lab.calibrate(wanted_variants(lab.config))
         lab.settings += tuple(filter(None, [compare_allocators(lab)]))
+        lab.calibrate(wanted_variants(lab.config))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
         profile = blank_profile(request, lab).with_earlier(earlier)

@@ -230,10 +230,11 @@ class RuntimeRules(Settings):
     waiting: Waiting | None = None
     """Whether threads that wait for each other sleep or spin; None: measured. On two idle cores of a virtual machine spinning
     took a third off short steps and halved their scatter; beside one busy process it made them two to nine times as long."""
-    trial_step_s: PositiveFloat = 0.2
-    """About what a step takes that settings are compared by: far above the clock's noise, and seconds for all of them."""
     trial_gain: Share = 0.03
     """Fewer threads must save this share of a step: two timings of one setting differ by as much."""
+    idle_cores: PositiveFloat = 0.1
+    """Cores that other programs may keep busy and threads still spin without being compared with sleeping: what a desktop does
+    in the background. A step that waits for a core it is not given takes several times as long."""
     spin_gain: Share = 0.05
     """Spinning must save this share of the mean step: on idle cores it saves an eighth to a half (SchNet: nothing), and where
     something else runs a step takes twice to twenty times as long."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from compass.device import Others
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
@@ -106,6 +107,8 @@ class Trial:
         self.update_s: float | None = None
         self.left_bytes: int | None = None
         """By the profiled step."""
+        self.others_cores: float | None = None
+        """During the steps."""
         self.footprint_bytes = 0
         """The peak of all steps, once they are done; without the profiler's."""
 
@@ -123,6 +126,7 @@ class Trial:
         n_least = max(spec.min_steps, len(sequence))
         n_most = max(spec.max_steps, n_least)
         held: Batch | None = None
+        others = Others()
         while self.n_steps < n_most:
             index = min(self.n_steps, len(sequence) - 1)
             if self.n_steps == len(spec.batches) - 1:
@@ -137,6 +141,7 @@ class Trial:
                 self.step_s.append(step_s)
             if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):
                 break
+        self.others_cores = others.cores()
         self.footprint_bytes = self._meter.footprint_bytes()
         if spec.fresh:
             self.update_s = self._timed_update()
@@ -175,6 +180,7 @@ class Trial:
             update_s=self.update_s,
             losses=tuple(self.losses[:KEPT_LOSSES]),
             left_bytes=self.left_bytes,
+            others_cores=self.others_cores,
         )
 
     def release(self) -> None:

@@ -46,8 +46,9 @@ class Recorded:
             self._runner.prepare(unknown)
 
     def again(self, phase: Phase, spec: ProbeSpec) -> Outcome:
-        """Make the last probe, which was `spec`, once more; what both runs say together takes its place."""
-        _, before = self.probes.pop()
+        """Make `spec`, which this run has asked, once more; what both runs say together takes its place, as the last."""
+        index = max(index for index, (asked, _) in enumerate(self.probes) if asked == spec)
+        _, before = self.probes.pop(index)
         outcome = together(before, self._made(phase, spec))
         self._keep(spec, outcome)
         self.probes.append((spec, outcome))

@@ -90,18 +90,15 @@ def _profiled(
         _marks(model, blocks, optimizer, mark),
     ):
         step()
-    events = [
-        (event.start_ns(), event.name(), event.nbytes())
-        for event in profile.kineto_results.events()
-        if event.name() == "[memory]" or event.name().startswith(MARK)
-    ]
+    named = ((event.name(), event) for event in profile.kineto_results.events())
+    events = [(one.start_ns(), name, one) for name, one in named if name == "[memory]" or name.startswith(MARK)]
     peaks: dict[str, int] = {START: held_bytes}
     segment, now = START, held_bytes
-    for _, name, n_bytes in sorted(events, key=lambda event: event[0]):
+    for _, name, event in sorted(events, key=lambda event: event[0]):
         if name.startswith(MARK):
             segment = name.removeprefix(MARK)
         else:
-            now += n_bytes
+            now += event.nbytes()
         peaks[segment] = max(peaks.get(segment, 0), now)
     return peaks, now - held_bytes
 

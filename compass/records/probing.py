@@ -104,6 +104,8 @@ class Outcome(Record):
     """Of the first few steps: equal for equal questions, where steps are deterministic."""
     left_bytes: int | None = None
     """Live bytes after the profiled step beyond those before it: what every step leaves behind; None if it cannot be told."""
+    others_cores: float | None = None
+    """Cores that anything but the probe's process kept busy during its steps; None: not told."""
     remarks: tuple[str, ...] = ()
     """What the workload did beside training, and was kept from doing harm by: a line each."""
     n_steps: int = 0

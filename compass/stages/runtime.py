@@ -18,7 +18,6 @@ from compass.records import (
     RuntimeTrial,
     StagePlan,
     StepTime,
-    Waiting,
 )
 from compass.stages.lab import Lab
 from compass.units import format_seconds
@@ -34,10 +33,8 @@ SHORT = 5 / 3
 """The same for how threads wait, which matters most to short steps."""
 LEAST_COPY = 0.5
 """A sample that is more than twice as large as wanted is not run before its memory is known."""
-LOST, NARROW = 4.0, 1.5
-"""Times the sleeping step from which spinning has lost and need not end, and up to which it is given another try."""
-START_S = 15.0
-"""What a worker may take to load what steps need, on a busy machine."""
+NARROW = 1.5
+"""Times the sleeping step up to which spinning that has lost is given another try."""
 
 
 def choose_settings(lab: Lab) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]]:
@@ -63,11 +60,15 @@ def choose_threads(lab: Lab) -> RuntimeChoice:
         )
     lab.tell("runtime", "threads", 0, 1)
     settings = {str(n): lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)}
-    return fastest_threads(_trials(lab, _model(lab), _of(lab, SHARED_OUT), settings), lab.config.runtime)
+    specs = {value: _trial(lab, one, SHARED_OUT) for value, one in settings.items()}
+    return fastest_threads(_made(lab, specs), lab.config.runtime)
 
 
 def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
-    """Whether threads spin while they wait for each other, or sleep: measured on a CPU where there are several."""
+    """Whether threads spin while they wait for each other, or sleep: measured on a CPU where there are several.
+
+    Spinning loses only to what takes cores from it, so that it is compared with sleeping where anything does.
+    """
     rules = lab.config.runtime
     if rules.waiting is not None:
         return RuntimeChoice(setting="waiting", chosen=rules.waiting, why="as configured")
@@ -75,22 +76,27 @@ def choose_waiting(lab: Lab, settings: RuntimeSettings) -> RuntimeChoice:
         why = "as the library has it: " + ("the device computes" if not lab.on_cpu else "one thread waits for nobody")
         return RuntimeChoice(setting="waiting", chosen=settings.waiting, why=why)
 
-    def trial(waiting: Waiting) -> ProbeSpec:
-        one = settings.model_copy(update={"waiting": waiting})
-        return timing_probe(lab.config.probe, _model(lab), _of(lab, SHORT), one, on_cpu=True)
+    spinning = _trial(lab, settings.model_copy(update={"waiting": "spin"}))
+    lab.tell("runtime", "threads spin", 0, 2)
+    lab.runner.prepare(
+        [spinning, *_allocator_trials(lab, spinning.runtime).values(), lab.micro([spinning.knobs.variant])[0]]
+    )
+    outcome = lab.probe("runtime", spinning)
+    if outcome.step and outcome.others_cores is not None and outcome.others_cores < rules.idle_cores:
+        return undisturbed(outcome.step, outcome.others_cores)
+    is_new = not lab.notes[-1].reused
+    lab.tell("runtime", "threads sleep", 1, 2)
+    sleep = lab.probe("runtime", _trial(lab, settings.model_copy(update={"waiting": "sleep"}))).step
+    if is_new and _is_narrow(outcome.step, sleep, rules):
+        outcome = lab.runner.again("runtime", spinning)
+    return calmer_waiting(outcome.step, sleep, rules)
 
-    lab.tell("runtime", "threads sleep", 0, 2)
-    spec = trial("spin")
-    lab.runner.prepare([trial("sleep"), spec, lab.micro([spec.knobs.variant])[0]])
-    sleep = lab.probe("runtime", trial("sleep")).step
-    if sleep is not None:  # beside a busy core a step that sleeps for 0.3 s has spun for 5
-        patience_s = START_S + LOST * spec.max_steps * sleep.median_s
-        spec = spec.model_copy(update={"timeout_s": min(spec.timeout_s, patience_s)})
-    lab.tell("runtime", "threads spin", 1, 2)
-    spin = lab.probe("runtime", spec).step
-    if _is_narrow(spin, sleep, rules) and not lab.notes[-1].reused:
-        spin = lab.runner.again("runtime", spec).step
-    return calmer_waiting(spin, sleep, rules)
+
+def undisturbed(spin: StepTime, others_cores: float) -> RuntimeChoice:
+    """Spinning, for nothing takes cores from it."""
+    why = f"cores are idle: all other programs took {others_cores:.2f} of one while threads spun"
+    tried = (RuntimeTrial(value="spin", step_s=spin.of_many_s),)
+    return RuntimeChoice(setting="waiting", chosen="spin", why=why, tried=tried)
 
 
 def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> RuntimeChoice:
@@ -137,27 +143,19 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
 def compare_allocators(lab: Lab) -> RuntimeChoice | None:
     """What the calibrated allocator's settings are worth on this CPU, against the system's own.
 
-    None on a device, which has an allocator of its own, and where the model does not run or not one graph fits.
+    None on a device, which has an allocator of its own.
     """
-    knobs, rules = _model(lab), lab.config.runtime
-    if not lab.on_cpu or lab.pruned.broken(knobs):
+    if not lab.on_cpu:
         return None
-    known = lab.known()
-    law = lab.costs().bytes_law(knobs, lab.calibrated_allocator)
-    room_bytes = law.baseline_bytes + lab.config.probe.anchor_share * (lab.budget_bytes - law.baseline_bytes)
-    if law.upper_footprint(lab.work.typical_load(1)) > lab.budget_bytes:
-        return None
-
-    def suits(n: int) -> bool:
-        load = lab.work.typical_load(n)
-        return known.step_s(knobs, load) <= rules.trial_step_s and law.upper_footprint(load) <= room_bytes
-
-    batch = lab.work.typical(max(1, known.most_graphs(suits)))
     lab.tell("runtime", "allocators", 0, 1)
+    return judge_allocators(lab.calibrated_allocator, _made(lab, _allocator_trials(lab, lab.base)), lab.config.runtime)
+
+
+def _allocator_trials(lab: Lab, settings: RuntimeSettings) -> dict[str, ProbeSpec]:
+    """Of the calibrated one, which the trial of spinning ran under, and of the system's own."""
     own = lab.calibrated_allocator
     other: Allocator = "fast" if own == "system" else "system"
-    tried = _trials(lab, knobs, batch, {allocator: lab.runtime(allocator) for allocator in (own, other)})
-    return judge_allocators(own, tried, rules)
+    return {one: _trial(lab, settings.model_copy(update={"allocator": one})) for one in (own, other)}
 
 
 def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
@@ -223,8 +221,12 @@ def _model(lab: Lab) -> Knobs:
     return Knobs(layers=depth, channels=width, variant=variant)
 
 
-def _trials(lab: Lab, knobs: Knobs, batch: Batch, settings: Mapping[str, RuntimeSettings]) -> list[RuntimeTrial]:
-    specs = {value: timing_probe(lab.config.probe, knobs, batch, one) for value, one in settings.items()}
+def _trial(lab: Lab, settings: RuntimeSettings, times: float = SHORT) -> ProbeSpec:
+    """Steps of the small model under `settings`."""
+    return timing_probe(lab.config.probe, _model(lab), _of(lab, times), settings, on_cpu=True)
+
+
+def _made(lab: Lab, specs: Mapping[str, ProbeSpec]) -> list[RuntimeTrial]:
     lab.runner.prepare(specs.values())
     outcomes = {value: lab.probe("runtime", spec) for value, spec in specs.items()}
     # The fastest steps: whatever else runs on the machine only adds to one, and may add to one setting alone.

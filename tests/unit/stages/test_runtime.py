@@ -54,8 +54,8 @@ class Bench:
 
     counts = Counter()
 
-    def __init__(self, step_s):
-        self.step_s, self.asked, self.prepared = step_s, [], []
+    def __init__(self, step_s, others_cores):
+        self.step_s, self.others_cores, self.asked, self.prepared = step_s, others_cores, [], []
 
     def prepare(self, specs):
         self.prepared += specs
@@ -67,20 +67,21 @@ class Bench:
         assert phase == "runtime"
         self.asked.append(spec)
         step_s = self.step_s(spec.runtime)
-        return Outcome(status=Status.OK, step=StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5))
+        step = StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5)
+        return Outcome(status=Status.OK, step=step, others_cores=self.others_cores)
 
 
 @pytest.fixture
 def lab_of(known):
     """Makes a lab on such a machine."""
 
-    def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0):
+    def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0, others_cores=1.0):
         told = known({(3, 48): {"capacity": 10}}, changes=changes)
         samples = (("one", Load(graphs=1, sizes=(("nodes", nodes), ("edges", edges)))),)
         hardware = SimpleNamespace(kind=kind, budget_bytes=2**32)
         return Lab(
             config=told.config,
-            runner=Bench(step_s),
+            runner=Bench(step_s, others_cores),
             description=SimpleNamespace(hardware=hardware, micro_batches=(), samples=samples),
             work=make_work(samples, 1000),
             base=RuntimeSettings(threads=threads),
@@ -160,12 +161,27 @@ def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of)
     assert (settings.threads, settings.waiting) == (4, "spin")
     assert [choice.setting for choice in choices] == ["threads", "waiting"]
     specs = lab.runner.asked[2:]
-    assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "sleep"), (4, "spin")]
-    assert [spec.timeout_s for spec in specs] == [120.0, pytest.approx(15 + 4 * specs[1].max_steps * 0.2)]
+    assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
     assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
-    *trial, first_of_calibration = lab.runner.prepared[2:]  # their workers start side by side
-    assert [spec.key for spec in trial] == [spec.key for spec in specs]
+    spinning, fast, system, first_of_calibration = lab.runner.prepared[2:]  # their workers start side by side
+    assert spinning == fast == specs[0]
+    assert system == fast.model_copy(update={"runtime": fast.runtime.model_copy(update={"allocator": "system"})})
     assert (first_of_calibration.fresh, first_of_calibration.runtime) == (True, lab.runtime("fast"))
+
+
+def test_where_nothing_takes_cores_spinning_is_not_compared(lab_of):
+    lab = lab_of(lambda _: 0.1, others_cores=0.04)
+    choice = choose_waiting(lab, lab.base)
+    assert (choice.chosen, choice.gain) == ("spin", None)
+    assert choice.why == "cores are idle: all other programs took 0.04 of one while threads spun"
+    assert [(trial.value, trial.step_s) for trial in choice.tried] == [("spin", 0.1)]
+    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["spin"]
+
+
+@pytest.mark.parametrize("others_cores", [0.1, None])
+def test_where_something_may_take_cores_it_is(lab_of, others_cores):
+    lab = lab_of(lambda _: 0.1, others_cores=others_cores)
+    assert choose_waiting(lab, lab.base).chosen == "sleep"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,7 @@ def test_a_narrow_loss_is_tried_once_more(lab_of, spin_s, chosen, n_tries):
     took_s = iter(spin_s)
     lab = lab_of(lambda runtime: 0.2 if runtime.waiting == "sleep" else next(took_s))
     assert choose_waiting(lab, lab.base).chosen == chosen
-    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["sleep"] + ["spin"] * n_tries
+    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["spin", "sleep"] + ["spin"] * (n_tries - 1)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +234,15 @@ def test_a_faster_allocator_is_said(caplog):
 def test_a_trial_that_did_not_run_says_nothing(tried):
     choice = judge_allocators("fast", trials(**tried), RULES)
     assert (choice.chosen, choice.gain, choice.why) == ("fast", None, "as configured; the trial did not run")
+
+
+def test_the_trial_of_spinning_is_the_allocators_too(lab_of):
+    lab = lab_of(lambda runtime: {"fast": 0.1, "system": 0.15}[runtime.allocator], others_cores=0.0)
+    lab.base = lab.base.model_copy(update={"waiting": choose_waiting(lab, lab.base).chosen})
+    choice = compare_allocators(lab)
+    assert (choice.chosen, choice.gain) == ("fast", pytest.approx(1.5))
+    spun, own, other = lab.runner.asked
+    assert (spun, other.runtime.allocator) == (own, "system")
 
 
 def test_a_device_has_an_allocator_of_its_own(lab_of):
@@ -263,6 +288,6 @@ def test_a_stand_in_says_nothing_about_loading(loaders):
     assert (choice.chosen, choice.why) == ("0", "a stand-in complex does not show what loading takes")
 
 
-@pytest.mark.parametrize("field", ["trial_step_s", "trial_gain", "loader_share", "loader_headroom"])
+@pytest.mark.parametrize("field", ["idle_cores", "trial_gain", "loader_share", "loader_headroom"])
 def test_it_is_all_configuration(field):
     assert load_config(None, [f"runtime.{field}=0.5"]).runtime.model_dump()[field] == 0.5
