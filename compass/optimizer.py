@@ -95,7 +95,9 @@ def optimize(
         lab.calibrate(wanted_variants(lab.config))
         paper = POLICIES["production"].rank(lab.known())
         lab.reference = paper.pick if paper else None
-        profile = blank_profile(request, lab).with_earlier(earlier)
+        blank = blank_profile(request, lab)
+        warn_of_loss(request, earlier, blank)
+        profile = blank.with_earlier(earlier)
         for policy in [contend(POLICIES[stage], lab) for stage in STAGES if stage in request.stages]:
             profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
             write_profile(profile, request.out)
@@ -311,6 +313,16 @@ def blank_profile(request: Request, lab: Lab) -> Profile:
         runtime=lab.settings,
         config=lab.config,
     )
+
+
+def warn_of_loss(request: Request, earlier: Profile | None, now: Profile) -> None:
+    """Say which stages of the profile that is replaced will be gone, for they answer another question."""
+    if earlier is None or earlier.question == now.question:
+        return
+    lost = [stage for stage in (*earlier.plans, *earlier.failures) if stage not in request.stages]
+    if lost:
+        log.warning("%s: %s were planned for another machine, dataset size, memory limit or version and are not kept",
+                    request.out, ", ".join(lost))  # fmt: skip
 
 
 def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wall_s: float) -> Profile:

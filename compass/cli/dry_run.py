@@ -7,7 +7,7 @@ import json
 import typer
 
 from compass.cli.tables import print_rows
-from compass.optimizer import Request
+from compass.optimizer import Request, wanted_variants
 from compass.optimizer_config import SearchRules, StageRules
 from compass.units import format_bytes, format_count, format_seconds
 
@@ -24,20 +24,21 @@ def print_dry_run(request: Request, *, as_json: bool) -> None:
 def describe(request: Request) -> dict[str, str]:
     """What `request` asks for, by topic."""
     config, probe = request.config, request.config.probe
-    variants = {
-        (p, c) for s in request.stages for p in config.stages[s].precision for c in config.stages[s].checkpointing
-    }
+    path, size = config.dataset.path, request.dataset_size
+    of_path = f"{path}, " if path else ""
+    n_complexes = "as many as a scan finds" if path and size is None else (
+        f"{format_count(size or config.dataset.default_size)} complexes")  # fmt: skip
     n_probes = len(probe.micro_loads) * len(probe.micro_architectures) + len(probe.extra_architectures)
     limit = request.memory_limit_bytes
     return {
         **{f"stage {stage}": _budget(config.stages[stage]) for stage in request.stages},
-        "test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})",
+        **({} if path else {"test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})"}),
         "workload": request.workload,
         "device": request.device or "the best there is",
         "memory": f"at most {format_bytes(limit)}" if limit else
                   f"what the device has free, less {config.memory.reserve_share:.0%}",
-        "dataset": f"{format_count(request.dataset_size or config.dataset.default_size)} complexes",
-        "calibration": f"{n_probes} probes for each of {len(variants)} variants",
+        "dataset": f"{of_path}{n_complexes}",
+        "calibration": f"{n_probes} probes for each of {len(wanted_variants(config))} variants",
         "search": _search(config.search),
         "profile": str(request.out),
     }  # fmt: skip

@@ -16,6 +16,7 @@ from rich.table import Table
 from compass.cli.tables import print_rows
 from compass.profile import unwritable
 from compass.records import Estimate, Estimates, Hardware, Interval
+from compass.report.words import rate
 from compass.units import format_bytes, format_count, format_seconds
 
 INTERVALS = ("live_bytes", "footprint_bytes", "step_s", "cycle_s", "epoch_s", "training_s")
@@ -91,7 +92,7 @@ def _page(row: Estimate, found: Estimates) -> list[tuple[str, str]]:
         ("footprint", (f"{format_bytes(row.footprint_bytes.low)} to {format_bytes(row.footprint_bytes.high)}: "
                       f"{FITS[row.fits]} the {budget} that may be used")),
         ("step", _time(row.step_s)),
-        ("throughput", f"{row.throughput:.3g} graphs/s"),
+        ("throughput", f"{rate(row.throughput)} graphs/s"),
         ("cycle", f"{_time(row.cycle_s)} ({format_count(found.cycle_batches)} batches)"),
         ("epoch", (f"{_time(row.epoch_s)} ({format_count(n_batches)} batches for "
                   f"{format_count(found.dataset_size)} complexes)")),

@@ -22,13 +22,13 @@ def explain(
 
     Everything is read from the profile; nothing is measured.
     """
-    from compass.cli.parse import parse_stages
+    from compass.cli.parse import parse_stage
     from compass.errors import InputError
     from compass.optimizer import Request
     from compass.report.evidence import read_evidence
     from compass.report.explain import explain as explained
 
-    [name] = parse_stages([stage], option="STAGE")
+    name = parse_stage(stage, option="STAGE")
     evidence = read_evidence(path or Request.out)
     if name not in evidence.found:
         raise InputError(f"stage {name}", got="nothing in this profile", expected="a plan",

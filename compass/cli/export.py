@@ -18,20 +18,23 @@ def export(
 
     env is for a shell: eval "$(compass export --format env)". hydra is a config group.
     """
-    from compass.cli.parse import check_output, parse_stages
+    from compass.cli.parse import check_output, parse_stage
     from compass.errors import InputError
     from compass.handover.formats import FORMATS
     from compass.handover.settings import settings_of
     from compass.optimizer import Request
-    from compass.profile import read_profile
+    from compass.profile import read_profile, unwritable
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
-    [name] = parse_stages([stage], option="--stage")
+    name = parse_stage(stage)
     text = FORMATS[form](settings_of(read_profile(path or Request.out), name))
     if out is None:
         typer.echo(text, nl=False)
     else:
         check_output(out)
-        out.write_text(text, encoding="utf-8")
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise unwritable(out, error, "--out") from error
         typer.echo(f"wrote {out}", err=True)

@@ -31,6 +31,14 @@ def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Sta
     return tuple(stage for stage in STAGES if stage in names)
 
 
+def parse_stage(given: str, *, option: str = "--stage") -> Stage:
+    """The one stage named in `given`."""
+    found = parse_stages([given], option=option)
+    if len(found) > 1:
+        raise InputError(option, got=repr(given), expected="one stage", fix=f"Name {' or '.join(found)}.")
+    return found[0]
+
+
 def parse_memory_limit(text: str | None) -> int | None:
     """Bytes in a `--memory-limit`."""
     return None if text is None else parse_bytes(text, where="--memory-limit")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from compass.cli.options import AsJson, Cache, Device, Index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from compass.training.prediction import Prediction
 
 
 def predict(
@@ -29,26 +34,35 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one."""
-    from compass.cli.parse import check_output
+    from compass.cli.parse import check_csv
     from compass.cli.train import dataset_config
     from compass.config_files import Change
+    from compass.profile import unwritable
     from compass.training.prediction import order_of, predict
 
-    if out is not None:
-        check_output(out, "--csv")
+    check_csv(None if out is None else str(out), as_json=as_json)
+    out = None if str(out) == "-" else out
     # The training set's own: where its labels are, and what becomes of its largest complexes.
     anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
     config = dataset_config(order_of(checkpoint).config, anew, dataset, index, cache)
-    found = predict(checkpoint, config, device)
+    with redirect_stdout(sys.stderr):  # where a model's own words go
+        found = predict(checkpoint, config, device)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         return
-    with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "predicted_pk", "relation", "pk"])
-        for row in found.rows:
-            writer.writerow(
-                [row.id, f"{row.predicted_pk:.3f}", row.relation, "" if row.pk is None else f"{row.pk:.3f}"]
-            )
+    try:
+        with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
+            _write(file, found.rows)
+    except OSError as error:
+        if out is None:
+            raise
+        raise unwritable(out, error, "--csv") from error
     if found.evaluation is not None:
         typer.echo(str(found.evaluation), err=True)
+
+
+def _write(file: IO[str], rows: Iterable[Prediction]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["id", "predicted_pk", "relation", "pk"])
+    for row in rows:
+        writer.writerow([row.id, f"{row.predicted_pk:.3f}", row.relation, "" if row.pk is None else f"{row.pk:.3f}"])

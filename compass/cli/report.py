@@ -39,6 +39,7 @@ def report(
     The file needs no network. A profile or ledger that is cut off or damaged gives a report that says what is missing.
     """
     from compass.cli.parse import check_output
+    from compass.errors import InputError
     from compass.optimizer import Request
     from compass.probe.store import LEDGER, default_cache
     from compass.report.evidence import read_evidence
@@ -49,10 +50,14 @@ def report(
         from compass.report.static import check_matplotlib
 
         check_matplotlib()
+    if as_json and markdown == "-":
+        raise InputError("--markdown", got="- and --json as well", expected="one of the two on stdout",
+                         fix="Give --markdown a file, or leave out --json.")  # fmt: skip
     page = out or (PAGE if markdown is None else None)
-    for one in (page, None if markdown in {None, "-"} else Path(str(markdown))):
+    text = None if markdown in {None, "-"} else Path(str(markdown))
+    for option, one in (("--out", page), ("--markdown", text)):
         if one is not None:
-            check_output(one)
+            check_output(one, option)
     evidence = read_evidence(path or Request.out)
     named = ledger or (cache / LEDGER if cache else None)
     # A profile holds the probes behind it; the ledger adds those of other runs, and need not be there.

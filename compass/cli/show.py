@@ -16,7 +16,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a profile: the plan of each stage, or of one in full."""
-    from compass.cli.parse import parse_stages
+    from compass.cli.parse import parse_stage
     from compass.cli.runtime_table import print_runtime
     from compass.cli.tables import print_profile, print_stage
     from compass.optimizer import Request
@@ -24,7 +24,7 @@ def show(
 
     profile = read_profile(path or Request.out)
     if stage is not None:
-        [name] = parse_stages([stage], option="--stage")
+        name = parse_stage(stage)
         print_stage(profile, name, as_json=as_json)
     elif as_json:
         typer.echo(profile.model_dump_json(indent=2))

@@ -12,6 +12,7 @@ from rich.text import Text
 from compass.errors import InputError
 from compass.profile import Profile
 from compass.records import STAGES, Choice, DatasetSummary, Description, Knobs, Stage, StageFailure, StagePlan
+from compass.report.words import rate
 from compass.units import format_bytes, format_count, format_seconds
 
 MOST_NAMES = 5
@@ -109,7 +110,7 @@ def failure_line(failure: StageFailure) -> str:
         return line
     near = failure.nearest
     return (
-        f"{line} Nearest miss: {_model(near.knobs)}, batch {near.batch_size}, "
+        f"{line.rstrip().removesuffix('.')}. Nearest miss: {_model(near.knobs)}, batch {near.batch_size}, "
         f"{format_bytes(near.footprint_bytes)}, a cycle of {format_seconds(near.cycle_s)}."
     )
 
@@ -159,7 +160,7 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
             format_count(plan.choice.capacity),
             format_count(plan.choice.batch_size),
             f"{'~' if plan.indicative else ''}{format_seconds(plan.cycle_s)}",
-            f"{plan.throughput:.3g}",
+            rate(plan.throughput),
             format_bytes(plan.certificate.footprint_bytes),
             plan.binds,
         )
@@ -177,7 +178,7 @@ def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
             format_count(choice.capacity),
             format_count(choice.batch_size),
             format_seconds(choice.cycle_s),
-            f"{choice.throughput:.3g}",
+            rate(choice.throughput),
             format_bytes(choice.footprint_bytes),
             "" if choice.score is None else f"{choice.score:.4f}",
         )
@@ -195,7 +196,7 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches a weight update"),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.cycle_s)}{', indicative only' if plan.indicative else ''}"),
-        ("throughput", f"{plan.throughput:.3g} graphs/s"),
+        ("throughput", f"{rate(plan.throughput)} graphs/s"),
         ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
         ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
                       f"{format_bytes(proof.footprint_bytes)} measured")),
@@ -210,5 +211,5 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         rows.append(("follows", plan.follows))
     if plan.literal is not None:
         rows.append(("throughput alone", (f"{_model(plan.literal.knobs)}, batch {plan.literal.batch_size}, "
-                                         f"{plan.literal.throughput:.3g} graphs/s")))  # fmt: skip
+                                         f"{rate(plan.literal.throughput)} graphs/s")))  # fmt: skip
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,7 +58,7 @@ def train(
 
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is kept).
     """
-    from compass.cli.parse import parse_stages
+    from compass.cli.parse import parse_stage
     from compass.optimizer import Request
     from compass.probe.store import default_cache
     from compass.profile import read_profile
@@ -65,7 +66,7 @@ def train(
     from compass.training.prepare import Wish
     from compass.units import parse_seconds
 
-    [name] = parse_stages([stage], option="--stage")
+    name = parse_stage(stage)
     profile = read_profile(profile_path or Request.out)
     wish = Wish(
         profile=profile,
@@ -108,6 +109,7 @@ def train_run(
     with (
         logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
         live_progress(console) as watch,
+        redirect_stdout(sys.stderr),  # where a model's own words go
     ):
         results = run(order, folder, watch)
     if not is_first:

@@ -65,7 +65,10 @@ def candidate_of(listing: Listing, id_: str) -> Candidate:
 
 def _file(what: str, path: Path, name: str, rules: ReadingRules) -> Steps:
     """What is in one file, and what its rules keep of that, or why it cannot be read."""
-    size = format_bytes(path.stat().st_size) if path.is_file() else "not there"
+    try:
+        size = format_bytes(path.stat().st_size)
+    except OSError as error:
+        size = "not there" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
     yield what, f"{name}, {size}"
     try:
         from compass.data.ligand import read_ligand
@@ -91,9 +94,13 @@ def _cut(protein: Path, ligand: Path, rules: ReadingRules) -> Steps:
     for step, radius in (("cleaned", None), ("pocket", rules.pocket_radius)):
         if step == "pocket" and radius is None:
             continue
-        complex_ = read_complex(
-            protein.name, protein, ligand, pocket_radius=radius, max_atoms=10**9, rules=rules.structures
-        )
+        try:
+            complex_ = read_complex(
+                protein.name, protein, ligand, pocket_radius=radius, max_atoms=10**9, rules=rules.structures
+            )
+        except StructureError as error:  # what is far from the ligand may be at fault, and is not cut out
+            yield step, str(error)
+            continue
         n_ligand = int(complex_.is_ligand.sum())
         n_protein = format_count(complex_.n_atoms - n_ligand)
         within = "" if radius is None else f" within {radius:g} Å"

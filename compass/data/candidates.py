@@ -12,8 +12,10 @@ from compass.data.rows import Label, Row
 from compass.data.structure_file import StructureError
 from compass.errors import InputError
 
-PLAUSIBLE_PK = (-5.0, 20.0)
-"""Beyond, a bare number is no pK: 49000 is a concentration, −42 an energy in kJ/mol."""
+PLAUSIBLE_PK = (-2.0, 20.0)
+"""Beyond, a bare number is no pK: 49000 is a concentration, −4.2 an energy in kcal/mol."""
+LEAST_PK = 0.01
+"""Nearer to zero it is none either, but for zero itself: 4.9e-05 is a concentration in mol/L."""
 SAME_PK = 0.005
 """Indices round to two decimals."""
 
@@ -61,7 +63,7 @@ def read_label(text: str, *, where: str) -> Label:
         affinity = parse_affinity(text, where=where)
         return Label(pk=affinity.pk, relation=_OF_PK[affinity.relation], kind=affinity.kind)
     low, high = PLAUSIBLE_PK
-    if not low <= pk <= high:
+    if not low <= pk <= high or 0 < abs(pk) < LEAST_PK:
         raise InputError(where, got=repr(text), expected=f"a pK from {low:g} to {high:g}",
                          fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.")  # fmt: skip
     return Label(pk=pk)

@@ -130,6 +130,13 @@ def _decoded(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
+def _pk(text: str, *, where: str) -> float | None:
+    try:
+        return read_label(text, where=where).pk
+    except InputError:
+        return None
+
+
 def _read_line(line: str, *, where: str) -> Entry | None:
     match = _ENTRY.fullmatch(line)
     if match is None:
@@ -138,7 +145,7 @@ def _read_line(line: str, *, where: str) -> Entry | None:
     entry = Entry(code, None, None if resolution.upper() == "NMR" else float(resolution), int(year))
     data = rest.partition("//")[0].strip()
     column = _PK.match(data)
-    given = None if column is None else float(column[1])
+    given = None if column is None else _pk(column[1], where=where)
     try:
         label = read_label(data[column.end() :] if column else data, where=where)
     except InputError as error:

@@ -69,7 +69,10 @@ def _molecules(kind: str, text: str) -> Iterator[Any]:
                 yield Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
         return
     for record in text.split(_START_OF_MOLECULE)[1:]:
-        yield Chem.MolFromMol2Block(_START_OF_MOLECULE + record, sanitize=False, removeHs=False)
+        block = _START_OF_MOLECULE + record
+        molecule = Chem.MolFromMol2Block(block, sanitize=False, removeHs=False)
+        # Some atom types are refused where they do not belong; elements and positions are there all the same.
+        yield molecule or Chem.MolFromMol2Block(block, sanitize=False, removeHs=False, cleanupSubstructures=False)
 
 
 def _has_3d(molecule: Any) -> bool:

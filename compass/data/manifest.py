@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from compass.errors import InputError
 REQUIRED = ("id", "protein", "ligand", "label")
 COLUMNS = (*REQUIRED, "split")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+
+DELIMITERS = ",;\t"
+"""Between cells; the one that the header has most of. A spreadsheet writes semicolons where commas are decimal."""
 
 _NOTHING = {"", "nan", "none", "null", "na", "n/a"}
 """What tables hold where there is nothing."""
@@ -43,15 +48,33 @@ def list_manifest(path: Path) -> Listing:
 
 def _csv(path: Path) -> Iterator[Line]:
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            reader = csv.DictReader(file)
-            names = _columns(path, reader.fieldnames or ())
-            for cells in reader:
-                yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
+        text = _decoded(path.read_bytes())
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
+    head = text.partition("\n")[0]
+    # Strict: a quote that is never closed would swallow all lines after it.
+    reader = csv.DictReader(StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
+    try:
+        names = _columns(path, reader.fieldnames or ())
+        for cells in reader:
+            if any(cells.pop(None, ())):
+                raise InputError(
+                    f"manifest {path}", got=f"more cells than columns in line {reader.line_num}",
+                    expected="a cell a column", fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
+                )  # fmt: skip
+            yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
     except csv.Error as error:
         raise _unreadable(path, str(error)) from error
+
+
+def _decoded(raw: bytes) -> str:
+    """`raw` as text: UTF-8, or what spreadsheets write."""
+    if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return raw.decode("utf-16", errors="replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
 
 
 def _parquet(path: Path) -> Iterator[Line]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rdkit import Chem, rdBase
-from rdkit.Chem.Scaffolds import MurckoScaffold
 
 from compass.data.ligand import read_molecule
 
@@ -42,6 +41,10 @@ def murcko_scaffold(molecule: Any) -> str:
     Stereochemistry does not count. Empty where there is no ring: molecules without are one group.
     """
     with rdBase.BlockLogs():
-        scaffold = MurckoScaffold.GetScaffoldForMol(molecule)  # type: ignore[no-untyped-call]
+        # Not GetScaffoldForMol, which refuses what `read_chemistry` lets pass.
+        scaffold = Chem.MurckoDecompose(molecule)
+        scaffold.ClearComputedProps()
+        scaffold.UpdatePropertyCache(strict=False)
+        Chem.GetSymmSSSR(scaffold)
         Chem.SanitizeMol(scaffold, catchErrors=True)  # without what hung on it, an odd valence may be one no more
         return str(Chem.MolToSmiles(scaffold, isomericSmiles=False))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FORMATS = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
 """Extensions that are read, each also with `.gz`."""
 WHAT = "a PDB or mmCIF file"
+NOT_NEEDED = ("ANISOU", "SIGATM", "SIGUIJ")
+"""Records that belong to an atom and say nothing of where it is."""
 
 
 def read_protein(path: Path, rules: StructureRules) -> Atoms:
@@ -83,8 +85,10 @@ def _parse_pdb(path: Path, text: str) -> gemmi.Structure:
             raise unreadable(
                 path, why=f"{line[30:54].strip()!r} in line {number}", expected="coordinates in columns 31 to 54"
             ) from None
+    # One of an atom that somebody removed makes gemmi refuse the file.
+    kept = [line for line in text.splitlines() if not line.startswith(NOT_NEEDED)]
     try:
-        return gemmi.read_pdb_string(text)
+        return gemmi.read_pdb_string("\n".join([*kept, ""]))
     except (RuntimeError, ValueError) as error:
         raise unreadable(path, why=error, expected="PDB records") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import sys
@@ -20,7 +21,7 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.complexes import Complex
 
-VERSION = 1
+VERSION = 2
 """Of the reading: to be raised when the same files and rules give something else than before."""
 POCKET_FILE_ANGSTROM = 10.0
 """How far PDBbind's pocket files reach from the ligand."""
@@ -147,6 +148,7 @@ class Reader:
 
         proteins, ligands = list(candidate.proteins), list(candidate.ligands)
         faults: list[str] = []
+        lasting = True
         while True:
             try:
                 complex_ = read_complex(
@@ -155,13 +157,15 @@ class Reader:
                 )  # fmt: skip
                 break
             except StructureError as error:
+                cause = error.__context__  # what the system would not open today, it may tomorrow
+                lasting &= not isinstance(cause, OSError) or isinstance(cause, gzip.BadGzipFile | FileNotFoundError)
                 told = str(error).replace(f"{self.root}{os.sep}", "")
                 at_fault = next(
                     (names for names in (ligands, proteins) if error.where == str(self.root / names[0])), []
                 )
                 if len(at_fault) < 2 or error.reason in NOT_A_FILES_FAULT:
                     outcome = Outcome(status="rejected", reason=str(error.reason), detail=told, notes=tuple(faults))
-                    return Reading(key, outcome, lasting=not isinstance(error.__context__, OSError))
+                    return Reading(key, outcome, lasting=lasting and not isinstance(cause, FileNotFoundError))
                 del at_fault[0]
                 faults.append(told)
         load_neighbour_list()
@@ -169,7 +173,7 @@ class Reader:
             status="ok", repairs=_repairs(candidate, proteins[0], ligands[0]), protein=proteins[0], ligand=ligands[0],
             notes=(*faults, *self._missed(proteins[0])), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
         )  # fmt: skip
-        return Reading(key, outcome, Atoms.of(complex_))
+        return Reading(key, outcome, Atoms.of(complex_), lasting=lasting)
 
     def _missed(self, protein: str) -> tuple[str, ...]:
         radius = self.rules.pocket_radius

@@ -102,6 +102,13 @@ def list_source(source: Path, index: str = "") -> Listing:
     Raises:
         InputError: no such folder or file, of another kind, or without complexes; or `index` is none.
     """
+    try:
+        source.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"dataset {source}", got=error.strerror or str(error),
+                         expected="a folder or manifest that can be read", fix="Check its permissions.") from error  # fmt: skip
     if source.is_dir():
         return list_tree(source, index)
     if source.suffix.lower() not in MANIFESTS or not source.is_file():

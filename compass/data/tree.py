@@ -109,7 +109,10 @@ def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[
     """(folder, depth, names of its files), hidden ones left out; what cannot be looked into goes to `tree`."""
     try:
         with os.scandir(root / folder) as entries:
-            seen = sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+            named = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            seen = [
+                (entry.name, is_folder) for entry in named if (is_folder := _is_folder(entry, folder, tree)) is not None
+            ]
     except OSError as error:
         why = error.strerror or str(error)
         if not depth:
@@ -125,23 +128,38 @@ def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[
                 tree.closed.append((_in(folder, ascii(name)), "a name that is no text"))
 
 
+def _is_folder(entry: os.DirEntry[str], folder: str, tree: Tree) -> bool | None:
+    """None, and into `tree`, where that cannot be said: a link to nowhere that answers."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        tree.closed.append((_in(folder, ascii(entry.name)[1:-1]), error.strerror or str(error)))
+        return None
+
+
 def _in(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
 def _by_code(names: Sequence[str], folder: str) -> dict[str, list[str]]:
-    """Code → its files among `names`. Files called plainly `protein.pdb` take the folder's name for a code."""
+    """Code → its files among `names`, as it is spelt first, for case does not count.
+
+    Files called plainly `protein.pdb` take the folder's name for a code.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     whole: dict[str, list[str]] = defaultdict(list)
+    spelt: dict[str, str] = {}
     for name in names:
         stem, extension = _split(name)
         part = _PART.fullmatch(stem)
         if part:
-            found[part[1] or folder].append(name)
+            code = part[1] or folder
+            spelt.setdefault(code.lower(), code)
+            found[code.lower()].append(name)
         elif extension in PROTEIN_EXTENSIONS:
-            whole[stem].append(name)
+            whole[stem.lower()].append(name)
     # The whole entry stands in for the protein, but does not make a complex by itself.
-    return {code: files + whole.get(code, []) for code, files in found.items()}
+    return {spelt[code]: files + whole.get(code, []) for code, files in found.items()}
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -56,9 +56,12 @@ def optimize(  # noqa: PLR0913 - what a person may want to say
     """
     if isinstance(workload, Request):
         return run(workload, runner=runner, watch=watch)
+    if dataset_size is not None and dataset_size < 1:
+        raise InputError("dataset_size", got=repr(dataset_size), expected="a whole number above zero",
+                         fix="Give the number of samples you train on.")  # fmt: skip
     request = Request(
         config=settled(config, settings or {}),
-        stages=tuple(stages),
+        stages=_stages(stages),
         workload=source_of(workload),
         device=device,
         memory_limit_bytes=parse_bytes(memory_limit, where="memory_limit")
@@ -69,6 +72,14 @@ def optimize(  # noqa: PLR0913 - what a person may want to say
         cache=None if cache is None else Path(cache),
     )
     return run(request, runner=runner, watch=watch)
+
+
+def _stages(given: Iterable[Stage]) -> tuple[Stage, ...]:
+    wanted = (given,) if isinstance(given, str) else tuple(given)
+    if not wanted or set(wanted) - set(STAGES):
+        raise InputError("stages", got=repr(given), expected=f"one or more of {', '.join(STAGES)}",
+                         fix="Name them so.")  # fmt: skip
+    return tuple(stage for stage in STAGES if stage in wanted)
 
 
 def settled(config: OptimizerConfig | Path | str | None, settings: Mapping[str, Any]) -> OptimizerConfig:

@@ -27,12 +27,28 @@ def as_hydra(settings: Mapping[str, Any]) -> str:
 
 
 def as_env(settings: Mapping[str, Any]) -> str:
-    """`export` lines for a shell: `COMPASS_…` for every setting, and the runtime's own variables as they are."""
-    own = {key: value for key, value in settings.items() if key != "environment"}
-    lines = [f"export COMPASS_{name}={shlex.quote(_word(value))}" for name, value in _flat(own)]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in settings.get("environment", {}).items()]
-    return "".join(f"{line}\n" for line in lines)
+    """`export` lines for a shell: `COMPASS_…` for every setting, and the runtime's own variables as they are.
 
+    Whatever another plan may have left there, and this one does without, is unset.
+    """
+    own = {key: value for key, value in settings.items() if key != "environment"}
+    given = {f"COMPASS_{name}": _word(value) for name, value in _flat(own)} | settings.get("environment", {})
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in given.items()]
+    return "".join(
+        f"{line}\n" for line in [f"unset {' '.join(name for name in OPTIONAL if name not in given)}", *lines]
+    )
+
+
+OPTIONAL = (
+    "COMPASS_BATCH_BUDGET_BYTES",
+    "OMP_WAIT_POLICY",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "GLIBC_TUNABLES",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
+"""Variables that some plans have and others have not."""
 
 FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "json": as_json,

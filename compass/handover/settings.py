@@ -7,6 +7,7 @@ from typing import Any
 from compass.probe.runtime import environment
 from compass.profile import Profile
 from compass.records import RuntimeSettings, Stage
+from compass.training.schedule import learning_rate
 
 _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
 """Of a worker's environment, what training does not need."""
@@ -30,7 +31,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         **({} if budget is None else {"batch_budget_bytes": budget.budget_bytes}),
         "accumulate": plan.accumulate,
         "precision": knobs.variant.precision,
-        "learning_rate": rules.learning_rate,
+        "learning_rate": learning_rate(plan.choice.batch_size * plan.accumulate, rules),
         "weight_decay": rules.weight_decay,
         "clip_norm": rules.clip_norm,
         "device": profile.hardware.kind,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, WhatIf
 from compass.report.evidence import Evidence
-from compass.report.words import BINDS, allowed_s, change, model_name, of_bytes, rate, share, span_of
+from compass.report.words import BINDS, SMALLEST, allowed_s, change, model_name, of_bytes, rate, share, span_of
 from compass.units import format_bytes, format_count, format_seconds
 
 
@@ -67,7 +67,7 @@ def explain(evidence: Evidence, stage: Stage) -> Explanation:
             f"a cycle of {format_seconds(entry.cycle_s)}"
         ),
         why=entry.why,
-        binds=BINDS.get(entry.binds, f"{entry.binds} binds."),
+        binds=SMALLEST if stage == "smoke_test" else BINDS.get(entry.binds, f"{entry.binds} binds."),
         limits=limits_of(evidence, entry),
         score=_score(evidence, entry),
         purchases=purchases(entry),
@@ -77,6 +77,8 @@ def explain(evidence: Evidence, stage: Stage) -> Explanation:
 
 def limits_of(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
     """Memory, time, data and space, with what the plan uses of each."""
+    # What binds a stage that a clock judges is the batch: by the data, or by what is configured.
+    timed = allowed_s(plan.stage, evidence.config) is not None
     found = [_memory(plan), _time(evidence, plan)]
     config = evidence.config
     if config is not None and evidence.data_cap and evidence.dataset_size:
@@ -86,17 +88,17 @@ def limits_of(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
                 "data", plan.choice.capacity, cap,
                 f"{format_count(plan.choice.capacity)} of the {format_count(cap)} parameters that "
                 f"{format_count(size)} complexes feed",
-                plan.binds == "data",
+                plan.binds == "data" and not timed,
             )
         )  # fmt: skip
         most = config.batch.cap(size)
         says = f"{format_count(batch)} of at most {format_count(most)} graphs a batch"
-        found.append(Limit("batch", batch, most, says, plan.binds in {"data", "space"} and batch >= most))
+        found.append(Limit("batch", batch, most, says, timed and plan.binds in {"data", "space"} and batch >= most))
     span = span_of(plan.stage, config)
     if span and evidence.reference:
         part = plan.choice.capacity / evidence.reference.capacity
         says = f"{share(part)} of production's size; {share(span[0])} to {share(span[1])} are searched"
-        found.append(Limit("space", part, span[1], says, plan.binds == "space"))
+        found.append(Limit("space", part, span[1], says, binds=False))
     return tuple(found)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,16 @@ from compass.workloads.recompute import unwrapped
 if TYPE_CHECKING:
     from compass.workloads.protocol import Bare
 
-FILLED = ("name", "digest", "blocks", "load")
-"""Members that need not be written."""
-
 
 class Completed:
-    """A workload with the members that its author left out; all others are the author's."""
+    """A workload with the members that its author left out; all others are the author's, its loads as loads."""
 
-    def __init__(self, workload: Bare) -> None:
-        self._workload = workload
+    def __init__(self, workload: Bare, made_by: Any = None) -> None:
+        """`made_by` is the factory, if that is not the workload's class: its file counts too."""
+        self._workload, self._made_by = workload, made_by
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "_workload":  # before there is one, while it is unpickled
+        if name.startswith("__") or name in {"_workload", "_made_by"}:  # before there is one, while it is unpickled
             raise AttributeError(name)
         return getattr(self._workload, name)
 
@@ -39,12 +38,24 @@ class Completed:
 
     @cached_property
     def digest(self) -> str:
-        """The author's, or one that changes with the file the class is in, its `version`, and the samples' loads."""
+        """The author's, or one that changes with the code of the class, its `version`, and the samples' loads.
+
+        The code is the file that it is in, and those beside it that are imported from there.
+        """
         given = getattr(self._workload, "digest", None)
         if given is not None:
             return str(given)
         version = getattr(self._workload, "version", 1)
-        return digest(self.name, version, _source(type(self._workload)), sorted(self.samples().items()))
+        return digest(self.name, version, self._sources(), sorted(self.samples().items()))
+
+    def _sources(self) -> list[str]:
+        kind, texts = type(self._workload), dict[Path, str]()
+        for made in (kind, self._made_by):
+            try:
+                texts |= _with_neighbours(Path(inspect.getfile(made)))
+            except (OSError, TypeError, SyntaxError):
+                continue
+        return [texts[path] for path in sorted(texts)] or [kind.__qualname__]
 
     @cached_property
     def _loads(self) -> dict[str, Load]:
@@ -80,9 +91,30 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
     return unwrapped(best)
 
 
-def _source(kind: type) -> str:
-    """The file that `kind` is written in; its name, where there is no file."""
-    try:
-        return Path(inspect.getfile(kind)).read_text(encoding="utf-8")
-    except (OSError, TypeError):
-        return kind.__qualname__
+def _with_neighbours(file: Path) -> dict[Path, str]:
+    """The text of `file` and of every file in its folder, or below, that it imports, and so on."""
+    home, texts, waiting = file.resolve().parent, dict[Path, str](), [file.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in texts and path.is_file():
+            texts[path] = path.read_text(encoding="utf-8")
+            waiting += [place for name in _imported(texts[path], path, home) for place in _places(home, name)]
+    return texts
+
+
+def _imported(text: str, path: Path, home: Path) -> Iterator[tuple[str, ...]]:
+    """What `text` in `path` imports, as parts of names from `home` on; a name that is imported from a module may be one itself."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(home).parent.parts[: -(node.level - 1) or None] if node.level else ()
+            module = (*package, *(node.module or "").split(".")) if node.module else package
+            yield from ((*module, alias.name) for alias in node.names)
+
+
+def _places(home: Path, name: tuple[str, ...]) -> Iterator[Path]:
+    """Where a module called `name`, or a package that it is in, would be."""
+    for end in range(1, len(name) + 1):
+        place = home.joinpath(*name[:end])
+        yield from (place.with_name(f"{place.name}.py"), place / "__init__.py")

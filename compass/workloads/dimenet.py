@@ -104,7 +104,7 @@ class AffinityDimeNet(torch.nn.Module):
         self.embedding.emb = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.output = make_output(knobs)
         layers = torch.nn.ModuleList(Layer(knobs) for _ in range(knobs.layers))
-        self.layers = recomputed(layers) if knobs.variant.checkpointing else layers
+        self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
 
     def forward(self, batch: TripletBatch) -> torch.Tensor:
         """Predicted pK (g,)."""

@@ -114,7 +114,7 @@ class AffinityGPS(torch.nn.Module):
         self.embedding = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.spread = GaussianSmearing(0.0, cutoff, n_rbf)
         layers = torch.nn.ModuleList(Layer(knobs.channels, heads, n_rbf) for _ in range(knobs.layers))
-        self.layers = recomputed(layers) if knobs.variant.checkpointing else layers
+        self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
         self.head = torch.nn.Sequential(
             torch.nn.Linear(knobs.channels, knobs.channels), torch.nn.SiLU(), torch.nn.Linear(knobs.channels, 1)
         )

@@ -12,20 +12,24 @@ from torch.utils.checkpoint import checkpoint
 class Recomputed(torch.nn.Module):
     """`layer`, recomputed."""
 
-    def __init__(self, layer: torch.nn.Module) -> None:
+    def __init__(self, layer: torch.nn.Module, *, random: bool = True) -> None:
         super().__init__()
         self.layer = layer
-        # Saving the random state costs a copy per layer, so only where something is random.
-        self._random = any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in layer.modules())
+        self._random = random
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """What `layer` returns."""
         return checkpoint(self.layer, *inputs, use_reentrant=False, preserve_rng_state=self._random, **named)
 
 
-def recomputed(layers: Iterable[torch.nn.Module]) -> torch.nn.ModuleList:
-    """`layers`, each recomputed: what a workload's `build` puts in their place if `knobs.variant.checkpointing`."""
-    return torch.nn.ModuleList(Recomputed(layer) for layer in layers)
+def recomputed(layers: Iterable[torch.nn.Module], *, random: bool = True) -> torch.nn.ModuleList:
+    """`layers`, each recomputed: what a workload's `build` puts in their place if `knobs.variant.checkpointing`.
+
+    `random` says whether anything in them is drawn anew each time, such as dropout: the state it is drawn from is then kept for
+    the second time, at the cost of a copy a layer, or gradients would be those of another draw. No one can see that from
+    outside, for a function may draw too.
+    """
+    return torch.nn.ModuleList(Recomputed(layer, random=random) for layer in layers)
 
 
 def unwrapped(layers: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:

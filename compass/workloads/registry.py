@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from compass.errors import InputError
-from compass.workloads.completed import FILLED, Completed
+from compass.workloads.completed import Completed
 from compass.workloads.protocol import Bare, Workload
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
             f"workload {source}", got=f"an object without {', '.join(missing)}",
             expected="the members of compass.workloads.protocol.Bare", fix="Add what is missing.",
         )  # fmt: skip
-    is_whole = all(hasattr(workload, name) for name in FILLED)
-    return cast("Workload", workload if is_whole else Completed(workload))
+    is_whole = type(workload).__module__.startswith(f"{__package__}.")
+    return cast("Workload", workload if is_whole else Completed(workload, factory))
 
 
 def _factory(source: str) -> Any:

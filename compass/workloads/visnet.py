@@ -44,7 +44,7 @@ class AffinityViSNet(torch.nn.Module):
         )
         self.representation.distance = GivenEdges()
         if knobs.variant.checkpointing:
-            self.representation.vis_mp_layers = recomputed(self.representation.vis_mp_layers)
+            self.representation.vis_mp_layers = recomputed(self.representation.vis_mp_layers, random=False)
         self.head = EquivariantScalar(hidden_channels=knobs.channels)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:

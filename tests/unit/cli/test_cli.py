@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compass.cli.app import app
+from compass.cli.tables import failure_line
 from compass.config_files import load_config
 from compass.errors import InputError, WorkerError
 from compass.optimizer import Request
@@ -219,6 +220,17 @@ def test_a_dry_run_as_json(asked):
     said = json.loads(compass("optimize", "--dry-run", "--json").stdout)
     assert said["dataset"] == "19,000 complexes"
     assert said["memory"] == "what the device has free, less 5%"
+    assert said["test bench"] == "1ia1 (embedded)"
+
+
+def test_a_dry_run_on_a_dataset(asked):
+    Path("data").mkdir()
+    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--stages", "smoke_test").stdout)
+    assert said["dataset"] == "data, as many as a scan finds"
+    assert said["calibration"] == "14 probes for each of 2 variants"  # whatever is asked for, all stages share it
+    assert "test bench" not in said
+    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--dataset-size", "300").stdout)
+    assert said["dataset"] == "data, 300 complexes"
 
 
 # ---------------------------------------------------------------------------------------------- show, env and config
@@ -250,6 +262,19 @@ def test_show_a_failed_stage(profile):
     assert "Nearest miss" in compass("show", "p.json", "--stage", "validation").stdout
 
 
+@pytest.mark.parametrize("reason", ["no model fits", "no model fits."])
+def test_a_failures_line_is_two_sentences(profile, reason):
+    failure = profile.failures["validation"].model_copy(update={"reason": reason})
+    assert "binds: no model fits. Nearest miss: " in failure_line(failure)
+
+
+def test_many_graphs_a_second_are_written_out(profile):
+    plan = profile.plans["prototyping"].model_copy(update={"throughput": 1520.4})
+    write_profile(profile.model_copy(update={"plans": {"prototyping": plan}}), Path("p.json"))
+    assert "1,520" in compass("show", "p.json").stdout
+    assert "1,520 graphs/s" in compass("show", "p.json", "--stage", "prototyping").stdout
+
+
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
@@ -257,6 +282,7 @@ def test_show_a_failed_stage(profile):
                        "Run `compass optimize --stages production`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
+        ("production,prototyping", "--stage: got 'production,prototyping'; expected one stage. Name prototyping or production."),
     ],
 )  # fmt: skip
 def test_show_a_stage_that_is_not_there(profile, stage, message):

@@ -138,6 +138,12 @@ def test_a_profile_that_is_cut_off_still_gives_a_report(told):
         (["--out", "nowhere/r.html"],
          "output nowhere/r.html: got No such file or directory; expected a file in a writable folder. "
          "Choose another --out."),
+        (["--markdown", "nowhere/r.md"],
+         "output nowhere/r.md: got No such file or directory; expected a file in a writable folder. "
+         "Choose another --markdown."),
+        (["--markdown", "-", "--json"],
+         "--markdown: got - and --json as well; expected one of the two on stdout. "
+         "Give --markdown a file, or leave out --json."),
         (["--format", "gif"], "--format: got 'gif'; expected one or more of svg, png, pdf. Write them with commas."),
     ],
 )  # fmt: skip
@@ -188,6 +194,7 @@ def test_explain_a_stage_that_found_nothing(told):
                        "Run `compass optimize --stages production`."),
         ("produce", "STAGE: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
+        ("smoke_test,validation", "STAGE: got 'smoke_test,validation'; expected one stage. Name smoke_test or validation."),
     ],
 )  # fmt: skip
 def test_what_explain_refuses(told, stage, message):

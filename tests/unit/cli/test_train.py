@@ -49,6 +49,7 @@ def test_a_time_is_read(start, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--stage", "prototyping,production"], "--stage: got 'prototyping,production'; expected one stage."),
         (["--stage", "prototype"], "--stage: got 'prototype'; expected one of"),
         (["--stage", "validation"], "stage validation: got a stage that found nothing"),
         (
@@ -84,6 +85,7 @@ def predict(tmp_path, monkeypatch):
 
     def answer(checkpoint, config, device):
         asked.append(config.dataset)
+        print("a model's own words")  # noqa: T201 - which belong on the other stream
         return prediction.Predictions(checkpoint=str(checkpoint), rows=(), evaluation=None)
 
     monkeypatch.setattr(prediction, "order_of", lambda _: SimpleNamespace(config=trained))
@@ -92,7 +94,7 @@ def predict(tmp_path, monkeypatch):
     def run(*arguments):
         result = CliRunner().invoke(app, ["predict", "x.ckpt", *map(str, arguments), "--cache", str(tmp_path)])
         assert result.exit_code == 0, result.output
-        return asked[-1]
+        return SimpleNamespace(rules=asked[-1], stdout=result.stdout)
 
     return run
 
@@ -100,12 +102,22 @@ def predict(tmp_path, monkeypatch):
 def test_predict_leaves_the_training_sets_rules_behind(predict, tmp_path):
     manifest = tmp_path / "new.csv"
     manifest.write_text(f"id,protein,ligand,label\na,{EMBEDDED_PROTEIN},{EMBEDDED_LIGAND},\n")
-    rules = predict(manifest)
-    assert (rules.path, rules.index, rules.oversize) == (str(manifest), "", "isolate")
+    for given in ((), ("--csv", "-")):
+        told = predict(manifest, *given)
+        assert (told.rules.path, told.rules.index, told.rules.oversize) == (str(manifest), "", "isolate")
+        assert told.stdout == "id,predicted_pk,relation,pk\n"
+
+
+def test_predict_writes_one_thing(tmp_path):
+    result = CliRunner().invoke(app, ["predict", "x.ckpt", str(tmp_path), "--json", "--csv", "a.csv"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: --csv: got --json as well; expected one of the two. Leave one out.\n",
+    )
 
 
 def test_predict_takes_the_index_it_is_given(predict, tmp_path):
     (tmp_path / "1abc_protein.pdb.gz").write_bytes(EMBEDDED_PROTEIN.read_bytes())
     (tmp_path / "1abc_ligand.sdf").write_bytes(EMBEDDED_LIGAND.read_bytes())
     (tmp_path / "labels").write_text("1abc  2.00  2006  6.40  Ki=400nM\n")
-    assert predict(tmp_path, "--index", tmp_path / "labels").index == str(tmp_path / "labels")
+    assert predict(tmp_path, "--index", tmp_path / "labels").rules.index == str(tmp_path / "labels")

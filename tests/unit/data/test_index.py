@@ -46,12 +46,12 @@ def test_labels_are_about_pk(text, pk, relation, kind):
     assert label.pk == pytest.approx(pk, abs=0.005)
 
 
-@pytest.mark.parametrize("text", ["49000", "-42.1", "nan", "inf"])
+@pytest.mark.parametrize("text", ["49000", "-42.1", "-4.2", "4.9e-05", "-0.001", "nan", "inf"])
 def test_a_number_that_is_no_pk(text):
     with pytest.raises(InputError) as caught:
         read_label(text, where="here")
     assert str(caught.value) == (
-        f"here: got {text!r}; expected a pK from -5 to 20. "
+        f"here: got {text!r}; expected a pK from -2 to 20. "
         "Give -log10 of the molar value, or the value with its unit, for example Kd=49uM."
     )
 

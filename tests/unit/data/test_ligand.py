@@ -125,3 +125,8 @@ def test_mol2_that_is_something_else(read, tmp_path):
         "got no molecule that RDKit can read; expected an SDF or MOL2 file. Fetch or export the file again.",
         tmp_path, "l.mol2",
     )  # fmt: skip
+
+
+def test_atom_types_that_are_out_of_place(read):
+    """A carboxylate's oxygen in an alcohol: RDKit gives the molecule up over it."""
+    assert read(MOL2.replace("O.3", "O.co2"), "l.mol2").elements.tolist() == [6, 8, 1]

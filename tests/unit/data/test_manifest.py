@@ -204,3 +204,32 @@ def test_every_id_becomes_a_row(tmp_path_factory, proteins):
         writer.writerow(["always", "p.pdb", "l.sdf", "7"])
         writer.writerows([id_, protein, "l.sdf", ""] for id_, protein in proteins.items())
     assert [candidate.row.id for candidate in list_manifest(path).candidates] == sorted({"always", *proteins})
+
+
+SAME = Candidate(Row(id="bär", status="ok", label=Label(pk=4.31, kind="Kd")), ("p.pdb",), ("l.sdf",))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_spreadsheets_write(listed, encoding, delimiter):
+    text = "id,protein,ligand,label,note\r\nbär,p.pdb,l.sdf,Kd=49µM,\r\n".replace(",", delimiter)
+    (candidate,) = listed(text.encode(encoding)).candidates
+    label = candidate.row.label
+    assert label.pk == pytest.approx(4.31, abs=0.005)
+    row = candidate.row.model_copy(update={"label": label.model_copy(update={"pk": 4.31})})
+    assert Candidate(row, candidate.proteins, candidate.ligands) == SAME
+
+
+def test_a_comma_within_a_cell(refused):
+    text = "id,protein,ligand,name,logp,label\na,p.pdb,l.sdf,N,N-dimethyl,3.2,7.1\n"
+    assert refused(text) == (
+        "data.csv: got more cells than columns in line 2; expected a cell a column. Put what holds a ',' into \"quotes\"."
+    )
+
+
+def test_a_quote_that_is_never_closed(refused):
+    text = 'id,protein,ligand,label,note\na,p.pdb,l.sdf,7,"odd\nb,p.pdb,l.sdf,8,\n'
+    assert refused(text) == (
+        "data.csv: got unexpected end of data; expected a CSV or Parquet file that can be read. "
+        "Check the path and the file."
+    )

@@ -42,8 +42,9 @@ def test_hydrogens_are_not_part_of_it(read):
 
 
 def test_a_misplaced_charge_is_no_reason_to_give_up(read, capfd):
-    # The nitrogen of a pyridinium whose charge got lost: four bonds' worth of valence and neutral.
-    charged = block("C[n+]1ccccc1")
-    neutral = "\n".join(line for line in charged.splitlines() if not line.startswith("M  CHG"))
-    assert murcko_scaffold(read(neutral + "\n")) == "c1ccncc1"
+    # The nitrogen of a pyridinium whose charge got lost: four bonds' worth of valence and neutral. The other's are all in rings.
+    for smiles, scaffold in (("C[n+]1ccccc1", "c1ccncc1"), ("C1CC[N+]2(C1)CCCC2", "C1CCN2(C1)CCCC2")):
+        charged = block(smiles)
+        neutral = "\n".join(line for line in charged.splitlines() if not line.startswith("M  CHG"))
+        assert murcko_scaffold(read(neutral + "\n")) == scaffold
     assert capfd.readouterr().err == ""

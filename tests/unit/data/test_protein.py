@@ -190,3 +190,11 @@ def test_truncated_mmcif(crowded, tmp_path):
     assert str(caught.value) == (
         f"{path}: got a table that ends within a row; expected a complete file. Fetch the file again."
     )
+
+
+def test_what_is_left_of_an_atom_that_was_removed(read, pdb):
+    """`grep -v HETATM` leaves its ANISOU."""
+    pdb.peptide()
+    for number in (901, 902):
+        pdb.raw(f"ANISOU {number:4d}  C1  LIG A 200      1000   1000   1000      0      0      0       C")
+    assert n_beside_the_peptide(read(pdb)) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +125,22 @@ def test_a_missing_file_may_come_later(files):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("error", "lasting"), [(OSError(errno.EIO, "Input/output error"), False), (None, True)])
+def test_what_the_system_would_not_open_is_tried_again(files, monkeypatch, error, lasting):
+    """Though another file stands in for it."""
+    real = Path.read_bytes
+
+    def read_bytes(path):
+        if error is not None and path.suffix == ".sdf":
+            raise error
+        return real(path)
+
+    root = files(l_sdf="") if error is None else files()
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    reading = read(root)
+    assert (reading.outcome.ligand, reading.lasting) == ("l.mol2", lasting)
+
+
 def test_a_path_that_is_none(tmp_path):
     assert read(tmp_path, candidate(("p\0.pdb",))) == crashed("reading it ended in ValueError: embedded null byte")
 
@@ -223,6 +241,16 @@ def test_an_autopsy_of_what_cannot_be_used(files):
         "rejected, too_many_atoms: p.pdb: got 17 atoms; expected at most max_atoms = 5. "
         "Raise max_atoms, or set a smaller pocket_radius.",
     )
+
+
+def test_an_autopsy_of_a_fault_far_from_the_ligand(files, pdb):
+    """A scan, which cuts the pocket out first, does not see it."""
+    pdb.peptide()
+    for number in (300, 301):
+        pdb.atom("ZN", "ZN", number, (90, 0, 0), element="ZN", het=True)
+    said, row = replay(files(), candidate())
+    assert "atoms at one place (pairs: 1), the first at (90.000, 0.000, 0.000)" in dict(said)["cleaned"]
+    assert row.usable
 
 
 def test_an_autopsy_shows_where_it_crashed(files, monkeypatch):

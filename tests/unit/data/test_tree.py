@@ -103,6 +103,22 @@ def test_links_are_followed(grow, tmp_path):
     assert [c.row.id for c in list_tree(tmp_path / "set").candidates] == ["1abc"]
 
 
+def test_a_link_that_leads_nowhere_costs_nothing_else(grow, tmp_path):
+    grow(*both("set/", "1abc"))
+    (tmp_path / "set" / "round").symlink_to("round")
+    found = rows(list_tree(tmp_path))
+    assert (found["1abc"].status, found["round"].reason, len(found)) == ("ok", "unreadable", 2)
+
+
+def test_case_does_not_tell_files_apart(grow):
+    """RCSB's names are in capitals."""
+    found = list_tree(grow("1abc/1ABC.cif", "1abc/1abc_ligand.sdf", "2ABC_protein.pdb", "2abc_ligand.sdf")).candidates
+    assert [(c.row.id, c.proteins, c.ligands) for c in found] == [
+        ("1abc", ("1abc/1ABC.cif",), ("1abc/1abc_ligand.sdf",)),
+        ("2ABC", ("2ABC_protein.pdb",), ("2abc_ligand.sdf",)),
+    ]
+
+
 def test_what_is_missing_is_said(grow):
     root = grow(
         "1abc/1abc_protein.pdb", "1abc/1abc_ligand.pdbqt", "2abc/2abc_ligand.sdf", "set/3abc/readme", "set/4abc/",

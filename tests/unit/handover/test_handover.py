@@ -1,7 +1,10 @@
+import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,6 +22,7 @@ from compass.optimizer import Request
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.profile import write_profile
+from compass.training.schedule import learning_rate
 
 
 class AtTheTop:
@@ -36,6 +40,9 @@ def test_settings_say_what_the_plan_is(profile):
         "accelerator": "cpu", "devices": 1, "precision": "32-true", "accumulate_grad_batches": 2,
         "gradient_clip_val": profile.config.training.clip_norm,
     }  # fmt: skip
+    plans = {"prototyping": profile.plans["prototyping"].model_copy(update={"accumulate": 8})}
+    more = settings_of(profile.model_copy(update={"plans": plans}), "prototyping")
+    assert more["learning_rate"] == learning_rate(256, profile.config.training) == 2 * settings["learning_rate"]
     assert settings["environment"]["OMP_NUM_THREADS"] == "2"
     assert "PYTHONUNBUFFERED" not in settings["environment"]
 
@@ -68,6 +75,8 @@ def test_a_shell_reads_the_variables(profile):
         {"batch_size": 3, "model": {"rbf-x": "a 'b' $c"}, "fast": True, "environment": {"OMP_NUM_THREADS": "2"}}
     )
     assert text == (
+        "unset COMPASS_BATCH_BUDGET_BYTES OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ GLIBC_TUNABLES "
+        "PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF\n"
         "export COMPASS_BATCH_SIZE=3\n"
         f"export COMPASS_MODEL_RBF_X={shlex.quote(chr(97) + ' ' + chr(39) + 'b' + chr(39) + ' $c')}\n"
         "export COMPASS_FAST=true\nexport OMP_NUM_THREADS=2\n"
@@ -93,6 +102,29 @@ def test_compass_export(profile, tmp_path, form):
     )
     assert out.read_text() == shown.stdout
     assert "32" in shown.stdout
+
+
+def test_what_another_plan_left_is_unset():
+    text = as_env({"environment": {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_THRESHOLD_": "65536"}})
+    told = subprocess.run(
+        ["sh", "-c", f'{text}echo "$OMP_WAIT_POLICY $MALLOC_MMAP_THRESHOLD_ $GLIBC_TUNABLES."'],
+        capture_output=True, text=True, check=True, env={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert told.stdout == "passive 65536 .\n"
+
+
+def test_compass_export_to_a_file_that_cannot_be_written(profile, tmp_path, monkeypatch):
+    write_profile(profile, tmp_path / "profile.json")
+    monkeypatch.setattr(Path, "write_text", no_room)
+    shown = CliRunner().invoke(
+        app, ["export", str(tmp_path / "profile.json"), "--stage", "prototyping", "--out", str(tmp_path / "s")]
+    )
+    assert (shown.exit_code, shown.stderr) == (2, f"error: output {tmp_path / 's'}: got No space left on device; "
+                                                  "expected a file in a writable folder. Choose another --out.\n")  # fmt: skip
+
+
+def no_room(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_compass_export_of_an_unknown_format():
@@ -133,6 +165,28 @@ def test_settings_change_what_is_given(tmp_path):
         assert (found.seed, found.space.layers, found.space.channels) == (3, (3, 5), (32, 64))
     with pytest.raises(InputError, match=r"^settings\['space.chanels'\]: got the unknown key"):
         settled(None, {"space.chanels": 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"stages": "prod"}, "stages: got 'prod'; expected one or more of smoke_test, prototyping, validation, production. Name them so."),
+        ({"stages": ["smoke"]}, "stages: got ['smoke']; expected one or more of smoke_test, prototyping, validation, production. Name them so."),
+        ({"stages": ()}, "stages: got (); expected one or more of smoke_test, prototyping, validation, production. Name them so."),
+        ({"dataset_size": 0}, "dataset_size: got 0; expected a whole number above zero. Give the number of samples you train on."),
+    ],
+)  # fmt: skip
+def test_what_a_call_refuses(given, message):
+    with pytest.raises(InputError) as caught:
+        compass.optimize("visnet", **given)
+    assert str(caught.value) == message
+
+
+def test_a_stage_by_its_name_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr("compass.handover.call.run", lambda request, **_: asked.append(request))
+    compass.optimize("visnet", stages="production")
+    assert asked[0].stages == ("production",)
 
 
 def test_optimizing_another_machine(tmp_path):

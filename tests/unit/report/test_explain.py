@@ -2,24 +2,33 @@ import pytest
 
 from compass.records import STAGES, Candidate, StageFailure, WhatIf
 from compass.report.evidence import of_profile
-from compass.report.explain import explain, purchases
-from compass.report.words import BINDS, change, of_bytes, share
+from compass.report.explain import explain, limits_of, purchases
+from compass.report.words import BINDS, SMALLEST, change, of_bytes, share
 from compass.units import GIB
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_limit_that_binds_is_marked(whole, evidence, stage):
     told, plan = explain(evidence, stage), whole.plans[stage]
-    assert told.binds == BINDS[plan.binds]
+    assert told.binds == (SMALLEST if stage == "smoke_test" else BINDS[plan.binds])
     binding = [limit.name for limit in told.limits if limit.binds]
     if plan.binds in {"memory", "data"}:
         assert binding == [plan.binds]
+    if stage == "smoke_test":
+        assert binding == []
     by_name = {limit.name: limit for limit in told.limits}
     assert by_name["memory"].allowed == plan.certificate.ceiling_bytes
     assert by_name["data"].used_share == plan.choice.capacity / whole.data_cap
     assert by_name["batch"].allowed == 950
     if stage in {"prototyping", "validation"}:
         assert by_name["time"].used_share == plan.cycle_s / (whole.config.stages[stage].target_s + 1200)
+
+
+def test_data_that_bind_a_batch_are_no_limit_of_parameters(whole, evidence):
+    plan = whole.plans["prototyping"]
+    batch = plan.choice.model_copy(update={"batch_size": 950})
+    limits = limits_of(evidence, plan.model_copy(update={"binds": "data", "choice": batch}))
+    assert [limit.name for limit in limits if limit.binds] == ["batch"]
 
 
 @pytest.mark.parametrize("stage", ["prototyping", "validation"])

@@ -176,3 +176,46 @@ def test_small_samples_determine_what_any_can(lengths, n_features):
 def test_one_sample_is_enough():
     batches = chosen({"window": load_of(tokens=128.0, tokens_squared=16384.0)})
     assert sorted(batch.members for batch in batches) == [(("window", n),) for n in COPIES]
+
+
+def test_the_digest_follows_the_files_beside(tmp_path):
+    """What a workload's file imports from its folder, and what that imports; not what lies there besides."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "workload_of_nets.py").write_text(
+        "from nets_beside import Net\nfrom parts import heads_beside\n\nclass Mine:\n    features = ('n',)\n"
+        "    build = collate = loss = None\n    def __init__(self, c): pass\n"
+        "    def samples(self): return {'a': {'n': 1}}\n\ndef make(config): return Mine(config)\n"
+    )
+    (tmp_path / "nets_beside.py").write_text("import math\nclass Net: pass\n")
+    (tmp_path / "parts" / "__init__.py").write_text("from . import heads_beside\n")
+    (tmp_path / "parts" / "heads_beside.py").write_text("")
+    found = [load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest]
+    for name in ("nets_beside.py", "parts/heads_beside.py", "parts/__init__.py", "workload_of_nets.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("WIDTH = 3\n")
+        found.append(load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest)
+    assert len(set(found)) == 5
+    (tmp_path / "other.py").write_text("")
+    assert load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest == found[-1]
+
+
+class Dropping(torch.nn.Module):
+    """Draws without a module that says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(16, 16)
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(self.inner(x), 0.5, training=True) ** 2
+
+
+def test_what_is_drawn_is_drawn_alike_the_second_time():
+    layer = Dropping()
+    gradients = []
+    for one in (layer, recomputed([layer])[0]):
+        torch.manual_seed(3)
+        layer.inner.weight.grad = None
+        one(torch.ones(4, 16)).sum().backward()
+        gradients.append(layer.inner.weight.grad)
+    assert torch.equal(*gradients)

@@ -7,6 +7,7 @@ import pytest
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.records import Batch
 from compass.workloads import registry
 from compass.workloads.registry import load_workload
 from compass.workloads.visnet import ViSNetWorkload
@@ -60,6 +61,25 @@ def test_a_factory_gets_the_config(file, monkeypatch, place):
     monkeypatch.syspath_prepend(file.parent)
     workload = load_workload(f"{file}:Mine" if place == "file" else "mine:Mine", CONFIG)
     assert (workload.name, workload.config) == ("mine", CONFIG)
+
+
+def test_all_members_may_be_the_authors_and_loads_dictionaries(file):
+    file.write_text(
+        textwrap.dedent("""
+        class All:
+            name, digest, features = "all", "1", ("rows",)
+            build = collate = loss = None
+            def __init__(self, config): pass
+            def samples(self): return {"a": {"rows": 2}}
+            def blocks(self, model): return []
+            def load(self, batch): return {"rows": 4}
+    """)
+    )
+    workload = load_workload(f"{file}:All", CONFIG)
+    batch = Batch(members=(("a", 2),))
+    assert (workload.name, workload.digest) == ("all", "1")
+    assert dict(workload.samples()["a"].sizes) == {"rows": 2.0}
+    assert dict(workload.load(batch).sizes) == {"rows": 4.0}
 
 
 def test_a_factory_may_sit_in_a_class(file, monkeypatch):
