@@ -23,8 +23,7 @@ test: $(VENV)/.installed-dev
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-examples: $(VENV)/.installed-dev
-	$(INSTALL) --editable '.[dev,examples]'
+examples: $(VENV)/.installed-examples
 	$(BIN)/python -m pytest tests/integration/test_examples.py
 
 lint: $(VENV)/.installed-dev
@@ -48,6 +47,10 @@ $(VENV)/constraints.txt: constraints.txt | $(BIN)/python
 $(VENV)/.installed: pyproject.toml $(VENV)/constraints.txt
 	$(INSTALL) --editable .
 	@touch $@
+
+$(VENV)/.installed-examples: pyproject.toml $(VENV)/constraints.txt
+	$(INSTALL) --editable '.[dev,examples]'
+	@touch $@ $(VENV)/.installed-dev $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/constraints.txt
 	$(INSTALL) --editable '.[dev]'

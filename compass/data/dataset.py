@@ -51,9 +51,9 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with the complexes, the rules they are read by, and what becomes of the largest."""
-        rules = self._rules.dataset
-        return digest(self.catalogue.digest, self._rules.graph, rules.oversize, rules.oversize_share)
+        """Changes with the complexes, the rules they are read by, and what becomes of the largest; not with their labels and splits."""
+        rules, complexes = self._rules.dataset, ((row.id, row.key) for row in self.catalogue.usable)
+        return digest(self.catalogue.about.rules, *complexes, self._rules.graph, rules.oversize, rules.oversize_share)
 
     @property
     def store_path(self) -> Path:

@@ -44,6 +44,8 @@ class Order(Record):
     """The profile's, with what training itself may change."""
     fingerprint: Fingerprint
     """What the plan was measured on."""
+    dataset: str = ""
+    """Digest of the complexes with their labels and splits; empty without a dataset."""
     budget_bytes: int
     """What one process may hold in all."""
     ceiling: bool = True
@@ -81,6 +83,7 @@ class Order(Record):
             "batching": self.batching,
             "left out": self.plan.certificate.left_out,
             "workload": (self.workload, self.fingerprint.workload),
+            "dataset": self.dataset,
             "effective batch": self.config.batch.effective_batch,
             "processes": self.n_devices * self.n_nodes,
             # What the batches of an epoch follow from, beside the seed.

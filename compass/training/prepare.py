@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from compass.data.catalogue import Catalogue
 from compass.data.graph_packing import pack_graphs
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
@@ -58,6 +59,7 @@ def prepare(wish: Wish) -> Order:
         workload=wish.profile.workload,
         config=wish.config,
         fingerprint=fingerprint,
+        dataset=Catalogue.open(Path(wish.config.dataset.catalogue)).digest if wish.config.dataset.catalogue else "",
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
         batching=wish.batching or plan.recommended,

@@ -78,6 +78,16 @@ def test_the_digest_follows_the_policy(catalogue):
     assert len(digests) == 3
 
 
+def test_labels_and_splits_change_nothing_that_was_measured(catalogue, tmp_path):
+    before = Dataset(rules(catalogue=catalogue))
+    root = before.catalogue.about.source
+    index = tmp_path / "INDEX"
+    index.write_text("1abc  2.00  2001  Ki=3uM  // x.pdf (MQ1)\n")
+    after = Dataset(rules(catalogue=scan(Path(root), rules(f"dataset.index={index}"), tmp_path, workers=1)))
+    assert after.catalogue.digest != before.catalogue.digest
+    assert after.digest == before.digest
+
+
 def test_a_workload_collates_what_is_asked_for(catalogue):
     workload = ViSNetWorkload(rules(catalogue=catalogue))
     batch = Batch(members=(("1abc", 1), ("3abc", 2)))

@@ -19,6 +19,7 @@ def arguments(path):
     return pytest.param(path, id=path.stem, marks=slow)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("example", map(arguments, SCRIPTS))
 def test_example(example):
     package = NEEDS.get(example.stem)

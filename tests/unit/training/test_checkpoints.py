@@ -66,6 +66,8 @@ def test_another_run_is_not_gone_on_with(order):
     check_unchanged(order, order)
     with pytest.raises(InputError, match=r"^--resume: got seed 0 → 5; learning .*; expected the run as it was\. "):
         check_unchanged(order, other)
+    with pytest.raises(InputError, match=r"^--resume: got dataset  → other labels; expected the run as it was\. "):
+        check_unchanged(order, order.model_copy(update={"dataset": "other labels"}))
 
 
 @pytest.mark.parametrize(
