@@ -33,6 +33,9 @@ from compass.version import __version__
 
 log = logging.getLogger(__name__)
 
+AGAIN = "; when it was verified: "
+"""Parts what a plan was chosen for from what it took later."""
+
 
 class PlanCheck(Record):
     """One plan's certificate, run again."""
@@ -202,12 +205,14 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
         return plan
     step_s = outcome.step.median_s
     slowdown = step_s / plan.step.median_s
+    cycle_s, throughput = step_s * config.cycle_batches, plan.choice.batch_size / step_s
     return plan.model_copy(
         update={
             "step": outcome.step,
             "step_law": None if plan.step_law is None else plan.step_law * slowdown,
-            "cycle_s": step_s * config.cycle_batches,
-            "throughput": plan.choice.batch_size / step_s,
+            "cycle_s": cycle_s,
+            "throughput": throughput,
+            "why": f"{plan.why.partition(AGAIN)[0]}{AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
             "certificate": _proven(plan.certificate, outcome),
             "batch_budget": None if plan.batch_budget is None else _slowed(plan.batch_budget, slowdown),
         }
