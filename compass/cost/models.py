@@ -32,6 +32,10 @@ class CostModels:
         """Predicted seconds a step (n,) at `sizes` (n, features)."""
         return self.time.step_s(knobs, capacity, sizes)
 
+    def launch_s(self, knobs: Knobs) -> float:
+        """Predicted seconds that launching a step takes, however small the load."""
+        return self.time.forms[knobs.variant.precision].launch_s(knobs)
+
     def spread(self, knobs: Knobs, step_s: float) -> float:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         return self.time.spread(knobs, step_s)

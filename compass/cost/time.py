@@ -85,6 +85,11 @@ class TimeForm:
         """Seconds (n,) at `sizes` (n, features)."""
         return self.of_terms(_terms(knobs, capacity, sizes), _misaligned(knobs), *self.of_variant(knobs.variant))
 
+    def launch_s(self, knobs: Knobs) -> float:
+        """Seconds that launching a step's kernels takes, whatever their size."""
+        kappa, _ = self.of_variant(knobs.variant)
+        return float(kappa * (self.coefficients[:2] @ [1.0, knobs.layers]))
+
     def of_variant(self, variant: Variant) -> tuple[float, float]:
         """κ and λ."""
         return self.factors.get(variant, UNSEEN_FACTORS)

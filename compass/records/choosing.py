@@ -252,7 +252,7 @@ class StagePlan(Record):
     throughput: float
     """Measured graphs per second."""
     indicative: bool = False
-    """The cycle is a hint only: too few steps, or not the work the stage will do."""
+    """The cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
     binds: str
     """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
     why: str

@@ -181,7 +181,7 @@ def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> S
         step_law=known.step_law(proof.choice, proof.step.median_s, proof.timed.step_load or proof.choice.load),
         cycle_s=pick.cycle_s,
         throughput=pick.throughput,
-        indicative=policy.stage == "smoke_test",
+        indicative=policy.stage == "smoke_test" or lab.is_launching(pick.knobs, proof.step.median_s),
         binds=policy.binds(proof.known, pick),
         why=policy.why(proof.known, Ranking((pick, *others), ranking.literal)),
         certificate=Certificate(

@@ -199,6 +199,10 @@ class Lab:
         """Whether the device is a CPU: launching costs nothing there, and steps differ more."""
         return self.description.hardware.kind == "cpu"
 
+    def is_launching(self, knobs: Knobs, step_s: float) -> bool:
+        """Whether most of a step on an accelerator is launching it, which one process takes half as long again for as another."""
+        return not self.on_cpu and self.costs().launch_s(knobs) > step_s / 2
+
     @property
     def _anchor_step_s(self) -> tuple[float, ...]:
         rules = self.config.probe

@@ -55,6 +55,14 @@ def picks(profile):
     return {stage: (plan.choice.knobs, plan.choice.batch_size) for stage, plan in profile.plans.items()}
 
 
+def test_a_step_that_waits_for_the_host_is_only_indicative(tmp_path):
+    """Two graphs a batch, which this device is done with sooner than the host has launched them."""
+    asked = request(tmp_path, *PLAIN, dataset_size=40, stages=("prototyping",))
+    plan = optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090"))).plans["prototyping"]
+    assert plan.choice.batch_size <= 2
+    assert plan.indicative
+
+
 # ----------------------------------------------------------------------------------------------------- all ten machines
 
 
