@@ -56,6 +56,11 @@ NOISY = 0.05
 """Half an interval that makes a timing count for half."""
 UNSEEN_FACTORS = (4 / 3, 1 / 3)
 """κ and λ of recomputing before it was timed: one forward pass more, a third of a step."""
+UNSEEN_LAUNCHES = 2.0
+"""κ where work is done while more is launched: the host hooks every tensor that is not kept. On an H100 and an H200 it was 1.9 to 2.0."""
+SLOWEST_UPDATE_S = 5e-10
+"""A parameter, on an accelerator: AdamW moves 40 bytes, and none moves fewer than 80 GB a second. A few anchors do not tell
+updates from launches, and took ten times as much for a wide model's."""
 LAST_LAYER = 0.5
 """What the last layer is short of another when it is recomputed: SchNet's is short of nothing, of ViSNet's there is next to nothing."""
 GROWTH_SPREAD = 0.05
@@ -92,7 +97,7 @@ class TimeForm:
 
     def of_variant(self, variant: Variant) -> tuple[float, float]:
         """κ and λ."""
-        return self.factors.get(variant, UNSEEN_FACTORS)
+        return self.factors.get(variant, _unseen(overlapping=self.power > 1))
 
     def of_terms(self, terms: Floats, misaligned: Floats, kappa: Floats | float, lam: Floats | float) -> Floats:
         """Seconds (n,) of `terms` (n, terms), of channels `misaligned` (n, 2) or (2,), κ and λ (n,) or one for all."""
@@ -188,6 +193,8 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping
     plain[:, _n_outer(features) :] *= terms[:, 1:2] - 1
     scale = np.exp(log_s).min() / terms.max(axis=0)
     n_terms, n_other = terms.shape[1], len(variants) - 1
+    kappa, lam = _unseen(overlapping=overlapping)
+    usual = np.repeat([kappa - 1, lam], n_other)
     start = np.concatenate(
         [_start(plain * scale, np.exp(log_s), weight), np.zeros(2), np.full(2 * n_other, 0.25), [0.0]]
     )
@@ -205,16 +212,25 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping
         candidate = form(x)
         kappa, lam = np.array([candidate.of_variant(variant) for variant in variants])[index].T
         predicted = np.log(candidate.of_terms(terms, misaligned, kappa, lam) + 1e-12)
-        # δ around 0 ± 0.1; κ and λ of recomputing one forward pass of a step around ⅓ ± ⅕; γ around 1 ± 0.05.
+        # δ around 0 ± 0.1; κ and λ of recomputing around what is usual ± ⅕; γ around 1 ± 0.05.
         prior = 0.02 * np.concatenate(
-            [x[n_terms : n_terms + 2] / 0.1, (x[n_terms + 2 : -1] - 0.33) / 0.2, x[-1:] / GROWTH_SPREAD]
+            [x[n_terms : n_terms + 2] / 0.1, (x[n_terms + 2 : -1] - usual) / 0.2, x[-1:] / GROWTH_SPREAD]
         )
         return np.concatenate([weight * (predicted - log_s), prior])
 
+    most = np.full(len(start), np.inf)
+    if overlapping:
+        most[2] = SLOWEST_UPDATE_S / scale[2]
     fit = least_squares(
-        misfit, start, bounds=(0, np.inf), x_scale="jac", max_nfev=60, loss="soft_l1", f_scale=STRAY_SCALE
-    )
+        misfit, np.minimum(start, 0.9 * most), bounds=(0, most), x_scale="jac", max_nfev=60, loss="soft_l1",
+        f_scale=STRAY_SCALE,
+    )  # fmt: skip
     return form(np.asarray(fit.x, dtype=np.float64))
+
+
+def _unseen(*, overlapping: bool) -> tuple[float, float]:
+    kappa, lam = UNSEEN_FACTORS
+    return (UNSEEN_LAUNCHES if overlapping else kappa), lam
 
 
 def _start(terms: Floats, step_s: Floats, weight: Floats) -> Floats:
