@@ -321,7 +321,7 @@ def warn_of_loss(request: Request, earlier: Profile | None, now: Profile) -> Non
         return
     lost = [stage for stage in (*earlier.plans, *earlier.failures) if stage not in request.stages]
     if lost:
-        log.warning("%s: %s were planned for another machine, dataset size, memory limit or version and are not kept",
+        log.warning("%s: not kept, for they were planned for another machine, dataset size, memory limit or version: %s",
                     request.out, ", ".join(lost))  # fmt: skip
 
 

@@ -398,6 +398,18 @@ def test_one_stage_again_keeps_the_others(tmp_path):
     assert read_profile(tmp_path / "p.json") == third
 
 
+def test_stages_that_answered_another_question_are_named_as_they_go(tmp_path, caplog):
+    def run(*stages, dataset_size):
+        asked = request(tmp_path, *PLAIN, stages=stages, dataset_size=dataset_size)
+        return optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090")))
+
+    run("smoke_test", dataset_size=5_000)
+    assert run("prototyping", dataset_size=6_000).plans.keys() == {"prototyping"}
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{tmp_path / 'p.json'}: not kept, for they were planned for another machine, dataset size, memory limit or version: smoke_test"
+    ]
+
+
 @pytest.mark.parametrize("before", ["", "{}", "not JSON", '{"schema_version": 1}'])
 def test_what_is_no_profile_is_replaced(tmp_path, before):
     (tmp_path / "p.json").write_text(before)
