@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,6 +68,16 @@ def read_label(text: str, *, where: str) -> Label:
         raise InputError(where, got=repr(text), expected=f"a pK from {low:g} to {high:g}",
                          fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.")  # fmt: skip
     return Label(pk=pk)
+
+
+def decoded(raw: bytes) -> str:
+    """`raw` as text: UTF-8, or what spreadsheets write."""
+    if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        return raw.decode("utf-16", errors="replace")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace")
 
 
 def same_label(one: Label, other: Label) -> bool:

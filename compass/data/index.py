@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compass.data.candidates import read_label, settled
+from compass.data.candidates import decoded, read_label, settled
 from compass.data.rows import Label
 from compass.errors import InputError
 from compass.units import format_count
@@ -65,7 +65,7 @@ def read_index(path: Path) -> Index:
     found: dict[str, list[Entry]] = defaultdict(list)
     unread = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        line = _decoded(raw).strip()
+        line = decoded(raw).strip()
         if not line or line.startswith("#"):
             continue
         entry = _read_line(line, where=f"{path.name} line {number}")
@@ -121,13 +121,6 @@ def told_of(index: Index, codes: Collection[str]) -> tuple[str, ...]:
         lines.append(f"{index.path.name}: lines that are no entries: {format_count(len(index.unread))}, "
                      f"the first is line {number}: {line[:60]!r}")  # fmt: skip
     return tuple(lines)
-
-
-def _decoded(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def _pk(text: str, *, where: str) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from compass.data.candidates import Candidate, Listing, read_label, rejected, settled
+from compass.data.candidates import Candidate, Listing, decoded, read_label, rejected, settled
 from compass.data.rows import Label, Row
 from compass.data.structure_file import Reason, StructureError
 from compass.errors import InputError
@@ -48,7 +47,7 @@ def list_manifest(path: Path) -> Listing:
 
 def _csv(path: Path) -> Iterator[Line]:
     try:
-        text = _decoded(path.read_bytes())
+        text = decoded(path.read_bytes())
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     head = text.partition("\n")[0]
@@ -65,16 +64,6 @@ def _csv(path: Path) -> Iterator[Line]:
             yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
     except csv.Error as error:
         raise _unreadable(path, str(error)) from error
-
-
-def _decoded(raw: bytes) -> str:
-    """`raw` as text: UTF-8, or what spreadsheets write."""
-    if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
-        return raw.decode("utf-16", errors="replace")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace")
 
 
 def _parquet(path: Path) -> Iterator[Line]:
