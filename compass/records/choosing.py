@@ -254,7 +254,7 @@ class StagePlan(Record):
     indicative: bool = False
     """The cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
     binds: str
-    """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
+    """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke test, `nothing`."""
     why: str
     certificate: Certificate
     batch_budget: BatchBudget | None = None

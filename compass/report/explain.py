@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, WhatIf
 from compass.report.evidence import Evidence
-from compass.report.words import BINDS, SMALLEST, allowed_s, change, model_name, of_bytes, rate, share, span_of
+from compass.report.words import BINDS, allowed_s, change, model_name, of_bytes, rate, share, span_of
 from compass.units import format_bytes, format_count, format_seconds
 
 
@@ -67,7 +67,7 @@ def explain(evidence: Evidence, stage: Stage) -> Explanation:
             f"a cycle of {format_seconds(entry.cycle_s)}"
         ),
         why=entry.why,
-        binds=SMALLEST if stage == "smoke_test" else BINDS.get(entry.binds, f"{entry.binds} binds."),
+        binds=BINDS.get(entry.binds, f"{entry.binds} binds."),
         limits=limits_of(evidence, entry),
         score=_score(evidence, entry),
         purchases=purchases(entry),

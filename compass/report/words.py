@@ -30,8 +30,8 @@ VERDICTS: dict[Verdict, str] = {
     "space": "another stage's size",
     "model": "does not run",
 }
-SMALLEST = "Nothing binds: this stage takes the smallest model and one graph."
 BINDS = {
+    "nothing": "Nothing binds: this stage takes the smallest model and one graph.",
     "memory": "Memory binds: a larger batch would not be sure to fit.",
     "time": "Time binds: one graph more would make the cycle longer than its target.",
     "data": "Data bind: the dataset allows no larger model or batch.",

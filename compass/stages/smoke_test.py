@@ -34,7 +34,7 @@ class SmokeTest:
     def binds(self, known: Knowledge, pick: Choice) -> str:
         """The policy itself."""
         del known, pick
-        return "space"
+        return "nothing"
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """What it shows."""

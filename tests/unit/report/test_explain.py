@@ -3,14 +3,14 @@ import pytest
 from compass.records import STAGES, Candidate, StageFailure, WhatIf
 from compass.report.evidence import of_profile
 from compass.report.explain import explain, limits_of, purchases
-from compass.report.words import BINDS, SMALLEST, change, of_bytes, share
+from compass.report.words import BINDS, change, of_bytes, share
 from compass.units import GIB
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_limit_that_binds_is_marked(whole, evidence, stage):
     told, plan = explain(evidence, stage), whole.plans[stage]
-    assert told.binds == (SMALLEST if stage == "smoke_test" else BINDS[plan.binds])
+    assert told.binds == BINDS[plan.binds]
     binding = [limit.name for limit in told.limits if limit.binds]
     if plan.binds in {"memory", "data"}:
         assert binding == [plan.binds]

@@ -226,7 +226,7 @@ def test_the_smoke_test_takes_the_smallest_at_batch_one(known):
     knowledge = known({(3, 48): model(200), (2, 32): model(100), (4, 64): model(300)})
     ranking = policy.rank(knowledge)
     assert (layers(ranking), ranking.pick.batch_size, ranking.literal) == ([2], 1, None)
-    assert policy.binds(knowledge, ranking.pick) == "space"
+    assert policy.binds(knowledge, ranking.pick) == "nothing"
 
 
 # ------------------------------------------------------------------------------------------------------ nothing fits
