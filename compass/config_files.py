@@ -222,7 +222,10 @@ def _explained(
         got, expected = "nothing", "a value"
     if first["type"] == "value_error":  # a class's own check says "field: what is wrong"
         field, _, wrong = str(first["ctx"]["error"]).partition(": ")
-        place, got, expected = [*place, field], f"{first['input'][field]!r}: {wrong}", "values that agree"
+        value = first["input"]
+        for part in field.split("."):
+            value = value[part] if isinstance(value, dict) else getattr(value, part)
+        place, got, expected = [*place, field], f"{value!r}: {wrong}", "values that agree"
     return InputError(_origin(".".join(place), path, changes), got=got, expected=expected, fix=_HELP)
 
 

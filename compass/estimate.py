@@ -84,6 +84,10 @@ class Question:
         if self.layers is None or self.channels is None:
             return []
         check_heads(self.channels, config)
+        for name, built in zip(
+            ("layers", "channels"), zip(*config.probe.micro_architectures, strict=True), strict=True
+        ):
+            _check_held(name, getattr(self, name), set(built))
         return [Knobs(layers=self.layers, channels=self.channels, variant=kind) for kind in kinds]
 
 
@@ -162,6 +166,13 @@ def settled(question: Question, config: OptimizerConfig) -> Question:
         precision=question.precision or config.stages.prototyping.precision[0],
         checkpointing=bool(question.checkpointing),
     )
+
+
+def _check_held(name: str, wanted: int, built: set[int]) -> None:
+    """Refuse another depth or width than the only one that is ever probed."""
+    if len(built) == 1 and wanted not in built:
+        raise InputError(name, got=str(wanted), expected=f"{min(built)}, which every model of this workload has",
+                         fix="Correct it, or name the knob in the workload's `capacity`.")  # fmt: skip
 
 
 def check_heads(channels: int, config: OptimizerConfig) -> None:

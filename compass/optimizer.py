@@ -258,7 +258,7 @@ def open_lab(
     by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in plain.items()}
     data = dataset_of(config)
     known_size = data.n_trained if data else len(description.samples)
-    assumed_size = known_size if known_size > 1 else config.dataset.default_size
+    assumed_size = known_size if data or known_size > 1 else config.dataset.default_size
     dataset_size = assumed_size if request.dataset_size is None else request.dataset_size
     isolated: tuple[str, ...] = ()
     if config.dataset.oversize == "isolate" and known_size > 1:

@@ -19,6 +19,9 @@ Range = tuple[PositiveInt, PositiveInt]
 """(lowest, highest), both included."""
 Table = tuple[tuple[PositiveFloat, PositiveFloat], ...]
 """(x, y) points with rising x, interpolated between and clamped outside."""
+Shapes = tuple[tuple[PositiveInt, PositiveInt], ...]
+"""(layers, channels) of models."""
+SomeShapes = Annotated[Shapes, Field(min_length=1)]
 
 
 class Settings(BaseModel):
@@ -92,9 +95,9 @@ class StageRules(Settings):
     """Seconds beyond the target that are still admissible, at a falling worth."""
     quality_weight: Share = 0.0
     """q of the score: 0 is throughput alone, 1 is capacity alone."""
-    precision: tuple[Precision, ...] = ("fp32",)
+    precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
     """What to choose from. Precision changes quality in a way that parameters do not show, so one value is the rule."""
-    checkpointing: tuple[bool, ...] = (False, True)
+    checkpointing: Annotated[tuple[bool, ...], Field(min_length=1)] = (False, True)
     """Recomputing activations trades time for memory and leaves quality alone, so it is searched."""
     allocator: Allocator = "fast"
     """The C allocator's settings on a CPU. `fast` is 1.5 to 2.5 times faster, `tight` keeps the footprint within a few per
@@ -118,6 +121,15 @@ class Stages(Settings):
     """Balance: q = 0.3 lands near half of the reference's capacity."""
     production: UntimedRules = UntimedRules(quality_weight=1.0, allocator="tight")
     """Quality: memory binds, so the allocator that wastes least of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.validation.allocator != self.prototyping.allocator:
+            given = "validation" if "validation" in self.model_fields_set else "prototyping"
+            raise ValueError(
+                f"{given}.allocator: times of prototyping and validation are compared under one allocator, theirs differ"
+            )
+        return self
 
     def __getitem__(self, stage: Stage) -> StageRules:
         rules: StageRules = getattr(self, stage)
@@ -276,27 +288,31 @@ class MemoryRules(Settings):
 class ProbeRules(Settings):
     """How long and how often to measure."""
 
-    micro_loads: tuple[tuple[PositiveInt, PositiveInt], ...] = ((100, 8), (300, 8), (300, 32))
+    micro_loads: Annotated[tuple[tuple[PositiveInt, PositiveInt], ...], Field(min_length=1)] = (
+        (100, 8),
+        (300, 8),
+        (300, 32),
+    )
     """(atoms, neighbours) of the calibration's made-up graphs: three determine a plane in atoms and edges."""
-    micro_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 16), (3, 64), (6, 16), (6, 64))
+    micro_architectures: SomeShapes = ((3, 16), (3, 64), (6, 16), (6, 64))
     """(layers, channels) probed at every load. From three layers up: with two the fit was off by 2–6 %."""
-    extra_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 96), (5, 128))
+    extra_architectures: Shapes = ((4, 96), (5, 128))
     """(layers, channels) probed at the first load, for the square of the channels."""
-    more_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((4, 32), (7, 48), (3, 128))
+    more_architectures: Shapes = ((4, 32), (7, 48), (3, 128))
     """(layers, channels) probed at every load too, when leaving probes out shows that the memory model's form does not
     hold."""
     poor_fit: Share = 0.015
     """A probe off by more than this share from what the others predict says so."""
-    anchor_architectures: tuple[tuple[PositiveInt, PositiveInt], ...] = ((2, 32), (3, 96), (5, 192))
+    anchor_architectures: SomeShapes = ((2, 32), (3, 96), (5, 192))
     """(layers, channels) timed on several copies of the sample: a GPU is not busy with made-up graphs. With none wider than 96
     channels, models of 200 were predicted 20 % too fast on an H200. The shallowest and the deepest also on one graph, and so is
     one of every variant: recomputing doubled what launching takes there."""
-    anchor_recomputing: tuple[tuple[PositiveInt, PositiveInt], ...] = ((5, 192),)
+    anchor_recomputing: Shapes = ((5, 192),)
     """The same with activation checkpointing, which is much the same but for a factor."""
-    anchor_architectures_cpu: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 48), (8, 96), (4, 192))
+    anchor_architectures_cpu: SomeShapes = ((3, 48), (8, 96), (4, 192))
     """The same on a CPU, where made-up graphs tell something but do not have the sample's memory locality. Small, deep and
     wide: with none wider than 96 channels, models of 176 were predicted 15 % too fast."""
-    anchor_recomputing_cpu: tuple[tuple[PositiveInt, PositiveInt], ...] = ((3, 48), (4, 192))
+    anchor_recomputing_cpu: Shapes = ((3, 48), (4, 192))
     """The same with activation checkpointing: small and wide. A deep one in place of the wide left models of 160 channels 6 to
     12 % too fast; depth is known from what is not recomputed."""
     anchor_share: Share = 0.25
@@ -304,7 +320,7 @@ class ProbeRules(Settings):
     ratio was seen."""
     anchor_step_s: PositiveFloat = 1.0
     """Nor may its step be expected to take longer."""
-    anchor_step_s_cpu: tuple[PositiveFloat, ...] = (0.15, 0.5, 0.3)
+    anchor_step_s_cpu: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.15, 0.5, 0.3)
     """The same on a CPU, where every anchor is timed at several loads, the next after all have had the one before: step times
     there drift by some per cent within a minute, and grow a little faster than the load. The first is of the sample in the
     least usual proportion of features, for copies of one cannot tell what each costs. The last is there because one of so few

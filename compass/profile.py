@@ -77,7 +77,8 @@ class Profile(Record):
     @property
     def question(self) -> tuple[object, ...]:
         """What all stages of one profile have in common."""
-        return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes
+        cycle = self.config.cycle_batches
+        return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes, cycle
 
     @property
     def calibrated_runtime(self) -> RuntimeSettings | None:

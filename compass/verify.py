@@ -196,7 +196,9 @@ def updated(profile: Profile, verdict: Verdict) -> Profile:
         stage: _measured(plan, checks[stage].outcome, profile.config) if stage in checks else plan
         for stage, plan in profile.plans.items()
     }
-    here = {"fingerprint": verdict.fingerprint, "hardware": verdict.hardware, "compass_version": __version__}
+    promised = {name: getattr(profile.hardware, name) for name in ("limit_bytes", "budget_bytes")}
+    hardware = verdict.hardware.model_copy(update=promised)
+    here = {"fingerprint": verdict.fingerprint, "hardware": hardware, "compass_version": __version__}
     return profile.model_copy(update={**here, "plans": plans})
 
 
@@ -257,13 +259,12 @@ def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
 
 
 def _runner(profile: Profile, device: str | None) -> LocalRunner:
-    """This machine, under the settings whose fingerprint the profile has."""
+    """This machine, under the settings whose fingerprint the profile has; certificates bring their own ceilings."""
     runtime = profile.calibrated_runtime
     assert runtime is not None  # noqa: S101 - there are plans
     return LocalRunner(
         profile.config,
         runtime,
         workload=profile.workload,
-        device=device or profile.hardware.kind,
-        limit_bytes=profile.hardware.limit_bytes,
+        device=device or profile.hardware.device,
     )

@@ -90,7 +90,7 @@ def _with_ledger(evidence: Evidence, path: Path) -> Evidence:
         return with_probes(evidence, (), [f"The ledger {path} cannot be read: {error.strerror or error}."])
     complaints = []
     if found.n_damaged:
-        complaints.append(f"The ledger is damaged: {found.n_damaged:,} lines from the first bad one on are left out.")
+        complaints.append(f"The ledger is damaged. Lines left out: {found.n_damaged:,}.")
     if found.n_older:
         complaints.append(f"The ledger holds {found.n_older:,} probes in an older form, which are left out.")
     return with_probes(evidence, found.entries, complaints)

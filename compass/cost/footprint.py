@@ -8,8 +8,10 @@ configured prior until the same configuration was seen, then what was seen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
@@ -28,8 +30,9 @@ another by 12 % where activations are recomputed."""
 SEEN_CONSTANT_BYTES = 24 * 1024**2
 """The least that was ever measured of what training adds to an idle process on a CPU: 28 MB. Where a configuration was seen, the
 rest of its excess counts as growing with live bytes, so that a line through what was seen stays above larger loads."""
-OVERRUN_FACTOR = 1.1
-"""A probe that ran out wanted more than the ceiling; nobody knows how much."""
+OVERRUN_SHARE, OVERRUN_GROWTH = 0.1, 4
+"""A probe that ran out wanted more than the ceiling, nobody knows how much; each further one of a configuration so many times the
+share before, so that three find a heap of 2.5 times the live bytes that was expected at 1.55."""
 TELLING_BYTES = 256 * 1024**2
 """Below this many live bytes the constant hides the ratio, and above it the ratio the constant."""
 GROWN_SLACK_BYTES = 8 * 1024**2
@@ -112,17 +115,23 @@ def fit_footprint(
     # Heaps and fixed segments are the coarser the more there is: what small probes waste counts as growing with live bytes.
     fixed_bytes = baseline_bytes + (constant_bytes if hardware.expandable_segments else SEEN_CONSTANT_BYTES)
     seen: dict[tuple[Allocator, Knobs], float] = {}
+    overruns: Counter[tuple[Allocator, Knobs]] = Counter()
+    law_of = cache(memory.law)
     for spec, outcome in telling:
-        live_bytes = _live_bytes(spec, outcome, memory)
+        key = (spec.runtime.allocator if on_cpu else _of_device(spec.runtime.allocator), spec.knobs)
+        live_bytes: float | None = outcome.live_bytes
+        if live_bytes is None and _is_predictable(spec, outcome, memory) and outcome.load is not None:
+            live_bytes = law_of(spec.knobs).live(outcome.load)
         if live_bytes is None:
             continue
         if outcome.ok and outcome.footprint_bytes is not None and live_bytes >= TELLING_BYTES:
             ratio = (outcome.footprint_bytes - fixed_bytes) / live_bytes
         elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None:
-            ratio = OVERRUN_FACTOR * (spec.ceiling_bytes - fixed_bytes) / live_bytes
+            overrun = 1 + OVERRUN_SHARE * OVERRUN_GROWTH ** overruns[key]
+            overruns[key] += 1
+            ratio = overrun * (spec.ceiling_bytes - fixed_bytes) / live_bytes
         else:
             continue
-        key = (spec.runtime.allocator if on_cpu else _of_device(spec.runtime.allocator), spec.knobs)
         seen[key] = max(seen.get(key, 0.0), ratio)
     return FootprintModel(rules, baseline_bytes, on_cpu, seen, constant_bytes, hardware.expandable_segments)
 
@@ -153,11 +162,7 @@ def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes:
     return found
 
 
-def _live_bytes(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> float | None:
-    """As measured; of what ran out and of training, which nobody profiles, as predicted."""
-    if outcome.live_bytes is not None:
-        return outcome.live_bytes
+def _is_predictable(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> bool:
+    """Whether its live bytes are to be had from the model: it ran out, or was trained, which nobody profiles."""
     is_telling = outcome.source == "training" or outcome.status is Status.OUT_OF_MEMORY
-    if not is_telling or outcome.load is None or spec.knobs.variant not in memory.coefficients:
-        return None
-    return memory.law(spec.knobs).live(outcome.load)
+    return is_telling and spec.knobs.variant in memory.coefficients

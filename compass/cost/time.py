@@ -85,6 +85,8 @@ class TimeForm:
     power: float
     growth: float = 1.0
     """γ"""
+    at_ends: int = 1
+    """Layers whose work counts as the ends': none where no model has more than one."""
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
         """Seconds (n,) at `sizes` (n, features)."""
@@ -103,7 +105,7 @@ class TimeForm:
         """Seconds (n,) of `terms` (n, terms), of channels `misaligned` (n, 2) or (2,), κ and λ (n,) or one for all."""
         parts, depth, n_outer = terms * self.coefficients, terms[:, 1], _n_outer(self.features)
         floor = kappa * parts[:, :2].sum(axis=1)
-        layers = (depth - 1 + lam * (depth - LAST_LAYER)) * parts[:, n_outer:].sum(axis=1)
+        layers = (depth - self.at_ends + lam * (depth - LAST_LAYER)) * parts[:, n_outer:].sum(axis=1)
         work = ((1 + misaligned @ self.aligned) * (parts[:, 2:n_outer].sum(axis=1) + layers)) ** self.growth
         return np.asarray((floor**self.power + work**self.power) ** (1 / self.power), dtype=np.float64)
 
@@ -190,8 +192,11 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping
     log_s = np.log([_step_s(p) for p in probes])
     weight = np.array([(1.0 if _is_real(p) else MICRO_WEIGHT) / (1 + _interval(p) / NOISY) for p in probes])
     plain = terms.copy()
-    plain[:, _n_outer(features) :] *= terms[:, 1:2] - 1
-    scale = np.exp(log_s).min() / terms.max(axis=0)
+    at_ends = int(terms[:, 1].max() > 1)
+    plain[:, _n_outer(features) :] *= terms[:, 1:2] - at_ends
+    peak = terms.max(axis=0)
+    # A feature that no timed batch has costs nothing, as far as anybody knows.
+    scale = np.divide(np.exp(log_s).min(), peak, out=np.zeros_like(peak), where=peak > 0)
     n_terms, n_other = terms.shape[1], len(variants) - 1
     kappa, lam = _unseen(overlapping=overlapping)
     usual = np.repeat([kappa - 1, lam], n_other)
@@ -206,7 +211,7 @@ def _fit_form(features: tuple[str, ...], probes: Sequence[Probe], *, overlapping
         )
         factors = {variant: (1 + float(ratios[0][i]), float(ratios[1][i])) for i, variant in enumerate(variants)}
         power, growth = OVERLAPPING if overlapping else 1.0, 1 + float(x[-1])
-        return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power, growth)
+        return TimeForm(features, x[:n_terms] * scale, x[n_terms : n_terms + 2], factors, power, growth, at_ends)
 
     def misfit(x: Floats) -> Floats:
         candidate = form(x)

@@ -20,7 +20,8 @@ def oversize(complexes: Mapping[str, Sizes], share: float) -> tuple[str, ...]:
     if n_most == 0:
         return ()
     amounts = np.array([[amount for _, amount in sizes] for sizes in complexes.values()])
-    relative = dict(zip(complexes, (amounts / amounts.mean(axis=0)).max(axis=1), strict=True))
+    means = amounts.mean(axis=0)
+    relative = dict(zip(complexes, (amounts / np.where(means > 0, means, 1.0)).max(axis=1), strict=True))
     order = sorted(complexes, key=lambda name: (-relative[name], name))
     return tuple(name for name in order[:n_most] if relative[name] > relative[order[n_most]])
 

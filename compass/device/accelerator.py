@@ -12,8 +12,11 @@ class Accelerator(Protocol):
     """What Compass needs of an accelerator. Bytes throughout."""
 
     kind: str
+    index: int
     name: str
     driver: str
+    expands: bool
+    """Whether its allocator can be asked for segments that grow in place."""
     total_bytes: int
     """What a process could hold at most."""
 
@@ -70,6 +73,7 @@ class CachedAccelerator:
         self.name = str(properties.name)
         uuid = str(getattr(properties, "uuid", ""))
         hip = getattr(torch.version, "hip", None)
+        self.expands = kind == "cuda" and not hip  # on ROCm torch says "not supported on this platform", and goes on
         self._nvml = NvmlDevice.open(uuid, nvml=nvml) if kind == "cuda" and not hip and uuid else None
         self.driver = _driver(kind, properties, self._nvml, torch)
         before = self._nvml.used_bytes() if self._nvml else None
@@ -143,7 +147,7 @@ class MpsAccelerator:
     """torch's own high watermark (aten/src/ATen/mps/MPSAllocator.h, default_high_watermark_ratio)."""
 
     def __init__(self, torch: Any) -> None:
-        self.kind, self.index = "mps", 0
+        self.kind, self.index, self.expands = "mps", 0, False
         self._mps = torch.mps
         self.name = str(torch.backends.mps.get_name()) if hasattr(torch.backends.mps, "get_name") else "Apple GPU"
         self.driver = _macos()

@@ -24,20 +24,18 @@ class CeilingTooLow(InputError):  # noqa: N818 - it names what is wrong, as its 
             expected=f"more than the {format_bytes(held_bytes)} that the idle worker already holds",
             fix="Raise the limit.",
         )
-        self.ceiling_bytes, self.held_bytes = ceiling_bytes, held_bytes
 
 
 class Ceiling:
     """A context in which this process's whole footprint stays under `ceiling_bytes`, or allocation fails.
 
-    `enforced` says, once it is imposed, whether anything holds the process back; `how` says what does, or why nothing
-    does. It is measured from what the process holds when imposed, so impose it after the libraries are loaded.
+    `enforced` says, once it is imposed, whether anything holds the process back. It is measured from what the process holds
+    when imposed, so impose it after the libraries are loaded.
     """
 
     def __init__(self, ceiling_bytes: int) -> None:
         self.ceiling_bytes = ceiling_bytes
         self.enforced = False
-        self.how = "not imposed"
 
     def impose(self) -> None:
         """Put the ceiling in place.
@@ -45,7 +43,6 @@ class Ceiling:
         Raises:
             CeilingTooLow: the process already holds more.
         """
-        self.how = "nothing enforces a ceiling here: the footprint is only measured"
 
     def tighten(self) -> None:
         """Count what has come to be held outside the ceiling's reach since it was imposed. Cheap."""
@@ -102,7 +99,6 @@ class DataCeiling(Ceiling):
             if present != resource.RLIM_INFINITY:
                 wanted = min(wanted, present)
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
-        self.how = f"RLIMIT_DATA of {format_bytes(wanted)}, with {format_bytes(file_bytes)} of file-backed pages"
 
     def lift(self) -> None:
         """Restore the soft limit that was there."""
@@ -137,13 +133,8 @@ class AllocatorCeiling(Ceiling):
         """Lower the limit by what the context has grown since."""
         if not self.enforced:
             return
-        context_bytes = self._context_bytes()
-        allowed = max(0, min(self.ceiling_bytes - context_bytes, self._accelerator.total_bytes))
-        if self._accelerator.limit(allowed):
-            self.how = f"allocator limit of {format_bytes(allowed)}, with {format_bytes(context_bytes)} of context"
-        else:
-            self.enforced = False
-            super().impose()
+        allowed = max(0, min(self.ceiling_bytes - self._context_bytes(), self._accelerator.total_bytes))
+        self.enforced = self._accelerator.limit(allowed)
 
     def lift(self) -> None:
         """Allow the allocator the whole device again."""

@@ -15,6 +15,9 @@ from compass.errors import InputError
 from compass.records import Hardware
 from compass.units import format_bytes
 
+TAKEN_IN = 128
+"""Parts of the memory that others are counted to hold a whole number of."""
+
 
 def detect(
     kind: str | None = None,
@@ -105,13 +108,19 @@ def obtainable_memory(*, root: Path = ROOT) -> int:
     group = group_memory(root=root)
     ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
     free = available if group.free_bytes is None else min(available, group.free_bytes)
-    return min(ceiling, free + process_memory(root=root).rss_bytes)
+    return min(ceiling, free + _own_bytes(root))
+
+
+def _own_bytes(root: Path) -> int:
+    """What this process holds for itself alone: pages of files can be dropped, and the system counts them as available."""
+    now = process_memory(root=root)
+    return now.rss_bytes - now.rss_file_bytes
 
 
 def _cpu(limit_bytes: int | None, reserve_share: float, root: Path) -> Hardware:
     total, available = _system_memory(root)
     group = group_memory(root=root)
-    own = process_memory(root=root).rss_bytes
+    own = _own_bytes(root)
     ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
     free = available if group.free_bytes is None else min(available, group.free_bytes)
     return Hardware(
@@ -132,6 +141,7 @@ def _accelerated(accelerator: Accelerator, limit_bytes: int | None, reserve_shar
     others = max(0, used - (accelerator.own_bytes() or 0))
     return Hardware(
         kind=accelerator.kind,
+        index=accelerator.index,
         name=accelerator.name,
         driver=accelerator.driver,
         total_bytes=total,
@@ -139,7 +149,7 @@ def _accelerated(accelerator: Accelerator, limit_bytes: int | None, reserve_shar
         others_bytes=others,
         limit_bytes=limit_bytes,
         budget_bytes=_budget(total, total - others, limit_bytes, reserve_share, accelerator.name),
-        expandable_segments=accelerator.kind == "cuda" and "expandable_segments:True" in _allocator_settings(),
+        expandable_segments=accelerator.expands and "expandable_segments:True" in _allocator_settings(),
     )
 
 
@@ -149,7 +159,12 @@ def _allocator_settings() -> str:
 
 
 def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float, whose: str) -> int:
-    """What may be promised of `total`, when this process could get `obtainable` right now."""
+    """What may be promised of `total`, when this process could get `obtainable` right now.
+
+    What it cannot get is rounded up, so that a run a little later asks the same questions and finds their answers.
+    """
+    grain = max(1, total // TAKEN_IN)
+    obtainable = total - -(-max(0, total - obtainable) // grain) * grain
     if limit is None:
         return max(0, obtainable - int(reserve_share * total))
     if limit > total:
@@ -184,7 +199,11 @@ def _cpu_name(root: Path) -> str:
     except OSError:
         text = ""
     match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or platform.machine() or "CPU"
+    if match:
+        return match[1].strip()
+    # ARM's has numbers alone: without them every core of theirs would be the same machine.
+    numbers = dict(re.findall(r"^CPU (implementer|part)\s*:\s*(\S+)$", text, re.MULTILINE))
+    return " ".join([platform.processor() or platform.machine() or "CPU", *numbers.values()])
 
 
 def _torch(torch: Any) -> Any:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-KIB = 1024
+from compass.units import KIB
+
 ROOT = Path("/")
 
 

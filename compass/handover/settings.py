@@ -34,7 +34,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         "learning_rate": learning_rate(plan.choice.batch_size * plan.accumulate, rules),
         "weight_decay": rules.weight_decay,
         "clip_norm": rules.clip_norm,
-        "device": profile.hardware.kind,
+        "device": profile.hardware.device,
         "threads": plan.runtime.threads,
         "trainer": trainer_settings(profile, stage),
         "environment": environment_of(plan.runtime),

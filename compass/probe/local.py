@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -67,7 +68,11 @@ class LocalRunner:
             return _probe(self._worker(spec.runtime), spec)
         if spec.ceiling_bytes is not None:
             self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
-        worker = self._fresh.pop(spec.runtime, None) or self._start(spec.runtime, "training")
+        worker = self._fresh.pop(spec.runtime, None)
+        if worker is None or not worker.is_alive:
+            if worker is not None:
+                worker.kill()
+            worker = self._start(spec.runtime, "training")
         try:
             return _probe(worker, spec)
         finally:
@@ -100,5 +105,9 @@ def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
     except WorkerTimedOut as error:
         return Outcome(status=Status.TIMED_OUT, detail=str(error), wall_s=spec.timeout_s)
     except WorkerDied as error:
-        status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=spec.ceiling_bytes is not None)
-        return Outcome(status=status, detail=detail, footprint_bytes=worker.peak_footprint_bytes or None)
+        ceiling = spec.ceiling_bytes is not None
+        status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=ceiling)
+        # The kernel kills where the machine's memory runs out; a ceiling would have refused an allocation before.
+        enforced = ceiling and error.returncode != -signal.SIGKILL
+        footprint_bytes = worker.peak_footprint_bytes or None
+        return Outcome(status=status, detail=detail, footprint_bytes=footprint_bytes, enforced=enforced)

@@ -68,16 +68,23 @@ def measure(
         outcome = Outcome(status=status, detail=detail, load=trial.load)
     else:
         outcome = trial.outcome(segments)
-    finally:
-        # Untouched memory may have been given back meanwhile; what was held at the start was held.
-        footprint_bytes = max(baseline_bytes, trial.footprint_bytes or meter.footprint_bytes())
-        n_steps = trial.n_steps
+    n_steps, footprint_bytes = trial.n_steps, trial.footprint_bytes
+    try:
+        footprint_bytes = footprint_bytes or meter.footprint_bytes()
         trial.release()
+        if not outcome.ok and ceiling is not None:
+            # Where others hold what the ceiling would have allowed, it was not the ceiling that held it back.
+            enforced = enforced and meter.obtainable_bytes() >= ceiling.ceiling_bytes
+    except Exception:
+        if outcome.ok:
+            raise
+        # A failed kernel poisons its device for the whole process: what it did is known, the rest cannot be asked any more.
     return outcome.model_copy(
         update={
             "enforced": enforced,
             "baseline_bytes": baseline_bytes,
-            "footprint_bytes": footprint_bytes,
+            # Untouched memory may have been given back meanwhile; what was held at the start was held.
+            "footprint_bytes": max(baseline_bytes, footprint_bytes),
             "n_steps": n_steps,
             "wall_s": time.perf_counter() - started,
         }

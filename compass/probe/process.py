@@ -133,6 +133,8 @@ class WorkerProcess:
             raise InputError(fields["where"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
         if "error" in answer:
             raise WorkerError(f"the worker broke down: {answer['error']}")
+        if answer["last"]:
+            self.kill()
         return answer["ok"]
 
     def _wait(self, timeout_s: float) -> str:
@@ -186,11 +188,12 @@ class WorkerProcess:
 
 
 def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:
-    """Move lines from the pipe to the queue; None at its end, which is where it is closed.
+    """Move whole lines from the pipe to the queue; None at its end, which is where it is closed.
 
     By nobody else: closing a pipe that another thread reads waits for that thread.
     """
     with source:
         for line in source:
-            answers.put(line)
+            if line.endswith("\n"):  # else it died while it wrote
+                answers.put(line)
     answers.put(None)

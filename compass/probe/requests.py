@@ -58,7 +58,7 @@ def micro(
         )
 
 
-def timing_probe(
+def timing_probe(  # noqa: PLR0913 - so many differ
     rules: ProbeRules,
     knobs: Knobs,
     batch: Batch,
@@ -66,8 +66,12 @@ def timing_probe(
     *,
     on_cpu: bool = False,
     profile: bool = False,
+    step_s: float = 0.0,
 ) -> ProbeSpec:
-    """A few steps on real samples; with `profile`, one more that tells what the memory model makes of them."""
+    """A few steps on real samples; with `profile`, one more that tells what the memory model makes of them.
+
+    `step_s` is what a step is expected to take, as far as it is known.
+    """
     fewest, most = rules.anchor_steps_cpu if on_cpu else rules.anchor_steps
     return ProbeSpec(
         knobs=knobs,
@@ -76,7 +80,7 @@ def timing_probe(
         max_steps=most,
         settle_share=rules.anchor_settle_share,
         profile=profile,
-        timeout_s=rules.timeout_floor_s,
+        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * most),
         runtime=runtime,
     )
 

@@ -50,6 +50,10 @@ _OURS = ("mmap_threshold", "mmap_max", "trim_threshold", "top_pad", "hugetlb")
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """madvise for huge pages, where memory is kept; glibc from 2.35 on knows it, an older one ignores it. Not where memory
 is given back: a virtual machine's host takes free huge pages away, and the same step then took 1.0 to 2.7 s."""
+_C_ALLOCATOR = re.compile(r"MALLOC_\w+")
+"""glibc's: `MALLOC_ARENA_MAX` has no underscore at its end, most others have."""
+_INHERITED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "NVIDIA_TF32_OVERRIDE")
+"""The user's to set, and part of what a time depends on."""
 _OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
 _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _EXPANDABLE = "expandable_segments:True"
@@ -64,7 +68,7 @@ def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None =
     env = dict(os.environ if inherited is None else inherited)
     for name in _DROPPED:
         env.pop(name, None)
-    for name in [name for name in env if re.fullmatch(r"MALLOC_\w+_", name)]:
+    for name in filter(_C_ALLOCATOR.fullmatch, list(env)):
         del env[name]
     env.update(dict.fromkeys(_THREAD_COUNTS, str(settings.threads)))
     env.pop("OMP_WAIT_POLICY", None)
@@ -125,6 +129,6 @@ def describe_runtime() -> dict[str, str]:
         "interop_threads": str(torch.get_num_interop_threads()),
         "libc": f"{library} {version}".strip() or "unknown",
     }
-    shown = ("OMP_WAIT_POLICY", "GLIBC_TUNABLES", "LD_PRELOAD", *_DEVICE_ALLOCATOR)
-    names = sorted({*shown, *(name for name in os.environ if re.fullmatch(r"MALLOC_\w+_", name))})
+    shown = ("OMP_WAIT_POLICY", "GLIBC_TUNABLES", "LD_PRELOAD", *_DEVICE_ALLOCATOR, *_INHERITED)
+    names = sorted({*shown, *filter(_C_ALLOCATOR.fullmatch, os.environ)})
     return found | {name: os.environ[name] for name in names if name in os.environ}

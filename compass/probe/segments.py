@@ -250,13 +250,24 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
             continue
         seen.add(id(item))
         if isinstance(item, torch.Tensor):
-            yield item
+            yield from _holders(item)
         elif isinstance(item, dict):
             waiting.extend(item.values())
         elif isinstance(item, list | tuple):
             waiting.extend(item)
         elif hasattr(item, "__dict__"):
             waiting.append(vars(item))
+
+
+def _holders(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What holds memory: a sparse tensor has no storage of its own."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()  # noqa: SLF001 - the public ones want it coalesced
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
 
 
 def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:

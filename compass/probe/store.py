@@ -1,7 +1,7 @@
 r"""The ledger on disk: one checksummed line a probe, the truth that survives a cut at any byte.
 
-A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. On opening, everything from the first damaged line on
-is cut off, so that what follows is appended to a good end.
+A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. A damaged one is passed over; half a line at the end is cut
+off on opening, so that what follows is appended to a good end.
 
 Several processes may have it open: training appends while an optimization runs. Each holds the file's lock while it cuts
 or writes, and cuts off whatever half a line another one left when it died.
@@ -31,8 +31,16 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def default_cache() -> Path:
-    """Where probes and scans are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+    """Where probes and scans are kept between runs.
+
+    Raises:
+        InputError: nobody says where the user's home is.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+    except RuntimeError as error:
+        raise InputError("cache", got="no home folder for this user", expected="HOME or XDG_CACHE_HOME in the environment",
+                         fix="Set one, or give --cache.") from error  # fmt: skip
 
 
 def append(path: Path, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
@@ -66,12 +74,12 @@ class Store:
     def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
         """The outcome of the same question under the same fingerprint, if it says something lasting.
 
-        A hang or a crash is tried again, and so is what ran out of memory without a ceiling: another program may have held it.
+        A hang or a crash is tried again, and so is what ran out of memory that no ceiling kept from it: another program may have held it.
         """
         _, outcome = self._known.get((fingerprint, spec.key), (spec, None))
         if outcome is None:
             return None
-        is_own_doing = outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None
+        is_own_doing = outcome.status is Status.OUT_OF_MEMORY and outcome.enforced
         return outcome if outcome.ok or is_own_doing else None
 
     def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
@@ -92,17 +100,15 @@ class Store:
         self._file.close()
 
     def _remember(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-        self._known.pop((fingerprint, spec.key), None)  # a new answer takes its place at the end
-        self._known[fingerprint, spec.key] = spec, outcome
+        question = fingerprint, spec.key
+        self._known.pop(question, None)  # a new answer takes its place at the end
+        self._known[question] = spec, outcome
 
     def _take_in(self, content: bytes) -> int:
-        """Remember the good lines; returns where they end."""
-        good = 0
-        for line, entry in _good_lines(content):
-            if entry is not None:
-                self._remember(*entry)
-            good += len(line)
-        return good
+        """Remember what the lines say; returns where the last whole one ends."""
+        for entry in _read(content).entries:
+            self._remember(*entry)
+        return content.rfind(b"\n") + 1
 
 
 def _open(path: Path) -> FileIO:
@@ -172,7 +178,7 @@ class Found:
     n_older: int
     """Lines of a form that is read no more."""
     n_damaged: int
-    """Lines from the first damaged one on."""
+    """Lines that are not what was once written."""
 
 
 def read_ledger(path: Path) -> Found:
@@ -181,25 +187,26 @@ def read_ledger(path: Path) -> Found:
     Raises:
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
-    lines = list(_good_lines(content))
-    rest = content[sum(len(line) for line, _ in lines) :]
-    entries = tuple(entry for _, entry in lines if entry is not None)
-    return Found(entries, n_older=len(lines) - len(entries), n_damaged=len(rest.splitlines()))
+    return _read(path.read_bytes())
 
 
-def _good_lines(content: bytes) -> Iterator[tuple[bytes, Entry | None]]:
-    """Every line up to the first damaged one, with what it says; None for an older form, of no use now."""
+def _read(content: bytes) -> Found:
+    """What every line says; one that is damaged takes no other with it."""
+    entries, n_older, n_damaged = list[Entry](), 0, 0
     for line in BytesIO(content):
         checksum, _, body = line.rstrip(b"\n").partition(b" ")
         if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
-            return
+            n_damaged += 1
+            continue
         try:
             fingerprint, _, rest = body.decode().partition(" ")
             question, _, answer = rest.partition("\t")
-            yield line, (fingerprint, ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer))
+            entry = fingerprint, ProbeSpec.model_validate_json(question), Outcome.model_validate_json(answer)
         except ValueError:
-            yield line, None
+            n_older += 1
+        else:
+            entries.append(entry)
+    return Found(tuple(entries), n_older, n_damaged)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

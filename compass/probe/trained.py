@@ -57,7 +57,7 @@ def record_out_of_memory(
     Raises:
         InputError: the ledger cannot be written.
     """
-    outcome = Outcome(status=Status.OUT_OF_MEMORY, detail=detail, source="training", load=load)
+    outcome = Outcome(status=Status.OUT_OF_MEMORY, detail=detail, source="training", load=load, enforced=True)
     append(ledger, fingerprint.key, _as_a_probe(plan, batch, 1), outcome)
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import traceback
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
@@ -22,6 +22,9 @@ from compass.probe.conduct import count_forks, leak, watched
 from compass.probe.deferred import Readiness, defer, holds, load_deferred
 from compass.probe.runtime import describe_runtime
 from compass.records import Description, Knobs, ProbeSpec
+
+if TYPE_CHECKING:
+    from compass.device import Meter
 
 
 class Worker:
@@ -51,6 +54,8 @@ class Worker:
         self._micro_batches = micro_batches(self._workload, self._samples)
         self._meter = meter_for(self._device, self._hardware)
         self._loaded: Readiness = "describing"
+        self.is_spent = False
+        """Whether a failed kernel has poisoned the device for this process."""
         self.load(ready)
 
     def describe(self, knobs: list[dict[str, Any]]) -> str:
@@ -80,6 +85,7 @@ class Worker:
             outcome = measure(
                 asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
             )
+        self.is_spent = not outcome.ok and _is_poisoned(self._meter)
         remarks += leak(outcome.left_bytes)
         return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 
@@ -94,6 +100,15 @@ class Worker:
         return "null"
 
 
+def _is_poisoned(meter: Meter) -> bool:
+    """Whether the device answers this process no more."""
+    try:
+        meter.synchronize()
+    except Exception:  # noqa: BLE001 - each device has its own
+        return True
+    return False
+
+
 def _keep() -> None:
     """What is loaded stays, and need not be searched after every probe."""
     gc.collect()
@@ -101,7 +116,10 @@ def _keep() -> None:
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Answer every line of `requests` with a line in `answers`: `{"ok": …}`, `{"bad_input": …}` or `{"error": …}`."""
+    """Answer every line of `requests` with a line in `answers`: `{"ok": …, "last": …}`, `{"bad_input": …}` or `{"error": …}`.
+
+    The last answer is that of a worker which can do no more: it is to be replaced.
+    """
     worker: Worker | None = None
     for line in requests:
         request = json.loads(line)
@@ -111,7 +129,7 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
                 worker, answer = Worker(**request), json.dumps(describe_runtime())
             else:
                 answer = getattr(worker, operation)(**request)
-            text = f'{{"ok": {answer}}}'
+            text = f'{{"ok": {answer}, "last": {json.dumps(worker is not None and worker.is_spent)}}}'
         except InputError as error:
             fields = {"where": error.where, "got": error.got, "expected": error.expected, "fix": error.fix}
             text = json.dumps({"bad_input": fields})

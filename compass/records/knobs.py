@@ -96,6 +96,8 @@ class Hardware(Record):
 
     kind: str
     """`cuda`, `xpu`, `mps` or `cpu`."""
+    index: int = 0
+    """Of several of that kind."""
     name: str
     driver: str
     total_bytes: int
@@ -108,6 +110,11 @@ class Hardware(Record):
     """What a training process may hold in all, after every limit."""
     expandable_segments: bool = False
     """Whether an accelerator's allocator grows its segments in place, so that batches of many sizes waste little."""
+
+    @property
+    def device(self) -> str:
+        """As torch names it, and the user: `cuda:1`, `cpu`."""
+        return f"{self.kind}:{self.index}" if self.kind in {"cuda", "xpu"} else self.kind
 
 
 class Fingerprint(Record):

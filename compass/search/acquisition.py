@@ -27,9 +27,12 @@ def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: flo
 
 
 def most_promising(
-    known: Knowledge, stage: StageRules, choices: Iterable[Choice], *, gain_share: float
+    known: Knowledge, stage: StageRules, choices: Iterable[Choice], *, gain_share: float, longest_s: float
 ) -> Choice | None:
-    """The untimed choice with the largest expected gain per probe second; None if no gain is worth a probe."""
+    """The untimed choice with the largest expected gain per probe second; None if no gain is worth a probe.
+
+    A probe's batch is as large as steps of `longest_s` allow, and of one graph at least.
+    """
     choices = [choice for choice in choices if choice.score is not None]
     if not choices:
         return None
@@ -43,4 +46,9 @@ def most_promising(
     worthwhile = [(gain, choice) for gain, choice in gains.values() if gain > gain_share * best]
     if not worthwhile:
         return None
-    return max(worthwhile, key=lambda item: item[0] * item[1].throughput)[1]
+    return max(worthwhile, key=lambda item: item[0] / _probe_step_s(known, item[1], longest_s))[1]
+
+
+def _probe_step_s(known: Knowledge, choice: Choice, longest_s: float) -> float:
+    """Of which every probe makes as many."""
+    return max(known.step_s(choice.knobs, known.work.typical_load(1)), min(choice.step_s, longest_s))

@@ -50,7 +50,7 @@ def terms(
 
 def score(throughput: Floats, capacity: Floats, reference: Choice, quality_weight: float, rules: ScoreRules) -> Floats:
     """The score of softened `throughput` (graphs per second) and `capacity` (parameters); infinite at throughput 0."""
-    with np.errstate(divide="ignore"):
-        samples = (throughput / reference.throughput) ** -rules.beta
+    runs = throughput > 0
+    samples = (np.where(runs, throughput, 1.0) / reference.throughput) ** -rules.beta
     parameters = (capacity / reference.capacity) ** -rules.alpha
-    return (1.0 - quality_weight) * samples + quality_weight * parameters
+    return np.where(runs, (1.0 - quality_weight) * samples + quality_weight * parameters, np.inf)

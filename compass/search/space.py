@@ -32,9 +32,12 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
     """
     factor = vram_factor(rules.vram_factors, budget_bytes)
     step = whole_step(rules)
-    deepest, widest = (max(low, round(high * factor)) for low, high in (rules.layers, rules.channels))
+    deepest, widest = (_upper(ends, factor) for ends in (rules.layers, rules.channels))
     layers = range(rules.layers[0], deepest + 1)
-    channels = range(math.ceil(rules.channels[0] / step) * step, widest + 1, step)
+    first = rules.channels[0]
+    if first < widest:
+        first = math.ceil(first / step) * step
+    channels = range(first, widest + 1, step)
     narrow, wide = rules.channels_per_layer
     found = [(depth, width) for depth in layers for width in channels if narrow <= width / depth <= wide]
     if not found:
@@ -44,6 +47,12 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
             expected="at least one", fix="Widen space.layers, space.channels or space.channels_per_layer.",
         )  # fmt: skip
     return found
+
+
+def _upper(ends: tuple[int, int], factor: float) -> int:
+    """The upper end for this memory; one value alone is held, however much there is."""
+    low, high = ends
+    return high if low == high else max(low, round(high * factor))
 
 
 def whole_step(rules: SpaceRules) -> int:

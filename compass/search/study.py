@@ -71,7 +71,7 @@ class Run:
         """Graphs in the batch whose step was timed."""
         if self.outcome.source == "training" and self.outcome.timed_load is not None:
             return self.outcome.timed_load.graphs
-        return sum(copies for _, copies in self.spec.batches[-1].members)
+        return sum(copies for _, copies in self.spec.sequence[-1].members)
 
     @property
     def throughput(self) -> float:
@@ -109,10 +109,11 @@ def _question(spec: ProbeSpec, outcome: Outcome) -> str:
 def fill_studies(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: BaseStorage) -> int:
     """Replace the machine's studies in `storage` by what `probes` say; returns how many probes were shown."""
     shown = runs(probes, frame)
-    _fill(storage, frame, "ledger", ["maximize", "maximize"], [_trial(run, frame, None, shown) for run in shown])
+    axes = _distributions(shown) if shown else {}
+    _fill(storage, frame, "ledger", ["maximize", "maximize"], [_trial(run, frame, None, axes) for run in shown])
     for stage, (low, high) in frame.shares.items():
         inside = [run for run in shown if low <= _share(run, frame) <= high]
-        _fill(storage, frame, stage, ["minimize"], [_trial(run, frame, stage, shown) for run in inside])
+        _fill(storage, frame, stage, ["minimize"], [_trial(run, frame, stage, axes) for run in inside])
     return len(shown)
 
 
@@ -156,7 +157,7 @@ def _about(frame: Frame, of: str) -> dict[str, Any]:
     return about
 
 
-def _trial(run: Run, frame: Frame, stage: Stage | None, shown: Sequence[Run]) -> FrozenTrial:
+def _trial(run: Run, frame: Frame, stage: Stage | None, axes: dict[str, Any]) -> FrozenTrial:
     import optuna
     from optuna.trial import TrialState
 
@@ -172,7 +173,7 @@ def _trial(run: Run, frame: Frame, stage: Stage | None, shown: Sequence[Run]) ->
             "checkpointing": knobs.variant.checkpointing,
             "batch": run.n_graphs,
         },
-        distributions=_distributions(shown),
+        distributions=axes,
         user_attrs=_attributes(run, frame),
         constraints=_constraints(run, frame, stage) if finding else None,
     )

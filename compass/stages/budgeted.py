@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -50,9 +51,11 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         max_step_s=max_step_s,
     )
     members, sizes = work.shared()
-    alone_too_large = (limits.shares(sizes) > 1).any(axis=0)
-    order = np.random.default_rng(lab.config.seed).permutation(np.flatnonzero(~alone_too_large))
-    batches = pack(sizes, order, limits)
+    too_large = (replace(limits, time_law=None, max_step_s=None).shares(sizes) > 1).any(axis=0)
+    too_slow = (limits.shares(sizes) > 1).any(axis=0) & ~too_large  # for a step that others share: it has one to itself
+    order = np.random.default_rng(lab.config.seed).permutation(np.flatnonzero(~too_large & ~too_slow))
+    batches = [*pack(sizes, order, limits), *np.flatnonzero(too_slow)[:, None]]
+    n_graphs = sum(map(len, batches))
     loads = np.array([sizes[batch].sum(axis=0) for batch in batches])
     predicted_s = known.costs.step_s(choice.knobs, choice.capacity, loads)
     fills = np.array([limits.law.upper_footprint(work.load(_named(members, batch))) for batch in batches])
@@ -61,7 +64,7 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         return None
     # What was timed corrects what the time model has wrong for this model, allocator and size of batch.
     wrong = outcome.step.median_s / predicted_s[_mean_place(predicted_s)]
-    predicted = len(order) / float(predicted_s.sum())
+    predicted = n_graphs / float(predicted_s.sum())
     throughput = predicted / wrong
     # Two timings minutes apart differ by as much as most gains are, so they do not show one alone; nor does the model.
     shown = throughput / plan.throughput, predicted * known.step_s(choice.knobs, choice.load) / choice.batch_size
@@ -70,7 +73,7 @@ def _budget(plan: StagePlan, policy: Policy, lab: Lab) -> BatchBudget | None:
         max_graphs=known.batch_cap,
         max_step_s=max_step_s,
         n_batches=len(batches),
-        mean_graphs=len(order) / len(batches),
+        mean_graphs=n_graphs / len(batches),
         median_fill=float(np.median(fills)) / lab.budget_bytes,
         throughput=throughput,
         gain=min(shown) - 1,

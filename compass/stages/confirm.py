@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +74,9 @@ def prove(policy: Policy, lab: Lab) -> StagePlan | StageFailure:
         outcome = lab.probe("confirm", spec) if policy.stage == "smoke_test" else lab.certify(spec)
         last = (pick, outcome)
         if outcome.ok and outcome.step is not None:
-            # Hundreds of steps of training under the same settings say more than a dozen.
-            timed = lab.trained(pick.knobs, pick.batch_size, spec.runtime) or outcome
+            # Hundreds of steps of training under the same settings say more than a dozen before them.
+            trained = lab.trained(pick.knobs, pick.batch_size, spec.runtime) if lab.notes[-1].reused else None
+            timed = trained or outcome
             proofs[pick.knobs, pick.batch_size] = Proof(pick, known, spec, outcome, timed)
         else:
             _learn(lab, policy, pick, outcome)
@@ -93,8 +95,10 @@ def _learn(lab: Lab, policy: Policy, pick: Choice, outcome: Outcome) -> None:
     reason = f"{outcome.status}: {outcome.detail}"
     if outcome.status is not Status.OUT_OF_MEMORY:
         lab.pruned.set_aside(pick.knobs, reason)
-    elif pick.batch_size == 1:
+    elif pick.batch_size == 1 and outcome.enforced:
         lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, reason)
+    elif pick.batch_size == 1:  # another program may have held what it lacked, which says nothing of other models
+        lab.pruned.set_aside(pick.knobs, reason)
     # Else the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
 
@@ -107,11 +111,19 @@ def _worth_proving(lab: Lab, policy: Policy, ranking: Ranking, proofs: dict[tupl
         return None
     if not policy.scored:
         # The model is fixed by its size; only a batch that the certificate showed to be too timid is worth another.
-        fill_share = max(proof.choice.batch_size for proof in proofs.values()) / pick.batch_size
-        return pick if fill_share < lab.config.probe.refill_share else None
+        largest = _largest(proofs).choice
+        if pick.capacity < largest.capacity:  # what it showed of its kin may make the proven one doubtful: it ran
+            return None
+        is_fuller = largest.batch_size < lab.config.probe.refill_share * pick.batch_size
+        return pick if pick.capacity > largest.capacity or is_fuller else None
     known = lab.known()
     best = min(_score(_measured(known, policy, proof)) for proof in proofs.values())
     return pick if _score(pick) < best * (1 - lab.config.score.tie_share) else None
+
+
+def _largest(proofs: Mapping[tuple[Knobs, int], Proof]) -> Proof:
+    """The largest model that ran, with its largest batch."""
+    return max(proofs.values(), key=lambda proof: (proof.choice.capacity, proof.choice.batch_size))
 
 
 def _score(choice: Choice) -> float:
@@ -163,8 +175,8 @@ def _measured(known: Knowledge, policy: Policy, proof: Proof) -> Choice:
 def _plan(policy: Policy, lab: Lab, proofs: dict[tuple[Knobs, int], Proof]) -> StagePlan:
     known = lab.known()
     rules = lab.config.stages[policy.stage]
-    if not policy.scored:  # each round's batch is larger than the one before
-        proof = list(proofs.values())[-1]
+    if not policy.scored:
+        proof = _largest(proofs)
     else:
         proof = min(proofs.values(), key=lambda item: _score(_measured(known, policy, item)))
     pick = _measured(known, policy, proof)

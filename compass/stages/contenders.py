@@ -40,7 +40,9 @@ def structured(policy: TimedStage, lab: Lab) -> Policy:
         ranking = policy.rank(known)
         if ranking is None:
             break
-        choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share)
+        choice = most_promising(
+            known, rules, ranking.choices, gain_share=search.gain_share, longest_s=lab.longest_timed_s
+        )
         if choice is None:
             break
         lab.tell("search", f"{policy.stage}: {choice.knobs}", n_done, search.probes_per_stage, choice.step_s * 5)

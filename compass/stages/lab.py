@@ -208,6 +208,11 @@ class Lab:
         rules = self.config.probe
         return rules.anchor_step_s_cpu if self.on_cpu else (rules.anchor_step_s,)
 
+    @property
+    def longest_timed_s(self) -> float:
+        """Seconds that a step of a timing probe may be expected to take."""
+        return max(self._anchor_step_s)
+
     def _runs(self, kind: Variant) -> bool:
         """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""
         outcomes = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind]
@@ -231,7 +236,7 @@ class Lab:
         batch_of: Callable[[int], Batch] | None = None,
     ) -> ProbeSpec | None:
         """`knobs` on as large a batch (typical, unless `batch_of` says another) as memory and patience allow; None if no graph fits."""
-        longest_s = max(self._anchor_step_s) if within_s is None else within_s
+        longest_s = self.longest_timed_s if within_s is None else within_s
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
@@ -247,8 +252,9 @@ class Lab:
             n_graphs = 1
         if n_graphs == 0:
             return None
-        runtime = self.runtime(self.calibrated_allocator)
-        return timing_probe(rules, knobs, batch_of(n_graphs), runtime, on_cpu=self.on_cpu, profile=profile)
+        batch, runtime = batch_of(n_graphs), self.runtime(self.calibrated_allocator)
+        step_s = known.step_s(knobs, self.work.load(batch)) if is_timed else 0.0
+        return timing_probe(rules, knobs, batch, runtime, on_cpu=self.on_cpu, profile=profile, step_s=step_s)
 
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe

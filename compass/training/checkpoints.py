@@ -38,6 +38,8 @@ class Progressed(Record):
     elapsed_s: float = 0.0
     best: float | None = None
     """The best validation score so far; less is better."""
+    split: str = ""
+    """Digest of what is trained on and judged by; empty in older checkpoints."""
     waiting: tuple[tuple[str, float], ...] = ()
     """Samples that were too large for the moment, by id, with their weight in an update."""
 
@@ -52,6 +54,8 @@ def random_state(device: str) -> dict[str, Any]:
     }
     if device.startswith("cuda"):
         state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -62,6 +66,8 @@ def set_random_state(state: dict[str, Any], device: str) -> None:
     random.setstate(state["python"])
     if "cuda" in state and device.startswith("cuda"):
         torch.cuda.set_rng_state(state["cuda"], device)
+    elif "mps" in state and device == "mps":
+        torch.mps.set_rng_state(state["mps"])
 
 
 class Checkpoints:
@@ -78,7 +84,7 @@ class Checkpoints:
         optimizer: dict[str, Any],
         random_states: list[dict[str, Any]],
     ) -> Path:
-        """Write one, and drop those beyond the last few."""
+        """Write one, and drop those beyond the last few, and those of a future that was given up."""
         path = self.folder / f"batch-{progressed.n_batches:09d}.ckpt"
         _write(
             {
@@ -92,7 +98,9 @@ class Checkpoints:
             },
             path,
         )
-        for old in self._paths()[self._keep_last :]:
+        paths = self._paths()
+        place = paths.index(path)
+        for old in (*paths[:place], *paths[place + self._keep_last :]):
             old.unlink(missing_ok=True)
         return path
 
@@ -145,6 +153,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if content["format"] > FORMAT:
         raise InputError(where, got=f"format {content['format']}", expected=f"at most {FORMAT}", fix="Upgrade Compass.")
     return content
+
+
+def order_in(content: dict[str, Any]) -> Order:
+    """The order that a checkpoint's run was started with.
+
+    Raises:
+        InputError: it is of another Compass, and cannot be read any more.
+    """
+    try:
+        return Order.model_validate_json(content["order"])
+    except ValueError as error:
+        raise InputError("checkpoint", got=f"the order of a run by Compass {content.get('compass')}", expected="one of this version",
+                         fix="Use the Compass that wrote it.") from error  # fmt: skip
+
+
+def take_weights(model: torch.nn.Module, content: dict[str, Any]) -> None:
+    """Put a checkpoint's weights into `model`.
+
+    Raises:
+        InputError: they are another model's.
+    """
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise InputError("--resume", got="the weights of another model", expected="those of this plan's",
+                         fix="Start a new run.") from error  # fmt: skip
+
+
+def check_split(before: str, now: str) -> None:
+    """Refuse to go on with other complexes to train on or to be judged by; older checkpoints do not tell.
+
+    Raises:
+        InputError: the files that tell have changed.
+    """
+    if before and before != now:
+        raise InputError("--resume", got="another split of the data", expected="the run as it was",
+                         fix="Put its lists, clusters or years back, or allow it with --allow-changes.")  # fmt: skip
 
 
 def check_unchanged(before: Order, now: Order) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -103,6 +104,7 @@ class Keeper(pl.Callback):
     _told: float = 0.0
     _elapsed_before_s: float = 0.0
     _first: int = 0
+    _cut: int = 0
 
     # ------------------------------------------------------------------------------------------------- Lightning's hooks
 
@@ -113,7 +115,9 @@ class Keeper(pl.Callback):
         self.rehearse(self.module.updates)
         if self.resumed is not None:
             self.module.optimizer.load_state_dict(self.resumed["optimizer"])
-            set_random_state(self.resumed["random"][self.module.global_rank], self.device)
+            states = self.resumed["random"]
+            if self.module.global_rank < len(states):  # of processes that were not there before, nothing is known
+                set_random_state(states[self.module.global_rank], self.device)
             self.resumed = None
         self.signals.install()
         self._elapsed_before_s, self._first = self.at.elapsed_s, self.at.n_batches
@@ -165,9 +169,10 @@ class Keeper(pl.Callback):
         )
 
     def _finish_cycle(self) -> None:
-        cycle = self.clock.finish(self.meter.footprint_bytes())
-        if self.learn is not None:
+        cycle, cut = self.clock.finish(self.meter.footprint_bytes()), self._n_cut()
+        if self.learn is not None and cut == self._cut:  # batches in parts say little of whole ones
             self.learn(cycle, self.clock)
+        self._cut = cut
         self.clock.start_anew()
         self.cycles.append(cycle)
         log.info("%s", cycle)
@@ -176,6 +181,11 @@ class Keeper(pl.Callback):
         if self.module.global_rank == 0:
             append_row(cycle.model_dump(), self.folder / CYCLES)
 
+    def _n_cut(self) -> int:
+        """Batches so far that did not run whole."""
+        counts = self.module.updates.counts if self.module.updates else None
+        return counts.split + counts.deferred + counts.out_of_memory if counts else 0
+
     def _finish_epoch(self, trainer: pl.Trainer) -> None:
         updates = self.module.updates
         assert updates is not None  # noqa: S101 - training runs
@@ -183,15 +193,18 @@ class Keeper(pl.Callback):
         found = self.evaluate()
         if found is None:
             return
-        log.info("epoch %d: %s", self.at.position.epoch, found)
+        epoch = self.at.position.epoch + (self.at.position.batch > 0)  # counted from 1
+        log.info("epoch %d: %s", epoch, found)
         for logger in trainer.loggers:
             logger.log_metrics(found.figures(), step=self.at.n_updates)
-        if found.score is not None and (self.at.best is None or found.score < self.at.best):
+        if found.score is not None and not math.isfinite(found.score):
+            log.warning("epoch %d: an answer is not a number, and so this cannot be the best model", epoch)
+        elif found.score is not None and (self.at.best is None or found.score < self.at.best):
             self.at = self.at.model_copy(update={"best": found.score})
             if self.module.global_rank == 0:
                 self.checkpoints.write_best(self.order, found.score, self.module.model.state_dict())
         if self.module.global_rank == 0:
-            row = {"epoch": self.at.position.epoch, "updates": self.at.n_updates, **found.figures()}
+            row = {"epoch": epoch, "updates": self.at.n_updates, **found.figures()}
             append_row(row, self.folder / EPOCHS)
 
     def _between_updates(self, trainer: pl.Trainer, item: Item) -> None:

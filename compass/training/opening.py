@@ -75,7 +75,7 @@ def open_run(order: Order, folder: Path) -> Run:
     device = resolve(order.device)
     if ranks.n > 1 and device != "cpu":
         device = f"{device.partition(':')[0]}:{ranks.local}"
-    hardware = detect(device, limit_bytes=order.budget_bytes, reserve_share=rules.memory.reserve_share)
+    hardware = detect(device, limit_bytes=None, reserve_share=rules.memory.reserve_share)
     meter = meter_for(device, hardware)
     data = trained_on(open_data(workload, rules), plan)
     law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
@@ -204,11 +204,13 @@ def start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData
 
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:
     """Give every dropout layer of `model` this share; None: leave them."""
+    if share is None:
+        return
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
     if share and not layers:
         log.warning("training.dropout is %s, but this model has no dropout layer", share)
     for layer in layers:
-        layer.p = layer.p if share is None else share
+        layer.p = share
 
 
 def announce(run: Run) -> None:

@@ -10,7 +10,7 @@ from compass.device import detect, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Record
-from compass.training.checkpoints import read_checkpoint
+from compass.training.checkpoints import order_in, read_checkpoint
 from compass.training.evaluation import Evaluation, Predictor, evaluate
 from compass.training.guard import Guard
 from compass.training.order import Order
@@ -43,7 +43,7 @@ def order_of(checkpoint: Path) -> Order:
     Raises:
         InputError: no checkpoint that can be read.
     """
-    return Order.model_validate_json(read_checkpoint(checkpoint)["order"])
+    return order_in(read_checkpoint(checkpoint))
 
 
 def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None) -> Predictions:
@@ -53,7 +53,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
         InputError: no checkpoint that can be read, or a workload that predicts nothing.
     """
     content = read_checkpoint(checkpoint)
-    order = Order.model_validate_json(content["order"])
+    order = order_in(content)
     workload: Any = load_workload(order.workload, config)
     if not hasattr(workload, "predict"):
         raise InputError(f"workload {order.workload}", got="one without predict()", expected="one whose models predict",
@@ -62,7 +62,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
     hardware = detect(place, limit_bytes=None, reserve_share=config.memory.reserve_share)
     meter, loads = meter_for(place, hardware), dict(workload.samples())
     model = build(workload, order.plan.choice.knobs)
-    if "shift" in content["model"]:
+    if "shift" in content["model"].keys() - model.state_dict().keys():
         workload.start_at(model, 0.0)  # its own comes with the weights
     model.load_state_dict(content["model"])
     predictor = Predictor(

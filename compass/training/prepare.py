@@ -18,7 +18,8 @@ from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.profile import Profile, stale
 from compass.records import Fingerprint, RuntimeSettings, Stage, StagePlan
-from compass.training.order import ORDER, Amount, Order, this_start
+from compass.training.checkpoints import check_unchanged
+from compass.training.order import ORDER, Amount, Order, read_order, this_start
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,15 @@ def prepare(wish: Wish) -> Order:
     """
     plan = wish.profile.plan(wish.stage)
     check_folder(wish)
+    device = wish.device or wish.profile.hardware.device
+    if device.startswith("xpu"):
+        raise InputError("--device", got=device, expected="cpu, cuda or mps: Lightning trains on no other",
+                         fix="Hand the plan to a loop of your own: `compass export`.")  # fmt: skip
     runtime = runtime_of(plan, wish)
     fingerprint = check_fresh(wish)
     if wish.config.dataset.catalogue:
         pack_graphs(wish.config)  # before the run's own process: what building takes must not be in its footprint
-    return Order(
+    order = Order(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=wish.profile.workload,
         config=wish.config,
@@ -65,7 +70,7 @@ def prepare(wish: Wish) -> Order:
         batching=wish.batching or plan.recommended,
         loader_workers=plan.loader_workers,
         amount=wish.amount,
-        device=wish.device or wish.profile.hardware.kind,
+        device=device,
         n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices)),
         n_nodes=wish.n_nodes,
         stale=wish.stale,
@@ -74,6 +79,9 @@ def prepare(wish: Wish) -> Order:
         started_by=this_start(),
         cache="" if wish.cache is None else str(wish.cache),
     )
+    if wish.resume and not wish.allow_changes:  # before it is written in the other's place
+        check_unchanged(read_order(wish.folder), order)
+    return order
 
 
 def process_environment(order: Order) -> dict[str, str]:
@@ -110,9 +118,8 @@ def check_fresh(wish: Wish) -> Fingerprint:
     profile = wish.profile
     settings = profile.calibrated_runtime or RuntimeSettings(threads=1)
     runner = LocalRunner(
-        wish.config, settings, workload=profile.workload, device=wish.device or profile.hardware.kind,
-        limit_bytes=profile.hardware.limit_bytes,
-    )  # fmt: skip
+        wish.config, settings, workload=profile.workload, device=wish.device or profile.hardware.device
+    )
     try:
         description = runner.describe()
     finally:

@@ -51,9 +51,9 @@ class Cycle(Record):
 class CycleClock:
     """Gathers steps until a cycle is full."""
 
-    def __init__(self, step_s: float, bound_bytes: int, n_batches: int, number: int = 0) -> None:
+    def __init__(self, step_s: float, bound_bytes: int, n_batches: int) -> None:
         self._promised_s, self._bound_bytes, self._size = step_s, bound_bytes, n_batches
-        self.number = number
+        self.number = 0
         self._step_s: list[float] = []
         self._data_s = 0.0
         self._loss = 0.0
@@ -129,6 +129,19 @@ def doubt(cycle: Cycle, runtime: RuntimeSettings) -> str | None:
         f"a cycle took {factor:.1f} times what was promised. Its threads spin while they wait, which suits idle cores only: "
         "if other programs use them, plan anew with --set runtime.waiting=sleep"
     )
+
+
+def drop_rows(path: Path, column: str, last: int) -> None:
+    """Leave out of the table in `path`, if there is one, the rows whose `column` is beyond `last`."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows, names = [row for row in reader if int(row[column]) <= last], reader.fieldnames or ()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=names)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:

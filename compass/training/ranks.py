@@ -52,7 +52,11 @@ class Ranks:
 
 def ranks_of(order: Order) -> Ranks:
     """As torchrun or Lightning's launcher say in the environment; the first process before that is rank 0."""
-    n = int(os.environ.get("WORLD_SIZE", order.n_devices * order.n_nodes))
+    wanted = order.n_devices * order.n_nodes
+    n = int(os.environ.get("WORLD_SIZE", wanted))
+    if wanted > 1 and "WORLD_SIZE" not in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
+        raise InputError("--devices", got="several processes that srun started", expected="one, or several by torchrun",
+                         fix="Give srun one task a node, and have that start `torchrun`.")  # fmt: skip
     local, node = (
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
@@ -78,7 +82,12 @@ def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> No
 
 
 def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, keeper: Keeper) -> pl.Trainer:
-    """One pass over the stream; data, steps, checkpoints and progress are ours."""
+    """One pass over the stream; data, steps, checkpoints and progress are ours.
+
+    Who the processes are is what `ranks` read too, and not what Lightning makes of a batch system's variables.
+    """
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from pytorch_lightning.loggers import TensorBoardLogger
     from pytorch_lightning.strategies import DDPStrategy
 
@@ -94,6 +103,7 @@ def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, kee
         strategy = DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True, broadcast_buffers=False)
     return pl.Trainer(
         accelerator=kind,
+        plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],
         devices=n_local if several or kind in {"cpu", "mps"} else [int(index or 0)],
         num_nodes=order.n_nodes,
         strategy=strategy,

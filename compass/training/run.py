@@ -11,20 +11,29 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from compass.data.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
 from compass.profile import write_text
 from compass.records import Progress, Record
-from compass.training.checkpoints import BEST, Progressed, check_unchanged, read_checkpoint
+from compass.training.checkpoints import (
+    BEST,
+    Progressed,
+    check_split,
+    check_unchanged,
+    order_in,
+    read_checkpoint,
+    take_weights,
+)
 from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
 from compass.training.guard import batch_of
-from compass.training.keeper import Keeper
+from compass.training.keeper import EPOCHS, Keeper
 from compass.training.module import Module
 from compass.training.opening import Run, announce, open_run
 from compass.training.order import Order
-from compass.training.promise import Cycle, CycleClock
+from compass.training.promise import CYCLES, Cycle, CycleClock, drop_rows
 from compass.training.ranks import lightning_trainer, start_loggers
 from compass.training.rehearsal import rehearse
-from compass.training.stream import loader
+from compass.training.stream import Position, loader
 from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
 
@@ -115,6 +124,7 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         place=partial(make_updates, run),
         rehearse=partial(rehearse_largest, run, teacher),
         learn=teacher.tell if teacher else None,
+        at=Progressed(split=run.data.split.digest),
     )
 
 
@@ -149,16 +159,22 @@ def go_on(run: Run, keeper: Keeper) -> None:
     content = run.checkpoints.newest() if run.order.resume else None
     if content is None:
         return
+    split, keeper.at = keeper.at.split, Progressed.model_validate_json(content["progressed"])
     if not run.order.allow_changes:
-        check_unchanged(Order.model_validate_json(content["order"]), run.order)
-    keeper.at = Progressed.model_validate_json(content["progressed"])
+        check_unchanged(order_in(content), run.order)
+        check_split(keeper.at.split, split)
+    keeper.at = keeper.at.model_copy(update={"split": split})
     keeper.resumed = content
     run.waiting = [(batch_of([name]), weight) for name, weight in keeper.at.waiting]
-    run.module.model.load_state_dict(content["model"])
+    take_weights(run.module.model, content)
     run.module.n_updates_done = keeper.at.n_updates
     run.module.time_share = run.order.amount.gone(keeper.at.elapsed_s)
-    run.stream.start = keeper.at.position
+    epoch, place = keeper.at.position
+    run.stream.start = Position(epoch, place) if place < run.stream.per_epoch else Position(epoch + 1)
     keeper.clock.number = keeper.at.n_batches // run.order.config.cycle_batches
+    if run.ranks.rank == 0:  # what came after the checkpoint is done again
+        drop_rows(run.folder / CYCLES, "number", keeper.clock.number)
+        drop_rows(run.folder / EPOCHS, "updates", keeper.at.n_updates)
     log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
 
 
@@ -167,9 +183,13 @@ def fit(run: Run, trainer: pl.Trainer, keeper: Keeper) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
-            trainer.fit(run.module, loader(run.stream, run.workload, run.order.loader_workers))
+            trainer.fit(run.module, loader(run.stream, run.workload, run.order, run.ranks.rank))
     except NonFiniteLoss as error:
         raise Diverged(error.value, keeper.at) from None
+    except SystemExit:  # Lightning's answer to an interrupt, whichever signal it was
+        if keeper.signals.stop is None:
+            raise
+        raise SystemExit(128 + keeper.signals.stop) from None
 
 
 # ------------------------------------------------------------------------------------------------------------ judging
@@ -192,6 +212,15 @@ def evaluate_part(run: Run, part: str) -> Evaluation | None:
     return evaluate(part, run.ranks.gathered(answers), run.data.labels)
 
 
+def beside(run: Run) -> tuple[Evaluation, ...]:
+    """What needs no model; nothing, where the ligands cannot be read any more."""
+    try:
+        return baselines_of(run.data)
+    except StructureError as error:
+        log.warning("no baselines to compare with: %s", error)
+        return ()
+
+
 def judge(run: Run, keeper: Keeper) -> Results:
     """The best model on every part, beside what needs no model; written by the first rank."""
     best = run.checkpoints.folder / BEST
@@ -208,7 +237,7 @@ def judge(run: Run, keeper: Keeper) -> Results:
         stopped_by=0 if finished else keeper.signals.stop or 0,
         at=keeper.at,
         cycles=tuple(keeper.cycles),
-        evaluations=(*found, *(baselines_of(run.data) if found else ())),
+        evaluations=(*found, *(beside(run) if found and run.ranks.rank == 0 else ())),
         split=counts.split if counts else 0,
         deferred=counts.deferred if counts else 0,
         out_of_memory=counts.out_of_memory if counts else 0,

@@ -5,18 +5,25 @@ To Lightning all of it is one pass: it keeps the position in loops of its own, w
 
 from __future__ import annotations
 
+import random
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from compass.optimizer_config import OptimizerConfig
 from compass.records import Batch
+from compass.records.base import digest
+from compass.workloads.registry import load_workload
 from compass.workloads.step import Part
 
 if TYPE_CHECKING:
     from compass.data.batching import BudgetedBatchSampler
+    from compass.training.order import Order
     from compass.workloads.protocol import Workload
 
 
@@ -89,26 +96,47 @@ class Stream(Sampler[Item]):
 
 
 class _Collated(Dataset[tuple[Item, Any]]):
-    """An item's batch as the model takes it."""
+    """An item's batch as the model takes it; in a process of its own, what is drawn for it follows from its place alone."""
 
-    def __init__(self, workload: Workload) -> None:
-        self._workload = workload
+    def __init__(self, workload: Workload, source: str, config: OptimizerConfig, rank: int) -> None:
+        self._workload, self._source, self._config, self._rank = workload, source, config, rank
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A workload from a file cannot be unpickled where that file was not loaded: it is loaded there instead.
+        return _collated, (self._source, self._config, self._rank)
 
     def __getitem__(self, item: Item) -> tuple[Item, Any]:
+        if get_worker_info() is not None:
+            seed = int(digest(self._config.seed, self._rank, tuple(item.then)), 16) % 2**32
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the legacy one is what libraries use
+            random.seed(seed)
         return item, self._workload.collate(item.batch)
 
 
-def loader(stream: Stream, workload: Workload, n_workers: int) -> DataLoader[tuple[Item, Any]]:
+def _collated(source: str, config: OptimizerConfig, rank: int) -> _Collated:
+    return _Collated(load_workload(source, config), source, config, rank)
+
+
+def loader(stream: Stream, workload: Workload, order: Order, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
     """`stream`, collated in as many processes as are worth it; 0: in this one."""
     return DataLoader(
-        _Collated(workload),
+        _Collated(workload, order.workload, order.config, rank),
         sampler=stream,
         batch_size=None,
-        num_workers=n_workers,
+        num_workers=order.loader_workers,
+        worker_init_fn=_hear_nothing,
         collate_fn=_as_it_is,
         # Its own: a loader that drew its seed from torch's would leave another random state than a resumed one.
         generator=torch.Generator(),
     )
+
+
+def _hear_nothing(_: int) -> None:
+    """Leave signals to the main process, which still needs batches to finish its update; they reach the whole group."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _as_it_is(pair: Any) -> Any:

@@ -54,8 +54,8 @@ class Teacher:
 
 
 def teach_out_of_memory(run: Run, batch: Batch, detail: str) -> None:
-    """That a batch did not fit under the plan's own ceiling. Without one, it may have been another program's doing."""
-    if not run.order.ceiling:
+    """That a batch did not fit under the plan's own ceiling. Where less was to be had, it was another program's doing."""
+    if not run.order.ceiling or run.meter.obtainable_bytes() < run.order.budget_bytes:
         return
     with _harmless():
         load = batch.load(run.data.loads)

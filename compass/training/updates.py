@@ -17,7 +17,7 @@ from compass.records import Batch, Status
 from compass.training.guard import Guard, batch_of, halves, n_graphs
 from compass.training.stream import Item
 from compass.units import format_bytes
-from compass.workloads.step import Part, on_device, training_step
+from compass.workloads.step import Part, on_device, training_step, update
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
@@ -141,8 +141,7 @@ class Updates:
         if part.first:
             self.optimizer.zero_grad(set_to_none=False)
         if part.last:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.rules.clip_norm)
-            self.optimizer.step()
+            update(self.model, self.optimizer, self.rules)
 
     def _step(self, collated: Any, part: Part) -> float:
         with nullcontext() if part.last else self.alone():

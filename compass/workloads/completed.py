@@ -44,9 +44,14 @@ class Completed:
         """
         given = getattr(self._workload, "digest", None)
         if given is not None:
-            return str(given)
+            # One that a family of ours wrote says nothing of what was changed in a class of the author's.
+            return digest(str(given), self._sources()) if self._inherits_digest() else str(given)
         version = getattr(self._workload, "version", 1)
         return digest(self.name, version, self._sources(), sorted(self.samples().items()))
+
+    def _inherits_digest(self) -> bool:
+        owner = next((kind for kind in type(self._workload).__mro__ if "digest" in vars(kind)), None)
+        return owner is not None and owner.__module__.startswith(f"{__package__}.")
 
     def _sources(self) -> list[str]:
         kind, texts = type(self._workload), dict[Path, str]()

@@ -14,7 +14,7 @@ import pytest
 from compass.errors import InputError
 from compass.probe.process import WorkerProcess
 from compass.records import Load, RuntimeSettings, Status
-from compass.units import MIB
+from compass.units import GIB, MIB
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process groups, RLIMIT_DATA and /proc")
 RUNTIME = RuntimeSettings(threads=1)
@@ -99,6 +99,8 @@ def test_a_kill_from_outside_counts_as_memory_and_says_so(toys, ask):
     outcome = toys.probe(ask("is killed"))
     assert outcome.status is Status.OUT_OF_MEMORY
     assert outcome.detail == "killed by the kernel (SIGKILL), as it does when memory runs out"
+    under = toys.probe(ask("is killed", ceiling_bytes=8 * GIB))
+    assert (under.status, under.enforced) == (Status.OUT_OF_MEMORY, False)  # no ceiling kills: it is asked again
 
 
 def test_a_worker_killed_while_idle_is_no_probes_fault(toys, ask):
@@ -106,6 +108,26 @@ def test_a_worker_killed_while_idle_is_no_probes_fault(toys, ask):
     pid = toys._lasting[RUNTIME]._process.pid
     os.kill(pid, signal.SIGKILL)
     assert_gone(pid)
+    assert toys.probe(ask("fine")).ok
+
+
+def test_so_is_one_that_was_made_ready(toys, ask):
+    spec = ask("fine", fresh=True)
+    toys.prepare([spec])
+    worker = toys._fresh[RUNTIME]._process
+    worker.kill()
+    worker.wait()
+    assert toys.probe(spec).ok
+
+
+def test_a_poisoned_device_costs_its_worker_and_no_more(toys, ask):
+    """What a failed kernel leaves behind on an accelerator: every later call fails, in this process."""
+    toys.describe()
+    worker = toys._lasting[RUNTIME]._process.pid
+    outcome = toys.probe(ask("poisons the device"))
+    assert outcome.status is Status.INVALID
+    assert "device-side assert" in outcome.detail
+    assert not psutil.pid_exists(worker)
     assert toys.probe(ask("fine")).ok
 
 

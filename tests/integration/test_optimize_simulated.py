@@ -304,7 +304,7 @@ def test_running_out_of_memory_makes_the_next_batch_smaller(tmp_path):
 
 def test_when_every_certificate_runs_out_memory_binds(tmp_path):
     def tight(spec, outcome):
-        return Outcome(status=Status.OUT_OF_MEMORY, detail="ran out") if spec.fresh else outcome
+        return Outcome(status=Status.OUT_OF_MEMORY, detail="ran out", enforced=True) if spec.fresh else outcome
 
     runner = Altered(tight)
     profile = optimize(request(tmp_path, *PLAIN), runner=runner)

@@ -84,12 +84,13 @@ def make_order(catalogue):
     return make
 
 
-def start(order, folder, *, prefix=()):
+def start(order, folder, *, prefix=(), **settings):
     """The run's process."""
     write_order(order, folder)
     environment = process_environment(order) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
     command = [*(prefix or [sys.executable]), "-m", "compass", "train-run", str(folder), "--json"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes, **settings)
 
 
 def finish(process, code=0):
@@ -174,16 +175,19 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(make_order, tmp_path):
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
-def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path):
-    process = start(make_order("training.checkpoint_s=1000", amount=Amount(epochs=5000)), tmp_path)
+@pytest.mark.parametrize("loader_workers", [0, 2])
+def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path, loader_workers):
+    """With all its processes: a terminal and a batch system signal the whole group."""
+    order = make_order("training.checkpoint_s=1000", amount=Amount(epochs=5000), loader_workers=loader_workers)
+    process = start(order, tmp_path, start_new_session=True)
     until = time.monotonic() + 120
     while "expected:" not in (tmp_path / "training.log").read_text() if (tmp_path / "training.log").exists() else True:
         assert time.monotonic() < until
         time.sleep(0.05)
     time.sleep(2)
-    os.kill(process.pid, signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGUSR1)
     wait_for_batches(tmp_path, 1)
-    os.kill(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     results = finish(process, code=128 + signal.SIGTERM)
     assert not results.finished
     saved = Progressed.model_validate_json(Checkpoints(tmp_path / "checkpoints", 2).newest()["progressed"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from compass.device.meter import CpuMeter
 from compass.records import Load
 
 GIB = 1024**3
@@ -93,7 +94,16 @@ def eat_slowly() -> list[torch.Tensor]:
     return [torch.ones(2**20) for _ in range(4096)]
 
 
+def poison() -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    CpuMeter.synchronize = CpuMeter.empty_cache = fail
+    fail()
+
+
 MISCHIEF = {
+    "poisons the device": poison,
     "fine": lambda: None,
     "raises": lambda: {}["the user's mistake"],
     "raises half a character": lambda: Path("/nowhere/\udc80").read_text(),

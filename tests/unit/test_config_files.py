@@ -88,6 +88,9 @@ def test_later_changes_win():
         ("space.layers=[2, x]", f"--set space.layers: got '[2, x]'; expected a valid tuple. {HELP}"),
         ("space.layers=[9, 2]",
          f"--set space.layers: got [9, 2]: the lowest value 9 is above the highest 2; expected values that agree. {HELP}"),
+        ("stages.validation.allocator=tight",
+         "--set stages.validation.allocator: got 'tight': times of prototyping and validation are compared under one "
+         f"allocator, theirs differ; expected values that agree. {HELP}"),
         ("space.data_cap=[]",
          "--set space.data_cap: got []: needs at least one point, with rising first values; "
          f"expected values that agree. {HELP}"),
@@ -215,13 +218,21 @@ def settings_leaves(group: BaseModel, key: str = ""):
 LEAVES = dict(settings_leaves(DEFAULTS))
 
 
+def together(key: str) -> list[str]:
+    """Times of both are compared."""
+    timed = [f"stages.{stage}.allocator" for stage in ("prototyping", "validation")]
+    return timed if key in timed else [key]
+
+
 @st.composite
 def configs(draw) -> OptimizerConfig:
     keys = draw(st.lists(st.sampled_from(sorted(LEAVES)), max_size=5, unique=True))
     config = DEFAULTS
     for key in keys:
         try:
-            config = load_config(None, [Change("drawn", key, draw(LEAVES[key]))])
+            config = load_config(
+                None, [Change("drawn", one, value) for value in [draw(LEAVES[key])] for one in together(key)]
+            )
         except (InputError, ValidationError):
             continue
     return config

@@ -131,11 +131,18 @@ class SimulatedRunner:
             return Outcome(status=Status.TIMED_OUT, detail=detail, n_steps=n_steps, wall_s=spec.timeout_s)
         if course.refusal is not None:
             detail = course.refusal.detail
-            return Outcome(status=Status.OUT_OF_MEMORY, detail=detail, n_steps=n_steps, wall_s=wall_s)
+            return Outcome(
+                status=Status.OUT_OF_MEMORY,
+                detail=detail,
+                enforced=spec.ceiling_bytes is not None,
+                n_steps=n_steps,
+                wall_s=wall_s,
+            )
         profiled = loads[len(spec.batches) - 1]
         last = memory if spec.timed is None else self._memory(spec.knobs, profiled)
         return Outcome(
             status=Status.OK,
+            enforced=spec.ceiling_bytes is not None,
             load=profiled,
             timed_load=None if spec.timed is None else loads[-1],
             parameters=n_parameters(spec.knobs),

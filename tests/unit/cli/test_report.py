@@ -103,7 +103,7 @@ def test_the_ledger_is_read_and_left_alone(told):
     whole = Path("cache/probes.jsonl").read_bytes()
     Path("cache/probes.jsonl").write_bytes(whole + b"0123 nonsense\n" + whole)
     result = compass("report", "--cache", "cache")
-    assert "missing: The ledger is damaged: 2 lines from the first bad one on are left out.\n" in result.stderr
+    assert "missing: The ledger is damaged. Lines left out: 1.\n" in result.stderr
     assert Path("cache/probes.jsonl").read_bytes() == whole + b"0123 nonsense\n" + whole
     assert "1 probes on this machine" in Path("hardware_report.html").read_text()
 

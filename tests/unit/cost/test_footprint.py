@@ -2,7 +2,7 @@ import pytest
 
 from compass.cost.footprint import (
     GROWN_SLACK_BYTES,
-    OVERRUN_FACTOR,
+    OVERRUN_SHARE,
     SEEN_CONSTANT_BYTES,
     SEEN_SLACK,
     SLACK_EXPANDABLE,
@@ -154,7 +154,7 @@ def test_expandable_segments_waste_alike_in_all_models_and_under_either_heap():
 def test_running_out_says_that_more_than_the_ceiling_was_wanted():
     ceiling = BASELINE + SEEN_CONSTANT_BYTES + 1500 * MIB
     model = fitted(probe(status=Status.OUT_OF_MEMORY, ceiling_bytes=ceiling))
-    assert model.ratio(PLAIN, "fast") == pytest.approx(1.5 * OVERRUN_FACTOR * (1 + SEEN_SLACK))
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.5 * (1 + OVERRUN_SHARE) * (1 + SEEN_SLACK))
     law = model.complete(MEMORY.law(PLAIN), PLAIN, "fast")
     assert law.upper_footprint(LOAD) > ceiling  # so the same batch is not tried again
 
@@ -171,3 +171,11 @@ def test_the_completed_law():
     law = fitted().complete(MEMORY.law(PLAIN), PLAIN, "tight")
     assert law.baseline_bytes == BASELINE + CONSTANT
     assert law.upper_footprint(LOAD) == pytest.approx(BASELINE + CONSTANT + RULES.footprint_ratio_tight * 1000 * MIB)
+
+
+def test_every_further_overrun_of_a_model_is_taken_more_seriously():
+    ratios = [
+        fitted(*[probe(status=Status.OUT_OF_MEMORY, ceiling_bytes=4096 * MIB)] * n).ratio(PLAIN, "fast")
+        for n in (1, 2, 3)
+    ]
+    assert ratios[0] < ratios[1] / 1.2 < ratios[2] / 1.2**2

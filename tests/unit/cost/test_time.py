@@ -14,6 +14,7 @@ from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSetti
 FEATURES = ("nodes",)
 RECOMPUTING = Variant(checkpointing=True)
 ANCHORS = [(2, 32), (3, 48), (8, 96), (4, 192)]
+ANCHOR = Knobs(layers=8, channels=96)
 LOADS = (1_000.0, 6_000.0)
 
 
@@ -108,3 +109,34 @@ def test_recomputing_is_guessed_until_it_was_timed():
 def test_a_precision_that_was_never_timed_is_unknown():
     with pytest.raises(KeyError):
         MODEL.step_s(Knobs(layers=2, channels=32, variant=Variant(precision="bf16")), 1_000, np.array([[10.0]]))
+
+
+def test_a_feature_that_no_timed_batch_has_costs_nothing():
+    """Rings, metals: the typical batch of a dataset has none of them."""
+    probes = [
+        Probe(
+            one.spec,
+            one.outcome.model_copy(update={"load": Load(graphs=1, sizes=(*one.outcome.load.sizes, ("rings", 0.0)))}),
+        )
+        for one in anchors()
+    ]
+    model = fit_time(("nodes", "rings"), probes)
+    alone, beside = (model.step_s(ANCHOR, 100, np.array([[2_000.0, rings]]))[0] for rings in (0.0, 5.0))
+    assert alone == pytest.approx(beside) == pytest.approx(law(ANCHOR, 2_000.0), rel=0.05)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_depth_that_is_held(layers):
+    """Of one layer alone too, the work grows with the square of the channels."""
+
+    def shallow(width, nodes):
+        return 2e-3 + nodes * (1e-6 + 5e-9 * width + 3e-11 * width**2)
+
+    probes = [
+        timed(Knobs(layers=layers, channels=width), nodes, slower=shallow(width, nodes) / law(Knobs(layers=layers, channels=width), nodes))
+        for width in (32, 64, 128, 256) for nodes in LOADS
+    ]  # fmt: skip
+    model = fit_time(FEATURES, probes)
+    for width in (96, 192, 512):
+        found = model.step_s(Knobs(layers=layers, channels=width), 100 * width, np.array([[6_000.0]]))[0]
+        assert found == pytest.approx(shallow(width, 6_000.0), rel=0.15)

@@ -39,3 +39,8 @@ def test_never_more_than_the_share(sizes, share):
     found = oversize(rows, share)
     assert len(found) <= share * len(rows)
     assert len(set(found)) == len(found)
+
+
+def test_a_feature_that_nobody_has_does_not_hide_the_others():
+    sizes = {f"c{i}": (("nodes", 10.0 + (1000 if i == 7 else 0)), ("rings", 0.0)) for i in range(20)}
+    assert oversize(sizes, 0.05) == ("c7",)

@@ -27,11 +27,10 @@ def limits(monkeypatch):
 def test_file_backed_pages_are_subtracted_and_the_hard_limit_stays(root, limits):
     root.process(data=500, rss=400, file=100)
     ceiling = DataCeiling(1000 * 1024, root=root.path)
-    assert (ceiling.enforced, ceiling.how) == (False, "not imposed")
+    assert not ceiling.enforced
     with ceiling:
         assert limits[-1] == (900 * 1024, resource.RLIM_INFINITY)
         assert ceiling.enforced
-        assert ceiling.how == "RLIMIT_DATA of 900.00 KiB, with 100.00 KiB of file-backed pages"
     assert limits[-1] == limits[0]
     assert not ceiling.enforced
 
@@ -68,11 +67,10 @@ def test_a_ceiling_below_what_is_held_is_refused(root, limits):
     assert len(limits) == 1
 
 
-def test_elsewhere_nothing_is_enforced_and_it_says_so(monkeypatch):
+def test_elsewhere_nothing_is_enforced(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with cpu_ceiling(1 * GIB) as ceiling:
         assert not ceiling.enforced
-        assert ceiling.how == "nothing enforces a ceiling here: the footprint is only measured"
 
 
 REAL = """
@@ -121,7 +119,6 @@ def test_the_allocator_gets_the_ceiling_less_the_context(fakes):
     gpu = fakes.Device(total=16 * GIB, context=1 * GIB)
     with open_meter(fakes, gpu).ceiling(5 * GIB) as ceiling:
         assert ceiling.enforced
-        assert ceiling.how == "allocator limit of 4.00 GiB, with 1.00 GiB of context"
         assert gpu.fraction == 0.25
         gpu.hold(4 * GIB)
         with pytest.raises(RuntimeError, match="out of memory"):
@@ -150,7 +147,6 @@ def test_a_torch_without_a_limit_enforces_nothing(fakes):
     meter._accelerator._module = object()
     with meter.ceiling(5 * GIB) as ceiling:
         assert not ceiling.enforced
-        assert ceiling.how.startswith("nothing enforces")
 
 
 def test_mps_gets_its_own_watermark_back(fakes):
@@ -170,6 +166,5 @@ def test_a_ceiling_on_an_accelerator_follows_its_context(fakes):
         gpu.context = GIB  # the first step loads kernels
         ceiling.tighten()
         assert gpu.fraction * gpu.total == pytest.approx(4 * GIB)
-        assert ceiling.how == "allocator limit of 4.00 GiB, with 1.00 GiB of context"
     ceiling.tighten()
     assert gpu.fraction == 1.0

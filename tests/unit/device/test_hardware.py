@@ -72,7 +72,7 @@ def test_a_control_group_lowers_the_budget(fakes, root):
     root.write("sys/fs/cgroup/user.slice/job/memory.current", f"{2 * GIB}")
     found = look(root, reserve=0.1, torch=fakes.torch())
     assert (found.total_bytes, found.free_bytes, found.limit_bytes) == (16 * GIB, 4 * GIB, 6 * GIB)
-    assert found.budget_bytes == 5 * GIB - int(0.1 * 6 * GIB)
+    assert found.budget_bytes == 6 * GIB - 22 * 48 * MIB - int(0.1 * 6 * GIB)  # a GiB of others', in 128ths of 6 GiB
 
 
 def test_a_users_limit_is_the_budget(fakes, root):
@@ -223,3 +223,32 @@ def test_the_machine_the_tests_run_on():
     assert 0 < found.budget_bytes < found.total_bytes
     assert found.name
     assert available_cores() >= 1
+
+
+def test_which_of_several_is_kept(fakes):
+    gpus = [fakes.Device(uuid="1"), fakes.Device(uuid="2")]
+    assert look(kind="cuda:1", torch=fakes.torch(cuda=gpus), nvml=fakes.Nvml(gpus)).device == "cuda:1"
+
+
+def test_rocm_does_not_grow_segments_whatever_it_is_told(fakes, monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    gpu = fakes.Device()
+    assert look(kind="cuda", torch=fakes.torch(cuda=[gpu]), nvml=fakes.Nvml([gpu])).expandable_segments
+    assert not look(kind="cuda", torch=fakes.torch(cuda=[gpu], hip="6.4"), nvml=object()).expandable_segments
+
+
+def test_the_same_machine_a_little_later_has_the_same_budget(fakes, root):
+    """Or no certificate would be found again."""
+    root.process(rss=0)
+    budgets = set()
+    for available_kib in (12 * 1024**2 - 70_000, 12 * 1024**2 - 90_000, 12 * 1024**2 - 120_000):
+        root.write("proc/meminfo", f"MemTotal: {16 * 1024**2} kB\nMemAvailable: {available_kib} kB\n")
+        budgets.add(look(root, reserve=0.05, torch=fakes.torch()).budget_bytes)
+    assert budgets == {12 * GIB - 128 * MIB - int(0.05 * 16 * GIB)}
+
+
+def test_arm_has_numbers_for_a_name(fakes, root):
+    root.memory()
+    root.process(rss=0)
+    root.write("proc/cpuinfo", "processor : 0\nCPU implementer : 0x41\nCPU part : 0xd0c\n")
+    assert look(root, torch=fakes.torch()).name.endswith(" 0x41 0xd0c")

@@ -71,7 +71,7 @@ def test_what_may_have_been_chance_is_tried_again_by_the_next_run(store, ask, fo
 
 def test_what_ran_out_under_a_ceiling_is_believed(store, ask, found):
     spec = ask().model_copy(update={"ceiling_bytes": 2**30})
-    Recorded(Runner(found(Status.OUT_OF_MEMORY)), store, "f1").probe("confirm", spec)
+    Recorded(Runner(found(Status.OUT_OF_MEMORY, enforced=True)), store, "f1").probe("confirm", spec)
     assert Recorded(Runner(), store, "f1").probe("confirm", spec).status is Status.OUT_OF_MEMORY
 
 

@@ -37,7 +37,7 @@ def test_threads_and_waiting():
         "PYTHONTRACEMALLOC",
         "PYTORCH_NO_CUDA_MEMORY_CACHING",
         "CUDA_LAUNCH_BLOCKING",
-        "MALLOC_ARENA_MAX_",
+        "MALLOC_ARENA_MAX",
         "MALLOC_TOP_PAD_",
     ],
 )

@@ -6,6 +6,7 @@ import torch
 
 from compass.device.meter import CpuMeter
 from compass.optimizer_config import OptimizerConfig, TrainingRules
+from compass.probe import segments as marks
 from compass.probe.segments import profiled_step
 from compass.records import Batch, Knobs, Load, Variant
 from compass.workloads.step import make_optimizer, training_step
@@ -250,3 +251,13 @@ def test_on_an_accelerator_each_segment_has_the_peak_since_its_mark():
     assert profiled_step(step, model, list(model), optimizer, None, meter).segments == tuple(
         zip(names, range(1, len(names) + 1), strict=True)
     )
+
+
+@pytest.mark.parametrize("form", ["to_sparse", "to_sparse_csr", "to_sparse_csc"])
+def test_a_sparse_tensor_counts_by_its_parts(form):
+    dense = torch.eye(8)
+    sparse = getattr(dense, form)()
+    assert [part.numel() for part in marks._tensors({"adjacency": sparse})] == {
+        "to_sparse": [16, 8], "to_sparse_csr": [9, 8, 8], "to_sparse_csc": [9, 8, 8]
+    }[form]  # fmt: skip
+    assert marks._storage_bytes(marks._tensors([sparse])) > 0

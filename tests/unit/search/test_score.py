@@ -81,3 +81,10 @@ def test_the_terms_add_up_to_the_score(throughput, cycle_s, capacity):
     total = score(softened, np.array([capacity]), reference(), stage.quality_weight, rules)[0]
     assert parts.samples + parts.parameters == pytest.approx(total)
     assert parts.worth == pytest.approx(1 if cycle_s <= 1200 else 1 - 0.5 * (cycle_s - 1200) / 1200)
+
+
+@pytest.mark.parametrize("quality_weight", [0.0, 0.3, 1.0])
+def test_what_is_too_late_never_scores(quality_weight):
+    found = score(np.array([0.0, 1.0]), np.array([100, 100]), reference(), quality_weight, CONFIG.score)
+    assert np.isinf(found[0])
+    assert np.isfinite(found[1])

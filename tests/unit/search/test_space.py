@@ -95,3 +95,10 @@ def test_variants_are_precisions_by_checkpointing():
     assert [(k.layers, k.channels, str(k.variant)) for k in knobs_of([(2, 32), (3, 48)], kinds[:2])] == [
         (2, 32, "fp32"), (3, 48, "fp32"), (2, 32, "fp32+checkpointing"), (3, 48, "fp32+checkpointing"),
     ]  # fmt: skip
+
+
+def test_one_value_alone_is_held_however_much_memory_there_is():
+    held = SpaceRules(layers=(3, 3), channels=(32, 96))
+    assert {depth for depth, _ in architectures(held, 80 * GIB)} == {3}
+    odd = SpaceRules(layers=(2, 12), channels=(50, 50), options={})
+    assert {width for _, width in architectures(odd, 80 * GIB)} == {50}

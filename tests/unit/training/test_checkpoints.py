@@ -8,10 +8,13 @@ from compass.errors import InputError
 from compass.training.checkpoints import (
     Checkpoints,
     Progressed,
+    check_split,
     check_unchanged,
+    order_in,
     random_state,
     read_checkpoint,
     set_random_state,
+    take_weights,
 )
 from compass.training.stream import Position
 
@@ -90,3 +93,34 @@ def test_what_is_no_checkpoint_says_so(tmp_path, content, message):
         torch.save(content, path)
     with pytest.raises(InputError, match=message):
         read_checkpoint(path)
+
+
+def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_path, order):
+    """The newest were damaged, and training went on from an older one."""
+    checkpoints = Checkpoints(tmp_path, keep_last=1)
+    for name in ("batch-000000900.ckpt", "batch-000000800.ckpt"):
+        (tmp_path / name).write_bytes(b"damaged")
+    write(checkpoints, order, 850)
+    assert [path.name for path in tmp_path.iterdir()] == ["batch-000000850.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (lambda: check_split("one", "other"),
+         "--resume: got another split of the data; expected the run as it was. "
+         "Put its lists, clusters or years back, or allow it with --allow-changes."),
+        (lambda: order_in({"order": '{"was": 1}', "compass": "0.1"}),
+         "checkpoint: got the order of a run by Compass 0.1; expected one of this version. Use the Compass that wrote it."),
+        (lambda: take_weights(torch.nn.Linear(2, 2), {"model": {"w": torch.ones(3)}}),
+         "--resume: got the weights of another model; expected those of this plan's. Start a new run."),
+    ],
+)  # fmt: skip
+def test_what_cannot_go_on_says_why(refused, message):
+    with pytest.raises(InputError) as caught:
+        refused()
+    assert str(caught.value) == message
+
+
+def test_an_older_checkpoint_does_not_tell_its_split():
+    check_split("", "anything")

@@ -7,7 +7,8 @@ from compass.optimizer_config import OptimizerConfig
 from compass.records import RuntimeSettings
 from compass.training import order as orders
 from compass.training.order import ORDER, await_order, read_order, write_order
-from compass.training.prepare import Wish, check_folder, runtime_of
+from compass.training.prepare import Wish, check_folder, prepare, runtime_of
+from compass.training.ranks import ranks_of
 
 
 def wish(profile, folder, **changes):
@@ -61,3 +62,26 @@ def test_a_folder_that_cannot_be_made_says_so(order, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"expected a writable folder\. Choose another --out\.$"):
         write_order(order, tmp_path / "file" / "run")
+
+
+def test_a_device_that_lightning_does_not_train_on(profile, tmp_path):
+    with pytest.raises(InputError) as caught:
+        prepare(wish(profile, tmp_path, device="xpu:0"))
+    assert str(caught.value) == (
+        "--device: got xpu:0; expected cpu, cuda or mps: Lightning trains on no other. "
+        "Hand the plan to a loop of your own: `compass export`."
+    )
+
+
+def test_processes_that_only_a_batch_system_knows_of(order, monkeypatch):
+    """Each would take itself for the first."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert ranks_of(order).n == 1
+    with pytest.raises(InputError) as caught:
+        ranks_of(order.model_copy(update={"n_devices": 4}))
+    assert str(caught.value) == (
+        "--devices: got several processes that srun started; expected one, or several by torchrun. "
+        "Give srun one task a node, and have that start `torchrun`."
+    )

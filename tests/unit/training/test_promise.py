@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from compass.records import Affine, Batch, Load, RuntimeSettings
-from compass.training.promise import CycleClock, append_row, doubt, promised_s
+from compass.training.promise import CycleClock, append_row, doubt, drop_rows, promised_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
@@ -75,3 +75,14 @@ def test_a_cycle_far_longer_than_promised_is_doubted_where_threads_spin():
         "programs use them, plan anew with --set runtime.waiting=sleep"
     )
     assert doubt(late, RuntimeSettings(threads=2)) is None
+
+
+def test_rows_after_a_checkpoint_are_dropped_when_it_is_gone_back_to(tmp_path):
+    path = tmp_path / "cycles.csv"
+    drop_rows(path, "number", 1)
+    assert not path.exists()
+    for number in (1, 2, 3):
+        append_row({"number": number, "note": "a, b"}, path)
+    drop_rows(path, "number", 2)
+    append_row({"number": 3, "note": "anew"}, path)
+    assert path.read_text().splitlines() == ["number,note", '1,"a, b"', '2,"a, b"', "3,anew"]

@@ -1,11 +1,18 @@
+import pickle
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.batching import BudgetedBatchSampler
+from compass.optimizer_config import OptimizerConfig
 from compass.records import Affine, BytesLaw
-from compass.training.stream import Position, Stream
+from compass.training.stream import Position, Stream, loader
+from compass.workloads.registry import load_workload
 
 LAW = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
 
@@ -64,3 +71,51 @@ def test_ranks_share_an_epoch():
     assert len(one) == len(other)
     assert sorted(members(one) + members(other)) == sorted(f"c{i}" for i in range(23))
     assert [item.part.last for item in one] == [item.part.last for item in other]
+
+
+NOISY = """
+import torch
+
+class Noisy:
+    features = ("nodes",)
+
+    def __init__(self, config): ...
+    def samples(self): return {f"c{i}": (1.0,) for i in range(23)}
+    def build(self, knobs): ...
+    def loss(self, model, batch): ...
+    def collate(self, batch): return torch.rand(2)
+"""
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """A loader of a workload from a file, whose batches are drawn at random."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    source = f"{tmp_path / 'noisy.py'}:Noisy"
+
+    def make(n_workers, start=None, seed=0):
+        config = OptimizerConfig(seed=seed)
+        order = SimpleNamespace(workload=source, config=config, loader_workers=n_workers)
+        batches = stream(epochs=1)
+        batches.start = start or Position()
+        return loader(batches, load_workload(source, config), order)
+
+    return make
+
+
+def test_what_a_loading_process_draws_follows_from_the_place(noisy):
+    """So that a resumed run sees what an uninterrupted one does, however many processes load."""
+    one, two, rest, other = (
+        [drawn for _, drawn in made] for made in (noisy(1), noisy(2), noisy(2, Position(0, 3)), noisy(1, seed=1))
+    )
+    assert all(map(torch.equal, one, two))
+    assert all(map(torch.equal, one[3:], rest))
+    assert not any(map(torch.equal, one, other))
+    assert len({tuple(drawn.tolist()) for drawn in one}) == len(one)
+
+
+def test_a_workload_from_a_file_reaches_processes_that_were_not_forked(noisy, monkeypatch):
+    written = pickle.dumps(noisy(1).dataset)
+    monkeypatch.delitem(sys.modules, "compass_workload_noisy")
+    again = pickle.loads(written)  # noqa: S301 - our own
+    assert again[next(iter(stream()))][1].shape == (2,)

@@ -21,9 +21,10 @@ def batch(*names):
 def run(profile, tmp_path):
     plan = profile.plans["prototyping"].model_copy(update={"bytes_law": LAW})
     order = SimpleNamespace(
-        cache=str(tmp_path), stale=False, ceiling=True, plan=plan, fingerprint=profile.fingerprint
+        cache=str(tmp_path), stale=False, ceiling=True, plan=plan, fingerprint=profile.fingerprint, budget_bytes=1000
     )  # fmt: skip
-    return SimpleNamespace(order=order, ranks=SimpleNamespace(n=1), data=SimpleNamespace(loads=LOADS))
+    meter = SimpleNamespace(obtainable_bytes=lambda: 1000)
+    return SimpleNamespace(order=order, ranks=SimpleNamespace(n=1), data=SimpleNamespace(loads=LOADS), meter=meter)
 
 
 def told(run, tmp_path):
@@ -73,6 +74,12 @@ def test_running_out_is_told(run, tmp_path):
 
 def test_running_out_under_no_ceiling_may_be_anybodys_doing(run, tmp_path):
     run.order.ceiling = False
+    teach_out_of_memory(run, batch("a"), "no room")
+    assert told(run, tmp_path) == []
+
+
+def test_running_out_where_others_hold_the_rest_is_theirs(run, tmp_path):
+    run.meter.obtainable_bytes = lambda: 999
     teach_out_of_memory(run, batch("a"), "no room")
     assert told(run, tmp_path) == []
 

@@ -219,3 +219,13 @@ def test_what_is_drawn_is_drawn_alike_the_second_time():
         one(torch.ones(4, 16)).sum().backward()
         gradients.append(layer.inner.weight.grad)
     assert torch.equal(*gradients)
+
+
+def test_a_familys_digest_says_nothing_of_what_was_changed_in_it(tmp_path):
+    path, found = tmp_path / "mine.py", set()
+    for width in (2, 3):
+        path.write_text(
+            f"from compass.workloads.schnet import SchNetWorkload\nclass Mine(SchNetWorkload):\n    WIDTH = {width}\n"
+        )
+        found.add(load_workload(f"{path}:Mine", OptimizerConfig()).digest)
+    assert len(found | {load_workload("schnet", OptimizerConfig()).digest}) == 3
