@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -48,6 +48,16 @@ class Load(Record):
     sizes: tuple[tuple[str, float], ...]
     """(feature, amount) pairs, in the order the workload declares them."""
 
+    @classmethod
+    def total(cls, parts: Iterable[tuple[Load, int]]) -> Load:
+        """Of so many copies of each. A record for every sum on the way would take longer than a step should wait."""
+        graphs, sizes = 0, dict[str, float]()
+        for one, copies in parts:
+            graphs += one.graphs * copies
+            for name, size in one.sizes:
+                sizes[name] = sizes.get(name, 0.0) + size * copies
+        return cls(graphs=graphs, sizes=tuple(sizes.items()))
+
     def __getitem__(self, feature: str) -> float:
         return dict(self.sizes)[feature]
 
@@ -74,8 +84,7 @@ class Batch(Record):
         """Its own if it is made up, else the sum of its members', of whom `samples` has one copy's load each."""
         if self.synthetic is not None:
             return self.synthetic
-        loads = [samples[name] * copies for name, copies in self.members]
-        return sum(loads[1:], loads[0])
+        return Load.total((samples[name], copies) for name, copies in self.members)
 
 
 Allocator = Literal["fast", "tight", "system"]

@@ -43,8 +43,7 @@ class Guard:
 
     def needs_bytes(self, members: Sequence[str]) -> float:
         """The upper footprint of a batch of these samples."""
-        loads = [self._loads[name] for name in members]
-        return self._law.upper_footprint(sum(loads[1:], loads[0]))
+        return self._law.upper_footprint(Load.total((self._loads[name], 1) for name in members))
 
     def parts(self, batch: Batch) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
         """`batch` in as few halves of halves as fit, and the single samples that do not fit by themselves."""

@@ -137,7 +137,8 @@ def drop_rows(path: Path, column: str, last: int) -> None:
         return
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows, names = [row for row in reader if int(row[column]) <= last], reader.fieldnames or ()
+        names = reader.fieldnames or ()
+        rows = [row for row in reader if (row.get(column) or "").isdigit() and int(row[column]) <= last]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=names)
         writer.writeheader()
