@@ -7,11 +7,7 @@ four warm steps in the lasting worker. A few architectures on, everything is cal
 be judged by the minute it happened to be made in.
 
 After the first visit each architecture is timed once as the search would do it, and its other loads are predicted again. What the
-first visit says of the last is given too: no prediction can be expected to be nearer.
-
-With every architecture of every visit one of the calibration's own probes is made once more. By how much they take longer than they
-took tells the pace of the visit: the machine's, for nothing else has changed. The same errors are given with the truth at the
-calibration's pace, beside those that are judged. The last line is JSON.
+first visit says of the last is given too: no prediction can be expected to be nearer. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -94,8 +90,6 @@ class Point:
     is_crop: bool
     visits_s: tuple[float, ...]
     """The same steps, timed again and again."""
-    paces: tuple[float, ...]
-    """Of each visit, 1 being the calibration's."""
     predicted_s: float
     spread: float
     after_s: float | None
@@ -106,11 +100,6 @@ class Point:
     def truth_s(self) -> float:
         """The visits' median."""
         return statistics.median(self.visits_s)
-
-    @property
-    def paced_s(self) -> float:
-        """The same, had the machine kept the pace of the calibration."""
-        return statistics.median(took_s / pace for took_s, pace in zip(self.visits_s, self.paces, strict=True))
 
 
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
@@ -225,7 +214,6 @@ def first_visit(
             in_space=knobs in lab.capacities,
             is_crop=source is not sources[0],
             visits_s=(took_s,),
-            paces=(),
             predicted_s=before_s,
             spread=costs.spread_of_runs(knobs, before_s),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
@@ -235,31 +223,11 @@ def first_visit(
     return visited
 
 
-def repeated(lab: Lab, machine: LocalRunner, number: int) -> float:
-    """How many times as long as then one of the calibration's timings takes, each in turn."""
-    timed = [
-        (spec, outcome.step.median_s)
-        for spec, outcome in lab.runner.probes
-        if outcome.step is not None and outcome.step.n_steps > 1 and spec.batches[-1].members and not spec.fresh
-    ]
-    spec, then_s = timed[number % len(timed)]
-    outcome = machine.probe(spec.model_copy(update={"profile": False}))
-    if outcome.step is None:
-        raise RuntimeError(f"{spec.knobs}: {outcome.status}: {outcome.detail}")
-    return outcome.step.median_s / then_s
-
-
 def visit_again(lab: Lab, visited: Visited) -> Visited:
     """The same load once more."""
     source, n_graphs, point = visited
     again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)
     return visited._replace(point=replace(point, visits_s=(*point.visits_s, again_s)))
-
-
-def at_pace(visited: Sequence[Visited], again: Sequence[float]) -> list[Visited]:
-    """`visited`, with the pace of the visit that has ended, the median of what it repeated."""
-    pace = statistics.median(again)
-    return [each._replace(point=replace(each.point, paces=(*each.point.paces, pace))) for each in visited]
 
 
 def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> float:
@@ -270,9 +238,8 @@ def _predict(costs: CostModels, knobs: Knobs, capacity: int, load: Load) -> floa
 def _show(point: Point) -> None:
     error = point.predicted_s / point.truth_s - 1
     after = "" if point.after_s is None else f", {point.after_s / point.truth_s - 1:+.1%} after one timing"
-    paced = f"{point.predicted_s / point.paced_s - 1:+.1%} at the calibration's pace"
     print(
-        f"  {point.knobs} on {point.load}: {', '.join(f'{took_s:.3f}' for took_s in point.visits_s)} s, off by {error:+.1%}, {paced}{after}; "
+        f"  {point.knobs} on {point.load}: {', '.join(f'{took_s:.3f}' for took_s in point.visits_s)} s, off by {error:+.1%}{after}; "
         f"interval ±{QUANTILE * point.spread:.1%}",
         flush=True,
     )
@@ -333,8 +300,6 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
         "after one timing": errors((p.after_s, p.truth_s) for p in points),
         "coverage after one timing": coverage((p.after_s, p.after_spread, p.truth_s) for p in points),
         "first visit by the last": errors((p.visits_s[0], p.visits_s[-1]) for p in points),
-        "unprobed, at the calibration's pace": errors((p.predicted_s, p.paced_s) for p in points),
-        "after one timing, at the calibration's pace": errors((p.after_s, p.paced_s) for p in points),
     }
 
 
@@ -361,19 +326,12 @@ def run(effort: Effort) -> dict[str, Any]:
             chosen = chosen or never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
             mine = chosen[first : first + share]
             capacities = dict(sources[0].machine.describe(mine).parameters)
-            machine, visited, again = sources[0].machine, list[Visited](), list[float]()
-            for number, knobs in enumerate(mine):
+            visited = []
+            for knobs in mine:
                 picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
                 visited += first_visit(lab, sources, knobs, capacities[knobs], picks)
-                again.append(repeated(lab, machine, number))
-            visited = at_pace(visited, again)
             for _ in range(effort.n_visits - 1):
-                again.clear()
-                for number, each in enumerate(visited):
-                    visited[number] = visit_again(lab, each)
-                    if number % effort.n_loads == 0:
-                        again.append(repeated(lab, machine, number // effort.n_loads))
-                visited = at_pace(visited, again)
+                visited = [visit_again(lab, each) for each in visited]
             for _, _, point in visited:
                 _show(point)
                 points.append(point)

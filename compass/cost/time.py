@@ -171,12 +171,13 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     ]
     seen = tuple((p.spec.knobs, float(np.log(mean))) for p, mean in zip(telling, means, strict=True))
     residual = np.array([np.log(_step_s(p) / mean) for p, mean in zip(telling, means, strict=True)])
-    noise = np.array([max(NOISE_FLOOR, _interval(p) / 2) ** 2 for p in telling])
+    pace = 0.0 if overlapping else PACE  # a timing is of its few seconds
+    noise = np.array([max(NOISE_FLOOR, _interval(p) / 2) ** 2 + pace**2 for p in telling])
     if not seen:
         return TimeModel(forms, seen, np.zeros(0), np.zeros((0, 0)))
     covariance = np.concatenate([_cross(seen, knobs, np.array([log_s])) for knobs, log_s in seen]) + np.diag(noise)
     inverse = np.linalg.inv(covariance)
-    unrest = float(np.hypot(np.median([_interval(p) for p in telling]), 0.0 if overlapping else PACE))
+    unrest = float(np.hypot(np.median([_interval(p) for p in telling]), pace))
     return TimeModel(forms, seen, inverse @ residual, inverse, unrest)
 
 
