@@ -67,9 +67,11 @@ class Effort:
     n_visits: int
     """Odd: a minute in which the machine is faster or slower than usual spoils one of them, which the median leaves out."""
     radii: tuple[float, ...]
+    n_variants: int | None = None
+    """None: all."""
 
 
-FULL, QUICK = Effort(36, 3, 4, 3, RADII), Effort(1, 2, 1, 1, RADII[:1])
+FULL, QUICK = Effort(36, 3, 4, 3, RADII), Effort(1, 2, 1, 1, (), n_variants=1)
 
 
 class Source(NamedTuple):
@@ -109,7 +111,7 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, 
     machine = local_runner(request, lab.base)
     stack.callback(machine.close)
     sources = [Source(machine, *lab.description.samples[0])]
-    lab.calibrate(wanted_variants(request.config))
+    lab.calibrate(wanted_variants(request.config)[: effort.n_variants])
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})
@@ -174,7 +176,7 @@ def loads_of(
     chosen: dict[tuple[Source, int], None] = {}
     for _ in range(TRIES):
         i = len(chosen)
-        source = sources[0] if i % 2 == 0 else rng.choice(sources[1:])
+        source = sources[0] if i % 2 == 0 else rng.choice(sources[1:] or sources)
         n_graphs = round(largest(source) ** ((i + rng.random()) / n_loads))
         if (source, n_graphs) in chosen:  # no room for a second size: another crop instead
             source = rng.choice(sources)
@@ -323,7 +325,9 @@ def run(effort: Effort) -> dict[str, Any]:
     for first in range(0, effort.n_architectures, share):
         with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
             lab, sources = open_benchmark(effort, Path(cache), stack)
-            chosen = chosen or never_probed(lab, wanted_variants(lab.config), effort.n_architectures, rng)
+            chosen = chosen or never_probed(
+                lab, wanted_variants(lab.config)[: effort.n_variants], effort.n_architectures, rng
+            )
             mine = chosen[first : first + share]
             capacities = dict(sources[0].machine.describe(mine).parameters)
             visited = []
