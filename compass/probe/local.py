@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,8 @@ from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSetti
 
 log = logging.getLogger(__name__)
 
+SIGKILL = -9
+"""As a return code; Windows has no such signal."""
 DESCRIBE_TIMEOUT_S = 300.0
 """Counting the parameters of a whole space builds each model once, without memory."""
 
@@ -108,6 +109,6 @@ def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
         ceiling = spec.ceiling_bytes is not None
         status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=ceiling)
         # The kernel kills where the machine's memory runs out; a ceiling would have refused an allocation before.
-        enforced = ceiling and error.returncode != -signal.SIGKILL
+        enforced = ceiling and error.returncode != SIGKILL
         footprint_bytes = worker.peak_footprint_bytes or None
         return Outcome(status=status, detail=detail, footprint_bytes=footprint_bytes, enforced=enforced)

@@ -37,7 +37,7 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
     first = rules.channels[0]
     if first < widest:
         first = math.ceil(first / step) * step
-    channels = range(first, widest + 1, step)
+    channels = [width for width in range(first, widest + 1, step) if width % _heads(rules) == 0]
     narrow, wide = rules.channels_per_layer
     found = [(depth, width) for depth in layers for width in channels if narrow <= width / depth <= wide]
     if not found:

@@ -100,5 +100,7 @@ def test_variants_are_precisions_by_checkpointing():
 def test_one_value_alone_is_held_however_much_memory_there_is():
     held = SpaceRules(layers=(3, 3), channels=(32, 96))
     assert {depth for depth, _ in architectures(held, 80 * GIB)} == {3}
-    odd = SpaceRules(layers=(2, 12), channels=(50, 50), options={})
-    assert {width for _, width in architectures(odd, 80 * GIB)} == {50}
+    odd = {"layers": (2, 12), "channels": (50, 50)}
+    assert {width for _, width in architectures(SpaceRules(**odd, options={}), 80 * GIB)} == {50}
+    with pytest.raises(InputError, match="no model of 2 to 19 layers and 50 to 50 channels"):
+        architectures(SpaceRules(**odd), 80 * GIB)
