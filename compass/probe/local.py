@@ -58,8 +58,8 @@ class LocalRunner:
         for spec in specs:
             if not spec.fresh:
                 self._worker(spec.runtime).tell({"op": "load", "ready": "probing"})
-            elif spec.runtime not in self._fresh:
-                self._fresh[spec.runtime] = self._start(spec.runtime, "training")
+            else:
+                self._alive(self._fresh, spec.runtime, "training")
         for worker in (*self._lasting.values(), *self._fresh.values()):
             worker.wait()
 
@@ -69,15 +69,11 @@ class LocalRunner:
             return _probe(self._worker(spec.runtime), spec)
         if spec.ceiling_bytes is not None:
             self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
-        worker = self._fresh.pop(spec.runtime, None)
-        if worker is None or not worker.is_alive:
-            if worker is not None:
-                worker.kill()
-            worker = self._start(spec.runtime, "training")
+        worker = self._alive(self._fresh, spec.runtime, "training")
         try:
             return _probe(worker, spec)
         finally:
-            worker.kill()
+            self._fresh.pop(spec.runtime).kill()
 
     def close(self) -> None:
         """End every worker."""
@@ -88,15 +84,18 @@ class LocalRunner:
 
     def _worker(self, runtime: RuntimeSettings, ready: Readiness = "probing") -> WorkerProcess:
         """The lasting worker of `runtime`: a new one if there is none, or if a probe was the last one's end."""
-        worker = self._lasting.get(runtime)
+        return self._alive(self._lasting, runtime, ready)
+
+    def _alive(
+        self, workers: dict[RuntimeSettings, WorkerProcess], runtime: RuntimeSettings, ready: Readiness
+    ) -> WorkerProcess:
+        """That of `workers`, a new one in the place of none or of a dead one."""
+        worker = workers.get(runtime)
         if worker is None or not worker.is_alive:
             if worker is not None:
                 worker.kill()
-            worker = self._lasting[runtime] = self._start(runtime, ready)
+            worker = workers[runtime] = WorkerProcess(runtime, self._opening | {"ready": ready})
         return worker
-
-    def _start(self, runtime: RuntimeSettings, ready: Readiness) -> WorkerProcess:
-        return WorkerProcess(runtime, self._opening | {"ready": ready})
 
 
 def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:

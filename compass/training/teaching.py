@@ -63,7 +63,7 @@ def teach_out_of_memory(run: Run, batch: Batch, detail: str) -> None:
 
 
 def _mean(loads: Sequence[Load]) -> Load:
-    total = sum(loads[1:], loads[0])
+    total = Load.total((load, 1) for load in loads)
     sizes = tuple((name, size / len(loads)) for name, size in total.sizes)
     return Load(graphs=round(total.graphs / len(loads)), sizes=sizes)
 
