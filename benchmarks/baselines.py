@@ -40,7 +40,7 @@ class Found:
 
 
 @dataclass
-class Lab:
+class Experiment:
     """What a baseline has at hand in one stage. Only the space's arithmetic comes from the oracle, never its truth."""
 
     scenario: Scenario
@@ -108,7 +108,7 @@ class Lab:
         return max((f for f in found if n_parameters(f.pick.knobs) >= least), key=lambda f: f.throughput)
 
 
-def solve_with(search: Callable[[Lab], None]) -> Solve:
+def solve_with(search: Callable[[Experiment], None]) -> Solve:
     """A method that runs `search` stage by stage."""
 
     def solve(scenario: Scenario, runner: CountingRunner) -> dict[Stage, Pick]:
@@ -116,7 +116,7 @@ def solve_with(search: Callable[[Lab], None]) -> Solve:
         picks: dict[Stage, Pick] = {}
         reference: Found | None = None
         for stage in ("production", *SEARCHED):
-            lab = Lab(scenario, runner, space, stage, reference)
+            lab = Experiment(scenario, runner, space, stage, reference)
             if lab.candidates():
                 search(lab)
             best = lab.best()
@@ -131,7 +131,7 @@ def solve_with(search: Callable[[Lab], None]) -> Solve:
     return solve
 
 
-def largest_by_bisection(lab: Lab, knobs: Knobs, n_steps: int) -> Found | None:
+def largest_by_bisection(lab: Experiment, knobs: Knobs, n_steps: int) -> Found | None:
     """The tradition's batch search: batch 1 for five steps, doubling to failure, then bisection."""
     best = lab.measure(Pick(knobs, 1), 5)
     if best is None:
@@ -153,14 +153,14 @@ def largest_by_bisection(lab: Lab, knobs: Knobs, n_steps: int) -> Found | None:
     return best
 
 
-def grid(lab: Lab) -> None:
+def grid(lab: Experiment) -> None:
     """Everything there is, each at its largest batch."""
     for layers, channels in lab.candidates():
         for variant in lab.space.variants(lab.stage):
             largest_by_bisection(lab, Knobs(layers=layers, channels=channels, variant=variant), 5)
 
 
-def tradition(lab: Lab) -> None:
+def tradition(lab: Experiment) -> None:
     """Twenty calls of Gaussian-process search over a grid of layers × channels, results kept by knobs."""
     candidates = lab.candidates()
     depths = _spread(sorted({layers for layers, _ in candidates}), GRID_SIDE[0])
@@ -187,10 +187,10 @@ def tradition(lab: Lab) -> None:
     )
 
 
-def joint(make_sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[Lab], None]:
+def joint(make_sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[Experiment], None]:
     """Optuna over model, checkpointing and batch at once, a probe of five steps a trial."""
 
-    def search(lab: Lab) -> None:
+    def search(lab: Experiment) -> None:
         candidates = lab.candidates()
 
         def objective(trial: optuna.Trial) -> float:

@@ -24,17 +24,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.batch_size_child import Order
+from benchmarks.batch_size_child import RunSpec
 from compass.optimizer import Request, laboratory, local_runner
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.certify import certify_stage
+from compass.planning.experiment import Experiment
 from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.records import Allocator, Knobs, ProbeSpec, StagePlan, Status
 from compass.search.space import variants
 from compass.stages import POLICIES
-from compass.stages.confirm import prove
-from compass.stages.lab import Lab
 from compass.units import GIB
 
 POCKET_RADIUS = 5.0
@@ -144,7 +144,7 @@ def config_of(case: Case) -> OptimizerConfig:
     return config.model_copy(update={"test_bench": bench, "space": space, "stages": stages})
 
 
-def ours(lab: Lab) -> tuple[Finding, int, dict[str, float]]:
+def ours(lab: Experiment) -> tuple[Finding, int, dict[str, float]]:
     """The production stage's plan for the one model; how many probes it took; what the calibration took before."""
     started = time.perf_counter()
     lab.calibrate(variants(lab.config.space, lab.config.stages.production))
@@ -154,26 +154,26 @@ def ours(lab: Lab) -> tuple[Finding, int, dict[str, float]]:
         "seconds": round(time.perf_counter() - started, 2),
     }
     started = time.perf_counter()
-    plan = prove(POLICIES["production"], lab)
+    plan = certify_stage(POLICIES["production"], lab)
     is_plan = isinstance(plan, StagePlan)
     ends = [outcome.status for _, outcome in lab.runner.probes]
     finding = Finding(
         batch=plan.choice.batch_size if isinstance(plan, StagePlan) else None,
-        steps=lab.runner.counts["confirm_steps"],
+        steps=lab.runner.counts["certify_steps"],
         seconds=round(time.perf_counter() - started, 2),
         out_of_memory=ends.count(Status.OUT_OF_MEMORY),
         deaths=ends.count(Status.CRASHED),
         note="" if is_plan else f"no plan: {getattr(plan, 'reason', '')}",
     )
-    return finding, lab.runner.counts["confirm_probes"], calibration
+    return finding, lab.runner.counts["certify_probes"], calibration
 
 
 # ------------------------------------------------------------------------------------------------------------ peers
 
 
-def ask_finder(finder: str, lab: Lab, knobs: Knobs, effort: Effort) -> Finding:
+def ask_finder(finder: str, lab: Experiment, knobs: Knobs, effort: Effort) -> Finding:
     """Run a finder in a child, and learn from its last words."""
-    order = Order(
+    order = RunSpec(
         finder=finder,
         config=lab.config,
         knobs=knobs,
@@ -229,7 +229,7 @@ class Judge:
     """Finds out by running which batches survive."""
 
     machine: LocalRunner
-    lab: Lab
+    lab: Experiment
     knobs: Knobs
     effort: Effort
     known: dict[int, bool] = field(default_factory=dict)

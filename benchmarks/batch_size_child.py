@@ -41,7 +41,7 @@ POLYFIT_SHARE = 0.6
 """Of the free memory, a margin of 40 %."""
 
 
-class Order(Record):
+class RunSpec(Record):
     """What the parent asks for."""
 
     finder: str
@@ -56,7 +56,7 @@ class Order(Record):
 class Tally:
     """The workload as finders use it, and a count of what they do."""
 
-    def __init__(self, order: Order, answers: IO[str]) -> None:
+    def __init__(self, order: RunSpec, answers: IO[str]) -> None:
         self.order = order
         self._answers = answers
         self.workload = load_workload("visnet", order.config)
@@ -283,7 +283,7 @@ MODULES = {
 """Imported before the ceiling is imposed."""
 
 
-def finder_of(order: Order, tally: Tally, meter: Meter) -> Callable[[], int | None]:
+def finder_of(order: RunSpec, tally: Tally, meter: Meter) -> Callable[[], int | None]:
     """The finder that `order` names."""
     finders: dict[str, Callable[[], int | None]] = {
         "lightning power": lambda: lightning(tally, "power"),
@@ -300,7 +300,7 @@ def this_tally() -> Tally:
     """This process's tally. What it says goes to the standard output it was started with, and nothing else does."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    return Tally(Order.model_validate_json(sys.argv[1]), answers)
+    return Tally(RunSpec.model_validate_json(sys.argv[1]), answers)
 
 
 def main() -> None:

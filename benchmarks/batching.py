@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from benchmarks import batching_real
 from benchmarks.batching_memory import Memory, check_memory, in_a_row
 from benchmarks.batching_real import measure_spread
-from compass.data.batching import BudgetedBatchSampler
-from compass.data.packing import Limits, pack
+from compass.batching.packing import Limits, pack
+from compass.batching.sampler import BudgetedBatchSampler
 from compass.optimizer import Request, open_lab, wanted_variants
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.experiment import Experiment
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
 from compass.records import BytesLaw, Knobs, ProbeSpec, RuntimeSettings
-from compass.stages.lab import Lab
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -146,19 +146,19 @@ def models_of(machine: Machine, sizes: Floats) -> list[Model]:
             law = lab.known().bytes_law(knobs, config.stages.production)
             return Model(runner, knobs, law, lab.budget_bytes)
 
-        lab.probe("confirm", certificate(known(), sizes, lab))
+        lab.probe("certify", certificate(known(), sizes, lab))
         models.append(known())
     return models
 
 
-def certificate(model: Model, sizes: Floats, lab: Lab) -> ProbeSpec:
+def certificate(model: Model, sizes: Floats, lab: Experiment) -> ProbeSpec:
     """The fullest batch, shuffled ones, and the fullest again, under the budget."""
     sampler = model.sampler(sizes)
     loads = [sampler.load(batch.tolist()) for batch in ours(sampler)]
     fullest = max(loads, key=model.law.live)
     runtime = lab.runtime(lab.config.stages.production.allocator)
-    proof = [fullest, *loads[: lab.config.probe.shuffled_batches], fullest]
-    return in_a_row(model.knobs, proof, runtime, ceiling_bytes=model.budget_bytes)
+    certified = [fullest, *loads[: lab.config.probe.shuffled_batches], fullest]
+    return in_a_row(model.knobs, certified, runtime, ceiling_bytes=model.budget_bytes)
 
 
 def examine(model: Model, sizes: Floats, pockets: Floats, n_batches: int) -> Case:

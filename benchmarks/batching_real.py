@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
-from compass.data.graphs import Graph, build_graph, graph_load
-from compass.data.packing import Limits, levels, pack
-from compass.data.structures import read_complex
+from compass.batching.packing import Limits, levels, pack
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
+from compass.data.structures.graphs import Graph, build_graph, graph_load
+from compass.data.structures.reading import read_complex
 from compass.device import available_cores
 from compass.optimizer import Request, local_runner, open_lab
 from compass.optimizer_config import OptimizerConfig

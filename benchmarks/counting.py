@@ -8,14 +8,14 @@ from typing import Literal
 from compass.probe.runner import Runner
 from compass.records import Description, Knobs, Outcome, ProbeSpec, Status
 
-Purpose = Literal["calibrate", "search", "confirm"]
+Purpose = Literal["calibrate", "search", "certify"]
 
 
 def purpose_of(spec: ProbeSpec) -> Purpose:
     """Made-up batches calibrate, fresh processes confirm, everything else searches."""
     if all(batch.synthetic is not None for batch in spec.batches):
         return "calibrate"
-    return "confirm" if spec.fresh else "search"
+    return "certify" if spec.fresh else "search"
 
 
 class CountingRunner:

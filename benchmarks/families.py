@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from compass.cost.models import CostModels
 from compass.optimizer import Request, laboratory, local_runner, wanted_variants
+from compass.planning.experiment import Experiment
 from compass.probe.requests import micro, timing_probe
 from compass.records import Batch, Knobs, Load, Outcome
-from compass.stages.lab import Lab
 
 SEED = 11
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -62,7 +62,7 @@ SLOWEST_S = 3.0
 """Of a held-out point: larger ones only take longer."""
 
 
-def points(lab: Lab, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
+def points(lab: Experiment, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
     """Random models that calibration has not probed, on random samples of the workload's; as many small batches as large ones."""
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
     space, known = lab.config.space, lab.known()
@@ -144,7 +144,7 @@ def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
         )
 
 
-def error_of_memory(lab: Lab, knobs: Knobs, outcome: Outcome) -> float:
+def error_of_memory(lab: Experiment, knobs: Knobs, outcome: Outcome) -> float:
     if not outcome.ok:
         raise RuntimeError(f"{knobs}: {outcome.status}: {outcome.detail}")
     assert outcome.load is not None and outcome.live_bytes  # noqa: S101, PT018 - it was profiled

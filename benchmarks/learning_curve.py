@@ -23,10 +23,10 @@ import numpy as np
 
 from benchmarks.real_crops import NOISE_PK, write_crops
 from compass.config_files import load_config
-from compass.data.catalogue import Catalogue
-from compass.data.graph_packing import pack_graphs
-from compass.data.scan import scan
-from compass.data.splits import split
+from compass.data.graphs.graph_packing import pack_graphs
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.scan import scan
+from compass.data.splits.splits import split
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.runtime import environment
 from compass.records import Batch, Knobs, RuntimeSettings

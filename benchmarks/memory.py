@@ -21,7 +21,7 @@ from compass.cost.observation import Probe
 from compass.device import available_cores
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
-from compass.probe.requests import made_up_batches, micro_probes
+from compass.probe.requests import micro_probes, synthetic_batches
 from compass.records import Allocator, Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
 from compass.units import GIB
 
@@ -83,7 +83,7 @@ def live_errors(runner: LocalRunner, config: OptimizerConfig, kind: Variant, n_p
     """Errors of the prediction and of its upper bound on `n_points` held-out points of one variant."""
     runtime = RuntimeSettings(threads=available_cores())
     specs = list(
-        micro_probes(config.probe, [kind], made_up_batches(config.probe), runtime, n_steps=config.probe.micro_steps)
+        micro_probes(config.probe, [kind], synthetic_batches(config.probe), runtime, n_steps=config.probe.micro_steps)
     )
     model = fit_memory(FEATURES, [run(runner, spec) for spec in specs], margin_floor=config.memory.live_margin)
     rng = random.Random(SEED)
@@ -125,7 +125,7 @@ def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int)
     report: dict[str, Any] = {}
     plain = [kind for kind in variants(config) if kind.precision == "fp32"]
     runtime = RuntimeSettings(threads=available_cores())
-    batches = made_up_batches(config.probe)
+    batches = synthetic_batches(config.probe)
     specs = list(micro_probes(config.probe, plain, batches, runtime, n_steps=config.probe.micro_steps))
     # As when calibrating, the first is alone in its process, and tells what that holds before it trains.
     micro = [run(runner, spec.model_copy(update={"fresh": spec == specs[0]})) for spec in specs]

@@ -39,7 +39,7 @@ class Verdict:
 
     pick: Pick
     score: float
-    binds: str
+    limited_by: str
 
 
 class Oracle:

@@ -116,8 +116,8 @@ def judge(truth: Truth, solve: Solve) -> Judged:
         n_broken=sum(math.isinf(score) for score in scores.values()) + production_broken,
         n_missing=len(expected - set(picks)),
         n_architectures=runner.n_architectures("search"),
-        n_architectures_with_confirming=runner.n_architectures("search", "confirm"), calibrate=runner.n_steps("calibrate"),
-        search=runner.n_steps("search"), confirm=runner.n_steps("confirm"), n_out_of_memory=runner.n_out_of_memory(),
+        n_architectures_with_confirming=runner.n_architectures("search", "certify"), calibrate=runner.n_steps("calibrate"),
+        search=runner.n_steps("search"), confirm=runner.n_steps("certify"), n_out_of_memory=runner.n_out_of_memory(),
         wall_s=runner.wall_s(), compute_s=compute_s,
     )  # fmt: skip
 
@@ -197,7 +197,7 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     """One row a method."""
     head = (
         f"{'method':<11}{'n':>4} | {'prototyping regret':>19} | {'validation regret':>18} | {'production short of':>20} | "
-        f"{'models':>6} {'search':>7} {'all in':>7} {'confirm':>7} | {'OOM':>5} {'broken':>6} {'missing':>7}"
+        f"{'models':>6} {'search':>7} {'all in':>7} {'certify':>7} | {'OOM':>5} {'broken':>6} {'missing':>7}"
     )
     under = (
         f"{'':<15} | {'mean':>9} {'P95':>9} | {'mean':>8} {'P95':>9} | {'capacity':>9} {'throughp.':>10} | "
@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
     for scenario in scenarios:
         truths.append(tell_truth(scenario))
         _tell(f"oracle {len(truths)}/{n}")
-    binds = Counter(verdict.binds for truth in truths for verdict in truth.verdicts.values())
+    binds = Counter(verdict.limited_by for truth in truths for verdict in truth.verdicts.values())
     print(f"{n} scenarios; what binds the oracle's plans: " + ", ".join(f"{k} {v}" for k, v in binds.most_common()))
     figures = run(truths, names, {} if options.quick else SLOW)
     print(table(figures))
@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, passed in checks.items():
         print(f"{'pass' if passed else 'FAIL'}  {name}")
     print(json.dumps({"benchmark": "search", "scenarios": n, "quick": options.quick, "seed": options.seed,
-                      "binds": dict(binds), "methods": figures, "targets": checks}))  # fmt: skip
+                      "limited_by": dict(binds), "methods": figures, "targets": checks}))  # fmt: skip
     return 1 if checks and not all(checks.values()) else 0
 
 

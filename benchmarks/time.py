@@ -29,10 +29,10 @@ import numpy as np
 from compass.cost.models import CostModels
 from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.experiment import Experiment
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, Variant
-from compass.stages.lab import Lab
 from compass.units import GIB
 
 SEED = 11
@@ -104,7 +104,7 @@ class Point:
         return statistics.median(self.visits_s)
 
 
-def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, list[Source]]:
+def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Experiment, list[Source]]:
     """A calibrated lab, and the sources of loads, the lab's own sample first."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
     lab = stack.enter_context(laboratory(request, None, lambda _: None))
@@ -121,7 +121,7 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Lab, 
     return lab, sources
 
 
-def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
+def never_probed(lab: Experiment, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
     """Architectures that no probe has seen in any variant, from the space and from beyond it in turn."""
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
     space = {(knobs.layers, knobs.channels) for knobs in lab.capacities}
@@ -132,7 +132,7 @@ def never_probed(lab: Lab, kinds: Sequence[Variant], n: int, rng: random.Random)
     return [Knobs(layers=depth, channels=width, variant=kind) for (depth, width), kind in chosen]
 
 
-def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
+def time_steps(lab: Experiment, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
     """Seconds of a step. It does not pass through the lab, which would learn from it."""
     spec = ProbeSpec(
         knobs=knobs,
@@ -150,7 +150,7 @@ def time_steps(lab: Lab, source: Source, knobs: Knobs, n_graphs: int, expected_s
     return outcome.step.median_s
 
 
-def after_one_probe(lab: Lab, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
+def after_one_probe(lab: Experiment, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
     """The models after the calibration and one timing of `knobs`, made as the search makes it; `lab` learns nothing."""
     recorded = Recorded(machine, None, lab.description.fingerprint.key)
     recorded.probes = list(lab.runner.probes)
@@ -160,7 +160,7 @@ def after_one_probe(lab: Lab, machine: LocalRunner, knobs: Knobs) -> tuple[CostM
 
 
 def loads_of(
-    lab: Lab, costs: CostModels, sources: Sequence[Source], knobs: Knobs, n_loads: int, rng: random.Random
+    lab: Experiment, costs: CostModels, sources: Sequence[Source], knobs: Knobs, n_loads: int, rng: random.Random
 ) -> list[tuple[Source, int]]:
     """(source, graphs): the sample and another crop in turn, low, middle and high in what time and memory allow."""
     law = costs.bytes_law(knobs, lab.calibrated_allocator)
@@ -196,7 +196,7 @@ class Visited(NamedTuple):
 
 
 def first_visit(
-    lab: Lab, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
+    lab: Experiment, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
 ) -> list[Visited]:
     """Every load of one architecture, and what one timing would have told of it."""
     costs = lab.costs()
@@ -225,7 +225,7 @@ def first_visit(
     return visited
 
 
-def visit_again(lab: Lab, visited: Visited) -> Visited:
+def visit_again(lab: Experiment, visited: Visited) -> Visited:
     """The same load once more."""
     source, n_graphs, point = visited
     again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)

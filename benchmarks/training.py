@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.real_crops import write_crops
+from compass.batching.packing import Limits
 from compass.config_files import load_config
-from compass.data.catalogue import Catalogue
-from compass.data.graph_packing import pack_graphs
-from compass.data.packing import Limits
-from compass.data.scan import scan
-from compass.data.splits import split
+from compass.data.graphs.graph_packing import pack_graphs
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.scan import scan
+from compass.data.splits.splits import split
 from compass.device import available_cores
 from compass.optimizer import Request, optimize
 from compass.optimizer_config import OptimizerConfig
@@ -58,9 +58,9 @@ from compass.records import (
     Waiting,
 )
 from compass.search.space import variants
-from compass.training.order import Amount, Order, write_order
-from compass.training.prepare import Wish, prepare, process_environment
+from compass.training.prepare import TrainRequest, prepare, process_environment
 from compass.training.run import RESULTS, Results
+from compass.training.run_spec import Amount, RunSpec, write_run_spec
 from compass.units import GIB, MIB
 
 TARGET = 1.5
@@ -115,7 +115,7 @@ def data_config(folder: Path, effort: Effort) -> OptimizerConfig:
     return load_config(None, [*settings, f"dataset.catalogue={catalogue}"])
 
 
-def planned_order(folder: Path, effort: Effort) -> Order:
+def planned_order(folder: Path, effort: Effort) -> RunSpec:
     """The stage's plan for this machine, as `compass optimize` finds it, and the order that `compass train` makes of it."""
     config = data_config(folder, effort)
     request = Request(
@@ -124,11 +124,11 @@ def planned_order(folder: Path, effort: Effort) -> Order:
     )  # fmt: skip
     profile = optimize(request)
     return prepare(
-        Wish(profile=profile, stage=effort.stage, config=config, folder=folder / "run", amount=Amount(cycles=2))
+        TrainRequest(profile=profile, stage=effort.stage, config=config, folder=folder / "run", amount=Amount(cycles=2))
     )
 
 
-def made_up_order(folder: Path, effort: Effort) -> Order:
+def made_up_order(folder: Path, effort: Effort) -> RunSpec:
     """A small model and a batch size, unproven."""
     config = data_config(folder, effort)
     pack_graphs(config)
@@ -143,12 +143,12 @@ def made_up_order(folder: Path, effort: Effort) -> Order:
     step = StepTime(median_s=0.1, low_s=0.1, high_s=0.1, n_steps=1)
     plan = StagePlan(
         stage=effort.stage, choice=choice, accumulate=1, runtime=RuntimeSettings(threads=available_cores()), bytes_law=law,
-        step=step, cycle_s=45, throughput=40, binds="memory", why="",
+        step=step, cycle_s=45, throughput=40, limited_by="memory", why="",
         certificate=Certificate(
             ceiling_bytes=effort.limit_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=0, enforced=False
         ),
     )  # fmt: skip
-    return Order(
+    return RunSpec(
         plan=plan, workload="visnet", config=config, budget_bytes=effort.limit_bytes, batching="batch_size",
         fingerprint=Fingerprint(device="cpu", driver="", torch="", versions=(), workload=""), ceiling=False, device="cpu",
         amount=Amount(cycles=2),
@@ -161,7 +161,7 @@ def made_up_order(folder: Path, effort: Effort) -> Order:
 class Runs:
     """One model on one training set, in every way."""
 
-    def __init__(self, order: Order, folder: Path) -> None:
+    def __init__(self, order: RunSpec, folder: Path) -> None:
         self.order, self._folder = order, folder
         config = order.config
         catalogue = Catalogue.open(Path(config.dataset.catalogue))
@@ -177,13 +177,13 @@ class Runs:
         order = self.order.model_copy(update={"batching": "batch_size"}) if way == "fixed" else self.order
         return self._compass(order, self._folder / f"{way}-{turn}")
 
-    def _compass(self, order: Order, folder: Path) -> float:
+    def _compass(self, order: RunSpec, folder: Path) -> float:
         plan = order.plan
         budget = plan.batch_budget if order.batching == "batch_budget" else None
         n_graphs = budget.mean_graphs if budget else plan.choice.batch_size
         config = order.config.model_copy(update={"cycle_batches": math.ceil(len(self.ids) / n_graphs)})
         order = order.model_copy(update={"config": config})
-        write_order(order, folder)
+        write_run_spec(order, folder)
         self._run(["-m", "compass", "train-run", str(folder)], process_environment(order))
         _, timed = Results.model_validate_json((folder / RESULTS).read_text()).cycles
         return timed.n_graphs / timed.measured_s

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
-    from compass.handover.call import optimize
-    from compass.handover.lightning import FollowPlan
-    from compass.handover.settings import trainer_settings
+    from compass.integrations.call import optimize
+    from compass.integrations.lightning import FollowPlan
+    from compass.integrations.settings import trainer_settings
     from compass.optimizer import Request
     from compass.optimizer_config import OptimizerConfig
     from compass.profile import Profile
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FollowPlan": "compass.handover.lightning:FollowPlan",
+    "FollowPlan": "compass.integrations.lightning:FollowPlan",
     "OptimizerConfig": "compass.optimizer_config:OptimizerConfig",
     "Profile": "compass.profile:Profile",
     "Request": "compass.optimizer:Request",
     "load_profile": "compass.profile:read_profile",
-    "optimize": "compass.handover.call:optimize",
-    "trainer_settings": "compass.handover.settings:trainer_settings",
+    "optimize": "compass.integrations.call:optimize",
+    "trainer_settings": "compass.integrations.settings:trainer_settings",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 from compass.errors import InputError
 from compass.optimizer import Request, laboratory, scanned, wanted_variants
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.experiment import Experiment
 from compass.probe.runner import Runner
 from compass.records import (
     STAGES,
@@ -23,7 +24,6 @@ from compass.records import (
     Variant,
 )
 from compass.search.knowledge import Knowledge
-from compass.stages.lab import Lab
 
 QUANTILE = 1.645
 """Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
@@ -201,7 +201,7 @@ def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
     return config.model_copy(update={"stages": stages})
 
 
-def _running(lab: Lab, models: list[Knobs]) -> list[Knobs]:
+def _running(lab: Experiment, models: list[Knobs]) -> list[Knobs]:
     """Those of `models` that calibration found to run, and could time."""
     reasons = {knobs: lab.pruned.broken(knobs) for knobs in models}
     running = [knobs for knobs in models if reasons[knobs] is None]

@@ -13,11 +13,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compass.cost.parameters import capacities
-from compass.data.catalogue import Catalogue
 from compass.data.oversize import oversize
+from compass.data.scan.catalogue import Catalogue
 from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.certify import certify_stage
+from compass.planning.experiment import Experiment
+from compass.planning.optuna_view import study_of
+from compass.planning.runtime import choose_loaders, choose_settings, compare_allocators
+from compass.planning.strategies import search_stage
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
@@ -38,16 +43,11 @@ from compass.records import (
     Variant,
 )
 from compass.search.family import follow
+from compass.search.sample_loads import make_sample_loads
 from compass.search.space import architectures, data_cap, knobs_of, variants
 from compass.search.storage import JOURNAL, check_storage
-from compass.search.work import make_work
 from compass.stages import POLICIES
-from compass.stages.confirm import prove
-from compass.stages.contenders import contend
-from compass.stages.lab import Lab
-from compass.stages.runtime import choose_loaders, choose_settings, compare_allocators
 from compass.stages.validation import follows
-from compass.stages.view import study_of
 from compass.units import format_bytes
 from compass.version import __version__
 
@@ -78,7 +78,7 @@ class Request:
 def optimize(
     request: Request, *, runner: Runner | None = None, watch: Callable[[Progress], None] = lambda _: None
 ) -> Profile:
-    """Find and prove a plan for each stage, write the profile after each, and return it.
+    """Find and certify_stage a plan for each stage, write the profile after each, and return it.
 
     Raises:
         InputError: something in the request cannot be used.
@@ -98,8 +98,8 @@ def optimize(
         blank = blank_profile(request, lab)
         warn_of_loss(request, earlier, blank)
         profile = blank.with_earlier(earlier)
-        for policy in [contend(POLICIES[stage], lab) for stage in STAGES if stage in request.stages]:
-            profile = with_result(profile, prove(policy, lab), lab, time.monotonic() - started)
+        for policy in [search_stage(POLICIES[stage], lab) for stage in STAGES if stage in request.stages]:
+            profile = with_result(profile, certify_stage(policy, lab), lab, time.monotonic() - started)
             write_profile(profile, request.out)
         return profile
 
@@ -109,7 +109,7 @@ def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
     rules = request.config.dataset
     if not rules.path or rules.catalogue:
         return request
-    from compass.data.scan import ScanProgress, scan  # whoever brings no dataset need not wait for it
+    from compass.data.scan.scan import ScanProgress, scan  # whoever brings no dataset need not wait for it
 
     def tell(now: ScanProgress) -> None:
         watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
@@ -130,7 +130,7 @@ def scanned(request: Request, watch: Callable[[Progress], None]) -> Request:
 def build_graphs(config: OptimizerConfig, watch: Callable[[Progress], None]) -> None:
     """Build the graphs of the dataset, if there is one, as training does first: certificates then load as training will."""
     if config.dataset.catalogue:
-        from compass.data.graph_packing import pack_graphs
+        from compass.data.graphs.graph_packing import pack_graphs
 
         def tell(n_done: int, n_expected: int) -> None:
             watch(Progress(phase="scan", what="building graphs", n_done=n_done, n_expected=n_expected))
@@ -154,7 +154,7 @@ def laboratory(
     watch: Callable[[Progress], None],
     also: Asked = lambda _: (),
     earlier: Profile | None = None,
-) -> Iterator[Lab]:
+) -> Iterator[Experiment]:
     """The lab of this machine, or of `runner`, whose probes are not kept; closed when the block ends.
 
     What an `earlier` profile of the same machine settled on is not measured again.
@@ -165,7 +165,7 @@ def laboratory(
     machine = runner or local_runner(request, settings)
     store = None if runner else Store((request.cache or default_cache()) / LEDGER)
 
-    def reopened(lab: Lab, settings: RuntimeSettings) -> Lab:
+    def reopened(lab: Experiment, settings: RuntimeSettings) -> Experiment:
         """The lab under other settings and so under another fingerprint, for every figure is another one."""
         nonlocal machine
         if settings == lab.base:
@@ -212,7 +212,7 @@ def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> R
     )
 
 
-def settled(earlier: Profile | None, lab: Lab) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]] | None:
+def settled(earlier: Profile | None, lab: Experiment) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]] | None:
     """The settings that `earlier` chose on this very machine; None if it is of another, or chose by another configuration."""
     if lab.base == first_settings(lab.config):  # then the trials are in the ledger
         return None
@@ -240,7 +240,7 @@ def open_lab(
     settings: RuntimeSettings,
     watch: Callable[[Progress], None],
     also: Asked = lambda _: (),
-) -> Lab:
+) -> Experiment:
     """Look at the machine and the data, and lay out the space; what is asked for `also` need not lie in it."""
     description = machine.describe()
     config = follow(request.config, description.family)
@@ -263,11 +263,11 @@ def open_lab(
     isolated: tuple[str, ...] = ()
     if config.dataset.oversize == "isolate" and known_size > 1:
         isolated = oversize({name: load.sizes for name, load in description.samples}, config.dataset.oversize_share)
-    return Lab(
+    return Experiment(
         config=config,
         runner=Recorded(machine, store, description.fingerprint.key),
         description=description,
-        work=make_work(description.samples, dataset_size, isolated, config.seed),
+        work=make_sample_loads(description.samples, dataset_size, isolated, config.seed),
         base=settings,
         # Precision and checkpointing leave the parameters alone.
         capacities={
@@ -298,7 +298,7 @@ def wanted_variants(config: OptimizerConfig) -> list[Variant]:
     return list(dict.fromkeys(kind for stage in STAGES for kind in variants(config.space, config.stages[stage])))
 
 
-def blank_profile(request: Request, lab: Lab) -> Profile:
+def blank_profile(request: Request, lab: Experiment) -> Profile:
     """A profile of this machine without any stage."""
     return Profile(
         compass_version=__version__,
@@ -325,7 +325,7 @@ def warn_of_loss(request: Request, earlier: Profile | None, now: Profile) -> Non
                     request.out, ", ".join(lost))  # fmt: skip
 
 
-def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wall_s: float) -> Profile:
+def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Experiment, wall_s: float) -> Profile:
     """`profile` with one stage's plan or failure, and the ledger as it now stands."""
     plans = {stage: plan for stage, plan in profile.plans.items() if stage != result.stage}
     failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
@@ -342,7 +342,7 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, lab: Lab, wa
         log.info("%s: %s, batch %d: %s", result.stage, result.choice.knobs, result.choice.batch_size, result.why)
     else:
         failures[result.stage] = result
-        log.error("%s: nothing found, %s binds: %s", result.stage, result.binds, result.reason)
+        log.error("%s: nothing found, %s binds: %s", result.stage, result.limited_by, result.reason)
     return profile.model_copy(
         update={
             "plans": plans,

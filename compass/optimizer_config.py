@@ -307,12 +307,12 @@ class ProbeRules(Settings):
     """(layers, channels) timed on several copies of the sample: a GPU is not busy with made-up graphs. With none wider than 96
     channels, models of 200 were predicted 20 % too fast on an H200. The shallowest and the deepest also on one graph, and so is
     one of every variant: recomputing doubled what launching takes there."""
-    anchor_recomputing: Shapes = ((5, 192),)
+    anchor_checkpointing: Shapes = ((5, 192),)
     """The same with activation checkpointing, which is much the same but for a factor."""
     anchor_architectures_cpu: SomeShapes = ((3, 48), (8, 96), (4, 192))
     """The same on a CPU, where made-up graphs tell something but do not have the sample's memory locality. Small, deep and
     wide: with none wider than 96 channels, models of 176 were predicted 15 % too fast."""
-    anchor_recomputing_cpu: Shapes = ((3, 48), (4, 192))
+    anchor_checkpointing_cpu: Shapes = ((3, 48), (4, 192))
     """The same with activation checkpointing: small and wide. A deep one in place of the wide left models of 160 channels 6 to
     12 % too fast; depth is known from what is not recomputed."""
     anchor_share: Share = 0.25
@@ -359,9 +359,9 @@ class ProbeRules(Settings):
     """A probe may take this many times its predicted time before it is killed."""
     timeout_floor_s: PositiveFloat = 120.0
     """Never less: start-up on a busy machine."""
-    confirm_rounds: PositiveInt = 3
+    certify_rounds: PositiveInt = 3
     """How often a stage may correct its choice by what confirming showed."""
-    confirm_again: Annotated[int, Field(ge=0)] = 2
+    certify_again: Annotated[int, Field(ge=0)] = 2
     """How often a certificate is repeated whose steps are beyond doubt slower than predicted. Other work on the machine only
     adds to a time: once, steps of 77 ms were certified at 98."""
     refill_share: Share = 0.98

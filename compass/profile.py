@@ -40,8 +40,8 @@ class Ledger(Record):
     calibrate_steps: int = 0
     search_probes: int = 0
     search_steps: int = 0
-    confirm_probes: int = 0
-    confirm_steps: int = 0
+    certify_probes: int = 0
+    certify_steps: int = 0
     out_of_memory: int = 0
     reused: int = 0
     """Probes answered from an earlier run."""

@@ -123,16 +123,16 @@ def verify(
 
 def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
     """The question that the plan's certificate answers."""
-    proof = plan.certificate
+    certificate = plan.certificate
     spec = certificate_probe(
         config.probe,
         plan.choice.knobs,
-        proof.batches,
+        certificate.batches,
         step_s=plan.choice.step_s,
-        ceiling_bytes=proof.ceiling_bytes,
+        ceiling_bytes=certificate.ceiling_bytes,
         runtime=plan.runtime,
-        evaluated=proof.evaluated,
-        timed=proof.timed,
+        evaluated=certificate.evaluated,
+        timed=certificate.timed,
     )
     return spec.model_copy(update={"max_steps": spec.min_steps}) if plan.stage == "smoke_test" else spec
 
@@ -145,16 +145,16 @@ def has_room(plan: StagePlan, description: Description) -> bool:
 
 def check(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
     """What `outcome` says about `plan`; None stands for no room to find out."""
-    proof = plan.certificate
+    certificate = plan.certificate
     if outcome is None:
-        free, held = description.hardware.free_bytes, proof.footprint_bytes
+        free, held = description.hardware.free_bytes, certificate.footprint_bytes
         problem = f"not run: {format_bytes(free)} are free now, and it held {format_bytes(held)}"
         return PlanCheck(stage=plan.stage, outcome=None, problems=(problem,))
     if not outcome.ok:
         return PlanCheck(stage=plan.stage, outcome=outcome, problems=(f"{outcome.status}: {outcome.detail}",))
     problems = []
     footprint_bytes = outcome.footprint_bytes or 0
-    bound_bytes = proof.bound_bytes or plan.choice.footprint_bytes
+    bound_bytes = certificate.bound_bytes or plan.choice.footprint_bytes
     if footprint_bytes > bound_bytes:
         problems.append(
             f"it held {format_bytes(footprint_bytes)}, and at most {format_bytes(bound_bytes)} was promised"
@@ -173,7 +173,7 @@ def check(plan: StagePlan, outcome: Outcome | None, description: Description, st
         stage=plan.stage,
         outcome=outcome,
         step_ratio=step_ratio,
-        footprint_ratio=footprint_bytes / proof.footprint_bytes if proof.footprint_bytes else None,
+        footprint_ratio=footprint_bytes / certificate.footprint_bytes if certificate.footprint_bytes else None,
         problems=tuple(problems),
     )
 
@@ -215,21 +215,21 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
             "cycle_s": cycle_s,
             "throughput": throughput,
             "why": f"{plan.why.partition(AGAIN)[0]}{AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
-            "certificate": _proven(plan.certificate, outcome),
+            "certificate": _certified(plan.certificate, outcome),
             "batch_budget": None if plan.batch_budget is None else _slowed(plan.batch_budget, slowdown),
         }
     )
 
 
-def _proven(proof: Certificate, outcome: Outcome) -> Certificate:
-    """`proof` with what `outcome` found; what it did not look at stays."""
+def _certified(certificate: Certificate, outcome: Outcome) -> Certificate:
+    """`certificate` with what `outcome` found; what it did not look at stays."""
     found = {
         "live_bytes": outcome.live_bytes or None,
         "update_s": outcome.update_s,
         # Where it was not kept, a stand-in was copied, which does not show what loading takes.
-        "collate_s": None if proof.collate_s is None else outcome.collate_s,
+        "collate_s": None if certificate.collate_s is None else outcome.collate_s,
     }
-    return proof.model_copy(
+    return certificate.model_copy(
         update={
             "footprint_bytes": outcome.footprint_bytes or 0,
             "n_steps": outcome.n_steps,

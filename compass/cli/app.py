@@ -75,4 +75,4 @@ def compass(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find the training configuration that suits your stage of development, and prove that it runs here."""
+    """Find the training configuration that suits your stage of development, and certify_stage that it runs here."""

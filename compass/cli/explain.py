@@ -50,8 +50,8 @@ def _print(told: Explanation) -> None:
 
     console = Console(highlight=False, markup=False)
     console.print(f"{told.stage}: {told.answer}")
-    rows = [("why", told.why), ("binds", told.binds)]
-    rows += [(f"{'* ' if limit.binds else '  '}{limit.name}", limit.says) for limit in told.limits]
+    rows = [("why", told.why), ("limited by", told.limited_by)]
+    rows += [(f"{'* ' if limit.limited_by else '  '}{limit.name}", limit.says) for limit in told.limits]
     rows += [("score" if place == 0 else "", line) for place, line in enumerate(told.score)]
     rows += [(f"+ {one.more}", one.says) for one in told.purchases]
     rows += [("beside it" if place == 0 else "", line) for place, line in enumerate(told.beside)]

@@ -20,8 +20,8 @@ def export(
     """
     from compass.cli.parse import check_output, parse_stage
     from compass.errors import InputError
-    from compass.handover.formats import FORMATS
-    from compass.handover.settings import settings_of
+    from compass.integrations.formats import FORMATS
+    from compass.integrations.settings import settings_of
     from compass.optimizer import Request
     from compass.profile import read_profile, unwritable
 

@@ -1,4 +1,4 @@
-"""`compass optimize`: find and prove a plan for each stage."""
+"""`compass optimize`: find and certify_stage a plan for each stage."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def optimize(
     as_json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
-    """Find a training configuration for each stage of development, and prove that it runs here.
+    """Find a training configuration for each stage of development, and certify_stage that it runs here.
 
     Exit codes: 0 done, 2 bad input, 3 a stage found nothing, 130 interrupted.
     """

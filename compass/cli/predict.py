@@ -38,13 +38,13 @@ def predict(
     from compass.cli.train import dataset_config
     from compass.config_files import Change
     from compass.profile import unwritable
-    from compass.training.prediction import order_of, predict
+    from compass.training.prediction import predict, run_spec_of
 
     check_csv(None if out is None else str(out), as_json=as_json)
     out = None if str(out) == "-" else out
     # The training set's own: where its labels are, and what becomes of its largest complexes.
     anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
-    config = dataset_config(order_of(checkpoint).config, anew, dataset, index, cache)
+    config = dataset_config(run_spec_of(checkpoint).config, anew, dataset, index, cache)
     with redirect_stdout(sys.stderr):  # where a model's own words go
         found = predict(checkpoint, config, device)
     if as_json:

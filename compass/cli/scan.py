@@ -14,8 +14,8 @@ from compass.cli.options import AsJson, Cache, Config, Index, MaxAtoms, PocketRa
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from compass.data.catalogue import Catalogue
-    from compass.data.scan import ScanProgress
+    from compass.data.scan.catalogue import Catalogue
+    from compass.data.scan.scan import ScanProgress
     from compass.optimizer_config import OptimizerConfig
 
 
@@ -38,7 +38,7 @@ def scan(
     """
     from compass.cli import parse
     from compass.config_files import load_config
-    from compass.data.scan import check_workers
+    from compass.data.scan.scan import check_workers
 
     flags = parse.dataset_changes(None, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
     config = load_config(config_file, [*(set_values or ()), *flags])
@@ -72,8 +72,8 @@ def _make(folder: Path) -> None:
 def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: int | None) -> Catalogue:
     from rich.console import Console
 
-    from compass.data.catalogue import Catalogue
-    from compass.data.scan import scan as read
+    from compass.data.scan.catalogue import Catalogue
+    from compass.data.scan.scan import scan as read
     from compass.probe.store import default_cache
 
     try:
@@ -120,9 +120,9 @@ def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None
 
 
 def _replay(source: Path, config: OptimizerConfig, only: str) -> None:
-    from compass.data.autopsy import autopsy, candidate_of
-    from compass.data.reading import ReadingRules
-    from compass.data.scan import list_source
+    from compass.data.scan.reading import ReadingRules
+    from compass.data.scan.replay import autopsy, candidate_of
+    from compass.data.scan.scan import list_source
 
     listing = list_source(source, config.dataset.index)
     steps = autopsy(candidate_of(listing, only), listing.root, ReadingRules.of(config))

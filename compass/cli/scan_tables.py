@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compass.cli.tables import print_rows
-from compass.data.catalogue import Catalogue
-from compass.data.rows import Row
-from compass.data.scan import ScanProgress
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.rows import Row
+from compass.data.scan.scan import ScanProgress
 from compass.profile import unwritable
 from compass.records import Record
 from compass.units import format_count, format_seconds

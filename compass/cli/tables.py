@@ -105,7 +105,7 @@ def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]
 
 def failure_line(failure: StageFailure) -> str:
     """Which stage found nothing, what binds, and what came nearest, e.g. `production: nothing found, memory binds: …`."""
-    line = f"{failure.stage}: nothing found, {failure.binds} binds: {failure.reason}"
+    line = f"{failure.stage}: nothing found, {failure.limited_by} binds: {failure.reason}"
     if failure.nearest is None:
         return line
     near = failure.nearest
@@ -151,7 +151,7 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
     table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("layers × channels")
-    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "binds"):
+    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "limited\nby"):
         table.add_column(header, justify="right")
     for plan in plans:
         table.add_row(
@@ -162,7 +162,7 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
             f"{'~' if plan.indicative else ''}{format_seconds(plan.cycle_s)}",
             rate(plan.throughput),
             format_bytes(plan.certificate.footprint_bytes),
-            plan.binds,
+            plan.limited_by,
         )
     return table
 
@@ -186,8 +186,8 @@ def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
 
 
 def _details(plan: StagePlan) -> list[tuple[str, str]]:
-    choice, proof, step = plan.choice, plan.certificate, plan.step
-    ceiling = "enforced" if proof.enforced else "not enforced"
+    choice, certificate, step = plan.choice, plan.certificate, plan.step
+    ceiling = "enforced" if certificate.enforced else "not enforced"
     rows = [
         ("stage", plan.stage),
         ("model", f"{choice.knobs}"),
@@ -197,19 +197,19 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.cycle_s)}{', indicative only' if plan.indicative else ''}"),
         ("throughput", f"{rate(plan.throughput)} graphs/s"),
-        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
+        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(certificate.live_bytes)} measured"),
         ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
-                      f"{format_bytes(proof.footprint_bytes)} measured")),
-        ("certificate", f"{proof.n_steps} steps under {format_bytes(proof.ceiling_bytes)}, {ceiling}"),
-        ("worst batch", f"{proof.worst}: {_names([name for name, _ in proof.batches[0].members])}"),
+                      f"{format_bytes(certificate.footprint_bytes)} measured")),
+        ("certificate", f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, {ceiling}"),
+        ("worst batch", f"{certificate.worst}: {_names([name for name, _ in certificate.batches[0].members])}"),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
-        ("binds", plan.binds),
+        ("limited by", plan.limited_by),
         ("why", plan.why),
     ]  # fmt: skip
     rows += [("beside it", line) for line in _batch_lines(plan)]
     if plan.follows:
         rows.append(("follows", plan.follows))
-    if plan.literal is not None:
-        rows.append(("throughput alone", (f"{_model(plan.literal.knobs)}, batch {plan.literal.batch_size}, "
-                                         f"{rate(plan.literal.throughput)} graphs/s")))  # fmt: skip
+    if plan.fastest is not None:
+        rows.append(("throughput alone", (f"{_model(plan.fastest.knobs)}, batch {plan.fastest.batch_size}, "
+                                         f"{rate(plan.fastest.throughput)} graphs/s")))  # fmt: skip
     return rows

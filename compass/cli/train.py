@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from compass.config_files import Change
     from compass.optimizer_config import OptimizerConfig
-    from compass.training.prepare import Wish
+    from compass.training.prepare import TrainRequest
     from compass.training.run import Results
 
 Stage = Annotated[str, typer.Option("--stage", metavar="STAGE", help="Whose plan to train.")]
@@ -62,13 +62,13 @@ def train(
     from compass.optimizer import Request
     from compass.probe.store import default_cache
     from compass.profile import read_profile
-    from compass.training.order import Amount
-    from compass.training.prepare import Wish
+    from compass.training.prepare import TrainRequest
+    from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
     name = parse_stage(stage)
     profile = read_profile(profile_path or Request.out)
-    wish = Wish(
+    wish = TrainRequest(
         profile=profile,
         stage=name,
         config=dataset_config(profile.config, set_values, dataset, index, cache),
@@ -99,10 +99,10 @@ def train_run(
 
     from compass.cli.progress import live_progress
     from compass.logs import logging_to
-    from compass.training.order import LOG, read_order
     from compass.training.run import train as run
+    from compass.training.run_spec import LOG, read_run_spec
 
-    order = read_order(folder)
+    order = read_run_spec(folder)
     is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     console = Console(stderr=True, quiet=not is_first)
     level = "info" if is_first else "error"
@@ -149,16 +149,16 @@ def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None
     return given  # type: ignore[return-value]
 
 
-def _become(wish: Wish, *, as_json: bool) -> None:
+def _become(wish: TrainRequest, *, as_json: bool) -> None:
     """Write the order, and turn into the run's process under its settings; signals and torchrun then reach it directly."""
-    from compass.training.order import await_order, write_order
     from compass.training.prepare import prepare, process_environment
+    from compass.training.run_spec import await_run_spec, write_run_spec
 
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         order = prepare(wish)
-        write_order(order, wish.folder)
+        write_run_spec(order, wish.folder)
     else:
-        order = await_order(wish.folder)
+        order = await_run_spec(wish.folder)
     command = [sys.executable, "-m", "compass", "train-run", str(wish.folder), *(["--json"] if as_json else [])]
     sys.stdout.flush()
     os.execve(sys.executable, command, process_environment(order))  # noqa: S606 - our own interpreter

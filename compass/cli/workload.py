@@ -9,7 +9,7 @@ import typer
 from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set
 
 if TYPE_CHECKING:
-    from compass.diagnosis.report import CheckReport
+    from compass.workload_check.report import CheckReport
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 
@@ -43,7 +43,7 @@ def check(
     from compass.cli.parse import parse_memory_limit
     from compass.cli.progress import live_progress
     from compass.config_files import load_config
-    from compass.diagnosis.checkup import check as look
+    from compass.workload_check.checkup import check as look
 
     config = load_config(config_file, set_values or ())
     with live_progress(Console(stderr=True)) as watch:

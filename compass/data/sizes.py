@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compass.data.catalogue import Catalogue
 from compass.data.oversize import oversize
-from compass.data.rows import Row
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.rows import Row
 from compass.optimizer_config import DatasetRules
 from compass.records import DatasetSummary, SizeSummary
 

@@ -1,4 +1,4 @@
-"""The runner of this machine: probes in worker processes, one that lasts for calibrating, fresh ones for proof."""
+"""The runner of this machine: probes in worker processes, one that lasts for calibrating, fresh ones for certificates."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from compass.errors import WorkerError
 from compass.optimizer_config import OptimizerConfig
-from compass.probe.deferred import Readiness
 from compass.probe.failures import classify_exit
+from compass.probe.lazy_imports import Readiness
 from compass.probe.process import WorkerDied, WorkerProcess, WorkerTimedOut
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status
 

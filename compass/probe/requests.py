@@ -1,4 +1,4 @@
-"""The probes that are asked for: small ones to calibrate, timed ones to choose, long ones for proof."""
+"""The probes that are asked for: small ones to calibrate, timed ones to choose, long ones for certificates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 from compass.optimizer_config import ProbeRules
 from compass.records import Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
 
-Phase = Literal["runtime", "calibrate", "search", "confirm"]
+Phase = Literal["runtime", "calibrate", "search", "certify"]
 
 
-def made_up_batches(rules: ProbeRules) -> tuple[Batch, ...]:
+def synthetic_batches(rules: ProbeRules) -> tuple[Batch, ...]:
     """Graphs of the configured atoms and neighbours; self-loops count as edges."""
     loads = [
         Load(graphs=1, sizes=(("nodes", float(nodes)), ("edges", float(nodes * (neighbours + 1)))))
@@ -85,7 +85,7 @@ def timing_probe(  # noqa: PLR0913 - so many differ
     )
 
 
-def certificate_probe(  # noqa: PLR0913 - a proof has that many parts
+def certificate_probe(  # noqa: PLR0913 - a certificate has that many parts
     rules: ProbeRules,
     knobs: Knobs,
     batches: tuple[Batch, ...],

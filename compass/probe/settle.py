@@ -16,7 +16,7 @@ def step_time(step_s: Sequence[float]) -> StepTime:
     """The median and the mean of `step_s` (at least one), with the distribution-free interval between two order statistics.
 
     With n values, the interval between the k-th smallest and k-th largest misses the median with probability
-    2·P(Binomial(n, ½) < k) (David & Nagaraja, Order Statistics, 7.1). Below five values it is the whole range.
+    2·P(Binomial(n, ½) < k) (David & Nagaraja, RunSpec Statistics, 7.1). Below five values it is the whole range.
     """
     ordered = sorted(step_s)
     n = len(ordered)

@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING, Any
 from compass.device import detect, fingerprint, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
-from compass.probe.conduct import count_forks, leak, watched
-from compass.probe.deferred import Readiness, defer, holds, load_deferred
+from compass.probe.lazy_imports import Readiness, defer, holds, load_deferred
 from compass.probe.runtime import describe_runtime
+from compass.probe.side_effects import count_forks, leak, watched
 from compass.records import Description, Knobs, ProbeSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Worker:
         limit_bytes: int | None,
         ready: Readiness = "describing",
     ) -> None:
-        from compass.workloads.declared import family_of, micro_batches, samples_of
+        from compass.workloads.defaults import family_of, micro_batches, samples_of
         from compass.workloads.registry import FAMILIES, load_workload
 
         if workload in FAMILIES:

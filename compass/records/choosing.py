@@ -253,14 +253,14 @@ class StagePlan(Record):
     """Measured graphs per second."""
     indicative: bool = False
     """The cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
-    binds: str
+    limited_by: str
     """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke test, `nothing`."""
     why: str
     certificate: Certificate
     batch_budget: BatchBudget | None = None
     """The alternative to the fixed batch size, for a dataset of complexes that differ in size."""
     recommended: Literal["batch_size", "batch_budget"] = "batch_size"
-    literal: Choice | None = None
+    fastest: Choice | None = None
     """The pick at q = 0: highest throughput, largest batch."""
     runners_up: tuple[Choice, ...] = ()
     front: tuple[Choice, ...] = ()
@@ -278,7 +278,7 @@ class StageFailure(Record):
     """A stage that found nothing: which limit binds and what came nearest."""
 
     stage: Stage
-    binds: str
+    limited_by: str
     reason: str
     nearest: Choice | None = None
     candidates: tuple[Candidate, ...] = ()
@@ -288,7 +288,7 @@ class StageFailure(Record):
 class Progress(Record):
     """What is going on, for whoever watches."""
 
-    phase: Literal["scan", "runtime", "calibrate", "search", "confirm", "verify", "train", "report"]
+    phase: Literal["scan", "runtime", "calibrate", "search", "certify", "verify", "train", "report"]
     what: str
     """What is being tried, in a few words."""
     n_done: int

@@ -106,7 +106,7 @@ class ProbeNote(Model):
 
     key: str
     """The probe's in the ledger."""
-    phase: Literal["runtime", "calibrate", "search", "confirm"]
+    phase: Literal["runtime", "calibrate", "search", "certify"]
     stage: Stage | None = None
     """None: calibration serves all."""
     load: Load | None = None

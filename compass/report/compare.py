@@ -119,15 +119,15 @@ def _column(entry: StagePlan | StageFailure | None) -> dict[str, str]:
     if entry is None:
         return {"choice": "not in this profile"}
     if isinstance(entry, StageFailure):
-        return {"choice": "nothing found", "binds": entry.binds}
-    choice, proof = entry.choice, entry.certificate
+        return {"choice": "nothing found", "limited by": entry.limited_by}
+    choice, certificate = entry.choice, entry.certificate
     return {
         "choice": f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}",
         "parameters": format_count(choice.capacity),
         "graphs/s": rate(entry.throughput),
         "cycle": format_seconds(entry.cycle_s),
-        "memory": f"{format_bytes(proof.footprint_bytes)} of {format_bytes(proof.ceiling_bytes)}",
-        "binds": entry.binds,
+        "memory": f"{format_bytes(certificate.footprint_bytes)} of {format_bytes(certificate.ceiling_bytes)}",
+        "limited by": entry.limited_by,
     }
 
 
@@ -152,5 +152,5 @@ def _says(stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan |
         f"{name}: {rate(one.throughput)} → {rate(other.throughput)} graphs/s, {change(one.throughput, other.throughput)}; "
         f"a cycle takes {format_seconds(one.cycle_s)} → {format_seconds(other.cycle_s)}"
     )
-    if one.binds != other.binds:
-        yield f"{name}: {one.binds} bound it, now {other.binds} does"
+    if one.limited_by != other.limited_by:
+        yield f"{name}: {one.limited_by} bound it, now {other.limited_by} does"

@@ -20,7 +20,7 @@ class Limit:
     allowed: float | None
     """None: there is no limit."""
     says: str
-    binds: bool
+    limited_by: bool
 
     @property
     def used_share(self) -> float | None:
@@ -45,13 +45,13 @@ class Explanation:
     answer: str
     """The plan in a few words, or that there is none."""
     why: str
-    binds: str
+    limited_by: str
     limits: tuple[Limit, ...] = ()
     score: tuple[str, ...] = ()
     """Its terms, a sentence each; empty where none decides."""
     purchases: tuple[Purchase, ...] = ()
     beside: tuple[str, ...] = ()
-    """The literal pick, the second best, what validation follows."""
+    """The fastest pick, the second best, what validation follows."""
 
 
 def explain(evidence: Evidence, stage: Stage) -> Explanation:
@@ -67,7 +67,7 @@ def explain(evidence: Evidence, stage: Stage) -> Explanation:
             f"a cycle of {format_seconds(entry.cycle_s)}"
         ),
         why=entry.why,
-        binds=BINDS.get(entry.binds, f"{entry.binds} binds."),
+        limited_by=BINDS.get(entry.limited_by, f"{entry.limited_by} binds."),
         limits=limits_of(evidence, entry),
         score=_score(evidence, entry),
         purchases=purchases(entry),
@@ -88,17 +88,19 @@ def limits_of(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
                 "data", plan.choice.capacity, cap,
                 f"{format_count(plan.choice.capacity)} of the {format_count(cap)} parameters that "
                 f"{format_count(size)} complexes feed",
-                plan.binds == "data" and not timed,
+                plan.limited_by == "data" and not timed,
             )
         )  # fmt: skip
         most = config.batch.cap(size)
         says = f"{format_count(batch)} of at most {format_count(most)} graphs a batch"
-        found.append(Limit("batch", batch, most, says, timed and plan.binds in {"data", "space"} and batch >= most))
+        found.append(
+            Limit("batch", batch, most, says, timed and plan.limited_by in {"data", "space"} and batch >= most)
+        )
     span = span_of(plan.stage, config)
     if span and evidence.reference:
         part = plan.choice.capacity / evidence.reference.capacity
         says = f"{share(part)} of production's size; {share(span[0])} to {share(span[1])} are searched"
-        found.append(Limit("space", part, span[1], says, binds=False))
+        found.append(Limit("space", part, span[1], says, limited_by=False))
     return tuple(found)
 
 
@@ -110,20 +112,20 @@ def purchases(entry: StagePlan | StageFailure) -> tuple[Purchase, ...]:
 
 
 def _memory(plan: StagePlan) -> Limit:
-    proof, bound = plan.certificate, plan.certificate.bound_bytes or plan.choice.footprint_bytes
-    says = f"at most {of_bytes(bound, proof.ceiling_bytes)}, {format_bytes(proof.footprint_bytes)} measured"
-    return Limit("memory", bound, proof.ceiling_bytes, says, plan.binds == "memory")
+    certificate, bound = plan.certificate, plan.certificate.bound_bytes or plan.choice.footprint_bytes
+    says = f"at most {of_bytes(bound, certificate.ceiling_bytes)}, {format_bytes(certificate.footprint_bytes)} measured"
+    return Limit("memory", bound, certificate.ceiling_bytes, says, plan.limited_by == "memory")
 
 
 def _time(evidence: Evidence, plan: StagePlan) -> Limit:
     most = allowed_s(plan.stage, evidence.config)
     if most is None:
         says = f"a cycle of {format_seconds(plan.cycle_s)}, without a limit"
-        return Limit("time", plan.cycle_s, None, says, binds=False)
+        return Limit("time", plan.cycle_s, None, says, limited_by=False)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
     target = "" if rules is None or rules.target_s is None else f", {format_seconds(rules.target_s)} is the target"
     says = f"a cycle of {format_seconds(plan.cycle_s)}; {format_seconds(most)} are allowed{target}"
-    return Limit("time", plan.cycle_s, most, says, plan.binds == "time")
+    return Limit("time", plan.cycle_s, most, says, plan.limited_by == "time")
 
 
 def _score(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
@@ -147,9 +149,9 @@ def _score(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
 
 def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     found = []
-    if plan.literal is not None:
-        same = plan.literal.knobs == plan.choice.knobs
-        told = "the same model" if same else _choice(plan.literal)
+    if plan.fastest is not None:
+        same = plan.fastest.knobs == plan.choice.knobs
+        told = "the same model" if same else _choice(plan.fastest)
         found.append(f"If parameters counted nothing (q = 0): {told}.")
     if plan.runners_up:
         found.append(f"Next: {_choice(plan.runners_up[0])}{_behind(evidence, plan, plan.runners_up[0])}.")
@@ -189,7 +191,7 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
         stage=failure.stage,
         answer="nothing found",
         why=failure.reason,
-        binds=f"{failure.binds.capitalize()} binds.",
+        limited_by=f"{failure.limited_by.capitalize()} binds.",
         purchases=purchases(failure),
         beside=tuple(beside),
     )

@@ -11,7 +11,7 @@ from typing import Literal
 Scale = Literal["linear", "log"]
 Role = Literal[
     "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
-    "bound", "measured", "measured_too", "runtime", "calibrate", "search", "confirm", "failed", "bars",
+    "bound", "measured", "measured_too", "runtime", "calibrate", "search", "certify", "failed", "bars",
 ]  # fmt: skip
 """What a series stands for; colour and symbol follow from it."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from compass.report.figure import Table
 from compass.report.view import StageView, View
 
-HEADERS = ("stage", "choice", "parameters", "graphs/s", "cycle", "memory", "binds")
+HEADERS = ("stage", "choice", "parameters", "graphs/s", "cycle", "memory", "limited by")
 
 
 def markdown(view: View) -> str:
@@ -31,7 +31,7 @@ def _stage(stage: StageView) -> list[str]:
     told = stage.explanation
     lines = [f"{one.more}: {one.says}" for one in told.purchases]
     return [
-        f"**{stage.name}.** {_plain(told.why)}. {_plain(told.binds)}",
+        f"**{stage.name}.** {_plain(told.why)}. {_plain(told.limited_by)}",
         _details("The score", _list(told.score)) if told.score else "",
         _details("What more would buy, on paper", _list(lines)) if lines else "",
         _details("Next best", _table(stage.alternatives)) if stage.alternatives.rows else "",
@@ -41,7 +41,14 @@ def _stage(stage: StageView) -> list[str]:
 def _summary(stage: StageView) -> tuple[str, ...]:
     said = {gauge.label: gauge.says for gauge in stage.gauges}
     figures = tuple(said.get(name, "") for name in ("parameters", "throughput", "cycle", "memory"))
-    return (stage.name, stage.headline, figures[0], figures[1].removesuffix(" graphs/s"), *figures[2:], stage.binds)
+    return (
+        stage.name,
+        stage.headline,
+        figures[0],
+        figures[1].removesuffix(" graphs/s"),
+        *figures[2:],
+        stage.limited_by,
+    )
 
 
 def _table(table: Table) -> str:

@@ -15,7 +15,7 @@ PHASES: dict[Role, str] = {
     "runtime": "runtime settings",
     "calibrate": "calibrate",
     "search": "search",
-    "confirm": "confirm",
+    "certify": "certify",
     "failed": "did not run",
 }
 
@@ -99,7 +99,7 @@ def _noted(spec: ProbeSpec, outcome: Outcome) -> ProbeNote:
         precision=knobs.variant.precision,
         checkpointing=knobs.variant.checkpointing,
         key=spec.key,
-        phase="confirm" if spec.fresh else "search" if real else "calibrate",
+        phase="certify" if spec.fresh else "search" if real else "calibrate",
         load=outcome.step_load,
         reused=True,
         status=outcome.status,

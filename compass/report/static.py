@@ -35,7 +35,7 @@ LOOK: dict[Role, tuple[str, str, float, bool]] = {
     "runtime": (PURPLE, "v", 4.5, True),
     "calibrate": (SKY, "o", 4.5, True),
     "search": (ORANGE, "s", 4.5, True),
-    "confirm": (GREEN, "D", 4.5, True),
+    "certify": (GREEN, "D", 4.5, True),
     "failed": (VERMILLION, "x", 5, False),
     "bars": (BLUE, "o", 4.5, True),
 }

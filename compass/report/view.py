@@ -55,10 +55,10 @@ class StageView:
     headline: str
     gauges: tuple[Gauge, ...]
     explanation: Explanation
-    binds: str
+    limited_by: str
     figures: tuple[Figure, ...]
     alternatives: Table
-    proof: Facts
+    certificate: Facts
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,15 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
         headline=choice_words(plan.choice) if plan else "nothing found",
         gauges=_gauges(evidence, plan) if plan else (),
         explanation=explanation,
-        binds=entry.binds,
+        limited_by=entry.limited_by,
         figures=tuple(stage_figures(evidence, stage)),
         alternatives=Table(ALTERNATIVES, tuple(_alternative(choice) for choice in (plan.runners_up if plan else ()))),
-        proof=_proof(plan) if plan else (),
+        certificate=_certificate_facts(plan) if plan else (),
     )
 
 
 def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
-    proof, most_s = plan.certificate, allowed_s(plan.stage, evidence.config)
+    certificate, most_s = plan.certificate, allowed_s(plan.stage, evidence.config)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
     target = f" of {format_seconds(rules.target_s)}" if rules and rules.target_s else ""
     return (
@@ -167,23 +167,23 @@ def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
         ),
         Gauge(
             "memory",
-            of_bytes(proof.footprint_bytes, proof.ceiling_bytes),
-            proof.footprint_bytes / proof.ceiling_bytes,
+            of_bytes(certificate.footprint_bytes, certificate.ceiling_bytes),
+            certificate.footprint_bytes / certificate.ceiling_bytes,
         ),
     )
 
 
-def _proof(plan: StagePlan) -> Facts:
-    choice, proof, step = plan.choice, plan.certificate, plan.step
+def _certificate_facts(plan: StagePlan) -> Facts:
+    choice, certificate, step = plan.choice, plan.certificate, plan.step
     rows = [
         ("batch", batch_words(plan)),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
-        ("certificate", (f"{proof.n_steps} steps under {format_bytes(proof.ceiling_bytes)}, "
-                         f"{'enforced' if proof.enforced else 'not enforced'}")),
-        ("worst batch", str(proof.worst)),
-        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(proof.live_bytes)} measured"),
+        ("certificate", (f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, "
+                         f"{'enforced' if certificate.enforced else 'not enforced'}")),
+        ("worst batch", str(certificate.worst)),
+        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(certificate.live_bytes)} measured"),
         ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
-                       f"{format_bytes(proof.footprint_bytes)} measured")),
+                       f"{format_bytes(certificate.footprint_bytes)} measured")),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
     ]  # fmt: skip
     rows += [(name, str(value)) for name, value in choice.knobs.variant.options]
@@ -193,8 +193,8 @@ def _proof(plan: StagePlan) -> Facts:
         faster = "faster" if budget.gain > 0 else "slower"
         told = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
         rows.append(("batches by bytes", told))
-    if proof.left_out:
-        rows.append(("not trained on", f"{', '.join(proof.left_out)}: too large even alone"))
+    if certificate.left_out:
+        rows.append(("not trained on", f"{', '.join(certificate.left_out)}: too large even alone"))
     return tuple(rows)
 
 
@@ -267,7 +267,7 @@ def _cost(evidence: Evidence) -> Facts:
             ("runtime settings", cost.runtime_probes, cost.runtime_steps),
             ("calibrate", cost.calibrate_probes, cost.calibrate_steps),
             ("search", cost.search_probes, cost.search_steps),
-            ("confirm", cost.confirm_probes, cost.confirm_steps),
+            ("certify", cost.certify_probes, cost.certify_steps),
         ]
         rows = [(phase, f"{probes:,} probes, {steps:,} steps") for phase, probes, steps in told if probes]
         rows += [("from the ledger", f"{cost.reused:,} probes of an earlier run")] if cost.reused else []

@@ -14,8 +14,8 @@ from compass.search.space import whole_step
 
 DESIGNS = (
     ("micro_architectures", "more_architectures", "extra_architectures"),
-    ("anchor_architectures", "anchor_recomputing"),
-    ("anchor_architectures_cpu", "anchor_recomputing_cpu"),
+    ("anchor_architectures", "anchor_checkpointing"),
+    ("anchor_architectures_cpu", "anchor_checkpointing_cpu"),
 )
 """The probes' lists of (layers, channels), together where one fit tells their widths apart.
 

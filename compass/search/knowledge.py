@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from compass.optimizer_config import OptimizerConfig, StageRules
 from compass.records import Affine, Allocator, BytesLaw, Choice, Knobs, Load
 from compass.search.pruning import Pruned
+from compass.search.sample_loads import SampleLoads
 from compass.search.score import score, worth
 from compass.search.space import variants
-from compass.search.work import Work
 
 Floats = NDArray[np.float64]
 LEVEL_SHARE = 0.01
@@ -55,7 +55,7 @@ class Knowledge:
 
     config: OptimizerConfig
     costs: Costs
-    work: Work
+    work: SampleLoads
     capacities: Mapping[Knobs, int]
     """Trainable parameters of every model in the space."""
     budget_bytes: int

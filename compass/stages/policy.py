@@ -21,7 +21,7 @@ class Ranking:
     """A stage's admissible choices, best first."""
 
     choices: tuple[Choice, ...]
-    literal: Choice | None
+    fastest: Choice | None
     """The pick at q = 0: the highest throughput, with the largest batch."""
 
     @property
@@ -51,7 +51,7 @@ class Policy(Protocol):
         """The admissible choices, best first; None if there are none."""
         ...
 
-    def binds(self, known: Knowledge, pick: Choice) -> str:
+    def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """What keeps `pick` from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
         ...
 
@@ -78,7 +78,7 @@ def _score(choice: Choice) -> float:
     return math.inf if choice.score is None else choice.score
 
 
-def literal_pick(choices: Sequence[Choice]) -> Choice:
+def fastest_pick(choices: Sequence[Choice]) -> Choice:
     """The highest throughput; of those within one per cent of it the largest batch."""
     best = max(choice.throughput for choice in choices)
     level = [choice for choice in choices if choice.throughput >= 0.99 * best]

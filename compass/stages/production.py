@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import Ranking, limit_on_batch, literal_pick, nothing_fits
+from compass.stages.policy import Ranking, fastest_pick, limit_on_batch, nothing_fits
 from compass.units import format_bytes, format_count
 
 MODEL_LIMITS = {
@@ -52,9 +52,9 @@ class Production:
         level.sort(key=lambda choice: (-choice.throughput, choice.footprint_bytes))
         rest = [c for c in choices if c.capacity < least]
         rest.sort(key=lambda choice: (-choice.capacity, -choice.throughput))
-        return Ranking((*level, *rest), literal_pick(choices))
+        return Ranking((*level, *rest), fastest_pick(choices))
 
-    def binds(self, known: Knowledge, pick: Choice) -> str:
+    def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """What the model cannot outgrow: larger ones do not fit, would want more data, or do not exist.
 
         The pick may be smaller than the largest by the reference share; what stops that one counts.
@@ -79,7 +79,7 @@ class Production:
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """What limits the model, and what its batch."""
         pick = ranking.pick
-        model = MODEL_LIMITS[self.binds(known, pick)]
+        model = MODEL_LIMITS[self.limited_by(known, pick)]
         batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "memory"]
         limits = f"limited by {model}; then {batch}".format(
             cap=format_count(known.data_cap),

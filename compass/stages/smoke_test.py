@@ -29,9 +29,9 @@ class SmokeTest:
         fitting = [knobs for knobs in candidates if known.largest_batch(knobs, rules)]
         if not fitting:
             return None
-        return Ranking((known.choice(fitting[0], rules, 1),), literal=None)
+        return Ranking((known.choice(fitting[0], rules, 1),), fastest=None)
 
-    def binds(self, known: Knowledge, pick: Choice) -> str:
+    def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """The policy itself."""
         del known, pick
         return "nothing"

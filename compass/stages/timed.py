@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compass.optimizer_config import StageRules
 from compass.records import Choice, Knobs, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import Ranking, by_score, is_late, limit_on_batch, literal_pick, nothing_fits
+from compass.stages.policy import Ranking, by_score, fastest_pick, is_late, limit_on_batch, nothing_fits
 from compass.units import format_count, format_seconds
 
 BINDING = {
@@ -60,9 +60,9 @@ class TimedStage:
         if not choices:
             return None
         ranked = by_score(choices, known.config.score.tie_share, self.prefer)
-        return Ranking(tuple(ranked), literal_pick(choices))
+        return Ranking(tuple(ranked), fastest_pick(choices))
 
-    def binds(self, known: Knowledge, pick: Choice) -> str:
+    def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """The clock first: where it binds, the batch stops before memory does."""
         rules = self.rules(known)
         if is_late(known, rules, pick):
@@ -77,7 +77,7 @@ class TimedStage:
         return (
             f"best score {pick.score or 0:.3f} of {len(ranking.choices)} models: {format_count(pick.capacity)} parameters "
             f"({share:.0%} of production's) at {pick.throughput:.1f} graphs/s, a cycle of {format_seconds(pick.cycle_s)}"
-            f"{target}; {BINDING[self.binds(known, pick)]}"
+            f"{target}; {BINDING[self.limited_by(known, pick)]}"
         )
 
     def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:

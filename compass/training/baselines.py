@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from compass.data.catalogue import Catalogue
-from compass.data.splits import Split
+from compass.data.scan.catalogue import Catalogue
+from compass.data.splits.splits import Split
 from compass.training.ridge import fit_ridge
 
 MEAN, LIGAND = "mean", "ligand"

@@ -15,7 +15,7 @@ import torch
 
 from compass.errors import InputError
 from compass.records import Record
-from compass.training.order import Order
+from compass.training.run_spec import RunSpec
 from compass.training.stream import Position
 from compass.version import __version__
 
@@ -78,7 +78,7 @@ class Checkpoints:
 
     def write(
         self,
-        order: Order,
+        order: RunSpec,
         progressed: Progressed,
         model: dict[str, Any],
         optimizer: dict[str, Any],
@@ -104,7 +104,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
-    def write_best(self, order: Order, score: float, model: dict[str, Any]) -> None:
+    def write_best(self, order: RunSpec, score: float, model: dict[str, Any]) -> None:
         """Keep the weights of the best model so far."""
         content = {
             "format": FORMAT,
@@ -155,14 +155,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def order_in(content: dict[str, Any]) -> Order:
+def run_spec_in(content: dict[str, Any]) -> RunSpec:
     """The order that a checkpoint's run was started with.
 
     Raises:
         InputError: it is of another Compass, and cannot be read any more.
     """
     try:
-        return Order.model_validate_json(content["order"])
+        return RunSpec.model_validate_json(content["order"])
     except ValueError as error:
         raise InputError("checkpoint", got=f"the order of a run by Compass {content.get('compass')}", expected="one of this version",
                          fix="Use the Compass that wrote it.") from error  # fmt: skip
@@ -192,7 +192,7 @@ def check_split(before: str, now: str) -> None:
                          fix="Put its lists, clusters or years back, or allow it with --allow-changes.")  # fmt: skip
 
 
-def check_unchanged(before: Order, now: Order) -> None:
+def check_unchanged(before: RunSpec, now: RunSpec) -> None:
     """Refuse to go on with something else.
 
     Raises:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compass.data.catalogue import Catalogue
 from compass.data.oversize import oversize
-from compass.data.splits import Split, split
+from compass.data.scan.catalogue import Catalogue
+from compass.data.splits.splits import Split, split
 from compass.records import Load
 
 if TYPE_CHECKING:
-    from compass.data.rows import Label
+    from compass.data.scan.rows import Label
     from compass.optimizer_config import OptimizerConfig
     from compass.workloads.protocol import Workload
 

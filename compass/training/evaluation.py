@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.data.splits import PARTS
+from compass.data.splits.splits import PARTS
 from compass.records import Batch, Load, Record
 from compass.training.baselines import baselines
 from compass.training.guard import Guard, batch_of
@@ -16,7 +16,7 @@ from compass.training.metrics import Metrics, judge
 from compass.workloads.step import autocast, on_device
 
 if TYPE_CHECKING:
-    from compass.data.rows import Label
+    from compass.data.scan.rows import Label
     from compass.records import Precision
     from compass.training.data import TrainingData
     from compass.workloads.protocol import Workload

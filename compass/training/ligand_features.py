@@ -12,7 +12,7 @@ from rdkit.Chem import rdMolDescriptors
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from scipy.sparse import csr_array
 
-from compass.data.molecules import read_chemistry
+from compass.data.structures.molecules import read_chemistry
 
 RADIUS, N_BITS = 2, 1024
 """Of the Morgan fingerprint: the environments two bonds around each atom, counted and folded."""

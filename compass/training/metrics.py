@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compass.data.rows import Label
+from compass.data.scan.rows import Label
 from compass.records import Record
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compass.data.catalogue import Catalogue
+from compass.data.scan.catalogue import Catalogue
 from compass.device import detect, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Record
-from compass.training.checkpoints import order_in, read_checkpoint
+from compass.training.checkpoints import read_checkpoint, run_spec_in
 from compass.training.evaluation import Evaluation, Predictor, evaluate
 from compass.training.guard import Guard
-from compass.training.order import Order
+from compass.training.run_spec import RunSpec
 from compass.workloads.building import build
 from compass.workloads.registry import load_workload
 
@@ -37,13 +37,13 @@ class Predictions(Record):
     """Of the labelled ones."""
 
 
-def order_of(checkpoint: Path) -> Order:
+def run_spec_of(checkpoint: Path) -> RunSpec:
     """What a checkpoint was trained by.
 
     Raises:
         InputError: no checkpoint that can be read.
     """
-    return order_in(read_checkpoint(checkpoint))
+    return run_spec_in(read_checkpoint(checkpoint))
 
 
 def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None) -> Predictions:
@@ -53,7 +53,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
         InputError: no checkpoint that can be read, or a workload that predicts nothing.
     """
     content = read_checkpoint(checkpoint)
-    order = order_in(content)
+    order = run_spec_in(content)
     workload: Any = load_workload(order.workload, config)
     if not hasattr(workload, "predict"):
         raise InputError(f"workload {order.workload}", got="one without predict()", expected="one whose models predict",

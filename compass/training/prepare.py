@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compass.data.catalogue import Catalogue
-from compass.data.graph_packing import pack_graphs
+from compass.data.graphs.graph_packing import pack_graphs
+from compass.data.scan.catalogue import Catalogue
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
@@ -19,11 +19,11 @@ from compass.probe.runtime import environment
 from compass.profile import Profile, stale
 from compass.records import Fingerprint, RuntimeSettings, Stage, StagePlan
 from compass.training.checkpoints import check_unchanged
-from compass.training.order import ORDER, Amount, Order, read_order, this_start
+from compass.training.run_spec import ORDER, Amount, RunSpec, read_run_spec, this_start
 
 
 @dataclass(frozen=True)
-class Wish:
+class TrainRequest:
     """What the user asks for."""
 
     profile: Profile
@@ -43,7 +43,7 @@ class Wish:
     cache: Path | None = None
 
 
-def prepare(wish: Wish) -> Order:
+def prepare(wish: TrainRequest) -> RunSpec:
     """The order for `wish`.
 
     Raises:
@@ -59,7 +59,7 @@ def prepare(wish: Wish) -> Order:
     fingerprint = check_fresh(wish)
     if wish.config.dataset.catalogue:
         pack_graphs(wish.config)  # before the run's own process: what building takes must not be in its footprint
-    order = Order(
+    order = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=wish.profile.workload,
         config=wish.config,
@@ -80,16 +80,16 @@ def prepare(wish: Wish) -> Order:
         cache="" if wish.cache is None else str(wish.cache),
     )
     if wish.resume and not wish.allow_changes:  # before it is written in the other's place
-        check_unchanged(read_order(wish.folder), order)
+        check_unchanged(read_run_spec(wish.folder), order)
     return order
 
 
-def process_environment(order: Order) -> dict[str, str]:
+def process_environment(order: RunSpec) -> dict[str, str]:
     """What the run's processes start with: the plan's threads and allocators, as they were measured."""
     return environment(order.plan.runtime)
 
 
-def check_folder(wish: Wish) -> None:
+def check_folder(wish: TrainRequest) -> None:
     """Make sure that a run is started in a folder of its own, or goes on in one that has begun."""
     has_begun = (wish.folder / "checkpoints").is_dir()
     if has_begun and not wish.resume:
@@ -100,7 +100,7 @@ def check_folder(wish: Wish) -> None:
                          fix="Leave out --resume, or check --out.")  # fmt: skip
 
 
-def runtime_of(plan: StagePlan, wish: Wish) -> RuntimeSettings:
+def runtime_of(plan: StagePlan, wish: TrainRequest) -> RuntimeSettings:
     """The plan's settings; several processes on one machine share its threads."""
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices))
     if wish.profile.hardware.kind != "cpu" or n_local == 1:
@@ -108,7 +108,7 @@ def runtime_of(plan: StagePlan, wish: Wish) -> RuntimeSettings:
     return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
 
 
-def check_fresh(wish: Wish) -> Fingerprint:
+def check_fresh(wish: TrainRequest) -> Fingerprint:
     """What is here, if it is what the profile was measured on, or the user knows better.
 
     Raises:

@@ -16,8 +16,8 @@ import torch
 from compass.errors import InputError
 
 if TYPE_CHECKING:
-    from compass.training.keeper import Keeper
-    from compass.training.order import Order
+    from compass.training.run_callback import RunCallback
+    from compass.training.run_spec import RunSpec
 
 
 LOGGER_STACK_BYTES = 512 * 1024
@@ -50,7 +50,7 @@ class Ranks:
         return {name: value for part in found for name, value in part.items()}
 
 
-def ranks_of(order: Order) -> Ranks:
+def ranks_of(order: RunSpec) -> Ranks:
     """As torchrun or Lightning's launcher say in the environment; the first process before that is rank 0."""
     wanted = order.n_devices * order.n_nodes
     n = int(os.environ.get("WORLD_SIZE", wanted))
@@ -81,7 +81,7 @@ def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> No
         threading.stack_size(usual)
 
 
-def lightning_trainer(order: Order, ranks: Ranks, device: str, folder: Path, keeper: Keeper) -> pl.Trainer:
+def lightning_trainer(order: RunSpec, ranks: Ranks, device: str, folder: Path, keeper: RunCallback) -> pl.Trainer:
     """One pass over the stream; data, steps, checkpoints and progress are ours.
 
     Who the processes are is what `ranks` read too, and not what Lightning makes of a batch system's variables.

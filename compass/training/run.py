@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from compass.data.structure_file import StructureError
+from compass.data.structures.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
 from compass.profile import write_text
 from compass.records import Progress, Record
+from compass.training.build_run import Run, announce, open_run
 from compass.training.checkpoints import (
     BEST,
     Progressed,
     check_split,
     check_unchanged,
-    order_in,
     read_checkpoint,
+    run_spec_in,
     take_weights,
 )
+from compass.training.cycle_report import CYCLES, Cycle, CycleClock, drop_rows
 from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
 from compass.training.guard import batch_of
-from compass.training.keeper import EPOCHS, Keeper
+from compass.training.ledger_feedback import LedgerFeedback, may_teach, teach_out_of_memory
+from compass.training.memory_warmup import warm_up_memory
 from compass.training.module import Module
-from compass.training.opening import Run, announce, open_run
-from compass.training.order import Order
-from compass.training.promise import CYCLES, Cycle, CycleClock, drop_rows
 from compass.training.ranks import lightning_trainer, start_loggers
-from compass.training.rehearsal import rehearse
+from compass.training.run_callback import EPOCHS, RunCallback
+from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
-from compass.training.teaching import Teacher, may_teach, teach_out_of_memory
 from compass.training.updates import Updates
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Results(Record):
     checkpoint: str
 
 
-def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
+def train(order: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
     """Train what `order` says, in this process or as one of several; everything goes into `folder`.
 
     Raises:
@@ -86,7 +86,7 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
     """
     run = open_run(order, folder)
     announce(run)
-    keeper = make_keeper(run, watch)
+    keeper = make_run_callback(run, watch)
     go_on(run, keeper)
     trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
     start_loggers(trainer, {"promised_step_s": run.batch_s}, keeper.at.n_updates)
@@ -106,10 +106,10 @@ def train(order: Order, folder: Path, watch: Callable[[Progress], None] = lambda
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
+def make_run_callback(run: Run, watch: Callable[[Progress], None]) -> RunCallback:
     """What follows the run."""
-    teacher = Teacher(run) if may_teach(run) else None
-    return Keeper(
+    teacher = LedgerFeedback(run) if may_teach(run) else None
+    return RunCallback(
         order=run.order,
         folder=run.folder,
         module=run.module,
@@ -122,15 +122,15 @@ def make_keeper(run: Run, watch: Callable[[Progress], None]) -> Keeper:
         watch=watch,
         n_batches=run.stream.n_batches,
         place=partial(make_updates, run),
-        rehearse=partial(rehearse_largest, run, teacher),
+        warm_up_memory=partial(warm_up_largest, run, teacher),
         learn=teacher.tell if teacher else None,
         at=Progressed(split=run.data.split.digest),
     )
 
 
-def rehearse_largest(run: Run, teacher: Teacher | None, updates: Updates) -> None:
+def warm_up_largest(run: Run, teacher: LedgerFeedback | None, updates: Updates) -> None:
     """Run the largest batch before the first; what the process then holds is because of it."""
-    if rehearse(updates, run.largest, run.device) and teacher is not None:
+    if warm_up_memory(updates, run.largest, run.device) and teacher is not None:
         teacher.fullest = run.largest, run.largest.load(run.data.loads)
 
 
@@ -154,14 +154,14 @@ def make_updates(run: Run, module: Module) -> Updates:
     )
 
 
-def go_on(run: Run, keeper: Keeper) -> None:
+def go_on(run: Run, keeper: RunCallback) -> None:
     """Start from the newest checkpoint, if the run has one and may."""
     content = run.checkpoints.newest() if run.order.resume else None
     if content is None:
         return
     split, keeper.at = keeper.at.split, Progressed.model_validate_json(content["progressed"])
     if not run.order.allow_changes:
-        check_unchanged(order_in(content), run.order)
+        check_unchanged(run_spec_in(content), run.order)
         check_split(keeper.at.split, split)
     keeper.at = keeper.at.model_copy(update={"split": split})
     keeper.resumed = content
@@ -178,7 +178,7 @@ def go_on(run: Run, keeper: Keeper) -> None:
     log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
 
 
-def fit(run: Run, trainer: pl.Trainer, keeper: Keeper) -> None:
+def fit(run: Run, trainer: pl.Trainer, keeper: RunCallback) -> None:
     """Hand everything to Lightning."""
     try:
         with warnings.catch_warnings():
@@ -221,7 +221,7 @@ def beside(run: Run) -> tuple[Evaluation, ...]:
         return ()
 
 
-def judge(run: Run, keeper: Keeper) -> Results:
+def judge(run: Run, keeper: RunCallback) -> Results:
     """The best model on every part, beside what needs no model; written by the first rank."""
     best = run.checkpoints.folder / BEST
     finished = keeper.signals.stop is None

@@ -22,8 +22,8 @@ from compass.workloads.registry import load_workload
 from compass.workloads.step import Part
 
 if TYPE_CHECKING:
-    from compass.data.batching import BudgetedBatchSampler
-    from compass.training.order import Order
+    from compass.batching.sampler import BudgetedBatchSampler
+    from compass.training.run_spec import RunSpec
     from compass.workloads.protocol import Workload
 
 
@@ -118,7 +118,7 @@ def _collated(source: str, config: OptimizerConfig, rank: int) -> _Collated:
     return _Collated(load_workload(source, config), source, config, rank)
 
 
-def loader(stream: Stream, workload: Workload, order: Order, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
+def loader(stream: Stream, workload: Workload, order: RunSpec, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
     """`stream`, collated in as many processes as are worth it; 0: in this one."""
     return DataLoader(
         _Collated(workload, order.workload, order.config, rank),

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from compass.data.graphs import Graph, made_up_for
+from compass.data.structures.graphs import Graph, synthetic_load_for
 from compass.records import Batch, Load, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from compass.data.bench import Bench
-    from compass.data.dataset import Dataset
+    from compass.data.graphs.bench import Bench
+    from compass.data.graphs.dataset import Dataset
     from compass.optimizer_config import OptimizerConfig
 
 LOSS_VERSION = 2
@@ -75,10 +75,10 @@ class OnComplexes:
     @cached_property
     def _data(self) -> Dataset | Bench:
         if self.config.dataset.catalogue:
-            from compass.data.dataset import Dataset
+            from compass.data.graphs.dataset import Dataset
 
             return Dataset(self.config)
-        from compass.data.bench import Bench
+        from compass.data.graphs.bench import Bench
 
         return Bench(self.config)
 
@@ -111,7 +111,7 @@ class OnComplexes:
         return tuple(self.load_of(self._made_up(n, n * (neighbours + 1))) for n, neighbours in shapes)
 
     def _made_up(self, nodes: float, edges: float) -> Graph:
-        return made_up_for(int(nodes), int(edges), self.config.seed)
+        return synthetic_load_for(int(nodes), int(edges), self.config.seed)
 
     def load(self, batch: Batch) -> Load:
         """Nodes and edges, self-loops included."""

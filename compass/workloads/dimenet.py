@@ -21,8 +21,9 @@ from torch_geometric.nn.models.dimenet import (
     OutputPPBlock,
 )
 
-from compass.data.graphs import Graph
+from compass.data.structures.graphs import Graph
 from compass.records import Knobs, Load
+from compass.workloads.checkpointing import recomputed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -32,7 +33,6 @@ from compass.workloads.complexes import (
     without_self_loops,
 )
 from compass.workloads.options import check_options
-from compass.workloads.recompute import recomputed, unwrapped
 from compass.workloads.spherical import SphericalBasis
 from compass.workloads.triplets import count_triplets, remembered, triplets
 

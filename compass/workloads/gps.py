@@ -15,9 +15,10 @@ import torch
 from torch_geometric.nn import GINEConv
 from torch_geometric.nn.models.schnet import GaussianSmearing
 
-from compass.data.graphs import Graph
+from compass.data.structures.graphs import Graph
 from compass.records import Knobs, Load
 from compass.workloads.attention import attend
+from compass.workloads.checkpointing import recomputed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -27,7 +28,6 @@ from compass.workloads.complexes import (
     without_self_loops,
 )
 from compass.workloads.options import check_heads, check_options
-from compass.workloads.recompute import recomputed, unwrapped
 
 OPTIONS = {"heads": range(1, 257), "rbf": range(2, 1025)}
 """The family's own knobs: attention heads, and Gaussians a distance is spread over."""

@@ -1,7 +1,7 @@
 """What Compass needs to know of a model family. Nothing has to be inherited; a class with these members fits.
 
-`Bare` is the least that a person writes, `Declares` what may be added, `Workload` what the rest of Compass works with:
-`compass.workloads.completed` makes the last from the first.
+`MinimalWorkload` is the least that a person writes, `Declares` what may be added, `Workload` what the rest of Compass works with:
+`compass.workloads.adapter` makes the last from the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Sizes = Mapping[str, float]
 
 
 @runtime_checkable
-class Bare(Protocol):
+class MinimalWorkload(Protocol):
     """The least: the data, the model, and the loss it is trained on."""
 
     features: tuple[str, ...]
@@ -64,7 +64,7 @@ class Workload(Protocol):
         ...
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
-        """As in `Bare`."""
+        """As in `MinimalWorkload`."""
         ...
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -77,7 +77,7 @@ class Workload(Protocol):
         ...
 
     def collate(self, batch: Batch) -> Any:
-        """As in `Bare`."""
+        """As in `MinimalWorkload`."""
         ...
 
     def load(self, batch: Batch) -> Load:
@@ -85,7 +85,7 @@ class Workload(Protocol):
         ...
 
     def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        """As in `Bare`."""
+        """As in `MinimalWorkload`."""
         ...
 
 
@@ -101,7 +101,7 @@ class Declares(Protocol):
     """The knobs that make a model larger: `layers`, `channels` or both (the default). Only these are searched; the other
     stays at the low end of its range."""
     recomputes: bool
-    """Whether `build` honours `knobs.variant.checkpointing`; False if it is not said. See `compass.workloads.recompute`."""
+    """Whether `build` honours `knobs.variant.checkpointing`; False if it is not said. See `compass.workloads.checkpointing`."""
     micro_loads: Sequence[Load | Sizes]
     """Small made-up loads whose sizes vary independently, one more than there are features; `collate` is then given
     `Batch(synthetic=load)`. Without it, copies of small samples serve."""

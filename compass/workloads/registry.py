@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from compass.errors import InputError
-from compass.workloads.completed import Completed
-from compass.workloads.protocol import Bare, Workload
+from compass.workloads.adapter import WorkloadAdapter
+from compass.workloads.protocol import MinimalWorkload, Workload
 
 if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 ENTRY_POINTS = "compass.workloads"
-MEMBERS = sorted(name for name in (*Bare.__annotations__, *vars(Bare)) if not name.startswith("_"))
+MEMBERS = sorted(
+    name for name in (*MinimalWorkload.__annotations__, *vars(MinimalWorkload)) if not name.startswith("_")
+)
 FAMILIES = {
     "dimenet++": "compass.workloads.dimenet:DimeNetWorkload",
     "gps": "compass.workloads.gps:GPSWorkload",
@@ -42,10 +44,10 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
     if missing:
         raise InputError(
             f"workload {source}", got=f"an object without {', '.join(missing)}",
-            expected="the members of compass.workloads.protocol.Bare", fix="Add what is missing.",
+            expected="the members of compass.workloads.protocol.MinimalWorkload", fix="Add what is missing.",
         )  # fmt: skip
     is_whole = type(workload).__module__.startswith(f"{__package__}.")
-    return cast("Workload", workload if is_whole else Completed(workload, factory))
+    return cast("Workload", workload if is_whole else WorkloadAdapter(workload, factory))
 
 
 def _factory(source: str) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch_geometric.nn.models import SchNet
 
-from compass.data.graphs import Graph
+from compass.data.structures.graphs import Graph
 from compass.records import Knobs
+from compass.workloads.checkpointing import recomputed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -16,7 +17,6 @@ from compass.workloads.complexes import (
     without_self_loops,
 )
 from compass.workloads.options import check_options
-from compass.workloads.recompute import recomputed, unwrapped
 
 OPTIONS = {"gaussians": range(2, 1025)}
 """The family's own knob: Gaussians a distance is spread over."""

@@ -6,9 +6,9 @@ import torch
 from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
 from compass.records import Knobs
+from compass.workloads.checkpointing import recomputed, unwrapped
 from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes, ligand_mean
 from compass.workloads.options import check_heads, check_options
-from compass.workloads.recompute import recomputed, unwrapped
 
 OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
 """The family's own knobs, and what they may be; PyG has spherical harmonics up to the second degree."""

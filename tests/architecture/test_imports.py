@@ -82,7 +82,7 @@ def test_help_loads_nothing_heavy(args):
         "import compass.report.view, compass.report.page, compass.report.static, compass.report.markdown",
         "import compass.probe.local",
         "import compass.config_files",
-        "import compass.data.catalogue, compass.data.scan",
+        "import compass.data.scan.catalogue, compass.data.scan.scan",
         "from compass import optimize, load_profile, Profile, Request, OptimizerConfig",
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from compass.cli.app import app
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.errors import InputError
 from compass.probe.worker import serve
 from compass.profile import SCHEMA_VERSION, read_profile

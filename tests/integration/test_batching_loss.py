@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, RandomSampler
 
-from compass.data.batching import BudgetedBatchSampler
+from compass.batching.sampler import BudgetedBatchSampler
 from compass.records import Affine, BytesLaw
 
 N_SAMPLES, N_EPOCHS, N_SEEDS = 400, 20, 8

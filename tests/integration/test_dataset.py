@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from compass.config_files import load_config
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
-from compass.data.catalogue import Catalogue
-from compass.data.dataset import Dataset
-from compass.data.graph_packing import pack_graphs
-from compass.data.graphs import graph_load
-from compass.data.scan import scan
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
+from compass.data.graphs.dataset import Dataset
+from compass.data.graphs.graph_packing import pack_graphs
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.scan import scan
 from compass.data.sizes import summarise
+from compass.data.structures.graphs import graph_load
 from compass.records import Batch
 from compass.workloads.visnet import ViSNetWorkload
 
@@ -166,7 +166,7 @@ def test_a_store_that_cannot_be_written_is_done_without(catalogue, tmp_path, mon
     def full(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("compass.data.graph_packing.write_store", full)
+    monkeypatch.setattr("compass.data.graphs.graph_packing.write_store", full)
     assert pack_graphs(config) is None
     assert Dataset(config).graph("1abc").n_nodes
     assert caplog.messages == [
@@ -175,7 +175,7 @@ def test_a_store_that_cannot_be_written_is_done_without(catalogue, tmp_path, mon
 
 
 def test_packing_in_processes_gives_the_same(catalogue, tmp_path, monkeypatch):
-    monkeypatch.setattr("compass.data.graph_packing.PER_WORKER", 2)
+    monkeypatch.setattr("compass.data.graphs.graph_packing.PER_WORKER", 2)
     one, two = (rules(catalogue=shutil.copy(catalogue, tmp_path / f"{name}.sqlite")) for name in "ab")
     alone, together = pack_graphs(one, workers=1), pack_graphs(two, workers=2)
     assert alone.stat().st_size == together.stat().st_size

@@ -4,13 +4,13 @@ import pytest
 
 from compass.config_files import load_config
 from compass.optimizer import Request, open_lab, wanted_variants
+from compass.planning.certify import certify_stage
+from compass.planning.strategies import search_stage
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.probe.store import Store
 from compass.probe.trained import record_cycle, record_out_of_memory
 from compass.records import RuntimeSettings, StepTime, TrainedCycle
 from compass.stages import POLICIES
-from compass.stages.confirm import prove
-from compass.stages.contenders import contend
 
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
 
@@ -31,7 +31,7 @@ class Machine:
 
     def plan(self, stage):
         lab = self.lab()
-        return lab, prove(contend(POLICIES[stage], lab), lab)
+        return lab, certify_stage(search_stage(POLICIES[stage], lab), lab)
 
 
 @pytest.fixture
@@ -41,15 +41,15 @@ def machine(tmp_path):
 
 def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
     """A cycle that went as the plan says, but for these factors."""
-    proof, step = plan.certificate, plan.step
-    load = proof.worst
+    certified, step = plan.certificate, plan.step
+    load = certified.worst
     times = {name: value * slower for name, value in step.model_dump().items() if name != "n_steps"}
     return TrainedCycle(
-        fullest=proof.batches[0],
+        fullest=certified.batches[0],
         fullest_load=load,
         mean_load=load.model_copy(update={"graphs": graphs or load.graphs}),
         step=StepTime(**times, n_steps=450),
-        footprint_bytes=round(proof.footprint_bytes * footprint),
+        footprint_bytes=round(certified.footprint_bytes * footprint),
     )
 
 
@@ -67,9 +67,14 @@ def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
 
 def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
     lab, plan = machine.plan("production")
-    proof = plan.certificate
+    certified = plan.certificate
     record_out_of_memory(
-        machine.ledger, lab.description.fingerprint, plan, proof.batches[0], proof.worst, detail="CUDA out of memory"
+        machine.ledger,
+        lab.description.fingerprint,
+        plan,
+        certified.batches[0],
+        certified.worst,
+        detail="CUDA out of memory",
     )
     _, again = machine.plan("production")
     assert again.choice.batch_size < plan.choice.batch_size

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from compass import optimizer
 from compass.cli.app import app
 from compass.config_files import load_config
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.optimizer import Request, optimize
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile

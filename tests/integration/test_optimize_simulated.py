@@ -13,11 +13,11 @@ from compass.cli.app import app
 from compass.config_files import load_config
 from compass.errors import InputError
 from compass.optimizer import Request, open_lab, optimize, wanted_variants
+from compass.planning.certify import certify_stage
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
 from compass.records import Knobs, Outcome, RuntimeSettings, Status
 from compass.stages import POLICIES
-from compass.stages.confirm import prove
 
 GIB = 1024**3
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
@@ -102,7 +102,7 @@ def test_every_machine_gets_four_plans_that_hold(profiles, machine):
         assert plan.indicative == (stage == "smoke_test")
         if rules[stage].target_s:
             assert plan.cycle_s <= rules[stage].target_s + rules[stage].window_s
-            assert plan.literal is not None
+            assert plan.fastest is not None
             assert 0 < len(plan.runners_up) <= 4
             assert plan.choice.knobs in [member.knobs for member in plan.front]
     plans = profile.plans
@@ -238,7 +238,7 @@ def test_a_stage_without_room_for_its_models_says_so(tmp_path):
     profile = optimize(asked, runner=SimulatedRunner(machine_named("RTX 4090")))
     assert set(profile.plans) == {"smoke_test", "validation", "production"}
     failure = profile.failures["prototyping"]
-    assert failure.binds == "time"
+    assert failure.limited_by == "time"
     assert failure.reason.startswith("at batch 1 even the fastest model takes ")
     assert failure.nearest.batch_size == 1
     assert profile.plans["validation"].follows == ""
@@ -255,7 +255,7 @@ def test_a_plan_that_is_measured_too_late_is_none(tmp_path):
     profile = optimize(request(tmp_path, *PLAIN), runner=Altered(slow))
     assert set(profile.plans) == {"smoke_test", "production"}
     for stage, failure in profile.failures.items():
-        assert failure.binds == "time"
+        assert failure.limited_by == "time"
         rules = profile.config.stages[stage]
         assert failure.nearest.cycle_s > rules.target_s + rules.window_s
 
@@ -268,7 +268,7 @@ def test_a_smoke_test_that_fails_does_not_cost_the_others(tmp_path, status):
     profile = optimize(request(tmp_path, *PLAIN), runner=Altered(broken))
     assert set(profile.plans) == {"prototyping", "validation", "production"}
     failure = profile.failures["smoke_test"]
-    assert (failure.binds, failure.reason, failure.nearest.batch_size) == ("model", f"{status}: why", 1)
+    assert (failure.limited_by, failure.reason, failure.nearest.batch_size) == ("model", f"{status}: why", 1)
 
 
 def test_a_variant_that_does_not_run_leaves_the_others(tmp_path):
@@ -282,7 +282,7 @@ def test_a_variant_that_does_not_run_leaves_the_others(tmp_path):
     assert {str(plan.choice.knobs.variant) for plan in profile.plans.values()} == {"fp32"}
     failure = profile.failures.pop("validation")
     assert profile.failures == {}
-    assert failure.binds == "model"
+    assert failure.limited_by == "model"
     assert failure.reason.endswith("runs: crashed: no such kernel")
 
 
@@ -309,7 +309,7 @@ def test_when_every_certificate_runs_out_memory_binds(tmp_path):
     runner = Altered(tight)
     profile = optimize(request(tmp_path, *PLAIN), runner=runner)
     assert profile.plans == {}
-    assert {failure.binds for failure in profile.failures.values()} == {"memory"}
+    assert {failure.limited_by for failure in profile.failures.values()} == {"memory"}
     reasons = {stage: failure.reason for stage, failure in profile.failures.items()}
     assert reasons["validation"] == "out_of_memory: ran out"
     # By then so much has run out that nothing is tried.
@@ -339,7 +339,7 @@ def test_no_room_for_any_model(tmp_path):
     asked = request(tmp_path, *PLAIN)
     profile = optimize(asked, runner=SimulatedRunner(machine, memory_limit_bytes=limit))
     assert profile.plans == {}
-    assert {failure.binds for failure in profile.failures.values()} == {"memory"}
+    assert {failure.limited_by for failure in profile.failures.values()} == {"memory"}
     assert all(failure.nearest.footprint_bytes > limit for failure in profile.failures.values())
 
 
@@ -460,6 +460,6 @@ def test_exit_code_130_keeps_what_is_finished(compass, tmp_path):
 
 
 def test_a_proof_is_of_the_work_it_speaks_of(lab):
-    plan = prove(POLICIES["production"], lab)
+    plan = certify_stage(POLICIES["production"], lab)
     assert plan.certificate.worst == lab.description.samples[0][1] * plan.choice.batch_size
     assert isinstance(plan.choice.knobs, Knobs)

@@ -28,7 +28,7 @@ def test_in_the_same_time_a_prototype_sees_more_and_production_holds_more(tmp_pa
     manifest = write_crops(tmp_path, np.linspace(4.0, 7.0, 40))
     profile, cache = tmp_path / "profile.json", ("--cache", tmp_path / "cache")
     compass("optimize", "--dataset", manifest, "--memory-limit", "1200MiB", "--stages", "prototyping,production",
-            "--set", "batch.training_share=0.2", "--set", "runtime.threads=1", "--set", "probe.anchor_step_s_cpu=[0.15,0.3]", "--set", "probe.confirm_again=0", "--set", "probe.patience_s=3",
+            "--set", "batch.training_share=0.2", "--set", "runtime.threads=1", "--set", "probe.anchor_step_s_cpu=[0.15,0.3]", "--set", "probe.certify_again=0", "--set", "probe.patience_s=3",
             "--out", profile, *cache)  # fmt: skip
     results = {}
     for stage in ("prototyping", "production"):

@@ -127,7 +127,7 @@ def test_a_sampler_that_finds_nothing_says_that_others_would_do(tmp_path, search
 
     asked = request(tmp_path, *PLAIN, "search.sampler=random", "search.sampler_trials=2", stages=("validation",))
     failure = optimize(asked, runner=Watched(change), watch=watch).failures["validation"]
-    assert failure.binds == "search"
+    assert failure.limited_by == "search"
     assert re.fullmatch(
         r"none of the [12] models that the sampler tried is admissible, but \d+ others are predicted to be",
         failure.reason,

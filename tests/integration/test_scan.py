@@ -19,12 +19,12 @@ import numpy as np
 import psutil
 import pytest
 
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN, load_bench
-from compass.data.catalogue import Catalogue
-from compass.data.graphs import build_graph, graph_load
-from compass.data.ligand import read_ligand
-from compass.data.rows import Label
-from compass.data.scan import scan
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN, load_bench
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.rows import Label
+from compass.data.scan.scan import scan
+from compass.data.structures.graphs import build_graph, graph_load
+from compass.data.structures.ligand import read_ligand
 from compass.optimizer_config import OptimizerConfig
 
 RULES = OptimizerConfig()

@@ -12,8 +12,8 @@ import gemmi
 import numpy as np
 import pytest
 
-from compass.data.graphs import build_graph
-from compass.data.structures import read_complex
+from compass.data.structures.graphs import build_graph
+from compass.data.structures.reading import read_complex
 from compass.optimizer_config import GraphRules, StructureRules
 
 N_ATOMS = {"1s3v": (1502, 27), "1ia1": (3243, 19), "1uou": (3209, 16), "1of6": (20912, 13)}
@@ -69,5 +69,5 @@ def test_mmcif_gives_the_same_complex(tmp_path):
 
 
 def test_reading_structures_loads_no_torch():
-    code = "import sys, compass.data.bench, compass.data.structures; sys.exit('torch' in sys.modules)"
+    code = "import sys, compass.data.graphs.bench, compass.data.structures.reading; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

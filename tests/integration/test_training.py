@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.real_crops import write_crops
 from compass.config_files import load_config
-from compass.data.scan import scan
+from compass.data.scan.scan import scan
 from compass.records import (
     Affine,
     BytesLaw,
@@ -29,9 +29,9 @@ from compass.records import (
     Variant,
 )
 from compass.training.checkpoints import Checkpoints, Progressed, read_checkpoint
-from compass.training.order import Amount, Order, read_order, write_order
 from compass.training.prepare import process_environment
 from compass.training.run import Results
+from compass.training.run_spec import Amount, RunSpec, read_run_spec, write_run_spec
 from compass.units import GIB, MIB
 
 OPTIONS = (("heads", 2), ("lmax", 1), ("rbf", 8))
@@ -72,11 +72,11 @@ def make_order(catalogue):
         )  # fmt: skip
         plan = StagePlan(
             stage="prototyping", choice=choice, accumulate=2, runtime=RuntimeSettings(threads=1), bytes_law=law,
-            step=StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9), cycle_s=0.5, throughput=60, binds="memory",
+            step=StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9), cycle_s=0.5, throughput=60, limited_by="memory",
             why="", certificate=certificate,
         )  # fmt: skip
         fingerprint = Fingerprint(device="cpu", driver="", torch="", versions=(), workload="crops")
-        return Order(
+        return RunSpec(
             plan=plan, workload="visnet", config=config, fingerprint=fingerprint, budget_bytes=budget_bytes,
             batching="batch_size", device="cpu", **{"amount": Amount(epochs=4), **fields},
         )  # fmt: skip
@@ -86,7 +86,7 @@ def make_order(catalogue):
 
 def start(order, folder, *, prefix=(), **settings):
     """The run's process."""
-    write_order(order, folder)
+    write_run_spec(order, folder)
     environment = process_environment(order) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
     command = [*(prefix or [sys.executable]), "-m", "compass", "train-run", str(folder), "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -125,7 +125,7 @@ def test_a_run_leaves_what_it_promises(make_order, manifest, tmp_path):
     }
     assert [cycle.n_batches for cycle in results.cycles] == [10, 6]
     assert all(0 < cycle.peak_bytes <= 2 * GIB and cycle.measured_s > 0 for cycle in results.cycles)
-    assert {"order.json", "results.json", "cycles.csv", "epochs.csv", "training.log", "tensorboard"} <= {
+    assert {"run.json", "results.json", "cycles.csv", "epochs.csv", "training.log", "tensorboard"} <= {
         path.name for path in tmp_path.iterdir()
     }
     assert len((tmp_path / "cycles.csv").read_text().splitlines()) == 3
@@ -236,7 +236,7 @@ def test_two_processes_train_one_model(make_order, tmp_path, launcher):
     state = Checkpoints(tmp_path / "checkpoints", 2).newest()
     assert len(state["random"]) == 2
     assert json.loads((tmp_path / "results.json").read_text())["finished"]
-    assert read_order(tmp_path).n_devices == 2
+    assert read_run_spec(tmp_path).n_devices == 2
 
 
 def test_one_process_that_is_asked_to_stop_stops_the_others(make_order, tmp_path):

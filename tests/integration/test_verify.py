@@ -72,7 +72,7 @@ def made_up_plan(knobs, spec, outcome):
     )  # fmt: skip
     return StagePlan(
         stage="smoke_test", choice=choice, accumulate=1, runtime=spec.runtime, step=outcome.step, cycle_s=225,
-        bytes_law={"segments": (("all", {"base": 0, "per_unit": ()}),)}, throughput=4, binds="space", why="", indicative=True,
+        bytes_law={"segments": (("all", {"base": 0, "per_unit": ()}),)}, throughput=4, limited_by="space", why="", indicative=True,
         certificate=Certificate(
             ceiling_bytes=spec.ceiling_bytes, batches=spec.batches, worst=outcome.load, bound_bytes=bound_bytes,
             live_bytes=outcome.live_bytes, footprint_bytes=outcome.footprint_bytes, n_steps=3, enforced=outcome.enforced,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from compass.diagnosis.checkup import check
 from compass.optimizer_config import OptimizerConfig, RuntimeRules
+from compass.workload_check.checkup import check
 
 FILE = Path(__file__).parent / "sequences.py"
 FEW = OptimizerConfig().probe.model_copy(

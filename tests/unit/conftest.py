@@ -26,8 +26,8 @@ from compass.records import (
     Variant,
 )
 from compass.search.knowledge import Knowledge
+from compass.search.sample_loads import make_sample_loads
 from compass.search.space import variants
-from compass.search.work import make_work
 
 MIB = 1024**2
 
@@ -61,13 +61,13 @@ def make_plan(stage: str, choice: Choice | None = None, **changes: object) -> St
         "step": StepTime(median_s=2.0, low_s=1.96, high_s=2.05, n_steps=9),
         "cycle_s": 900.0,
         "throughput": 16.0,
-        "binds": "score",
+        "limited_by": "score",
         "why": "The best of 61 admissible configurations.",
         "certificate": Certificate(
             ceiling_bytes=4096 * MIB, batches=(batch,), worst=choice.load, live_bytes=895 * MIB,
             footprint_bytes=1350 * MIB, n_steps=12, enforced=True,
         ),
-        "literal": make_choice(2, 48, batch_size=64),
+        "fastest": make_choice(2, 48, batch_size=64),
         "runners_up": (make_choice(5, 112),),
     }  # fmt: skip
     return StagePlan(**{**fields, **changes})
@@ -96,7 +96,7 @@ def profile() -> Profile:
         },
         failures={
             "validation": StageFailure(
-                stage="validation", binds="time", reason="No model of the large space is fast enough.",
+                stage="validation", limited_by="time", reason="No model of the large space is fast enough.",
                 nearest=make_choice(4, 112, cycle_s=7_000.0),
             )
         },
@@ -154,7 +154,7 @@ def make_known(
     return Knowledge(
         config=config,
         costs=MadeUpCosts(by_knobs, timed),
-        work=make_work([("one", Load(graphs=1, sizes=(("nodes", 1.0),)))], 10**6),
+        work=make_sample_loads([("one", Load(graphs=1, sizes=(("nodes", 1.0),)))], 10**6),
         capacities={knobs: model.capacity for knobs, model in by_knobs.items()},
         **{"budget_bytes": 100, "dataset_size": 10**6, "data_cap": 10**9, **given},
     )

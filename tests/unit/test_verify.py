@@ -12,7 +12,7 @@ from compass.errors import InputError
 from compass.probe.store import LEDGER, Store
 from compass.profile import read_profile, write_profile
 from compass.records import Affine, Batch, BatchBudget, Description, Load, Outcome, Status, StepTime
-from compass.training.promise import promised_s
+from compass.training.cycle_report import promised_s
 from compass.verify import certificate_again, updated, verify
 
 MIB = 1024**2
@@ -77,15 +77,15 @@ def test_only_the_stages_that_are_named(profile):
 def test_the_question_is_the_certificates(profile):
     plan = profile.plans["prototyping"]
     timed, evaluated = Batch(members=(("a", 1),)), (Batch(members=(("b", 1),)),)
-    proof = plan.certificate.model_copy(update={"timed": timed, "evaluated": evaluated})
-    spec = certificate_again(plan.model_copy(update={"certificate": proof}), profile.config)
+    certified = plan.certificate.model_copy(update={"timed": timed, "evaluated": evaluated})
+    spec = certificate_again(plan.model_copy(update={"certificate": certified}), profile.config)
     assert (spec.knobs, spec.batches, spec.timed, spec.evaluated) == (
         plan.choice.knobs,
-        proof.batches,
+        certified.batches,
         timed,
         evaluated,
     )
-    assert (spec.fresh, spec.ceiling_bytes, spec.runtime) == (True, proof.ceiling_bytes, plan.runtime)
+    assert (spec.fresh, spec.ceiling_bytes, spec.runtime) == (True, certified.ceiling_bytes, plan.runtime)
     assert spec.min_steps == 1 + profile.config.probe.timed_steps
     smoke = certificate_again(profile.plans["smoke_test"], profile.config)
     assert smoke.max_steps == smoke.min_steps == 1
@@ -221,8 +221,8 @@ def test_an_update_leaves_budgeted_batches_as_they_were_certified(profile, max_s
     ],
 )
 def test_an_update_takes_what_goes_into_weights_and_batches(profile, before, found, after):
-    proof = profile.plans["prototyping"].certificate.model_copy(update=before)
-    new = updated_plan(with_plan(profile, certificate=proof), **found).certificate
+    certified = profile.plans["prototyping"].certificate.model_copy(update=before)
+    new = updated_plan(with_plan(profile, certificate=certified), **found).certificate
     assert (new.update_s, new.collate_s) == after
 
 

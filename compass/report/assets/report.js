@@ -9,7 +9,7 @@
     untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
     batch: ["green", "square", 7], data: ["grey", "x-thin-open", 5], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
     bound: ["blue", "line-ew-open", 13],
-    runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], confirm: ["green", "diamond", 8],
+    runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], certify: ["green", "diamond", 8],
     failed: ["vermillion", "x", 9], bars: ["blue", "square", 8],
   };
   const PATHS = {  // in a box from -5 to 5

@@ -49,7 +49,7 @@ def told(profile):
     plan = profile.plans["prototyping"].model_copy(
         update={"candidates": (row, slow), "terms": terms, "what_ifs": what_ifs}
     )
-    note = ProbeNote(layers=6, channels=128, key="k", phase="confirm", stage="prototyping", status="ok", wall_s=3.0)
+    note = ProbeNote(layers=6, channels=128, key="k", phase="certify", stage="prototyping", status="ok", wall_s=3.0)
     profile = profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}, "trail": (note,)})
     write_profile(profile, Path("hardware_profile.json"))
     return profile
@@ -207,7 +207,7 @@ def test_what_explain_refuses(told, stage, message):
 
 def test_compare(told):
     hardware = told.hardware.model_copy(update={"name": "Another CPU"})
-    plan = told.plans["prototyping"].model_copy(update={"throughput": 24.0, "binds": "memory"})
+    plan = told.plans["prototyping"].model_copy(update={"throughput": 24.0, "limited_by": "memory"})
     write_profile(
         told.model_copy(update={"hardware": hardware, "plans": {**told.plans, "prototyping": plan}}), Path("b.json")
     )

@@ -15,9 +15,9 @@ from compass.cli.app import app
 from compass.cli.scan import _live
 from compass.cli.scan_tables import Summary, describe_progress, print_summary, summarise
 from compass.config_files import load_config
-from compass.data.catalogue import About, Catalogue
-from compass.data.rows import Label, Row
-from compass.data.scan import ScanProgress
+from compass.data.scan.catalogue import About, Catalogue
+from compass.data.scan.rows import Label, Row
+from compass.data.scan.scan import ScanProgress
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def asked(monkeypatch):
             raise found[0]
         return found[0].path
 
-    monkeypatch.setattr("compass.data.scan.scan", fake)
+    monkeypatch.setattr("compass.data.scan.scan.scan", fake)
     monkeypatch.setattr(Catalogue, "open", lambda _: found[0])
     return SimpleNamespace(calls=calls, finds=lambda catalogue: found.__setitem__(0, catalogue))
 

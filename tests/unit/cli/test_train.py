@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from compass.cli import app
 from compass.config_files import load_config
-from compass.data.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
+from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.profile import write_profile
 from compass.training import prediction, prepare
-from compass.training.order import read_order
+from compass.training.run_spec import read_run_spec
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_run_is_a_process_under_the_plans_settings(start, profile, tmp_path)
     assert result.exit_code == 0, result.output
     assert command == [sys.executable, "-m", "compass", "train-run", str(tmp_path / "run")]
     assert environment["OMP_NUM_THREADS"] == str(profile.plans["prototyping"].runtime.threads)
-    order = read_order(tmp_path / "run")
+    order = read_run_spec(tmp_path / "run")
     assert order.plan == profile.plans["prototyping"]
     assert (order.amount.cycles, order.config.training.epochs, order.batching) == (2, 3, "batch_size")
     assert order.budget_bytes == order.plan.certificate.ceiling_bytes
@@ -43,7 +43,7 @@ def test_the_run_is_a_process_under_the_plans_settings(start, profile, tmp_path)
 
 def test_a_time_is_read(start, tmp_path):
     start("--stage", "prototyping", "--max-time", "1.5h")
-    assert read_order(tmp_path / "run").amount.max_time_s == 5400
+    assert read_run_spec(tmp_path / "run").amount.max_time_s == 5400
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def predict(tmp_path, monkeypatch):
         print("a model's own words")  # noqa: T201 - which belong on the other stream
         return prediction.Predictions(checkpoint=str(checkpoint), rows=(), evaluation=None)
 
-    monkeypatch.setattr(prediction, "order_of", lambda _: SimpleNamespace(config=trained))
+    monkeypatch.setattr(prediction, "run_spec_of", lambda _: SimpleNamespace(config=trained))
     monkeypatch.setattr(prediction, "predict", answer)
 
     def run(*arguments):

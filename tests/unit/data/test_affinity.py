@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.affinity import Affinity, parse_affinity
+from compass.data.structures.affinity import Affinity, parse_affinity
 from compass.errors import InputError
 
 

@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from compass.data.bench import EMBEDDED, EMBEDDED_LIGAND, EMBEDDED_PROTEIN, load_bench
+from compass.data.graphs.bench import EMBEDDED, EMBEDDED_LIGAND, EMBEDDED_PROTEIN, load_bench
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, StructureRules, TestBench
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.catalogue import About, Catalogue, ScanStore
-from compass.data.complexes import Complex
-from compass.data.reading import Atoms, Outcome, Reading
-from compass.data.rows import Label, Row
+from compass.data.scan.catalogue import About, Catalogue, ScanStore
+from compass.data.scan.reading import Atoms, Outcome, Reading
+from compass.data.scan.rows import Label, Row
+from compass.data.structures.complexes import Complex
 from compass.errors import InputError
 
 SIZES = (("nodes", 3.0), ("edges", 9.0))
@@ -239,7 +239,7 @@ def test_a_cache_that_is_in_the_way(tmp_path):
 def test_reading_a_catalogue_loads_nothing_heavy(tmp_path):
     write(tmp_path / "c", ok("a"))
     code = (
-        "import sys; from pathlib import Path; from compass.data.catalogue import Catalogue; "
+        "import sys; from pathlib import Path; from compass.data.scan.catalogue import Catalogue; "
         "print(Catalogue.open(Path(sys.argv[1])).digest); "
         "sys.exit(bool({'scipy', 'rdkit', 'gemmi', 'vesin', 'torch'} & set(sys.modules)))"
     )

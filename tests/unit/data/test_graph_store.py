@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.graph_store import GraphStore, decode, encode, open_store, write_store
-from compass.data.graphs import Graph, made_up_for
+from compass.data.graphs.graph_store import GraphStore, decode, encode, open_store, write_store
+from compass.data.structures.graphs import Graph, synthetic_load_for
 
 DIGEST = "0123456789abcdef"
 FIELDS = ("elements", "positions", "is_ligand", "edge_index")
@@ -24,7 +24,7 @@ def same(one: Graph, other: Graph) -> None:
 
 
 def graphs(n):
-    return [made_up_for(5 + i, 20 + i, seed=i) for i in range(n)]
+    return [synthetic_load_for(5 + i, 20 + i, seed=i) for i in range(n)]
 
 
 @pytest.fixture
@@ -36,18 +36,18 @@ def path(tmp_path):
 
 @given(st.integers(1, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_records(n, share, seed):
-    graph = made_up_for(n, n + int(share * n * (n - 1)), seed)
+    graph = synthetic_load_for(n, n + int(share * n * (n - 1)), seed)
     same(decode(encode(graph)), graph)
 
 
 def test_more_atoms_than_sixteen_bits_count():
-    graph = made_up_for(70_000, 140_000, 0)
+    graph = synthetic_load_for(70_000, 140_000, 0)
     same(decode(encode(graph)), graph)
 
 
 @given(st.data())
 def test_a_record_that_is_not_whole_is_none(data):
-    record = encode(made_up_for(7, 30, 0))
+    record = encode(synthetic_load_for(7, 30, 0))
     end = data.draw(st.integers(0, len(record) - 1))
     assert decode(record[:end]) is None
     flipped = bytearray(record)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.data.complexes import Complex
-from compass.data.graphs import build_graph, graph_load, made_up_for
+from compass.data.structures.complexes import Complex
+from compass.data.structures.graphs import build_graph, graph_load, synthetic_load_for
 from compass.optimizer_config import GraphRules
 from compass.records import Load
 
@@ -120,18 +120,18 @@ def check_made_up(graph, nodes, edges):
 def test_made_up_graphs_have_the_size_asked_for(data):
     nodes = data.draw(st.integers(1, 60))
     edges = data.draw(st.integers(nodes, nodes * nodes))
-    check_made_up(made_up_for(nodes, edges, data.draw(st.integers(0, 9))), nodes, edges)
+    check_made_up(synthetic_load_for(nodes, edges, data.draw(st.integers(0, 9))), nodes, edges)
 
 
 @pytest.mark.parametrize(("nodes", "neighbours"), [(100, 8), (300, 8), (300, 32), (1, 0), (5, 4), (6000, 32)])
 def test_made_up_graphs_with_so_many_neighbours(nodes, neighbours):
-    graph = made_up_for(nodes, nodes * (neighbours + 1), seed=1)
+    graph = synthetic_load_for(nodes, nodes * (neighbours + 1), seed=1)
     check_made_up(graph, nodes, nodes * neighbours + nodes)
     assert (np.bincount(graph.edge_index[1]) == neighbours + 1).all()
 
 
 def test_made_up_graphs_are_the_same_for_the_same_seed():
-    one, same, other = (made_up_for(50, 400, seed) for seed in (3, 3, 4))
+    one, same, other = (synthetic_load_for(50, 400, seed) for seed in (3, 3, 4))
     for field in ("elements", "positions", "is_ligand", "edge_index", "label"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
     assert not np.array_equal(one.positions, other.positions)
@@ -140,9 +140,9 @@ def test_made_up_graphs_are_the_same_for_the_same_seed():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: made_up_for(5, 4, 0), "edges: got 4; expected 5 to 25 for 5 nodes"),
-        (lambda: made_up_for(5, 26, 0), "edges: got 26; expected 5 to 25 for 5 nodes"),
-        (lambda: made_up_for(0, 0, 0), "nodes: got 0; expected at least 1"),
+        (lambda: synthetic_load_for(5, 4, 0), "edges: got 4; expected 5 to 25 for 5 nodes"),
+        (lambda: synthetic_load_for(5, 26, 0), "edges: got 26; expected 5 to 25 for 5 nodes"),
+        (lambda: synthetic_load_for(0, 0, 0), "nodes: got 0; expected at least 1"),
     ],
 )
 def test_impossible_graphs(make, message):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.candidates import read_label, same_label, settled
-from compass.data.index import Entry, choose_index, read_index, require_entries, told_of
-from compass.data.rows import Label
+from compass.data.scan.index import Entry, choose_index, read_index, require_entries, told_of
+from compass.data.scan.listing import read_label, same_label, settled
+from compass.data.scan.rows import Label
 from compass.errors import InputError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compass.data.ligand import read_ligand
-from compass.data.structure_file import Reason, StructureError
+from compass.data.structures.ligand import read_ligand
+from compass.data.structures.structure_file import Reason, StructureError
 
 MOL2 = """# by hand
 @<TRIPOS>MOLECULE

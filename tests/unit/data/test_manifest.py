@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.candidates import Candidate
-from compass.data.manifest import list_manifest
-from compass.data.rows import Label, Row
+from compass.data.scan.listing import Candidate
+from compass.data.scan.manifest import list_manifest
+from compass.data.scan.rows import Label, Row
 from compass.errors import InputError
 
 

@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from compass.data.molecules import murcko_scaffold, read_chemistry
+from compass.data.structures.molecules import murcko_scaffold, read_chemistry
 
 
 def block(smiles):

@@ -6,8 +6,8 @@ import gemmi
 import numpy as np
 import pytest
 
-from compass.data.protein import read_protein
-from compass.data.structure_file import Reason, StructureError
+from compass.data.structures.protein import read_protein
+from compass.data.structures.structure_file import Reason, StructureError
 from compass.optimizer_config import StructureRules
 
 

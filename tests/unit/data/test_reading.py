@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from compass.data.autopsy import autopsy, candidate_of
-from compass.data.candidates import Candidate, Listing
-from compass.data.reading import Outcome, Reader, ReadingRules, crashed
-from compass.data.rows import Label, Row
+from compass.data.scan.listing import Candidate, Listing
+from compass.data.scan.reading import Outcome, Reader, ReadingRules, crashed
+from compass.data.scan.replay import autopsy, candidate_of
+from compass.data.scan.rows import Label, Row
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
 
@@ -149,7 +149,7 @@ def test_an_unforeseen_error_costs_one_complex(files, monkeypatch):
     def fail(*_, **__):
         raise IndexError("list index\nout of range")
 
-    monkeypatch.setattr("compass.data.structures.read_complex", fail)
+    monkeypatch.setattr("compass.data.structures.reading.read_complex", fail)
     assert read(files()) == crashed("reading it ended in IndexError: list index out of range")
 
 
@@ -257,7 +257,7 @@ def test_an_autopsy_shows_where_it_crashed(files, monkeypatch):
     def fail(_):
         raise IndexError("out of range")
 
-    monkeypatch.setattr("compass.data.ligand.read_ligand", fail)
+    monkeypatch.setattr("compass.data.structures.ligand.read_ligand", fail)
     said, _ = replay(files(), candidate())
     ((_, trace),) = {step for step in said if step[0] == "  crashed"}
     assert trace.startswith("Traceback")

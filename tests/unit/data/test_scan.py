@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from compass.config_files import load_config
-from compass.data import scan as module
-from compass.data.catalogue import Catalogue
-from compass.data.rows import Label
-from compass.data.scan import ScanProgress, catalogue_path, list_source, scan
+from compass.data.scan import scan as module
+from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.rows import Label
+from compass.data.scan.scan import ScanProgress, catalogue_path, list_source, scan
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 

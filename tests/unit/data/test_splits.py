@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.catalogue import About, Catalogue
-from compass.data.rows import Label, Row
-from compass.data.split_files import read_clusters, resolver
-from compass.data.splits import split
-from compass.data.structure_file import StructureError
+from compass.data.scan.catalogue import About, Catalogue
+from compass.data.scan.rows import Label, Row
+from compass.data.splits.split_files import read_clusters, resolver
+from compass.data.splits.splits import split
+from compass.data.structures.structure_file import StructureError
 from compass.errors import InputError
 from compass.optimizer_config import SplitRules
 

@@ -8,9 +8,9 @@ import pickle
 import numpy as np
 import pytest
 
-from compass.data.ligand import read_ligand
-from compass.data.protein import read_protein
-from compass.data.structure_file import Reason, StructureError
+from compass.data.structures.ligand import read_ligand
+from compass.data.structures.protein import read_protein
+from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
 from compass.optimizer_config import StructureRules
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compass.data.structure_file import Reason, StructureError
-from compass.data.structures import read_complex
+from compass.data.structures.reading import read_complex
+from compass.data.structures.structure_file import Reason, StructureError
 from compass.optimizer_config import StructureRules
 
 

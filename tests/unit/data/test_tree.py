@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data import ligand, protein
-from compass.data.rows import Label
-from compass.data.tree import LIGAND_EXTENSIONS, PROTEIN_EXTENSIONS, list_tree
+from compass.data.scan.rows import Label
+from compass.data.scan.tree import LIGAND_EXTENSIONS, PROTEIN_EXTENSIONS, list_tree
+from compass.data.structures import ligand, protein
 from compass.errors import InputError
 
 

@@ -35,7 +35,7 @@ def test_asked_once_answered_ever_after(tmp_path, store, ask, found):
     recorded = Recorded(runner, store, "f1")
     assert recorded.probe("search", ask()) == recorded.probe("search", ask()) == found(n_steps=5)
     again = Recorded(runner, Store(tmp_path / "probes.jsonl"), "f1")
-    assert again.probe("confirm", ask()) == found(n_steps=5)
+    assert again.probe("certify", ask()) == found(n_steps=5)
     assert runner.asked == [ask()]
     assert recorded.counts == {"search_probes": 1, "search_steps": 5, "out_of_memory": 0, "reused": 1}
     assert again.counts == {"reused": 1}
@@ -71,8 +71,8 @@ def test_what_may_have_been_chance_is_tried_again_by_the_next_run(store, ask, fo
 
 def test_what_ran_out_under_a_ceiling_is_believed(store, ask, found):
     spec = ask().model_copy(update={"ceiling_bytes": 2**30})
-    Recorded(Runner(found(Status.OUT_OF_MEMORY, enforced=True)), store, "f1").probe("confirm", spec)
-    assert Recorded(Runner(), store, "f1").probe("confirm", spec).status is Status.OUT_OF_MEMORY
+    Recorded(Runner(found(Status.OUT_OF_MEMORY, enforced=True)), store, "f1").probe("certify", spec)
+    assert Recorded(Runner(), store, "f1").probe("certify", spec).status is Status.OUT_OF_MEMORY
 
 
 def test_without_a_store_everything_is_asked(ask, found):
@@ -86,11 +86,11 @@ def test_without_a_store_everything_is_asked(ask, found):
 def test_the_ledger_takes_the_counts(store, ask, found):
     outcomes = [found(n_steps=3), found(Status.OUT_OF_MEMORY, n_steps=1), found(n_steps=9)]
     recorded = Recorded(Runner(*outcomes), store, "f1")
-    for layers, phase in enumerate(("calibrate", "search", "confirm"), start=1):
+    for layers, phase in enumerate(("calibrate", "search", "certify"), start=1):
         recorded.probe(phase, ask(layers))
     assert recorded.probes == [(ask(layers), outcome) for layers, outcome in enumerate(outcomes, start=1)]
     assert Ledger(**recorded.counts) == Ledger(
-        calibrate_probes=1, calibrate_steps=3, search_probes=1, search_steps=1, confirm_probes=1, confirm_steps=9,
+        calibrate_probes=1, calibrate_steps=3, search_probes=1, search_steps=1, certify_probes=1, certify_steps=9,
         out_of_memory=1,
     )  # fmt: skip
 
@@ -103,7 +103,7 @@ def test_what_was_not_answered_is_not_written(store, ask, error):
 
     recorded = Recorded(Refuses(), store, "f1")
     with pytest.raises(type(error)):
-        recorded.probe("confirm", ask())
+        recorded.probe("certify", ask())
     assert store.find("f1", ask()) is None
     assert recorded.probes == []
 
@@ -131,17 +131,17 @@ def test_two_runs_of_a_probe_count_as_the_calmer_time_and_the_larger_footprint(t
     slow = found(step=timed(0.9), footprint_bytes=200, n_steps=13)
     calm = found(step=timed(0.5), footprint_bytes=100, n_steps=8)
     recorded = Recorded(Runner(slow, calm), store, "f1")
-    recorded.probe("confirm", ask())
-    both = recorded.again("confirm", ask())
+    recorded.probe("certify", ask())
+    both = recorded.again("certify", ask())
     assert (both.step, both.footprint_bytes, both.n_steps) == (timed(0.5), 200, 21)
     assert recorded.probes == [(ask(), both)]
-    assert recorded.counts["confirm_probes"] == 2
-    assert Recorded(Runner(), Store(tmp_path / "probes.jsonl"), "f1").probe("confirm", ask()) == both
+    assert recorded.counts["certify_probes"] == 2
+    assert Recorded(Runner(), Store(tmp_path / "probes.jsonl"), "f1").probe("certify", ask()) == both
 
 
 def test_what_fails_the_second_time_failed(store, ask, found):
     full = found(Status.OUT_OF_MEMORY, "the allocator's")
     recorded = Recorded(Runner(found(), full), store, "f1")
-    recorded.probe("confirm", ask())
-    assert recorded.again("confirm", ask()) == full
+    recorded.probe("certify", ask())
+    assert recorded.again("certify", ask()) == full
     assert recorded.counts["out_of_memory"] == 1

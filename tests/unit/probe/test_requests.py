@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.graphs import made_up_for
+from compass.data.structures.graphs import synthetic_load_for
 from compass.optimizer_config import ProbeRules
-from compass.probe.requests import certificate_probe, made_up_batches, micro_probes, more_micro_probes, timing_probe
+from compass.probe.requests import certificate_probe, micro_probes, more_micro_probes, synthetic_batches, timing_probe
 from compass.records import Batch, Knobs, Load, RuntimeSettings, Variant
 
 RULES = ProbeRules()
@@ -15,7 +15,7 @@ BATCH = Batch(members=(("1ia1", 4),))
 
 
 def micro(batches=None, kinds=KINDS):
-    return list(micro_probes(RULES, kinds, batches or made_up_batches(RULES), RUNTIME, n_steps=2))
+    return list(micro_probes(RULES, kinds, batches or synthetic_batches(RULES), RUNTIME, n_steps=2))
 
 
 def test_every_variant_is_probed_alike():
@@ -47,7 +47,7 @@ def test_made_up_loads_count_self_loops_and_can_be_made():
         for nodes, neighbours in RULES.micro_loads
     }
     for load in loads:
-        graph = made_up_for(int(load["nodes"]), int(load["edges"]), 0)
+        graph = synthetic_load_for(int(load["nodes"]), int(load["edges"]), 0)
         assert (graph.n_nodes, graph.n_edges) == (load["nodes"], load["edges"])
 
 

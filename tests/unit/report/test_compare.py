@@ -64,7 +64,7 @@ def test_stages_in_words(whole, tight):
     says = found["production"].says
     assert says[0].startswith(f"Production: {first.choice.knobs.layers} × {first.choice.knobs.channels} fp32 → ")
     assert f"{first.throughput:,.0f} → " in says[1]
-    assert (first.binds != second.binds) == (len(says) == 3)
+    assert (first.limited_by != second.limited_by) == (len(says) == 3)
     turned = {one.stage: one for one in compared(tight, whole).stages}
     assert turned["prototyping"].says == ("Prototyping: only B has a plan",)
 
@@ -85,4 +85,4 @@ def test_the_table_is_the_plans(whole, stage):
     plan = whole.plans[stage]
     rows = {row[0]: row[1] for one in compared(whole, whole).stages if one.stage == stage for row in one.table.rows}
     assert rows["parameters"] == f"{plan.choice.capacity:,}"
-    assert rows["binds"] == plan.binds
+    assert rows["limited by"] == plan.limited_by

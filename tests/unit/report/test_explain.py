@@ -10,10 +10,10 @@ from compass.units import GIB
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_limit_that_binds_is_marked(whole, evidence, stage):
     told, plan = explain(evidence, stage), whole.plans[stage]
-    assert told.binds == BINDS[plan.binds]
-    binding = [limit.name for limit in told.limits if limit.binds]
-    if plan.binds in {"memory", "data"}:
-        assert binding == [plan.binds]
+    assert told.limited_by == BINDS[plan.limited_by]
+    binding = [limit.name for limit in told.limits if limit.limited_by]
+    if plan.limited_by in {"memory", "data"}:
+        assert binding == [plan.limited_by]
     if stage == "smoke_test":
         assert binding == []
     by_name = {limit.name: limit for limit in told.limits}
@@ -27,8 +27,8 @@ def test_the_limit_that_binds_is_marked(whole, evidence, stage):
 def test_data_that_bind_a_batch_are_no_limit_of_parameters(whole, evidence):
     plan = whole.plans["prototyping"]
     batch = plan.choice.model_copy(update={"batch_size": 950})
-    limits = limits_of(evidence, plan.model_copy(update={"binds": "data", "choice": batch}))
-    assert [limit.name for limit in limits if limit.binds] == ["batch"]
+    limits = limits_of(evidence, plan.model_copy(update={"limited_by": "data", "choice": batch}))
+    assert [limit.name for limit in limits if limit.limited_by] == ["batch"]
 
 
 @pytest.mark.parametrize("stage", ["prototyping", "validation"])
@@ -44,7 +44,7 @@ def test_the_terms_are_the_records(whole, evidence, stage):
 def test_a_stage_that_found_nothing_is_explained_too(tight):
     told = explain(of_profile(tight, "p"), "prototyping")
     failure = tight.failures["prototyping"]
-    assert (told.answer, told.why, told.binds) == ("nothing found", failure.reason, "Time binds.")
+    assert (told.answer, told.why, told.limited_by) == ("nothing found", failure.reason, "Time binds.")
     assert [one.more for one in told.purchases] == [
         "1.00 GiB more memory", "10.0 min more a cycle", "200,000 more complexes",
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def row(layers=2, batch_size=10, capacity=1000, step_s=1.0, score=0.9):
 
 def failure(now, *others):
     found = (WhatIf(change="none", pick=now), *others)
-    return StageFailure(stage="production", binds="memory", reason="", what_ifs=found)
+    return StageFailure(stage="production", limited_by="memory", reason="", what_ifs=found)
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_predictions_lie_where_their_records_say(whole, view):
 def test_the_search_has_a_bar_for_every_probe(whole, view):
     one = figure(view, "search")
     assert {row: y for (_, row), (_, y) in marks(one).items()} == {i: note.wall_s for i, note in enumerate(whole.trail)}
-    assert {role for role, _ in marks(one)} <= {"calibrate", "search", "confirm", "failed"}
+    assert {role for role, _ in marks(one)} <= {"calibrate", "search", "certify", "failed"}
 
 
 def test_the_sizes_are_the_histograms(with_data):

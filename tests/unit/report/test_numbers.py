@@ -143,15 +143,15 @@ def test_the_cards_say_what_the_plan_says(whole, view, stage):
     plan = whole.plans[stage]
     card = next(one for one in view.stages if one.stage == stage)
     said = {gauge.label: gauge for gauge in card.gauges}
-    knobs, proof = plan.choice.knobs, plan.certificate
+    knobs, certified = plan.choice.knobs, plan.certificate
     assert card.headline == f"{knobs.layers} × {knobs.channels} fp32, batch {plan.choice.batch_size}"
     assert said["parameters"].says == f"{plan.choice.capacity:,}"
-    assert said["memory"].share == proof.footprint_bytes / proof.ceiling_bytes
-    measured = proof.footprint_bytes
+    assert said["memory"].share == certified.footprint_bytes / certified.ceiling_bytes
+    measured = certified.footprint_bytes
     assert said["memory"].says.startswith(
         f"{measured / 1024**3:.2f}" if measured >= 1024**3 else f"{measured / 1024**2:.2f}"
     )
     rules = whole.config.stages[stage]
     allowed = rules.target_s + rules.window_s if rules.target_s else None
     assert said["cycle"].share == (plan.cycle_s / allowed if allowed else None)
-    assert card.binds == plan.binds
+    assert card.limited_by == plan.limited_by

@@ -74,7 +74,7 @@ def test_what_every_run_probes_at_every_load_stays_narrowest():
     assert found.more_architectures == ((4, 240), (7, 320), (3, 400))
     assert found.extra_architectures == ((4, 480), (5, 400))
     assert found.anchor_architectures == ((2, 80), (3, 160), (5, 240))
-    assert found.anchor_recomputing == ((5, 240),)
+    assert found.anchor_checkpointing == ((5, 240),)
 
 
 def test_a_family_that_does_not_recompute_is_not_asked_to():

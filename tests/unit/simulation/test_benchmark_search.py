@@ -94,9 +94,9 @@ def test_probes_are_counted_by_purpose():
             knobs=Knobs(layers=2, channels=16), batches=(batch,), min_steps=4, max_steps=4, profile=False, fresh=fresh,
             timeout_s=100.0, runtime=RuntimeSettings(threads=1),
         ))  # fmt: skip
-    assert [purpose for purpose, _, _ in runner.made] == ["search", "confirm", "calibrate"]
+    assert [purpose for purpose, _, _ in runner.made] == ["search", "certify", "calibrate"]
     assert runner.n_steps("search") == runner.n_steps("calibrate") == 4
-    assert runner.n_steps("search", "confirm") == 8
+    assert runner.n_steps("search", "certify") == 8
     assert runner.n_architectures("search") == 1
     assert runner.n_out_of_memory() == 0
     assert runner.wall_s() > 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from compass.records import Choice, Knobs, Load
 from compass.stages import POLICIES
-from compass.stages.policy import by_score, literal_pick, pareto_front
+from compass.stages.policy import by_score, fastest_pick, pareto_front
 
 REFERENCE = Choice(
     knobs=Knobs(layers=6, channels=128), capacity=1000, batch_size=10, load=Load(graphs=10, sizes=()), live_bytes=0,
@@ -101,13 +101,13 @@ def test_under_the_minimum_batch_only_if_nothing_else(known):
     assert layers(rank(known({(2, 32): models[2, 32]}, reference=REFERENCE))) == [2]
 
 
-# -------------------------------------------------------------------------------------------- the literal, and the front
+# -------------------------------------------------------------------------------------------- the fastest, and the front
 
 
 def test_the_literal_pick_is_the_throughput_and_of_the_level_the_largest_batch():
     choices = [choice(1, throughput=10.0, batch_size=8), choice(2, throughput=9.91, batch_size=16),
                choice(3, throughput=9.8, batch_size=32)]  # fmt: skip
-    assert literal_pick(choices).knobs.layers == 2
+    assert fastest_pick(choices).knobs.layers == 2
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=30))
@@ -128,7 +128,7 @@ def test_the_front_is_what_nothing_dominates(values):
 
 
 @pytest.mark.parametrize(
-    ("costs", "given", "binds", "says"),
+    ("costs", "given", "limited_by", "says"),
     [
         (model(100, 10), {"budget_bytes": 20}, "memory", "time does not bind, memory limits its batch"),
         (model(100, 10), {"dataset_size": 200}, "data", "time does not bind, the training set limits its batch"),
@@ -139,11 +139,11 @@ def test_the_front_is_what_nothing_dominates(values):
          "neither time nor memory binds, a larger batch would be no faster"),
     ],
 )  # fmt: skip
-def test_what_binds_a_timed_stage_and_how_it_is_said(known, costs, given, binds, says):
+def test_what_binds_a_timed_stage_and_how_it_is_said(known, costs, given, limited_by, says):
     knowledge = known({(2, 32): costs}, reference=REFERENCE, **given)
     policy = POLICIES["prototyping"]
     ranking = policy.rank(knowledge)
-    assert policy.binds(knowledge, ranking.pick) == binds
+    assert policy.limited_by(knowledge, ranking.pick) == limited_by
     assert policy.why(knowledge, ranking).endswith(says)
 
 
@@ -171,7 +171,7 @@ def test_production_takes_the_fastest_within_two_per_cent_of_the_largest(known):
     models = {(2, 32): model(1000, 5), (3, 48): model(981, 7), (4, 64): model(979, 9), (5, 80): model(400, 100)}
     ranking = POLICIES["production"].rank(known(models))
     assert layers(ranking) == [3, 2, 4, 5]
-    assert ranking.literal.knobs.layers == 5
+    assert ranking.fastest.knobs.layers == 5
 
 
 def test_production_takes_the_smaller_memory_of_two_as_fast(known):
@@ -190,7 +190,7 @@ def test_production_wants_a_batch_of_two_if_any_model_has_one(known, graph_bytes
 
 
 @pytest.mark.parametrize(
-    ("models", "given", "binds"),
+    ("models", "given", "limited_by"),
     [
         ({(2, 32): model(500), (3, 48): model(1000, graph_bytes=60)}, {}, "memory"),
         ({(2, 32): model(500), (3, 48): model(1000, graph_bytes=60)}, {"data_cap": 900}, "data"),
@@ -201,10 +201,10 @@ def test_production_wants_a_batch_of_two_if_any_model_has_one(known, graph_bytes
         ({(2, 32): model(990, 9), (3, 48): model(1000, 5), (4, 64): model(2000, graph_bytes=60)}, {}, "memory"),
     ],
 )
-def test_what_binds_production(known, models, given, binds):
+def test_what_binds_production(known, models, given, limited_by):
     policy = POLICIES["production"]
     knowledge = known(models, **given)
-    assert policy.binds(knowledge, policy.rank(knowledge).pick) == binds
+    assert policy.limited_by(knowledge, policy.rank(knowledge).pick) == limited_by
 
 
 def test_the_whole_sentence_of_production(known):
@@ -225,15 +225,15 @@ def test_the_smoke_test_takes_the_smallest_at_batch_one(known):
     policy = POLICIES["smoke_test"]
     knowledge = known({(3, 48): model(200), (2, 32): model(100), (4, 64): model(300)})
     ranking = policy.rank(knowledge)
-    assert (layers(ranking), ranking.pick.batch_size, ranking.literal) == ([2], 1, None)
-    assert policy.binds(knowledge, ranking.pick) == "nothing"
+    assert (layers(ranking), ranking.pick.batch_size, ranking.fastest) == ([2], 1, None)
+    assert policy.limited_by(knowledge, ranking.pick) == "nothing"
 
 
 # ------------------------------------------------------------------------------------------------------ nothing fits
 
 
 @pytest.mark.parametrize(
-    ("models", "given", "binds", "reason", "nearest"),
+    ("models", "given", "limited_by", "reason", "nearest"),
     [
         ({(2, 32): model(100, graph_bytes=300), (3, 48): model(200, graph_bytes=200)}, {}, "memory",
          "one graph of the smallest model may need 200 B of the 100 B there are", 3),
@@ -246,12 +246,12 @@ def test_the_smoke_test_takes_the_smallest_at_batch_one(known):
          "every model has more than the 50 parameters that 7 complexes feed", 2),
     ],
 )  # fmt: skip
-def test_nothing_fits_a_timed_stage(known, models, given, binds, reason, nearest):
+def test_nothing_fits_a_timed_stage(known, models, given, limited_by, reason, nearest):
     policy = POLICIES["prototyping"]
     knowledge = known(models, reference=REFERENCE, **given)
     assert policy.rank(knowledge) is None
     found = policy.nearest(knowledge)
-    assert found[:2] == (binds, reason)
+    assert found[:2] == (limited_by, reason)
     assert (found[2].knobs.layers, found[2].batch_size) == (nearest, 1)
 
 

@@ -2,13 +2,13 @@ import pytest
 
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Fingerprint
-from compass.training.order import Order
+from compass.training.run_spec import RunSpec
 
 
 @pytest.fixture
 def order(profile):
     fingerprint = Fingerprint(device="cpu", driver="x", torch="2", versions=(), workload="w")
-    return Order(
+    return RunSpec(
         plan=profile.plans["prototyping"], workload="visnet", config=OptimizerConfig(), fingerprint=fingerprint, budget_bytes=2**31,
         batching="batch_size",
     )  # fmt: skip

@@ -7,10 +7,10 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from compass.data.catalogue import About, Catalogue
-from compass.data.molecules import read_chemistry
-from compass.data.rows import Label, Row
-from compass.data.splits import Split
+from compass.data.scan.catalogue import About, Catalogue
+from compass.data.scan.rows import Label, Row
+from compass.data.splits.splits import Split
+from compass.data.structures.molecules import read_chemistry
 from compass.training.baselines import baselines
 
 CHAINS = {f"c{n}{end}": "C" * n + end for n in range(1, 11) for end in ("O", "N", "F", "Cl")}

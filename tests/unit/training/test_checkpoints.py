@@ -10,9 +10,9 @@ from compass.training.checkpoints import (
     Progressed,
     check_split,
     check_unchanged,
-    order_in,
     random_state,
     read_checkpoint,
+    run_spec_in,
     set_random_state,
     take_weights,
 )
@@ -110,7 +110,7 @@ def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_pa
         (lambda: check_split("one", "other"),
          "--resume: got another split of the data; expected the run as it was. "
          "Put its lists, clusters or years back, or allow it with --allow-changes."),
-        (lambda: order_in({"order": '{"was": 1}', "compass": "0.1"}),
+        (lambda: run_spec_in({"order": '{"was": 1}', "compass": "0.1"}),
          "checkpoint: got the order of a run by Compass 0.1; expected one of this version. Use the Compass that wrote it."),
         (lambda: take_weights(torch.nn.Linear(2, 2), {"model": {"w": torch.ones(3)}}),
          "--resume: got the weights of another model; expected those of this plan's. Start a new run."),

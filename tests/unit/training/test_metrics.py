@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from compass.data.rows import Label
+from compass.data.scan.rows import Label
 from compass.training.metrics import Metrics, judge
 
 NUMBERS = st.floats(-20, 20, allow_nan=False).map(lambda value: round(value, 3))

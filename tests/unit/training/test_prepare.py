@@ -5,14 +5,14 @@ import pytest
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import RuntimeSettings
-from compass.training import order as orders
-from compass.training.order import ORDER, await_order, read_order, write_order
-from compass.training.prepare import Wish, check_folder, prepare, runtime_of
+from compass.training import run_spec as orders
+from compass.training.prepare import TrainRequest, check_folder, prepare, runtime_of
 from compass.training.ranks import ranks_of
+from compass.training.run_spec import ORDER, await_run_spec, read_run_spec, write_run_spec
 
 
 def wish(profile, folder, **changes):
-    return Wish(profile=profile, stage="prototyping", config=OptimizerConfig(), folder=folder, **changes)
+    return TrainRequest(profile=profile, stage="prototyping", config=OptimizerConfig(), folder=folder, **changes)
 
 
 def test_a_folder_holds_one_run(profile, tmp_path):
@@ -36,32 +36,32 @@ def test_processes_of_one_machine_share_its_threads(profile, tmp_path, monkeypat
 
 
 def test_an_order_is_read_as_it_was_written(order, tmp_path):
-    write_order(order, tmp_path / "run")
-    assert read_order(tmp_path / "run") == order
+    write_run_spec(order, tmp_path / "run")
+    assert read_run_spec(tmp_path / "run") == order
 
 
 def test_what_is_no_order_says_so(tmp_path):
     with pytest.raises(
         InputError, match=r"got no order that can be read \(FileNotFoundError\); expected the folder of a run"
     ):
-        read_order(tmp_path)
+        read_run_spec(tmp_path)
 
 
 def test_later_processes_wait_for_the_order_of_their_own_start(order, tmp_path, monkeypatch):
     monkeypatch.setattr(orders, "PATIENCE_S", 0.3)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "second")
     monkeypatch.delitem(os.environ, "MASTER_PORT", raising=False)
-    write_order(order.model_copy(update={"started_by": "first"}), tmp_path)
+    write_run_spec(order.model_copy(update={"started_by": "first"}), tmp_path)
     with pytest.raises(InputError, match=r"got no order; expected one from the first process of this machine"):
-        await_order(tmp_path)
-    write_order(order.model_copy(update={"started_by": "second"}), tmp_path)
-    assert await_order(tmp_path).started_by == "second"
+        await_run_spec(tmp_path)
+    write_run_spec(order.model_copy(update={"started_by": "second"}), tmp_path)
+    assert await_run_spec(tmp_path).started_by == "second"
 
 
 def test_a_folder_that_cannot_be_made_says_so(order, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"expected a writable folder\. Choose another --out\.$"):
-        write_order(order, tmp_path / "file" / "run")
+        write_run_spec(order, tmp_path / "file" / "run")
 
 
 def test_a_device_that_lightning_does_not_train_on(profile, tmp_path):

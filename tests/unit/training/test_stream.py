@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.batching import BudgetedBatchSampler
+from compass.batching.sampler import BudgetedBatchSampler
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Affine, BytesLaw
 from compass.training.stream import Position, Stream, loader

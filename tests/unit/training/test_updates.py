@@ -8,7 +8,7 @@ import torch
 from compass.optimizer_config import TrainingRules
 from compass.records import Affine, Batch, BytesLaw, Load
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
-from compass.training.rehearsal import rehearse
+from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
 from compass.workloads.step import WHOLE, Part, make_optimizer, training_step
@@ -208,7 +208,7 @@ def test_a_rehearsal_leaves_nothing_behind(model):
     other = copy.deepcopy(model)
     made, plain = updates(model, workload=Dropping()), updates(other, workload=Dropping())
     torch.manual_seed(5)
-    assert rehearse(made, batch_of("abcdefgh"), "cpu")
+    assert warm_up_memory(made, batch_of("abcdefgh"), "cpu")
     take(made, "ab")
     torch.manual_seed(5)
     take(plain, "ab")
@@ -219,7 +219,7 @@ def test_a_rehearsal_leaves_nothing_behind(model):
 
 def test_what_the_guard_would_cut_is_not_rehearsed(model):
     made = updates(model, room=150)
-    assert not rehearse(made, batch_of("abcdefgh"), "cpu")
+    assert not warm_up_memory(made, batch_of("abcdefgh"), "cpu")
     assert made.workload.sizes == []
     assert made.counts.split == 0
 
@@ -228,7 +228,7 @@ def test_a_rehearsal_that_runs_out_is_survived(model):
     workload = Rows()
     workload.fail = 1
     made = updates(model, workload=workload)
-    assert not rehearse(made, batch_of("abcd"), "cpu")
+    assert not warm_up_memory(made, batch_of("abcd"), "cpu")
     assert made.counts.out_of_memory == 1
     assert workload.sizes == [4, 2, 2]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compass.data.bench import Bench
+from compass.data.graphs.bench import Bench
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant

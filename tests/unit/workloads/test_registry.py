@@ -156,5 +156,5 @@ def test_a_factory_that_refuses_speaks_for_itself(file):
 def test_what_is_made_lacks_something():
     assert refusal("copy:copy") == (
         "workload copy:copy: got an object without build, collate, features, loss, samples; "
-        "expected the members of compass.workloads.protocol.Bare. Add what is missing."
+        "expected the members of compass.workloads.protocol.MinimalWorkload. Add what is missing."
     )

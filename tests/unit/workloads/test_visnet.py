@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch_geometric.nn.models.visnet import Distance, EquivariantScalar, ViSNetBlock
 
-from compass.data.bench import Bench
-from compass.data.complexes import Complex
-from compass.data.graphs import Graph, build_graph
+from compass.data.graphs.bench import Bench
+from compass.data.structures.complexes import Complex
+from compass.data.structures.graphs import Graph, build_graph
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, OptimizerConfig
 from compass.records import Batch, Knobs, Load, Variant

@@ -1,0 +1,160 @@
+"""A manifest: a CSV or Parquet table with a complex a line, for datasets that do not look like PDBbind."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from compass.data.scan.listing import Candidate, Listing, decoded, read_label, rejected, settled
+from compass.data.scan.rows import Label, Row
+from compass.data.structures.structure_file import Reason, StructureError
+from compass.errors import InputError
+
+REQUIRED = ("id", "protein", "ligand", "label")
+COLUMNS = (*REQUIRED, "split")
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+
+DELIMITERS = ",;\t"
+"""Between cells; the one that the header has most of. A spreadsheet writes semicolons where commas are decimal."""
+
+_NOTHING = {"", "nan", "none", "null", "na", "n/a"}
+"""What tables hold where there is nothing."""
+
+Line = tuple[int, dict[str, str]]
+"""(line number, cell by column in lower case)."""
+
+
+def list_manifest(path: Path) -> Listing:
+    """The complexes of a manifest; its paths are relative to the folder it lies in.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, or lists nothing.
+    """
+    lines = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
+    if not lines:
+        raise InputError(f"manifest {path}", got="no lines below the header", expected="a complex a line",
+                         fix="Add the complexes.")  # fmt: skip
+    by_id: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        by_id[line[1]["id"]].append(line)
+    found = [candidate for id_, same in by_id.items() for candidate in _candidates(id_, same, path.name)]
+    return Listing(path.parent, tuple(sorted(found, key=lambda candidate: candidate.row.id)), labels=str(path))
+
+
+def _csv(path: Path) -> Iterator[Line]:
+    try:
+        text = decoded(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    head = text.partition("\n")[0]
+    # Strict: a quote that is never closed would swallow all lines after it.
+    reader = csv.DictReader(StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
+    try:
+        names = _columns(path, reader.fieldnames or ())
+        for cells in reader:
+            if any(cells.pop(None, ())):
+                raise InputError(
+                    f"manifest {path}", got=f"more cells than columns in line {reader.line_num}",
+                    expected="a cell a column", fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
+                )  # fmt: skip
+            yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
+    except csv.Error as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _parquet(path: Path) -> Iterator[Line]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError(f"manifest {path}", got="a Parquet file, but no pyarrow to read it with", expected="pyarrow",
+                         fix="Run `pip install 'compass-optimizer[parquet]'`, or give a CSV file.") from error  # fmt: skip
+    try:
+        with parquet.ParquetFile(path) as table:
+            names = _columns(path, table.schema_arrow.names)
+            number = 0
+            for batch in table.iter_batches(columns=list(names.values())):
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield number, {column: _text(cells[name]) for column, name in names.items()}
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    except pa.ArrowException as error:
+        raise _unreadable(path, " ".join(str(error).split())) from error
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _columns(path: Path, found: Sequence[str]) -> dict[str, str]:
+    """Our name of each column → the file's, the first if two differ only in case."""
+    names = {name.strip().lower(): name for name in reversed(found)}
+    missing = [column for column in REQUIRED if column not in names]
+    if missing:
+        raise InputError(f"manifest {path}", got=f"the columns {', '.join(found)}" if found else "no columns",
+                         expected=f"{', '.join(REQUIRED)} and perhaps split",
+                         fix=f"Add {' and '.join(missing)}; a label's cell may be empty.")  # fmt: skip
+    return {column: names[column] for column in COLUMNS if column in names}
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(f"manifest {path}", got=why, expected="a CSV or Parquet file that can be read",
+                      fix="Check the path and the file.")  # fmt: skip
+
+
+def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Candidate]:
+    """The complex that one or more lines with the same id stand for; lines with other files are rejected by number."""
+    if id_.lower() in _NOTHING:
+        for number, _ in same:
+            yield rejected(Row(id=f"line {number}", status="ok"), StructureError(
+                Reason.NO_ID, f"{name} line {number}", got="no id", expected="a name for each complex", fix="Give it one."
+            ))  # fmt: skip
+        return
+    (number, cells), *again = same
+    read = [_label(line, name) for line in same]
+    label, notes = read[0]
+    if again:
+        label, note = settled([label for label, _ in read], where=name)
+        notes = (*notes, note)
+    split, on_split = _split(cells.get("split", ""), f"{name} line {number}")
+    row = Row(id=id_, status="ok", label=label, split=split, notes=(*notes, *on_split))
+    yield _candidate(row, cells, f"{name} line {number}")
+    for other, repeated in again:
+        if any(repeated[column] != cells[column] for column in ("protein", "ligand")):
+            yield rejected(Row(id=f"{id_} (line {other})", status="ok"), StructureError(
+                Reason.DUPLICATE, f"{name} line {other}",
+                got=f"{id_}, which line {number} gives with other files", expected="each id once",
+                fix="Give one of them another id.",
+            ))  # fmt: skip
+
+
+def _candidate(row: Row, cells: dict[str, str], where: str) -> Candidate:
+    for column in ("protein", "ligand"):
+        if cells[column].lower() in _NOTHING:
+            return rejected(row, StructureError(
+                Reason.MISSING, where, got=f"no {column} for {row.id}", expected=f"the path of its {column} file",
+                fix="Fill it in, or remove the line.",
+            ))  # fmt: skip
+    return Candidate(row, (cells["protein"],), (cells["ligand"],))
+
+
+def _label(line: Line, name: str) -> tuple[Label | None, tuple[str, ...]]:
+    number, cells = line
+    if cells["label"].lower() in _NOTHING:
+        return None, ()
+    try:
+        return read_label(cells["label"], where=f"{name} line {number}"), ()
+    except InputError as error:
+        return None, (f"no label: {error}",)
+
+
+def _split(text: str, where: str) -> tuple[str | None, tuple[str, ...]]:
+    if text.lower() in _NOTHING:
+        return None, ()
+    known = SPLITS.get(text.lower())
+    return known, () if known else (f"{where}: the split {text!r} is none of train, val and test: it counts as none",)

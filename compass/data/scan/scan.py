@@ -1,0 +1,176 @@
+"""Reading a whole dataset: list → read in processes → catalogue. Killed and started again, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from pathlib import Path
+
+from compass.data.pool import CHUNK, each
+from compass.data.scan.catalogue import VERSION, About, ScanStore
+from compass.data.scan.listing import Listing
+from compass.data.scan.manifest import list_manifest
+from compass.data.scan.reading import Reader, Reading, ReadingRules, crashed
+from compass.data.scan.rows import Row
+from compass.data.scan.tree import list_tree
+from compass.device import available_cores
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Record, digest
+
+MANIFESTS = {".csv", ".parquet"}
+DIED = "the process that read it died, alone with it as well. Replay it with `compass scan … --only`"
+
+
+class ScanProgress(Record):
+    """How far a scan is, for whoever watches."""
+
+    n_done: int
+    n_expected: int
+    n_read: int
+    """Of those done, how many were read. Some have no files to read."""
+    n_known: int
+    """And how many were known from an earlier scan."""
+    n_rejected: int
+    elapsed_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Complexes a second, so far."""
+        return self.n_done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """How long the rest should take; None before there is a speed."""
+        return (self.n_expected - self.n_done) / self.per_s if self.per_s else None
+
+
+def scan(
+    source: Path,
+    rules: OptimizerConfig,
+    cache: Path,
+    *,
+    workers: int | None = None,
+    watch: Callable[[ScanProgress], None] = lambda _: None,
+) -> Path:
+    """Read every complex of `source` and write down what became of it.
+
+    Only what has changed since an earlier scan by the same rules is read. What has been read is on disk at once, so
+    that a scan may be killed at any time.
+
+    Args:
+        source: a PDBbind-style folder, or a CSV or Parquet manifest.
+        rules: `structures`, `graph` and `dataset` count.
+        cache: the folder of caches; the catalogue goes to `scans` in it.
+        workers: processes; None: as many as there are cores.
+        watch: told after every few complexes.
+
+    Returns:
+        The catalogue's path, for `Catalogue.open`.
+
+    Raises:
+        InputError: `source` or its index cannot be used, or the cache cannot be written.
+        WorkerError: processes cannot be started.
+    """
+    started_s = time.monotonic()
+    listing = list_source(source, rules.dataset.index)
+    reading_rules = ReadingRules.of(rules)
+    n_workers = check_workers(workers) or available_cores()
+    with ScanStore(catalogue_path(source, rules, cache)) as store:
+        rows = _rows(listing, reading_rules, store, n_workers)
+        with closing(rows):
+            now = _read_all(rows, store, len(listing.candidates), started_s, watch)
+        store.finish(
+            About(
+                source=str(source.absolute()),
+                labels=listing.labels,
+                warnings=(*store.warnings, *listing.warnings),
+                rules=reading_rules.digest,
+                n_read=now.n_read,
+                n_known=now.n_known,
+                took_s=time.monotonic() - started_s,
+            )
+        )
+    return store.path
+
+
+def list_source(source: Path, index: str = "") -> Listing:
+    """What `source` lists, with its labels.
+
+    Raises:
+        InputError: no such folder or file, of another kind, or without complexes; or `index` is none.
+    """
+    try:
+        source.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InputError(f"dataset {source}", got=error.strerror or str(error),
+                         expected="a folder or manifest that can be read", fix="Check its permissions.") from error  # fmt: skip
+    if source.is_dir():
+        return list_tree(source, index)
+    if source.suffix.lower() not in MANIFESTS or not source.is_file():
+        got = f"a {source.suffix or 'nameless'} file" if source.is_file() else "no such folder or file"
+        raise InputError(f"dataset {source}", got=got, expected="a folder, or a manifest that ends in .csv or .parquet",
+                         fix="Check the path.")  # fmt: skip
+    if index:
+        raise InputError(f"index {index}", got="an index beside a manifest", expected="labels from one of them",
+                         fix="Leave the index out: the manifest has a column for labels.")  # fmt: skip
+    return list_manifest(source)
+
+
+def catalogue_path(source: Path, rules: OptimizerConfig, cache: Path) -> Path:
+    """Where the scan of `source` by `rules` is kept."""
+    name = digest(VERSION, str(source.resolve()), ReadingRules.of(rules).digest)
+    return cache / "scans" / f"{name}.sqlite"
+
+
+def check_workers(workers: int | None) -> int | None:
+    """Make sure that there is one, if a number is given."""
+    if workers is not None and workers < 1:
+        raise InputError("workers", got=str(workers), expected="a whole number above zero",
+                         fix="Give the processes that may run, or leave it out.")  # fmt: skip
+    return workers
+
+
+def _read_all(
+    rows: Iterable[list[tuple[Row, Reading | None]]],
+    store: ScanStore,
+    n_expected: int,
+    started_s: float,
+    watch: Callable[[ScanProgress], None],
+) -> ScanProgress:
+    """Take `rows` into `store` as they come; returns where that ended."""
+    now = ScanProgress(n_done=0, n_expected=n_expected, n_read=0, n_known=0, n_rejected=0, elapsed_s=0.0)
+    for found in rows:
+        store.add(found)
+        readings = [reading for _, reading in found if reading is not None]
+        n_known = sum(reading.outcome is None for reading in readings)
+        now = ScanProgress(
+            n_done=now.n_done + len(found),
+            n_expected=n_expected,
+            n_read=now.n_read + len(readings) - n_known,
+            n_known=now.n_known + n_known,
+            n_rejected=now.n_rejected + sum(not row.usable for row, _ in found),
+            elapsed_s=time.monotonic() - started_s,
+        )
+        watch(now)
+    return now
+
+
+def _rows(
+    listing: Listing, rules: ReadingRules, store: ScanStore, n_workers: int
+) -> Generator[list[tuple[Row, Reading | None]]]:
+    """(row, reading if its files were looked at) of every candidate, some at a time and in no order."""
+    yield [(candidate.row, None) for candidate in listing.candidates if not candidate.row.usable]
+    tasks = [candidate for candidate in listing.candidates if candidate.row.usable]
+    n_workers = min(n_workers, math.ceil(len(tasks) / CHUNK))
+    reader = Reader(listing.root.absolute(), rules, store.known())
+    with closing(each(reader, tasks, n_workers=n_workers, died=lambda _: crashed(DIED))) as chunks:
+        for chunk in chunks:
+            yield [
+                ((reading.outcome or store.outcome(reading.key)).completes(candidate.row, reading.key), reading)
+                for candidate, reading in chunk
+            ]

@@ -1,0 +1,1 @@
+"""From files to complexes and their graphs, one complex at a time."""

@@ -1,0 +1,1 @@
+"""From a machine to certified plans: calibration, search, certificates and alternatives."""

@@ -1,0 +1,197 @@
+"""What batches of the data at hand are: typical for time, worst for memory.
+
+Notation: n samples, F features; `stands_for` = m complexes that every sample stands for. A dataset's samples are its complexes
+(m = 1); where one complex stands for the data, a batch is copies of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compass.records import Batch, BytesLaw, Load
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+ALIKE = 0.05
+"""Difference of proportions, in logarithms, that a timing could not show."""
+
+
+@dataclass(frozen=True, eq=False)
+class SampleLoads:
+    """The samples and their loads."""
+
+    samples: tuple[str, ...]
+    """(n,) ids."""
+    features: tuple[str, ...]
+    sizes: Floats
+    """(n, F)"""
+    stands_for: int = 1
+    isolated: frozenset[str] = frozenset()
+    """Samples that never share a batch: so much larger than the rest that they would decide for it."""
+    seed: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Whether the samples that share batches differ in size."""
+        sizes = self.sizes[self._shared]
+        return bool((sizes != sizes[0]).any())
+
+    @property
+    def n_shared(self) -> int:
+        """Complexes that share batches."""
+        return len(self._shared) * self.stands_for
+
+    def typical(self, n_graphs: int) -> Batch:
+        """A batch whose load is the mean batch's: the samples nearest to the mean."""
+        return self._batch(self._nearest(n_graphs))
+
+    def contrasting(self, n_graphs: int) -> Batch:
+        """As many copies of the sample whose features are in the least usual proportion; `typical`, where all are alike.
+
+        Batches of the usual proportion cannot tell what each feature costs.
+        """
+        return self.typical(n_graphs) if self._contrast is None else self._batch(np.full(n_graphs, self._contrast))
+
+    def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
+        """The batch of so many graphs that holds most memory of all that the data can form."""
+        heavy = self._heavy(n_graphs)
+        orders = [heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments]
+        batches = [order[self._copies(n_graphs, len(order))] for order in orders]
+        return self._batch(max(batches, key=lambda places: law.live(self._load(places))))
+
+    def shared(self) -> tuple[tuple[str, ...], Floats]:
+        """The samples that share batches: ids, and sizes (n, F)."""
+        return tuple(self.samples[i] for i in self._shared), self.sizes[self._shared]
+
+    def alone(self, law: BytesLaw, budget_bytes: int) -> tuple[Batch | None, tuple[str, ...]]:
+        """The isolated sample that holds most memory and fits the budget by itself, and those that do not fit, by id."""
+        needs = {name: law.upper_footprint(self._load(np.array([self._places[name]]))) for name in self.isolated}
+        fitting = {name: need for name, need in needs.items() if need <= budget_bytes}
+        too_large = tuple(sorted(name for name in needs if name not in fitting))
+        return (Batch(members=((max(sorted(fitting), key=fitting.__getitem__), 1),)) if fitting else None), too_large
+
+    def shuffled(self, n_graphs: int, n_batches: int) -> tuple[Batch, ...]:
+        """Batches as training meets them."""
+        rng = np.random.default_rng(self.seed)
+        n_drawn = min(n_graphs, self.n_shared)
+        return tuple(
+            self._batch(self._shared[rng.choice(self.n_shared, n_drawn, replace=False) // self.stands_for])
+            for _ in range(n_batches)
+        )
+
+    def typical_load(self, n_graphs: int) -> Load:
+        """The load of `typical`."""
+        return self._load(self._nearest(n_graphs))
+
+    def worst_load(self, n_graphs: int, law: BytesLaw) -> Load:
+        """The load of `worst`."""
+        return self.load(self.worst(n_graphs, law))
+
+    def load(self, batch: Batch) -> Load:
+        """The load of a batch of samples."""
+        places = np.array([self._places[name] for name, _ in batch.members])
+        return self._load(np.repeat(places, [copies for _, copies in batch.members]))
+
+    def typical_sizes(self, n_graphs: Indices) -> Floats:
+        """(k, F) sizes of typical batches of `n_graphs` (k,) graphs."""
+        most = int(n_graphs.max())
+        return np.asarray(np.cumsum(self.sizes[self._nearest(most)], axis=0)[n_graphs - 1])
+
+    def upper_footprints(self, n_graphs: int, law: BytesLaw) -> Floats:
+        """(n_graphs,) upper footprint of the worst batches of 1, 2, … graphs."""
+        live, heavy = np.zeros(n_graphs), self._heavy(n_graphs)
+        for _, piece in law.segments:
+            weights = np.sort(self._weights(heavy, piece.per_unit))[::-1]
+            live = np.maximum(live, piece.base + np.cumsum(weights[self._copies(n_graphs, len(heavy))]))
+        upper = law.baseline_bytes + law.footprint_ratio * (1 + law.margin_share) * live
+        return np.asarray(np.maximum.accumulate(upper))
+
+    # --------------------------------------------------------------------------------------------------- the inside
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.samples)}
+
+    @cached_property
+    def _shared(self) -> Indices:
+        """Samples that are not isolated."""
+        return np.array([i for i, name in enumerate(self.samples) if name not in self.isolated], dtype=np.int64)
+
+    @cached_property
+    def _from_mean(self) -> Indices:
+        """Samples by their distance from the mean of those that share batches, relative in every feature."""
+        sizes = self.sizes[self._shared]
+        mean = sizes.mean(axis=0)
+        apart = np.abs(sizes / np.maximum(mean, 1e-9) - 1).max(axis=1)
+        return self._shared[np.argsort(apart, kind="stable")]
+
+    @cached_property
+    def _contrast(self) -> int | None:
+        """The sample whose features are in proportions most unlike the typical one's, and no larger; None if all are alike."""
+        sizes, typical = self.sizes[self._shared], self.sizes[self._from_mean[0]]
+        unlike = np.ptp(np.log(np.maximum(sizes, 1e-9) / np.maximum(typical, 1e-9)), axis=1)
+        unlike *= (sizes <= typical).all(axis=1)  # one graph of a larger sample may take longer than a timing should
+        place = int(unlike.argmax())
+        return int(self._shared[place]) if unlike[place] >= ALIKE else None
+
+    def _nearest(self, n_graphs: int) -> Indices:
+        return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
+
+    @cached_property
+    def _by_dominators(self) -> tuple[Indices, Indices]:
+        """Samples that share batches, and how many are surely as large in every feature; fewest first.
+
+        By ranks: whoever's worst rank is better than my best one is ahead of me everywhere.
+        """
+        sizes = self.sizes[self._shared]
+        ranks = np.argsort(np.argsort(-sizes, axis=0, kind="stable"), axis=0, kind="stable")
+        dominators = np.searchsorted(np.sort(ranks.max(axis=1)), ranks.min(axis=1))
+        order = np.argsort(dominators, kind="stable")
+        return self._shared[order], dominators[order]
+
+    def _heavy(self, n_graphs: int) -> Indices:
+        """The samples that a worst batch of `n_graphs` can hold: those with fewer samples ahead of them than it takes.
+
+        As long as memory grows with every feature. It spares sorting all of a large dataset for every model.
+        """
+        samples, dominators = self._by_dominators
+        n_taken = min(len(samples), -(-n_graphs // self.stands_for))
+        return samples[: int(np.searchsorted(dominators, n_taken))]
+
+    def _copies(self, n_graphs: int, n_samples: int) -> Indices:
+        """(n_graphs,) places in an order of samples, each as often as it stands for complexes, then from the start."""
+        return (np.arange(n_graphs) // self.stands_for) % n_samples
+
+    def _weights(self, places: Indices, per_unit: Sequence[tuple[str, float]]) -> Floats:
+        """Bytes that each sample adds to a segment."""
+        rates = np.array([dict(per_unit)[name] for name in self.features])
+        return np.asarray(self.sizes[places] @ rates)
+
+    def _load(self, places: Indices) -> Load:
+        total = self.sizes[places].sum(axis=0)
+        return Load(graphs=len(places), sizes=tuple(zip(self.features, map(float, total), strict=True)))
+
+    def _batch(self, places: Indices) -> Batch:
+        found, counts = np.unique(places, return_counts=True)
+        return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
+
+
+def make_sample_loads(
+    samples: Sequence[tuple[str, Load]], n_complexes: int, isolated: Collection[str] = (), seed: int = 0
+) -> SampleLoads:
+    """The work of `samples` that are, or stand for, `n_complexes`."""
+    features = tuple(name for name, _ in samples[0][1].sizes)
+    return SampleLoads(
+        samples=tuple(name for name, _ in samples),
+        features=features,
+        sizes=np.array([[load[name] for name in features] for _, load in samples]),
+        stands_for=max(1, -(-n_complexes // len(samples))),
+        isolated=frozenset(isolated),
+        seed=seed,
+    )

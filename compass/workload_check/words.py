@@ -1,0 +1,99 @@
+"""Findings in words: what was seen, what it means, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compass.cost.observation import Probe
+from compass.records import Knobs, Load, Outcome
+from compass.workload_check.report import Finding, Fit
+from compass.workload_check.sizes import MEDIAN_LIMIT, PADDED, WORST_LIMIT
+
+TIME_LIMIT = 0.15
+"""Median error of step times beyond which they are worth a note: one timing of a model brings it down, and a busy machine up."""
+IDLE = 1.02
+"""A declared size that makes the worst error less than this much worse if it is left out explains nothing."""
+
+
+def about_determinism(first: Outcome, again: Outcome) -> list[Finding]:
+    """Whether two equal probes saw equal losses."""
+    if first.losses == again.losses and first.losses:
+        text = f"equal steps give equal losses ({', '.join(f'{loss:.6g}' for loss in first.losses)})"
+        return [Finding(level="good", about="steps", text=text)]
+    pairs = ", ".join(f"{one:.6g} and {other:.6g}" for one, other in zip(first.losses, again.losses, strict=False))
+    text = f"equal seeds give different losses: {pairs}. Seed whatever `build` and `collate` draw"
+    return [Finding(level="note", about="steps", text=text)]
+
+
+def about_layers(outcome: Outcome) -> list[Finding]:
+    """Whether the layers were found."""
+    if any(name.endswith(":last") for name, _ in outcome.segments):
+        return []
+    text = "`blocks` names no layers: where memory peaks is looked for among the parts of the model instead"
+    return [Finding(level="note", about="layers", text=text)]
+
+
+def about_parameters(seen: Sequence[Probe], counted: Mapping[Knobs, int]) -> list[Finding]:
+    """Whether the models that ran have as many parameters as were counted without running them."""
+    for spec, outcome in seen:
+        if outcome.parameters != counted[spec.knobs]:
+            text = (
+                f"{spec.knobs} has {outcome.parameters:,} trainable parameters in a step and {counted[spec.knobs]:,} when it "
+                "is only built: `loss` or the first forward pass adds or freezes some. Have `build` do it"
+            )
+            return [Finding(level="bad", about="parameters", text=text)]
+    return [Finding(level="good", about="parameters", text=f"counted rightly for {len(counted)} models")]
+
+
+def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load]) -> list[Finding]:
+    """Whether a batch's load is the sum of its members'."""
+    for spec, outcome in probes:
+        batch = spec.batches[0]
+        if batch.members and outcome.load != (total := batch.load(samples)):
+            text = f"`load` gives {outcome.load} for samples that sum to {total}: batches are chosen by sums"
+            return [Finding(level="bad", about="loads", text=text)]
+    return []
+
+
+def about_loads(fit: Fit | None, n_samples: int) -> Finding:
+    """Whether the declared sizes explain live bytes."""
+    if fit is None:
+        text = "too few different batches to tell whether memory follows the declared sizes"
+        return Finding(level="note", about="memory", text=text)
+    errors = f"off by {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) on batches left out"
+    if fit.median <= MEDIAN_LIMIT and fit.worst <= WORST_LIMIT:
+        return Finding(level="good", about="memory", text=f"follows the declared sizes: {errors}")
+    if fit.missing is None:
+        text = f"does not follow the declared sizes: {errors}. No square, product, ratio or padding of them explains it"
+        return Finding(level="bad", about="memory", text=text)
+    found = f"{fit.missing} explains it (worst {fit.with_missing or 0.0:.2%})"
+    if PADDED in fit.missing:
+        advice = (
+            "Batches of one length each, or all padded to one, would add up; mixed ones need more than is predicted"
+        )
+    elif n_samples == 1 and fit.missing == "graphs":
+        advice = "Declare a size that is 1 for every sample"
+    else:
+        advice = "Declare it as a size of every sample"
+    return Finding(level="bad", about="memory", text=f"does not follow the declared sizes: {errors}. {found}. {advice}")
+
+
+def about_knobs(fit: Fit | None) -> Finding:
+    """Whether depth and width explain live bytes."""
+    if fit is None:
+        return Finding(level="note", about="models", text="none was tried that calibration does not probe")
+    errors = f"off by {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) for models not probed"
+    if fit.median <= MEDIAN_LIMIT and fit.worst <= WORST_LIMIT:
+        return Finding(level="good", about="models", text=f"memory follows layers and channels: {errors}")
+    text = (
+        f"memory does not follow layers and channels: {errors}. Widths inside that grow with neither, or jump, do this"
+    )
+    return Finding(level="bad", about="models", text=text)
+
+
+def about_time(fit: Fit | None) -> Finding:
+    """Whether step times can be predicted."""
+    if fit is None:
+        return Finding(level="note", about="time", text="no model was timed that calibration does not time")
+    text = f"steps of models not timed are off by {fit.median:.1%} (median), {fit.worst:.1%} (worst of {fit.n})"
+    return Finding(level="good" if fit.median <= TIME_LIMIT else "note", about="time", text=text)

@@ -1,0 +1,231 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.records import Batch, Family, Knobs, Load, Variant
+from compass.workloads.adapter import WorkloadAdapter, find_blocks
+from compass.workloads.checkpointing import recomputed
+from compass.workloads.defaults import COPIES, as_load, chosen, family_of, micro_batches, samples_of
+from compass.workloads.registry import load_workload
+
+
+def load_of(**sizes):
+    return Load(graphs=1, sizes=tuple(sizes.items()))
+
+
+class Least:
+    """What a person must write."""
+
+    features = ("tokens", "tokens_squared")
+
+    def __init__(self, config=None):
+        self.lengths = {"a": 3, "b": 5}
+
+    def samples(self):
+        return {name: {"tokens_squared": n * n, "tokens": n} for name, n in self.lengths.items()}
+
+    def build(self, knobs):
+        layers = [torch.nn.Linear(knobs.channels, knobs.channels) for _ in range(knobs.layers)]
+        kept = recomputed(layers) if knobs.variant.checkpointing else torch.nn.ModuleList(layers)
+        return torch.nn.ModuleDict({"ends": torch.nn.ModuleList([torch.nn.Linear(1, 2)] * 1), "layers": kept})
+
+    def collate(self, batch):
+        return batch
+
+    def loss(self, model, batch):
+        return torch.zeros(())
+
+
+@pytest.fixture
+def least():
+    return WorkloadAdapter(Least())
+
+
+def test_what_is_left_out_gets_its_usual_meaning(least):
+    assert least.name == "Least"
+    assert least.samples() == {
+        "a": load_of(tokens=3.0, tokens_squared=9.0),
+        "b": load_of(tokens=5.0, tokens_squared=25.0),
+    }
+    assert least.load(Batch(members=(("a", 2), ("b", 1)))) == Load(
+        graphs=3, sizes=(("tokens", 11.0), ("tokens_squared", 43.0))
+    )
+    made_up = load_of(tokens=7.0, tokens_squared=49.0)
+    assert least.load(Batch(synthetic=made_up)) is made_up
+    assert least.lengths == {"a": 3, "b": 5}
+    with pytest.raises(AttributeError, match="no attribute 'micro_loads'"):
+        _ = least.micro_loads
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_blocks_are_the_longest_list_of_alike_modules(least, checkpointing):
+    model = least.build(Knobs(layers=4, channels=8, variant=Variant(checkpointing=checkpointing)))
+    blocks = least.blocks(model)
+    assert len(blocks) == 4
+    assert {type(block) for block in blocks} == {torch.nn.Linear}
+    assert find_blocks(torch.nn.Linear(2, 2)) == []
+
+
+def test_the_digest_follows_the_code_the_version_and_the_samples(tmp_path):
+    path, found = tmp_path / "mine.py", set()
+    for line in ("pass", "version = 2", "version = 3"):
+        path.write_text(f"import torch\nclass Mine:\n    features = ('n',)\n    {line}\n"
+                        "    build = collate = loss = None\n    def __init__(self, c): self.n = 1\n"
+                        "    def samples(self): return {'a': {'n': self.n}}\n")  # fmt: skip
+        workload = load_workload(f"{path}:Mine", OptimizerConfig())
+        found.add(workload.digest)
+        again = load_workload(f"{path}:Mine", OptimizerConfig())
+        assert again.digest == workload.digest
+        again = load_workload(f"{path}:Mine", OptimizerConfig())
+        again._workload.n = 2
+        found.add(again.digest)
+    assert len(found) == 6
+
+
+def test_it_can_be_pickled(least):
+    assert pickle.loads(pickle.dumps(least)).samples() == least.samples()  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(
+    ("load", "text"),
+    [
+        ({"tokens": 3}, "the workload's loads: got one of 'tokens'; expected its features, 'tokens', 'tokens_squared'. "
+                        "Give every load each feature once."),
+        ({}, "the workload's loads: got one of nothing; expected its features, 'tokens', 'tokens_squared'. "
+             "Give every load each feature once."),
+    ],
+)  # fmt: skip
+def test_a_load_without_its_features(load, text):
+    with pytest.raises(InputError) as caught:
+        as_load(load, Least.features)
+    assert str(caught.value) == text
+
+
+def test_no_samples(least):
+    least.lengths.clear()
+    with pytest.raises(InputError) as caught:
+        samples_of(least)
+    assert str(caught.value) == "the workload's samples: got none; expected at least one. Give `samples` data."
+
+
+def test_what_is_declared_and_what_is_not(least):
+    assert family_of(least) == Family(recomputes=False)
+    assert family_of(load_workload("visnet", OptimizerConfig())) == Family()
+    Least.space, Least.capacity, Least.recomputes = {"layers": (1, 4), "options": {"heads": 4}}, ["channels"], True
+    try:
+        declared = Family(space={"layers": [1, 4], "options": {"heads": 4}}, capacity=("channels",), recomputes=True)
+        assert family_of(least) == declared
+        assert Family.model_validate_json(declared.model_dump_json()) == declared
+    finally:
+        del Least.space, Least.capacity, Least.recomputes
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "text"),
+    [
+        ("capacity", ("depth",), "the workload's capacity: got ('depth',); expected 'layers', 'channels' or both. "
+                                 "Name the knobs that make a model larger."),
+        ("capacity", (), "the workload's capacity: got (); expected 'layers', 'channels' or both. "
+                         "Name the knobs that make a model larger."),
+        ("space", {"layers": range(3)}, "the workload's space: got Object of type range is not JSON serializable; "
+                                        "expected settings of `space` by name. "
+                                        "Use numbers, text, tuples and dictionaries only."),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_cannot_be_used(least, member, value, text):
+    setattr(least, member, value)
+    with pytest.raises(InputError) as caught:
+        family_of(least)
+    assert str(caught.value) == text
+
+
+# ---------------------------------------------------------------------------------------------------- micro-batches
+
+
+def test_declared_loads_are_made_up(least):
+    least.micro_loads = [{"tokens": n, "tokens_squared": n * n} for n in (4, 8)]
+    batches = micro_batches(least, least.samples())
+    assert batches == tuple(Batch(synthetic=load_of(tokens=float(n), tokens_squared=float(n * n))) for n in (4, 8))
+
+
+def total(batch, samples):
+    ((name, copies),) = batch.members
+    return [1.0, *(size for _, size in (samples[name] * copies).sizes)]
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=80, unique=True), st.sampled_from([1, 2, 3]))
+def test_small_samples_determine_what_any_can(lengths, n_features):
+    powers = [0.5, 1.0, 2.0][:n_features]
+    samples = {str(n): load_of(**{f"s{p}": n**p for p in powers}) for n in lengths}
+    batches = chosen(samples)
+    rows = np.array([total(batch, samples) for batch in batches])
+    cap = max(COPIES) * np.median([[size for _, size in load.sizes] for load in samples.values()], axis=0)
+    assert (rows[1:, 1:] <= cap * (1 + 1e-9)).all()  # none is large
+    assert len(set(batches)) == len(batches) <= n_features + 2
+    assert (rows[0, 1:] <= rows[:, 1:].min(axis=0) * (1 + 1e-9)).all() or n_features > 1  # the first is the smallest
+    full = np.linalg.matrix_rank(rows / rows.max(axis=0), tol=1e-4)
+    assert len(batches) == full + 1 or len(batches) == full  # one over, where there is another
+
+
+def test_one_sample_is_enough():
+    batches = chosen({"window": load_of(tokens=128.0, tokens_squared=16384.0)})
+    assert sorted(batch.members for batch in batches) == [(("window", n),) for n in COPIES]
+
+
+def test_the_digest_follows_the_files_beside(tmp_path):
+    """What a workload's file imports from its folder, and what that imports; not what lies there besides."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "workload_of_nets.py").write_text(
+        "from nets_beside import Net\nfrom parts import heads_beside\n\nclass Mine:\n    features = ('n',)\n"
+        "    build = collate = loss = None\n    def __init__(self, c): pass\n"
+        "    def samples(self): return {'a': {'n': 1}}\n\ndef make(config): return Mine(config)\n"
+    )
+    (tmp_path / "nets_beside.py").write_text("import math\nclass Net: pass\n")
+    (tmp_path / "parts" / "__init__.py").write_text("from . import heads_beside\n")
+    (tmp_path / "parts" / "heads_beside.py").write_text("")
+    found = [load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest]
+    for name in ("nets_beside.py", "parts/heads_beside.py", "parts/__init__.py", "workload_of_nets.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("WIDTH = 3\n")
+        found.append(load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest)
+    assert len(set(found)) == 5
+    (tmp_path / "other.py").write_text("")
+    assert load_workload(f"{tmp_path}/workload_of_nets.py:make", OptimizerConfig()).digest == found[-1]
+
+
+class Dropping(torch.nn.Module):
+    """Draws without a module that says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(16, 16)
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(self.inner(x), 0.5, training=True) ** 2
+
+
+def test_what_is_drawn_is_drawn_alike_the_second_time():
+    layer = Dropping()
+    gradients = []
+    for one in (layer, recomputed([layer])[0]):
+        torch.manual_seed(3)
+        layer.inner.weight.grad = None
+        one(torch.ones(4, 16)).sum().backward()
+        gradients.append(layer.inner.weight.grad)
+    assert torch.equal(*gradients)
+
+
+def test_a_familys_digest_says_nothing_of_what_was_changed_in_it(tmp_path):
+    path, found = tmp_path / "mine.py", set()
+    for width in (2, 3):
+        path.write_text(
+            f"from compass.workloads.schnet import SchNetWorkload\nclass Mine(SchNetWorkload):\n    WIDTH = {width}\n"
+        )
+        found.add(load_workload(f"{path}:Mine", OptimizerConfig()).digest)
+    assert len(found | {load_workload("schnet", OptimizerConfig()).digest}) == 3
