@@ -1,21 +1,27 @@
-# make optimize   find and prove a training configuration for each stage on this machine
-# make test       everything but the tests that need a GPU
-# make gpu        those
-# make examples   installs what the examples need and runs them
-# make lint       style, strict types, import contracts
+# make optimize   find and certify a training configuration for each stage on this machine
+# make quick      the unit tests, in under two minutes on two cores
+# make test       all tests except those that need a GPU
+# make gpu        the tests that need a GPU
+# make examples   install what the examples need and run them
+# make lint       style, spelling, strict types, import contracts
+# make docs       the documentation site, checked strictly, in build/site
+# make wheel      the distributions in dist/, tried in a clean environment outside the checkout
 #
-# If torch works in PYTHON it is used as it is; otherwise the pinned one is installed.
+# If torch works in PYTHON, it is used as it is; otherwise the pinned one is installed.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize test gpu examples lint
+.PHONY: optimize quick test gpu examples lint docs wheel
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
 	$(BIN)/compass optimize --dataset-size 19000 --memory-limit 4GiB --out hardware_profile.json
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow" tests/unit
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
@@ -29,8 +35,27 @@ examples: $(VENV)/.installed-examples
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/zensical build --strict --clean
+
+# The wheel is built from the source distribution, so that both are known to be whole. The clean environment finds its
+# torch by the same rule as this one.
+wheel: $(VENV)/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist > build.log || { cat build.log; exit 1; }
+	@rm build.log
+	$(BIN)/python scripts/check_distributions.py dist
+	@clean=$$(mktemp -d) && trap 'rm -rf "$$clean"' EXIT && \
+	$(MAKE) --no-print-directory VENV="$$clean/venv" "$$clean/venv/constraints.txt" && \
+	"$$clean/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+		--constraint "$$clean/venv/constraints.txt" dist/*.whl && \
+	export XDG_CACHE_HOME="$$clean/cache" && cd "$$clean" && set -x && \
+	venv/bin/compass optimize --stages smoke_test --dataset-size 1000 --memory-limit 4GiB --out profile.json && \
+	venv/bin/compass report profile.json --out report.html && test -s report.html
 
 # A virtual environment does not see the packages of another one, hence the .pth file.
 $(BIN)/python:
@@ -54,4 +79,8 @@ $(VENV)/.installed-examples: pyproject.toml $(VENV)/constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/constraints.txt
+	$(INSTALL) --editable '.[docs]'
 	@touch $@ $(VENV)/.installed
