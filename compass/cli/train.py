@@ -68,7 +68,7 @@ def train(
 
     name = parse_stage(stage)
     profile = read_profile(profile_path or Request.out)
-    wish = TrainRequest(
+    request = TrainRequest(
         profile=profile,
         stage=name,
         config=dataset_config(profile.config, set_values, dataset, index, cache),
@@ -87,11 +87,11 @@ def train(
         allow_changes=allow_changes,
         cache=cache or default_cache(),
     )
-    _become(wish, as_json=as_json)
+    _become(request, as_json=as_json)
 
 
 def train_run(
-    folder: Annotated[Path, typer.Argument(help="A run folder with its order.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder with its spec.")],
     as_json: AsJson = False,
 ) -> None:
     """One process of a run; started by `compass train`."""
@@ -102,7 +102,7 @@ def train_run(
     from compass.training.run import train as run
     from compass.training.run_spec import LOG, read_run_spec
 
-    order = read_run_spec(folder)
+    spec = read_run_spec(folder)
     is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     console = Console(stderr=True, quiet=not is_first)
     level = "info" if is_first else "error"
@@ -111,7 +111,7 @@ def train_run(
         live_progress(console) as watch,
         redirect_stdout(sys.stderr),  # where a model's own words go
     ):
-        results = run(order, folder, watch)
+        results = run(spec, folder, watch)
     if not is_first:
         return
     if as_json:
@@ -149,19 +149,19 @@ def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None
     return given  # type: ignore[return-value]
 
 
-def _become(wish: TrainRequest, *, as_json: bool) -> None:
-    """Write the order, and turn into the run's process under its settings; signals and torchrun then reach it directly."""
+def _become(request: TrainRequest, *, as_json: bool) -> None:
+    """Write the spec, and turn into the run's process under its settings; signals and torchrun then reach it directly."""
     from compass.training.prepare import prepare, process_environment
     from compass.training.run_spec import await_run_spec, write_run_spec
 
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        order = prepare(wish)
-        write_run_spec(order, wish.folder)
+        spec = prepare(request)
+        write_run_spec(spec, request.folder)
     else:
-        order = await_run_spec(wish.folder)
-    command = [sys.executable, "-m", "compass", "train-run", str(wish.folder), *(["--json"] if as_json else [])]
+        spec = await_run_spec(request.folder)
+    command = [sys.executable, "-m", "compass", "train-run", str(request.folder), *(["--json"] if as_json else [])]
     sys.stdout.flush()
-    os.execve(sys.executable, command, process_environment(order))  # noqa: S606 - our own interpreter
+    os.execve(sys.executable, command, process_environment(spec))  # noqa: S606 - our own interpreter
 
 
 def _report(results: Results, folder: Path) -> None:

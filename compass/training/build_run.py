@@ -42,10 +42,10 @@ MORE_THAN_ENOUGH = 4
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """Everything that one process holds open."""
 
-    order: RunSpec
+    spec: RunSpec
     folder: Path
     workload: Workload
     device: str
@@ -67,32 +67,32 @@ class Run:
     """Samples that an interrupted run had put off."""
 
 
-def open_run(order: RunSpec, folder: Path) -> Run:
+def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     """Data, batches, guard and model, before anything is trained."""
-    rules, plan = order.config, order.plan
-    ranks = ranks_of(order)
-    workload = load_workload(order.workload, rules)
-    device = resolve(order.device)
+    rules, plan = spec.config, spec.plan
+    ranks = ranks_of(spec)
+    workload = load_workload(spec.workload, rules)
+    device = resolve(spec.device)
     if ranks.n > 1 and device != "cpu":
         device = f"{device.partition(':')[0]}:{ranks.local}"
     hardware = detect(device, limit_bytes=None, reserve_share=rules.memory.reserve_share)
     meter = meter_for(device, hardware)
     data = trained_on(open_data(workload, rules), plan)
     law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
-    sampler = make_sampler(order, data, ranks, law)
+    sampler = make_sampler(spec, data, ranks, law)
     graphs = sampler.mean_graphs * ranks.n
-    batch_s = promised_s(plan, sampler.mean_load, budgeted=order.batching == "batch_budget")
-    n_batches = n_batches_of(order, len(sampler), batch_s)
-    stream = Stream(sampler, data.split.train, accumulate_of(order, graphs, ranks), n_batches, ranks.rank)
+    batch_s = promised_s(plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
+    n_batches = n_batches_of(spec, len(sampler), batch_s)
+    stream = Stream(sampler, data.split.train, accumulate_of(spec, graphs, ranks), n_batches, ranks.rank)
     torch.manual_seed(rules.seed)
     model = build(workload, plan.choice.knobs).train()
     start_at_mean(workload, model, data)
     set_dropout(model, rules.training.dropout)
     rate = learning_rate(graphs * stream.accumulate, rules.training)
-    fixed = plan.choice.batch_size if order.batching == "batch_size" else None
+    fixed = plan.choice.batch_size if spec.batching == "batch_size" else None
     largest = largest_batch(data, sampler, law, fixed)
-    return Run(
-        order=order,
+    return TrainingRun(
+        spec=spec,
         folder=folder,
         workload=workload,
         device=device,
@@ -101,20 +101,20 @@ def open_run(order: RunSpec, folder: Path) -> Run:
         data=data,
         sampler=sampler,
         stream=stream,
-        guard=Guard(law, data.loads, order.budget_bytes, meter.obtainable_bytes),
+        guard=Guard(law, data.loads, spec.budget_bytes, meter.obtainable_bytes),
         module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
         largest=largest,
-        bound_bytes=bound_of(order, largest.load(data.loads), law),
+        bound_bytes=bound_of(spec, largest.load(data.loads), law),
         batch_s=batch_s,
     )
 
 
-def bound_of(order: RunSpec, largest: Load, law: BytesLaw) -> int:
+def bound_of(spec: RunSpec, largest: Load, law: BytesLaw) -> int:
     """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's, or one of several ranks."""
-    held = order.plan.certificate.bound_bytes
-    if order.batching == "batch_budget" and order.plan.batch_budget is not None:
-        held = order.plan.batch_budget.budget_bytes
+    held = spec.plan.certificate.bound_bytes
+    if spec.batching == "batch_budget" and spec.plan.batch_budget is not None:
+        held = spec.plan.batch_budget.budget_bytes
     return max(held, int(law.upper_footprint(largest)))
 
 
@@ -136,9 +136,9 @@ def trained_on(data: TrainingData, plan: StagePlan) -> TrainingData:
     return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)
 
 
-def make_sampler(order: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw) -> BudgetedBatchSampler:
+def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw) -> BudgetedBatchSampler:
     """The plan's batches: so many graphs each, or as many as fill the memory by `law`, which is the guard's."""
-    plan, ids = order.plan, data.split.train
+    plan, ids = spec.plan, data.split.train
     place = {name: index for index, name in enumerate(ids)}
     sampler = BudgetedBatchSampler(
         data.sizes(ids),
@@ -147,10 +147,10 @@ def make_sampler(order: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw
         ids=ids,
         isolated=[place[name] for name in data.isolated],
         oversize="leave_out",
-        seed=order.config.seed,
+        seed=spec.config.seed,
         n_ranks=ranks.n,
         rank=ranks.rank,
-        **limits_of(order),
+        **limits_of(spec),
     )
     if sampler.left_out:
         _warn_left_out(sampler.left_out)
@@ -161,11 +161,11 @@ def _warn_left_out(ids: Sequence[str]) -> None:
     log.warning("%d complexes do not fit the budget and are left out: %s", len(ids), ", ".join(ids))
 
 
-def limits_of(order: RunSpec) -> dict[str, Any]:
+def limits_of(spec: RunSpec) -> dict[str, Any]:
     """What a batch may be."""
-    plan, budget = order.plan, order.plan.batch_budget
+    plan, budget = spec.plan, spec.plan.batch_budget
     time_law = TimeLaw.of(plan.step_law)
-    if order.batching == "batch_size":  # certified as it is, whatever the law says of it
+    if spec.batching == "batch_size":  # certified as it is, whatever the law says of it
         return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": time_law}
     if budget is None:
         raise InputError("--batching", got="batch_budget", expected="a plan that has one", fix="Use batch_size.")
@@ -177,17 +177,17 @@ def limits_of(order: RunSpec) -> dict[str, Any]:
     }
 
 
-def accumulate_of(order: RunSpec, mean_graphs: float, ranks: Ranks) -> int:
+def accumulate_of(spec: RunSpec, mean_graphs: float, ranks: Ranks) -> int:
     """Batches an update gathers to reach the effective batch, where the mean batch of all ranks has `mean_graphs`."""
-    wanted = order.config.batch.effective_batch
-    if order.batching == "batch_size":  # as the plan counts, whose last batch of an epoch may be short
-        return max(1, math.ceil(wanted / (order.plan.choice.batch_size * ranks.n)))
+    wanted = spec.config.batch.effective_batch
+    if spec.batching == "batch_size":  # as the plan counts, whose last batch of an epoch may be short
+        return max(1, math.ceil(wanted / (spec.plan.choice.batch_size * ranks.n)))
     return max(1, round(wanted / mean_graphs))
 
 
-def n_batches_of(order: RunSpec, per_epoch: int, batch_s: float) -> int:
+def n_batches_of(spec: RunSpec, per_epoch: int, batch_s: float) -> int:
     """Batches of the whole training, on each rank."""
-    amount, rules = order.amount, order.config
+    amount, rules = spec.amount, spec.config
     if amount.cycles is not None:
         return max(1, round(amount.cycles * rules.cycle_batches))
     if amount.max_time_s is not None and amount.epochs is None:
@@ -213,10 +213,10 @@ def set_dropout(model: torch.nn.Module, share: float | None) -> None:
         layer.p = share
 
 
-def announce(run: Run) -> None:
+def announce(run: TrainingRun) -> None:
     """Say beforehand what will be done and how long it should take."""
-    plan, stream, split = run.order.plan, run.stream, run.data.split
-    batch_s, n_cycle = run.batch_s, run.order.config.cycle_batches
+    plan, stream, split = run.spec.plan, run.stream, run.data.split
+    batch_s, n_cycle = run.batch_s, run.spec.config.cycle_batches
     log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
     log.info(
         "%s complexes to train on, %s to validate, %s to test: %s",
@@ -230,9 +230,9 @@ def announce(run: Run) -> None:
         stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
         stream.accumulate, run.module.base_rate,
     )  # fmt: skip
-    in_all_s = min(run.order.amount.max_time_s or math.inf, batch_s * stream.n_batches)
+    in_all_s = min(run.spec.amount.max_time_s or math.inf, batch_s * stream.n_batches)
     log.info(
         "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
         format_seconds(batch_s * stream.per_epoch), format_seconds(batch_s * n_cycle), n_cycle, format_seconds(in_all_s),
-        in_all_s / batch_s / n_cycle, format_bytes(run.order.budget_bytes), " a process" if run.ranks.n > 1 else "",
+        in_all_s / batch_s / n_cycle, format_bytes(run.spec.budget_bytes), " a process" if run.ranks.n > 1 else "",
     )  # fmt: skip

@@ -78,7 +78,7 @@ class Checkpoints:
 
     def write(
         self,
-        order: RunSpec,
+        spec: RunSpec,
         progressed: Progressed,
         model: dict[str, Any],
         optimizer: dict[str, Any],
@@ -90,7 +90,7 @@ class Checkpoints:
             {
                 "format": FORMAT,
                 "compass": __version__,
-                "order": order.model_dump_json(),
+                "order": spec.model_dump_json(),
                 "progressed": progressed.model_dump_json(),
                 "model": model,
                 "optimizer": optimizer,
@@ -104,12 +104,12 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
-    def write_best(self, order: RunSpec, score: float, model: dict[str, Any]) -> None:
+    def write_best(self, spec: RunSpec, score: float, model: dict[str, Any]) -> None:
         """Keep the weights of the best model so far."""
         content = {
             "format": FORMAT,
             "compass": __version__,
-            "order": order.model_dump_json(),
+            "order": spec.model_dump_json(),
             "score": score,
             "model": model,
         }

@@ -13,7 +13,7 @@ from compass.probe.settle import step_time
 from compass.probe.store import LEDGER
 from compass.probe.trained import record_cycle, record_out_of_memory
 from compass.records import Batch, Load, TrainedCycle
-from compass.training.build_run import Run
+from compass.training.build_run import TrainingRun
 from compass.training.cycle_report import Cycle, CycleClock
 
 log = logging.getLogger(__name__)
@@ -22,22 +22,22 @@ FEWEST_TOLD = 20
 """Batches from which on a cycle, cut short at the end of a run, says something to the ledger."""
 
 
-def may_teach(run: Run) -> bool:
+def may_teach(run: TrainingRun) -> bool:
     """Whether what happens here is what the plan is for: one process, on what the profile was measured on."""
-    return bool(run.order.cache) and not run.order.stale and run.ranks.n == 1
+    return bool(run.spec.cache) and not run.spec.stale and run.ranks.n == 1
 
 
 @dataclass
 class LedgerFeedback:
     """Tells the ledger of the run's cycles."""
 
-    run: Run
+    run: TrainingRun
     fullest: tuple[Batch, Load] | None = None
     """Of all that ran so far: the peak is that of the whole process, and may be an earlier cycle's."""
 
     def tell(self, cycle: Cycle, clock: CycleClock) -> None:
         """What a cycle took, and what was held until its end."""
-        law, seen = self.run.order.plan.bytes_law, [*clock.loads, *filter(None, [self.fullest])]
+        law, seen = self.run.spec.plan.bytes_law, [*clock.loads, *filter(None, [self.fullest])]
         self.fullest = max(seen, key=lambda pair: law.live(pair[1]))
         if cycle.n_batches < FEWEST_TOLD:
             return
@@ -50,16 +50,16 @@ class LedgerFeedback:
             footprint_bytes=cycle.peak_bytes,
         )
         with _harmless():
-            record_cycle(_ledger(self.run), self.run.order.fingerprint, self.run.order.plan, learnt)
+            record_cycle(_ledger(self.run), self.run.spec.fingerprint, self.run.spec.plan, learnt)
 
 
-def teach_out_of_memory(run: Run, batch: Batch, detail: str) -> None:
+def teach_out_of_memory(run: TrainingRun, batch: Batch, detail: str) -> None:
     """That a batch did not fit under the plan's own ceiling. Where less was to be had, it was another program's doing."""
-    if not run.order.ceiling or run.meter.obtainable_bytes() < run.order.budget_bytes:
+    if not run.spec.ceiling or run.meter.obtainable_bytes() < run.spec.budget_bytes:
         return
     with _harmless():
         load = batch.load(run.data.loads)
-        record_out_of_memory(_ledger(run), run.order.fingerprint, run.order.plan, batch, load, detail=detail)
+        record_out_of_memory(_ledger(run), run.spec.fingerprint, run.spec.plan, batch, load, detail=detail)
 
 
 def _mean(loads: Sequence[Load]) -> Load:
@@ -68,8 +68,8 @@ def _mean(loads: Sequence[Load]) -> Load:
     return Load(graphs=round(total.graphs / len(loads)), sizes=sizes)
 
 
-def _ledger(run: Run) -> Path:
-    return Path(run.order.cache) / LEDGER
+def _ledger(run: TrainingRun) -> Path:
+    return Path(run.spec.cache) / LEDGER
 
 
 @contextmanager

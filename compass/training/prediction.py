@@ -53,24 +53,24 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
         InputError: no checkpoint that can be read, or a workload that predicts nothing.
     """
     content = read_checkpoint(checkpoint)
-    order = run_spec_in(content)
-    workload: Any = load_workload(order.workload, config)
+    spec = run_spec_in(content)
+    workload: Any = load_workload(spec.workload, config)
     if not hasattr(workload, "predict"):
-        raise InputError(f"workload {order.workload}", got="one without predict()", expected="one whose models predict",
+        raise InputError(f"workload {spec.workload}", got="one without predict()", expected="one whose models predict",
                          fix="Add `predict(model, batch)` to it.")  # fmt: skip
     place = resolve(device)
     hardware = detect(place, limit_bytes=None, reserve_share=config.memory.reserve_share)
     meter, loads = meter_for(place, hardware), dict(workload.samples())
-    model = build(workload, order.plan.choice.knobs)
+    model = build(workload, spec.plan.choice.knobs)
     if "shift" in content["model"].keys() - model.state_dict().keys():
         workload.start_at(model, 0.0)  # its own comes with the weights
     model.load_state_dict(content["model"])
     predictor = Predictor(
         workload=workload,
-        guard=Guard(order.plan.bytes_law, loads, hardware.budget_bytes, meter.obtainable_bytes),
+        guard=Guard(spec.plan.bytes_law, loads, hardware.budget_bytes, meter.obtainable_bytes),
         loads=loads,
-        max_graphs=order.plan.choice.batch_size,
-        precision=order.plan.choice.knobs.variant.precision,
+        max_graphs=spec.plan.choice.batch_size,
+        precision=spec.plan.choice.knobs.variant.precision,
         device=place,
     )
     answers = predictor.predict(model.to(place), sorted(loads))

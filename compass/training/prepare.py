@@ -43,89 +43,91 @@ class TrainRequest:
     cache: Path | None = None
 
 
-def prepare(wish: TrainRequest) -> RunSpec:
-    """The order for `wish`.
+def prepare(request: TrainRequest) -> RunSpec:
+    """The order for `request`.
 
     Raises:
         InputError: there is no such plan, it was measured on something else, or the folder holds another run.
     """
-    plan = wish.profile.plan(wish.stage)
-    check_folder(wish)
-    device = wish.device or wish.profile.hardware.device
+    plan = request.profile.plan(request.stage)
+    check_folder(request)
+    device = request.device or request.profile.hardware.device
     if device.startswith("xpu"):
         raise InputError("--device", got=device, expected="cpu, cuda or mps: Lightning trains on no other",
                          fix="Hand the plan to a loop of your own: `compass export`.")  # fmt: skip
-    runtime = runtime_of(plan, wish)
-    fingerprint = check_fresh(wish)
-    if wish.config.dataset.catalogue:
-        pack_graphs(wish.config)  # before the run's own process: what building takes must not be in its footprint
-    order = RunSpec(
+    runtime = runtime_of(plan, request)
+    fingerprint = check_fresh(request)
+    if request.config.dataset.catalogue:
+        pack_graphs(request.config)  # before the run's own process: what building takes must not be in its footprint
+    spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
-        workload=wish.profile.workload,
-        config=wish.config,
+        workload=request.profile.workload,
+        config=request.config,
         fingerprint=fingerprint,
-        dataset=Catalogue.open(Path(wish.config.dataset.catalogue)).digest if wish.config.dataset.catalogue else "",
+        dataset=Catalogue.open(Path(request.config.dataset.catalogue)).digest
+        if request.config.dataset.catalogue
+        else "",
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
-        batching=wish.batching or plan.recommended,
+        batching=request.batching or plan.recommended,
         loader_workers=plan.loader_workers,
-        amount=wish.amount,
+        amount=request.amount,
         device=device,
-        n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices)),
-        n_nodes=wish.n_nodes,
-        stale=wish.stale,
-        resume=wish.resume,
-        allow_changes=wish.allow_changes,
+        n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices)),
+        n_nodes=request.n_nodes,
+        stale=request.stale,
+        resume=request.resume,
+        allow_changes=request.allow_changes,
         started_by=this_start(),
-        cache="" if wish.cache is None else str(wish.cache),
+        cache="" if request.cache is None else str(request.cache),
     )
-    if wish.resume and not wish.allow_changes:  # before it is written in the other's place
-        check_unchanged(read_run_spec(wish.folder), order)
-    return order
+    if request.resume and not request.allow_changes:  # before it is written in the other's place
+        check_unchanged(read_run_spec(request.folder), spec)
+    return spec
 
 
-def process_environment(order: RunSpec) -> dict[str, str]:
+def process_environment(spec: RunSpec) -> dict[str, str]:
     """What the run's processes start with: the plan's threads and allocators, as they were measured."""
-    return environment(order.plan.runtime)
+    return environment(spec.plan.runtime)
 
 
-def check_folder(wish: TrainRequest) -> None:
+def check_folder(request: TrainRequest) -> None:
     """Make sure that a run is started in a folder of its own, or goes on in one that has begun."""
-    has_begun = (wish.folder / "checkpoints").is_dir()
-    if has_begun and not wish.resume:
-        raise InputError(f"run folder {wish.folder}", got="one that holds a run", expected="a new one",
+    has_begun = (request.folder / "checkpoints").is_dir()
+    if has_begun and not request.resume:
+        raise InputError(f"run folder {request.folder}", got="one that holds a run", expected="a new one",
                          fix="Go on with it by --resume, or choose another --out.")  # fmt: skip
-    if wish.resume and not (wish.folder / ORDER).exists():
-        raise InputError(f"run folder {wish.folder}", got="no run to go on with", expected="one that has begun",
+    if request.resume and not (request.folder / ORDER).exists():
+        raise InputError(f"run folder {request.folder}", got="no run to go on with", expected="one that has begun",
                          fix="Leave out --resume, or check --out.")  # fmt: skip
 
 
-def runtime_of(plan: StagePlan, wish: TrainRequest) -> RuntimeSettings:
+def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
     """The plan's settings; several processes on one machine share its threads."""
-    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", wish.n_devices))
-    if wish.profile.hardware.kind != "cpu" or n_local == 1:
+    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices))
+    if request.profile.hardware.kind != "cpu" or n_local == 1:
         return plan.runtime
     return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
 
 
-def check_fresh(wish: TrainRequest) -> Fingerprint:
+def check_fresh(request: TrainRequest) -> Fingerprint:
     """What is here, if it is what the profile was measured on, or the user knows better.
 
     Raises:
         InputError: the profile is stale.
         WorkerError: no worker can be started here.
     """
-    profile = wish.profile
+    profile = request.profile
     settings = profile.calibrated_runtime or RuntimeSettings(threads=1)
     runner = LocalRunner(
-        wish.config, settings, workload=profile.workload, device=wish.device or profile.hardware.device
+        request.config, settings, workload=profile.workload, device=request.device or profile.hardware.device
     )
     try:
         description = runner.describe()
     finally:
         runner.close()
     differences = stale(profile, description)
-    if differences and not wish.stale:
+    if differences and not request.stale:
         raise InputError(
             "profile", got=f"one of something else ({'; '.join(differences)})", expected="one that was measured here",
             fix="Run `compass optimize` anew, see `compass verify`, or use it all the same with --stale.",

@@ -50,9 +50,9 @@ class Ranks:
         return {name: value for part in found for name, value in part.items()}
 
 
-def ranks_of(order: RunSpec) -> Ranks:
+def ranks_of(spec: RunSpec) -> Ranks:
     """As torchrun or Lightning's launcher say in the environment; the first process before that is rank 0."""
-    wanted = order.n_devices * order.n_nodes
+    wanted = spec.n_devices * spec.n_nodes
     n = int(os.environ.get("WORLD_SIZE", wanted))
     if wanted > 1 and "WORLD_SIZE" not in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
         raise InputError("--devices", got="several processes that srun started", expected="one, or several by torchrun",
@@ -61,7 +61,7 @@ def ranks_of(order: RunSpec) -> Ranks:
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
     )
-    rank = int(os.environ.get("RANK", node * order.n_devices + local))
+    rank = int(os.environ.get("RANK", node * spec.n_devices + local))
     if rank >= n:
         raise InputError("--devices", got=f"rank {rank} of {n} processes", expected="as many as there are processes",
                          fix="Give the same --devices and --nodes as to torchrun.")  # fmt: skip
@@ -81,7 +81,7 @@ def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> No
         threading.stack_size(usual)
 
 
-def lightning_trainer(order: RunSpec, ranks: Ranks, device: str, folder: Path, keeper: RunCallback) -> pl.Trainer:
+def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, callback: RunCallback) -> pl.Trainer:
     """One pass over the stream; data, steps, checkpoints and progress are ours.
 
     Who the processes are is what `ranks` read too, and not what Lightning makes of a batch system's variables.
@@ -95,7 +95,7 @@ def lightning_trainer(order: RunSpec, ranks: Ranks, device: str, folder: Path, k
         logging.getLogger(name).setLevel(logging.ERROR)
     kind, _, index = device.partition(":")
     several = ranks.n > 1
-    n_local = ranks.n // order.n_nodes
+    n_local = ranks.n // spec.n_nodes
     strategy: Any = "auto"
     if several:
         # Buckets that are the gradients: DDP then holds no third copy of them.
@@ -105,11 +105,11 @@ def lightning_trainer(order: RunSpec, ranks: Ranks, device: str, folder: Path, k
         accelerator=kind,
         plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],
         devices=n_local if several or kind in {"cpu", "mps"} else [int(index or 0)],
-        num_nodes=order.n_nodes,
+        num_nodes=spec.n_nodes,
         strategy=strategy,
         max_epochs=1,
         min_epochs=0,
-        callbacks=[keeper],
+        callbacks=[callback],
         logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
         default_root_dir=str(folder),
         enable_checkpointing=False,

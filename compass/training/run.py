@@ -15,7 +15,7 @@ from compass.data.structures.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
 from compass.profile import write_text
 from compass.records import Progress, Record
-from compass.training.build_run import Run, announce, open_run
+from compass.training.build_run import TrainingRun, announce, open_run
 from compass.training.checkpoints import (
     BEST,
     Progressed,
@@ -76,7 +76,7 @@ class Results(Record):
     checkpoint: str
 
 
-def train(order: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
+def train(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
     """Train what `order` says, in this process or as one of several; everything goes into `folder`.
 
     Raises:
@@ -84,39 +84,39 @@ def train(order: RunSpec, folder: Path, watch: Callable[[Progress], None] = lamb
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a number or infinite.
     """
-    run = open_run(order, folder)
+    run = open_run(spec, folder)
     announce(run)
-    keeper = make_run_callback(run, watch)
-    go_on(run, keeper)
-    trainer = lightning_trainer(order, run.ranks, run.device, run.folder, keeper)
-    start_loggers(trainer, {"promised_step_s": run.batch_s}, keeper.at.n_updates)
+    callback = make_run_callback(run, watch)
+    go_on(run, callback)
+    trainer = lightning_trainer(spec, run.ranks, run.device, run.folder, callback)
+    start_loggers(trainer, {"promised_step_s": run.batch_s}, callback.at.n_updates)
     # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
-    ceiling = run.meter.ceiling(order.budget_bytes)
-    if order.ceiling:
+    ceiling = run.meter.ceiling(spec.budget_bytes)
+    if spec.ceiling:
         ceiling.impose()
-        keeper.ceiling = ceiling
+        callback.ceiling = ceiling
     try:
         if len(run.stream):
-            fit(run, trainer, keeper)
+            fit(run, trainer, callback)
     finally:
         ceiling.lift()
-    return judge(run, keeper)
+    return judge(run, callback)
 
 
 # ----------------------------------------------------------------------------------------------------------- training
 
 
-def make_run_callback(run: Run, watch: Callable[[Progress], None]) -> RunCallback:
+def make_run_callback(run: TrainingRun, watch: Callable[[Progress], None]) -> RunCallback:
     """What follows the run."""
     teacher = LedgerFeedback(run) if may_teach(run) else None
     return RunCallback(
-        order=run.order,
+        spec=run.spec,
         folder=run.folder,
         module=run.module,
         meter=run.meter,
         device=run.device,
         load_of=lambda item: item.batch.load(run.data.loads),
-        clock=CycleClock(run.batch_s, run.bound_bytes, run.order.config.cycle_batches),
+        clock=CycleClock(run.batch_s, run.bound_bytes, run.spec.config.cycle_batches),
         checkpoints=run.checkpoints,
         evaluate=partial(evaluate_part, run, "val"),
         watch=watch,
@@ -128,21 +128,21 @@ def make_run_callback(run: Run, watch: Callable[[Progress], None]) -> RunCallbac
     )
 
 
-def warm_up_largest(run: Run, teacher: LedgerFeedback | None, updates: Updates) -> None:
+def warm_up_largest(run: TrainingRun, teacher: LedgerFeedback | None, updates: Updates) -> None:
     """Run the largest batch before the first; what the process then holds is because of it."""
     if warm_up_memory(updates, run.largest, run.device) and teacher is not None:
         teacher.fullest = run.largest, run.largest.load(run.data.loads)
 
 
-def make_updates(run: Run, module: Module) -> Updates:
+def make_updates(run: TrainingRun, module: Module) -> Updates:
     """What turns batches into weight updates, once the module is on its device."""
     several = run.ranks.n > 1
     return Updates(
         workload=run.workload,
         model=module.model,
         optimizer=module.optimizer,
-        precision=run.order.plan.choice.knobs.variant.precision,
-        rules=run.order.config.training,
+        precision=run.spec.plan.choice.knobs.variant.precision,
+        rules=run.spec.config.training,
         device=str(module.device),
         guard=run.guard,
         backward=module.manual_backward if several else torch.Tensor.backward,
@@ -154,48 +154,48 @@ def make_updates(run: Run, module: Module) -> Updates:
     )
 
 
-def go_on(run: Run, keeper: RunCallback) -> None:
+def go_on(run: TrainingRun, callback: RunCallback) -> None:
     """Start from the newest checkpoint, if the run has one and may."""
-    content = run.checkpoints.newest() if run.order.resume else None
+    content = run.checkpoints.newest() if run.spec.resume else None
     if content is None:
         return
-    split, keeper.at = keeper.at.split, Progressed.model_validate_json(content["progressed"])
-    if not run.order.allow_changes:
-        check_unchanged(run_spec_in(content), run.order)
-        check_split(keeper.at.split, split)
-    keeper.at = keeper.at.model_copy(update={"split": split})
-    keeper.resumed = content
-    run.waiting = [(batch_of([name]), weight) for name, weight in keeper.at.waiting]
+    split, callback.at = callback.at.split, Progressed.model_validate_json(content["progressed"])
+    if not run.spec.allow_changes:
+        check_unchanged(run_spec_in(content), run.spec)
+        check_split(callback.at.split, split)
+    callback.at = callback.at.model_copy(update={"split": split})
+    callback.resumed = content
+    run.waiting = [(batch_of([name]), weight) for name, weight in callback.at.waiting]
     take_weights(run.module.model, content)
-    run.module.n_updates_done = keeper.at.n_updates
-    run.module.time_share = run.order.amount.gone(keeper.at.elapsed_s)
-    epoch, place = keeper.at.position
+    run.module.n_updates_done = callback.at.n_updates
+    run.module.time_share = run.spec.amount.gone(callback.at.elapsed_s)
+    epoch, place = callback.at.position
     run.stream.start = Position(epoch, place) if place < run.stream.per_epoch else Position(epoch + 1)
-    keeper.clock.number = keeper.at.n_batches // run.order.config.cycle_batches
+    callback.clock.number = callback.at.n_batches // run.spec.config.cycle_batches
     if run.ranks.rank == 0:  # what came after the checkpoint is done again
-        drop_rows(run.folder / CYCLES, "number", keeper.clock.number)
-        drop_rows(run.folder / EPOCHS, "updates", keeper.at.n_updates)
-    log.info("going on at epoch %d, batch %d", keeper.at.position.epoch + 1, keeper.at.position.batch + 1)
+        drop_rows(run.folder / CYCLES, "number", callback.clock.number)
+        drop_rows(run.folder / EPOCHS, "updates", callback.at.n_updates)
+    log.info("going on at epoch %d, batch %d", callback.at.position.epoch + 1, callback.at.position.batch + 1)
 
 
-def fit(run: Run, trainer: pl.Trainer, keeper: RunCallback) -> None:
+def fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
     """Hand everything to Lightning."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
-            trainer.fit(run.module, loader(run.stream, run.workload, run.order, run.ranks.rank))
+            trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
     except NonFiniteLoss as error:
-        raise Diverged(error.value, keeper.at) from None
+        raise Diverged(error.value, callback.at) from None
     except SystemExit:  # Lightning's answer to an interrupt, whichever signal it was
-        if keeper.signals.stop is None:
+        if callback.signals.stop is None:
             raise
-        raise SystemExit(128 + keeper.signals.stop) from None
+        raise SystemExit(128 + callback.signals.stop) from None
 
 
 # ------------------------------------------------------------------------------------------------------------ judging
 
 
-def evaluate_part(run: Run, part: str) -> Evaluation | None:
+def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
     """The model as it is on one part of the data; every rank its share, if they are there. None if nothing can be said."""
     ids = getattr(run.data.split, part)
     if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
@@ -204,15 +204,15 @@ def evaluate_part(run: Run, part: str) -> Evaluation | None:
         workload=run.workload,
         guard=run.guard,
         loads=run.data.loads,
-        max_graphs=run.order.plan.choice.batch_size,
-        precision=run.order.plan.choice.knobs.variant.precision,
+        max_graphs=run.spec.plan.choice.batch_size,
+        precision=run.spec.plan.choice.knobs.variant.precision,
         device=run.device,
     )
     answers = predictor.predict(run.module.model, run.ranks.share(ids))
     return evaluate(part, run.ranks.gathered(answers), run.data.labels)
 
 
-def beside(run: Run) -> tuple[Evaluation, ...]:
+def beside(run: TrainingRun) -> tuple[Evaluation, ...]:
     """What needs no model; nothing, where the ligands cannot be read any more."""
     try:
         return baselines_of(run.data)
@@ -221,10 +221,10 @@ def beside(run: Run) -> tuple[Evaluation, ...]:
         return ()
 
 
-def judge(run: Run, keeper: RunCallback) -> Results:
+def judge(run: TrainingRun, callback: RunCallback) -> Results:
     """The best model on every part, beside what needs no model; written by the first rank."""
     best = run.checkpoints.folder / BEST
-    finished = keeper.signals.stop is None
+    finished = callback.signals.stop is None
     if finished and best.exists():
         run.module.model.load_state_dict(read_checkpoint(best)["model"])
     run.module.model.to(run.device)
@@ -234,9 +234,9 @@ def judge(run: Run, keeper: RunCallback) -> Results:
     counts = updates.counts if updates else None
     results = Results(
         finished=finished,
-        stopped_by=0 if finished else keeper.signals.stop or 0,
-        at=keeper.at,
-        cycles=tuple(keeper.cycles),
+        stopped_by=0 if finished else callback.signals.stop or 0,
+        at=callback.at,
+        cycles=tuple(callback.cycles),
         evaluations=(*found, *(beside(run) if found and run.ranks.rank == 0 else ())),
         split=counts.split if counts else 0,
         deferred=counts.deferred if counts else 0,

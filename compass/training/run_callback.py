@@ -72,7 +72,7 @@ _SAVE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 class RunCallback(pl.Callback):
     """Follows one run, on every rank; the first one writes."""
 
-    order: RunSpec
+    spec: RunSpec
     folder: Path
     module: Module
     meter: Meter
@@ -176,7 +176,7 @@ class RunCallback(pl.Callback):
         self.clock.start_anew()
         self.cycles.append(cycle)
         log.info("%s", cycle)
-        if warning := doubt(cycle, self.order.plan.runtime):
+        if warning := doubt(cycle, self.spec.plan.runtime):
             log.warning("%s", warning)
         if self.module.global_rank == 0:
             append_row(cycle.model_dump(), self.folder / CYCLES)
@@ -202,7 +202,7 @@ class RunCallback(pl.Callback):
         elif found.score is not None and (self.at.best is None or found.score < self.at.best):
             self.at = self.at.model_copy(update={"best": found.score})
             if self.module.global_rank == 0:
-                self.checkpoints.write_best(self.order, found.score, self.module.model.state_dict())
+                self.checkpoints.write_best(self.spec, found.score, self.module.model.state_dict())
         if self.module.global_rank == 0:
             row = {"epoch": epoch, "updates": self.at.n_updates, **found.figures()}
             append_row(row, self.folder / EPOCHS)
@@ -210,9 +210,9 @@ class RunCallback(pl.Callback):
     def _between_updates(self, trainer: pl.Trainer, item: Item) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({"loss": self.module.loss, "learning_rate": self.module.rate}, step=self.at.n_updates)
-        due = time.monotonic() - self._saved >= self.order.config.training.checkpoint_s
+        due = time.monotonic() - self._saved >= self.spec.config.training.checkpoint_s
         save, told, share = self._agreed(
-            self.signals.save or due, self.signals.stop or 0, self.order.amount.gone(self.at.elapsed_s)
+            self.signals.save or due, self.signals.stop or 0, self.spec.amount.gone(self.at.elapsed_s)
         )
         if told:  # on every rank: whoever heard nothing would go on to judge, and wait for the others for ever
             self.signals.stop = int(told)
@@ -246,7 +246,7 @@ class RunCallback(pl.Callback):
             assert updates is not None  # noqa: S101 - training runs
             waiting = tuple((batch.members[0][0], weight) for batch, weight in updates.waiting)
             self.checkpoints.write(
-                self.order, self.at.model_copy(update={"waiting": waiting}),
+                self.spec, self.at.model_copy(update={"waiting": waiting}),
                 self.module.model.state_dict(), self.module.optimizer.state_dict(), states,
             )  # fmt: skip
         self._saved = time.monotonic()
@@ -259,7 +259,7 @@ class RunCallback(pl.Callback):
         n_done, share = self.at.n_batches, self.module.time_share
         n_expected = max(n_done, min(self.n_batches, round(n_done / share) if share else self.n_batches))
         pace_s = (self.at.elapsed_s - self._elapsed_before_s) / max(1, n_done - self._first)
-        n_cycle = self.order.config.cycle_batches
+        n_cycle = self.spec.config.cycle_batches
         self.watch(
             Progress(
                 phase="train",

@@ -18,7 +18,7 @@ from compass.records.base import digest
 
 ORDER, LOG = "run.json", "training.log"
 PATIENCE_S = 600.0
-"""How long a process waits for the first one of its machine to scan the data and write the order."""
+"""How long a process waits for the first one of its machine to scan the data and write the spec."""
 SKEW_S = 30.0
 """What the clock of a shared disk may be behind."""
 
@@ -95,7 +95,7 @@ class RunSpec(Record):
         }
 
 
-def write_run_spec(order: RunSpec, folder: Path) -> Path:
+def write_run_spec(spec: RunSpec, folder: Path) -> Path:
     """Write `order` into `folder`, which is made if need be.
 
     Raises:
@@ -106,7 +106,7 @@ def write_run_spec(order: RunSpec, folder: Path) -> Path:
     except OSError as error:
         raise InputError(f"run folder {folder}", got=error.strerror or str(error), expected="a writable folder",
                          fix="Choose another --out.") from error  # fmt: skip
-    write_text(order.model_dump_json(indent=2) + "\n", folder / ORDER)
+    write_text(spec.model_dump_json(indent=2) + "\n", folder / ORDER)
     return folder / ORDER
 
 
@@ -135,9 +135,9 @@ def await_run_spec(folder: Path) -> RunSpec:
     until, since_s = time.monotonic() + PATIENCE_S, psutil.Process(os.getppid()).create_time() - SKEW_S
     while time.monotonic() < until:
         with contextlib.suppress(InputError, OSError):
-            order = read_run_spec(folder)
-            if order.started_by == this_start() and (folder / ORDER).stat().st_mtime >= since_s:
-                return order
+            spec = read_run_spec(folder)
+            if spec.started_by == this_start() and (folder / ORDER).stat().st_mtime >= since_s:
+                return spec
         time.sleep(0.2)
     raise InputError(f"run folder {folder}", got="no order", expected="one from the first process of this machine",
                      fix="See what became of that process.")  # fmt: skip

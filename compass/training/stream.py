@@ -118,13 +118,13 @@ def _collated(source: str, config: OptimizerConfig, rank: int) -> _Collated:
     return _Collated(load_workload(source, config), source, config, rank)
 
 
-def loader(stream: Stream, workload: Workload, order: RunSpec, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
+def loader(stream: Stream, workload: Workload, spec: RunSpec, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
     """`stream`, collated in as many processes as are worth it; 0: in this one."""
     return DataLoader(
-        _Collated(workload, order.workload, order.config, rank),
+        _Collated(workload, spec.workload, spec.config, rank),
         sampler=stream,
         batch_size=None,
-        num_workers=order.loader_workers,
+        num_workers=spec.loader_workers,
         worker_init_fn=_hear_nothing,
         collate_fn=_as_it_is,
         # Its own: a loader that drew its seed from torch's would leave another random state than a resumed one.

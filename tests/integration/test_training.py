@@ -51,7 +51,7 @@ def catalogue(manifest, tmp_path_factory):
 
 
 @pytest.fixture
-def make_order(catalogue):
+def make_spec(catalogue):
     """An order of a small model on the crops."""
 
     def make(*changes, batch_size=3, shape=(2, 16), budget_bytes=2 * GIB, **fields):
@@ -84,10 +84,10 @@ def make_order(catalogue):
     return make
 
 
-def start(order, folder, *, prefix=(), **settings):
+def start(spec, folder, *, prefix=(), **settings):
     """The run's process."""
-    write_run_spec(order, folder)
-    environment = process_environment(order) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
+    write_run_spec(spec, folder)
+    environment = process_environment(spec) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
     command = [*(prefix or [sys.executable]), "-m", "compass", "train-run", str(folder), "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, **pipes, **settings)
@@ -115,9 +115,9 @@ def wait_for_batches(folder, n_batches):
     raise AssertionError("no checkpoint came")
 
 
-def test_a_run_leaves_what_it_promises(make_order, manifest, tmp_path):
-    order = make_order("dataset.index=INDEX")  # of the training set: predicting looks for none beside a manifest
-    results = finish(start(order, tmp_path))
+def test_a_run_leaves_what_it_promises(make_spec, manifest, tmp_path):
+    spec = make_spec("dataset.index=INDEX")  # of the training set: predicting looks for none beside a manifest
+    results = finish(start(spec, tmp_path))
     assert results.finished
     assert results.at.n_batches == 4 * 4  # of ten complexes to train on, three a batch
     assert {(found.part, found.of) for found in results.evaluations} == {
@@ -147,28 +147,28 @@ def check_prediction(checkpoint, manifest, results):
     assert answer["evaluation"]["metrics"]["rmse"] == pytest.approx((sum(squares) / N_CROPS) ** 0.5, rel=1e-4)
 
 
-def test_eight_complexes_are_learnt_by_heart(make_order, tmp_path):
-    order = make_order(
+def test_eight_complexes_are_learnt_by_heart(make_spec, tmp_path):
+    spec = make_spec(
         "training.split.val_share=0", "training.split.test_share=0.3", "training.learning_rate=0.01", "batch.effective_batch=8",
         "training.checkpoint_s=1000", batch_size=8, amount=Amount(epochs=150),
     )  # fmt: skip
-    results = finish(start(order, tmp_path))
+    results = finish(start(spec, tmp_path))
     [found] = [item for item in results.evaluations if (item.part, item.of) == ("train", "model")]
     assert found.metrics.n == 8
     assert found.metrics.rmse < 0.2
 
 
-def test_killed_and_resumed_it_ends_with_the_same_weights(make_order, tmp_path):
+def test_killed_and_resumed_it_ends_with_the_same_weights(make_spec, tmp_path):
     """In the middle of an epoch, three times, as hard as a process can be killed."""
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    order = make_order("training.dropout=0.1", amount=Amount(epochs=8))
-    finish(start(order, straight))
+    spec = make_spec("training.dropout=0.1", amount=Amount(epochs=8))
+    finish(start(spec, straight))
     for n_batches in (2, 10, 18):
-        process = start(order.model_copy(update={"resume": True}), broken)
+        process = start(spec.model_copy(update={"resume": True}), broken)
         wait_for_batches(broken, n_batches)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-    results = finish(start(order.model_copy(update={"resume": True}), broken))
+    results = finish(start(spec.model_copy(update={"resume": True}), broken))
     assert results.finished
     ends = weights(straight), weights(broken)
     assert ends[0].keys() == ends[1].keys()
@@ -176,10 +176,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(make_order, tmp_path):
 
 
 @pytest.mark.parametrize("loader_workers", [0, 2])
-def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path, loader_workers):
+def test_asked_to_stop_it_saves_and_says_so(make_spec, tmp_path, loader_workers):
     """With all its processes: a terminal and a batch system signal the whole group."""
-    order = make_order("training.checkpoint_s=1000", amount=Amount(epochs=5000), loader_workers=loader_workers)
-    process = start(order, tmp_path, start_new_session=True)
+    spec = make_spec("training.checkpoint_s=1000", amount=Amount(epochs=5000), loader_workers=loader_workers)
+    process = start(spec, tmp_path, start_new_session=True)
     until = time.monotonic() + 120
     while "expected:" not in (tmp_path / "training.log").read_text() if (tmp_path / "training.log").exists() else True:
         assert time.monotonic() < until
@@ -195,41 +195,41 @@ def test_asked_to_stop_it_saves_and_says_so(make_order, tmp_path, loader_workers
     assert saved.n_batches % 2 == 0  # between two updates
 
 
-def test_a_time_that_is_up_at_the_end_of_a_cycle_and_an_epoch_ends_both_once(make_order, tmp_path):
+def test_a_time_that_is_up_at_the_end_of_a_cycle_and_an_epoch_ends_both_once(make_spec, tmp_path):
     """Every epoch is a batch here, and every cycle."""
-    order = make_order("cycle_batches=1", batch_size=10, amount=Amount(epochs=10_000, max_time_s=3.0))
-    results = finish(start(order, tmp_path))
+    spec = make_spec("cycle_batches=1", batch_size=10, amount=Amount(epochs=10_000, max_time_s=3.0))
+    results = finish(start(spec, tmp_path))
     assert results.finished
     assert 0 < results.at.n_batches == len(results.cycles) < 10_000
     epochs = [line.partition(",")[0] for line in (tmp_path / "epochs.csv").read_text().splitlines()[1:]]
     assert len(set(epochs)) == len(epochs) == results.at.n_batches
 
 
-def test_out_of_memory_under_the_ceiling_is_survived(make_order, tmp_path):
+def test_out_of_memory_under_the_ceiling_is_survived(make_spec, tmp_path):
     """The law knows nothing, so that the guard lets everything pass; the system does not."""
     wanted = {"batch_size": 10, "shape": (4, 80), "amount": Amount(epochs=2)}
-    peak_bytes = finish(start(make_order(**wanted), tmp_path / "free")).cycles[0].peak_bytes
+    peak_bytes = finish(start(make_spec(**wanted), tmp_path / "free")).cycles[0].peak_bytes
     # Halves of the batch take 100 MiB less than the whole.
-    results = finish(start(make_order(**wanted, budget_bytes=peak_bytes - 60 * MIB), tmp_path / "tight"))
+    results = finish(start(make_spec(**wanted, budget_bytes=peak_bytes - 60 * MIB), tmp_path / "tight"))
     assert results.finished
     assert results.out_of_memory > 0
     assert results.cycles[0].peak_bytes < peak_bytes
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_a_line(make_order, tmp_path):
-    order = make_order("training.learning_rate=1e30", "training.warmup_share=0", amount=Amount(epochs=20))
-    process = start(order, tmp_path)
+def test_a_loss_that_is_no_number_ends_the_run_in_a_line(make_spec, tmp_path):
+    spec = make_spec("training.learning_rate=1e30", "training.warmup_share=0", amount=Amount(epochs=20))
+    process = start(spec, tmp_path)
     assert "error: the loss became" in process.communicate(timeout=240)[1]
     assert process.returncode == 3
 
 
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
-def test_two_processes_train_one_model(make_order, tmp_path, launcher):
-    order = make_order(n_devices=2, amount=Amount(epochs=2), batch_size=2)
+def test_two_processes_train_one_model(make_spec, tmp_path, launcher):
+    spec = make_spec(n_devices=2, amount=Amount(epochs=2), batch_size=2)
     prefix = ()
     if launcher == "torchrun":
         prefix = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
-    results = finish(start(order, tmp_path, prefix=prefix))
+    results = finish(start(spec, tmp_path, prefix=prefix))
     assert results.finished
     assert results.at.n_graphs == pytest.approx(2 * 10, abs=4)
     assert results.at.n_batches == 2 * 3
@@ -239,9 +239,9 @@ def test_two_processes_train_one_model(make_order, tmp_path, launcher):
     assert read_run_spec(tmp_path).n_devices == 2
 
 
-def test_one_process_that_is_asked_to_stop_stops_the_others(make_order, tmp_path):
+def test_one_process_that_is_asked_to_stop_stops_the_others(make_spec, tmp_path):
     """They would wait for its share of the evaluation."""
-    process = start(make_order(n_devices=2, amount=Amount(epochs=5000), batch_size=2), tmp_path)
+    process = start(make_spec(n_devices=2, amount=Amount(epochs=5000), batch_size=2), tmp_path)
     wait_for_batches(tmp_path, 2)
     others = psutil.Process(process.pid).children()
     os.kill(process.pid, signal.SIGTERM)

@@ -20,7 +20,7 @@ def start(profile, tmp_path, monkeypatch):
     """`compass train` with these arguments: its result, and what it would have become."""
     became = []
     monkeypatch.setattr(os, "execve", lambda _, command, environment: became.append((command, environment)))
-    monkeypatch.setattr(prepare, "check_fresh", lambda wish: wish.profile.fingerprint)
+    monkeypatch.setattr(prepare, "check_fresh", lambda request: request.profile.fingerprint)
     write_profile(profile, tmp_path / "p.json")
 
     def run(*arguments):
@@ -35,10 +35,10 @@ def test_the_run_is_a_process_under_the_plans_settings(start, profile, tmp_path)
     assert result.exit_code == 0, result.output
     assert command == [sys.executable, "-m", "compass", "train-run", str(tmp_path / "run")]
     assert environment["OMP_NUM_THREADS"] == str(profile.plans["prototyping"].runtime.threads)
-    order = read_run_spec(tmp_path / "run")
-    assert order.plan == profile.plans["prototyping"]
-    assert (order.amount.cycles, order.config.training.epochs, order.batching) == (2, 3, "batch_size")
-    assert order.budget_bytes == order.plan.certificate.ceiling_bytes
+    spec = read_run_spec(tmp_path / "run")
+    assert spec.plan == profile.plans["prototyping"]
+    assert (spec.amount.cycles, spec.config.training.epochs, spec.batching) == (2, 3, "batch_size")
+    assert spec.budget_bytes == spec.plan.certificate.ceiling_bytes
 
 
 def test_a_time_is_read(start, tmp_path):

@@ -6,7 +6,7 @@ from compass.training.run_spec import RunSpec
 
 
 @pytest.fixture
-def order(profile):
+def spec(profile):
     fingerprint = Fingerprint(device="cpu", driver="x", torch="2", versions=(), workload="w")
     return RunSpec(
         plan=profile.plans["prototyping"], workload="visnet", config=OptimizerConfig(), fingerprint=fingerprint, budget_bytes=2**31,

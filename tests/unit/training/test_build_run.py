@@ -31,14 +31,14 @@ def data_of(*names):
 
 
 @pytest.fixture
-def opened(order, tmp_path, monkeypatch):
+def opened(spec, tmp_path, monkeypatch):
     """A run of a tiny model on this data, by a plan under 3 GiB that does without the giant."""
 
     def make(data, capacity=10, **changes):
         monkeypatch.setattr(opening, "load_workload", lambda *_: None)
         monkeypatch.setattr(opening, "open_data", lambda *_: data)
         monkeypatch.setattr(opening, "build", lambda *_: torch.nn.Linear(1, 1))
-        plan = order.plan
+        plan = spec.plan
         plan = plan.model_copy(
             update={
                 "bytes_law": LAW,
@@ -48,7 +48,7 @@ def opened(order, tmp_path, monkeypatch):
             }
         )
         wanted = {"plan": plan, "budget_bytes": 3 * GIB, "device": "cpu", **changes}
-        return open_run(order.model_copy(update=wanted), tmp_path)
+        return open_run(spec.model_copy(update=wanted), tmp_path)
 
     return make
 

@@ -19,31 +19,31 @@ from compass.training.checkpoints import (
 from compass.training.stream import Position
 
 
-def write(checkpoints, order, n_batches):
+def write(checkpoints, spec, n_batches):
     progressed = Progressed(position=Position(1, 2), n_batches=n_batches, n_updates=3, best=0.5, waiting=(("a", 0.1),))
-    return checkpoints.write(order, progressed, {"w": torch.arange(3.0)}, {"state": {}}, [random_state("cpu")])
+    return checkpoints.write(spec, progressed, {"w": torch.arange(3.0)}, {"state": {}}, [random_state("cpu")])
 
 
-def test_what_is_written_is_read(tmp_path, order):
+def test_what_is_written_is_read(tmp_path, spec):
     checkpoints = Checkpoints(tmp_path, keep_last=2)
-    path = write(checkpoints, order, 7)
+    path = write(checkpoints, spec, 7)
     content = read_checkpoint(path)
     assert torch.equal(content["model"]["w"], torch.arange(3.0))
     assert Progressed.model_validate_json(content["progressed"]).position == Position(1, 2)
     assert checkpoints.newest()["progressed"] == content["progressed"]
 
 
-def test_the_last_few_are_kept(tmp_path, order):
+def test_the_last_few_are_kept(tmp_path, spec):
     checkpoints = Checkpoints(tmp_path, keep_last=2)
     for n_batches in (5, 50, 500):
-        write(checkpoints, order, n_batches)
+        write(checkpoints, spec, n_batches)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["batch-000000050.ckpt", "batch-000000500.ckpt"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_one_that_was_cut_gives_way_to_the_one_before(tmp_path, order, share, caplog):
+def test_one_that_was_cut_gives_way_to_the_one_before(tmp_path, spec, share, caplog):
     checkpoints = Checkpoints(tmp_path, keep_last=2)
-    good, bad = write(checkpoints, order, 5), write(checkpoints, order, 6)
+    good, bad = write(checkpoints, spec, 5), write(checkpoints, spec, 6)
     bad.write_bytes(bad.read_bytes()[: int(share * bad.stat().st_size)])
     found = Progressed.model_validate_json(checkpoints.newest()["progressed"])
     assert found.n_batches == 5
@@ -63,14 +63,14 @@ def test_random_states_come_back():
     assert drawn[2] == again[2]
 
 
-def test_another_run_is_not_gone_on_with(order):
-    rules = order.config.training.model_copy(update={"learning_rate": 0.1})
-    other = order.model_copy(update={"config": order.config.model_copy(update={"training": rules, "seed": 5})})
-    check_unchanged(order, order)
+def test_another_run_is_not_gone_on_with(spec):
+    rules = spec.config.training.model_copy(update={"learning_rate": 0.1})
+    other = spec.model_copy(update={"config": spec.config.model_copy(update={"training": rules, "seed": 5})})
+    check_unchanged(spec, spec)
     with pytest.raises(InputError, match=r"^--resume: got seed 0 → 5; learning .*; expected the run as it was\. "):
-        check_unchanged(order, other)
+        check_unchanged(spec, other)
     with pytest.raises(InputError, match=r"^--resume: got dataset  → other labels; expected the run as it was\. "):
-        check_unchanged(order, order.model_copy(update={"dataset": "other labels"}))
+        check_unchanged(spec, spec.model_copy(update={"dataset": "other labels"}))
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_what_is_no_checkpoint_says_so(tmp_path, content, message):
         read_checkpoint(path)
 
 
-def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_path, order):
+def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_path, spec):
     """The newest were damaged, and training went on from an older one."""
     checkpoints = Checkpoints(tmp_path, keep_last=1)
     for name in ("batch-000000900.ckpt", "batch-000000800.ckpt"):
         (tmp_path / name).write_bytes(b"damaged")
-    write(checkpoints, order, 850)
+    write(checkpoints, spec, 850)
     assert [path.name for path in tmp_path.iterdir()] == ["batch-000000850.ckpt"]
 
 

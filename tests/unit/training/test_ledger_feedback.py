@@ -20,16 +20,16 @@ def batch(*names):
 @pytest.fixture
 def run(profile, tmp_path):
     plan = profile.plans["prototyping"].model_copy(update={"bytes_law": LAW})
-    order = SimpleNamespace(
+    spec = SimpleNamespace(
         cache=str(tmp_path), stale=False, ceiling=True, plan=plan, fingerprint=profile.fingerprint, budget_bytes=1000
     )  # fmt: skip
     meter = SimpleNamespace(obtainable_bytes=lambda: 1000)
-    return SimpleNamespace(order=order, ranks=SimpleNamespace(n=1), data=SimpleNamespace(loads=LOADS), meter=meter)
+    return SimpleNamespace(spec=spec, ranks=SimpleNamespace(n=1), data=SimpleNamespace(loads=LOADS), meter=meter)
 
 
 def told(run, tmp_path):
     store = Store(tmp_path / LEDGER)
-    known = store.under(run.order.fingerprint.key)
+    known = store.under(run.spec.fingerprint.key)
     store.close()
     return known
 
@@ -43,7 +43,7 @@ def cycle_on(*names, n_batches=450, peak_bytes=1000):
 def test_a_cycle_is_told(run, tmp_path):
     LedgerFeedback(run).tell(*cycle_on("a", "b"))
     [(spec, outcome)] = told(run, tmp_path)
-    assert (spec.knobs, spec.runtime) == (run.order.plan.choice.knobs, run.order.plan.runtime)
+    assert (spec.knobs, spec.runtime) == (run.spec.plan.choice.knobs, run.spec.plan.runtime)
     assert spec.batches == (batch("b"),)
     assert (outcome.source, outcome.load, outcome.footprint_bytes) == ("training", LOADS["b"], 1000)
     assert outcome.timed_load == Load(graphs=1, sizes=(("nodes", 15.0),))
@@ -66,14 +66,14 @@ def test_a_few_batches_say_nothing(run, tmp_path):
 def test_running_out_is_told(run, tmp_path):
     teach_out_of_memory(run, batch("a", "c"), "no room")
     [(spec, outcome)] = told(run, tmp_path)
-    assert spec.ceiling_bytes == run.order.plan.certificate.ceiling_bytes
+    assert spec.ceiling_bytes == run.spec.plan.certificate.ceiling_bytes
     assert (outcome.status, outcome.detail, outcome.load) == (
         Status.OUT_OF_MEMORY, "no room", Load(graphs=2, sizes=(("nodes", 70.0),))
     )  # fmt: skip
 
 
 def test_running_out_under_no_ceiling_may_be_anybodys_doing(run, tmp_path):
-    run.order.ceiling = False
+    run.spec.ceiling = False
     teach_out_of_memory(run, batch("a"), "no room")
     assert told(run, tmp_path) == []
 
@@ -86,7 +86,7 @@ def test_running_out_where_others_hold_the_rest_is_theirs(run, tmp_path):
 
 def test_a_ledger_that_cannot_be_written_costs_training_nothing(run, tmp_path, caplog):
     (tmp_path / "file").touch()
-    run.order.cache = str(tmp_path / "file")
+    run.spec.cache = str(tmp_path / "file")
     with caplog.at_level(logging.WARNING, logger="compass"):
         LedgerFeedback(run).tell(*cycle_on("a"))
     assert [record.message for record in caplog.records] == [
@@ -98,7 +98,7 @@ def test_a_ledger_that_cannot_be_written_costs_training_nothing(run, tmp_path, c
 @pytest.mark.parametrize("change", [{"cache": ""}, {"stale": True}])
 def test_who_says_nothing(run, change):
     assert may_teach(run)
-    vars(run.order).update(change)
+    vars(run.spec).update(change)
     assert not may_teach(run)
 
 

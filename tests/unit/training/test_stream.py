@@ -95,10 +95,10 @@ def noisy(tmp_path):
 
     def make(n_workers, start=None, seed=0):
         config = OptimizerConfig(seed=seed)
-        order = SimpleNamespace(workload=source, config=config, loader_workers=n_workers)
+        spec = SimpleNamespace(workload=source, config=config, loader_workers=n_workers)
         batches = stream(epochs=1)
         batches.start = start or Position()
-        return loader(batches, load_workload(source, config), order)
+        return loader(batches, load_workload(source, config), spec)
 
     return make
 
