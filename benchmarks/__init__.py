@@ -1,1 +1,1 @@
-"""Claims, measured. Each module prints a table and, as its last line, one JSON object of figures."""
+"""Measurements behind the claims of the documentation. Each module prints a table and, as its last line, one JSON object of figures."""

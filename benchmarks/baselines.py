@@ -1,7 +1,7 @@
-"""Other ways to search, on the same machines and with the same knowledge of the space and its parameter counts.
+"""Other search methods, on the same machines and with the same knowledge of the space and its parameter counts.
 
-Each solves the stages in the order production, prototyping, validation: the small and the large space are shares of the
-capacity its own production found, and scores are taken against its own production's measured throughput.
+Each method solves the stages in the order production, prototyping, validation. Its small and large spaces are shares of
+the capacity of its own production plan, and its scores refer to the measured throughput of that plan.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from compass.probe.simulation.step import n_parameters
 from compass.records import Batch, Knobs, ProbeSpec, RuntimeSettings, Stage, Variant
 
 N_CALLS = 20
-"""The tradition's, and so everybody's: evaluations a stage."""
+"""Evaluations for each stage: the conventional number, the same for every method."""
 GRID_SIDE = (3, 4)
-"""The tradition's grids: at most three depths by four widths."""
+"""The conventional grid: at most three depths by four widths."""
 PENALTY = 3.0
-"""The score of what does not run; the reference scores 1, and the worst that runs stays under 2."""
+"""Score of a plan that does not run; the reference scores 1, and the worst plan that runs scores less than 2."""
 
 Solve = Callable[[Scenario, CountingRunner], dict[Stage, Pick]]
 
@@ -35,26 +35,26 @@ class Found:
 
     pick: Pick
     throughput: float
-    """Softened graphs a second."""
+    """Softened, in graphs per second."""
     score: float
 
 
 @dataclass
 class Experiment:
-    """What a baseline has at hand in one stage. Only the space's arithmetic comes from the oracle, never its truth."""
+    """A baseline's knowledge in one stage. Only the arithmetic of the space comes from the oracle, never its measurements."""
 
     scenario: Scenario
     runner: CountingRunner
     space: Oracle
     stage: Stage
     reference: Found | None = None
-    """Production's plan, once there is one."""
+    """The production plan, once it exists."""
     found: list[Found] = field(default_factory=list)
     tried: dict[Pick, Found | None] = field(default_factory=dict)
 
     @property
     def rules(self) -> StageRules:
-        """The stage's."""
+        """The rules of the stage."""
         return self.scenario.config.stages[self.stage]
 
     def candidates(self) -> list[tuple[int, int]]:
@@ -66,7 +66,7 @@ class Experiment:
         return sorted(chosen, key=lambda a: self.space.capacity(*a))
 
     def measure(self, pick: Pick, n_steps: int) -> Found | None:
-        """Run a plan; None if it does not run, or not within the stage's budget. Nothing is run twice."""
+        """Run a plan; None if it fails or exceeds the stage's budget. No plan runs twice."""
         if pick not in self.tried:
             self.tried[pick] = self._measure(pick, n_steps)
         return self.tried[pick]
@@ -97,7 +97,7 @@ class Experiment:
         return float((1 - q) * fast**-rules.beta + q * large**-rules.alpha)
 
     def best(self) -> Found | None:
-        """The best of what ran. Production: near the largest capacity, the fastest."""
+        """The best plan that ran. Production: the fastest among those near the largest capacity."""
         found = [f for f in self.found if f.pick.batch >= self.scenario.config.batch.min_batch] or self.found
         if not found:
             return None
@@ -132,7 +132,7 @@ def solve_with(search: Callable[[Experiment], None]) -> Solve:
 
 
 def largest_by_bisection(lab: Experiment, knobs: Knobs, n_steps: int) -> Found | None:
-    """The tradition's batch search: batch 1 for five steps, doubling to failure, then bisection."""
+    """The conventional batch search: batch 1 for five steps, doubling to failure, then bisection."""
     best = lab.measure(Pick(knobs, 1), 5)
     if best is None:
         return None
@@ -154,7 +154,7 @@ def largest_by_bisection(lab: Experiment, knobs: Knobs, n_steps: int) -> Found |
 
 
 def grid(lab: Experiment) -> None:
-    """Everything there is, each at its largest batch."""
+    """Every model of the stage, each at its largest batch."""
     for layers, channels in lab.candidates():
         for variant in lab.space.variants(lab.stage):
             largest_by_bisection(lab, Knobs(layers=layers, channels=channels, variant=variant), 5)
@@ -188,7 +188,7 @@ def tradition(lab: Experiment) -> None:
 
 
 def joint(make_sampler: Callable[[int], optuna.samplers.BaseSampler]) -> Callable[[Experiment], None]:
-    """Optuna over model, checkpointing and batch at once, a probe of five steps a trial."""
+    """Optuna over model, activation checkpointing and batch size together; each trial is a probe of five steps."""
 
     def search(lab: Experiment) -> None:
         candidates = lab.candidates()

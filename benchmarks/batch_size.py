@@ -1,12 +1,12 @@
-"""Who finds the largest batch, and at what price: `python -m benchmarks.batch_size [--quick]`.
+"""The largest batch that each finder returns, and its cost: `python -m benchmarks.batch_size [--quick]`.
 
-A few models on this machine's CPU, each under a ceiling that the operating system enforces. For each, side by side: ours
-(the optimizer's calibration, then the certificates of its production stage for that one model), Lightning's finder in
-both modes, Accelerate's, batch-finder, and the straight line through a few small batches. Every method has a process of
-its own with the same room above its idle state and the same runtime settings.
+A few models run on this machine's CPU, each under a ceiling that the operating system enforces. The methods compared are
+Compass (calibration, then the certificates of the production stage for that one model), Lightning's finder in both modes,
+Accelerate's, batch-finder, and a straight line through a few small batches. Each method has its own process, with the
+same memory above the idle process and the same runtime settings.
 
-B* is the largest batch that survives 30 steps in each of three fresh processes; it is searched around ours by short runs
-and then confirmed. A batch above it that a finder returned is put to the same test. The last line is JSON.
+B* is the largest batch that survives 30 steps in each of three new processes. Short runs around Compass's answer find it,
+and full runs check it. A larger batch that a finder returned is tested in the same way. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ QUICK = Effort(
 
 @dataclass
 class Finding:
-    """What a method returned and what it cost."""
+    """A method's answer and its cost."""
 
     batch: int | None
     steps: int
@@ -127,7 +127,7 @@ class Report:
 
 
 def config_of(case: Case) -> OptimizerConfig:
-    """A space of one model, and memory the only limit."""
+    """A space of one model in which memory is the only limit."""
     config = OptimizerConfig()
     bench = config.test_bench.model_copy(update={"pocket_radius": POCKET_RADIUS})
     space = config.space.model_copy(
@@ -145,7 +145,7 @@ def config_of(case: Case) -> OptimizerConfig:
 
 
 def ours(lab: Experiment) -> tuple[Finding, int, dict[str, float]]:
-    """The production stage's plan for the one model; how many probes it took; what the calibration took before."""
+    """The production plan for the one model, its number of probes, and the cost of the calibration before it."""
     started = time.perf_counter()
     lab.calibrate(variants(lab.config.space, lab.config.stages.production))
     calibration = {
@@ -172,7 +172,7 @@ def ours(lab: Experiment) -> tuple[Finding, int, dict[str, float]]:
 
 
 def ask_finder(finder: str, lab: Experiment, knobs: Knobs, effort: Effort) -> Finding:
-    """Run a finder in a child, and learn from its last words."""
+    """Run a finder in a child process and read its last line."""
     order = RunSpec(
         finder=finder,
         config=lab.config,
@@ -213,7 +213,7 @@ def ask_finder(finder: str, lab: Experiment, knobs: Knobs, effort: Effort) -> Fi
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
-    """End a child and whatever it started."""
+    """End a child process and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         if sys.platform == "win32":
             child.kill()
@@ -226,7 +226,7 @@ def _kill(child: subprocess.Popen[str]) -> None:
 
 @dataclass
 class Judge:
-    """Finds out by running which batches survive."""
+    """Runs batches to find those that survive."""
 
     machine: LocalRunner
     lab: Experiment
@@ -253,13 +253,13 @@ class Judge:
         return outcome.ok
 
     def survives(self, batch_size: int) -> bool:
-        """All steps, every time."""
+        """Whether every run completes all its steps."""
         if batch_size not in self.known:
             self.known[batch_size] = all(self.runs(batch_size, self.effort.n_steps) for _ in range(self.effort.n_runs))
         return self.known[batch_size]
 
     def best(self, start: int) -> int:
-        """B*: short runs outwards from `start` until one passes and one fails, bisection, and then the full test."""
+        """B*: short runs outwards from `start` until one passes and one fails, then bisection, then the full test."""
         low = high = max(1, start)
         stride = max(1, round(LEAST_SHARE * start))
         if self.runs(low, self.effort.n_screening):
@@ -280,7 +280,7 @@ class Judge:
 
 
 def compare(case: Case, effort: Effort, cache: Path) -> Report:
-    """Every method on one case."""
+    """All methods on one case."""
     config = config_of(case)
     request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE, cache=cache)
     with (

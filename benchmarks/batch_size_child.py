@@ -1,10 +1,10 @@
-"""One finder of batch sizes, in a process of its own under a ceiling: started by `benchmarks.batch_size`.
+"""One finder of batch sizes in its own process, under a ceiling; `benchmarks.batch_size` starts it.
 
     python -m benchmarks.batch_size_child '<order as JSON>'
 
-It trains our ViSNet with our training step, wherever the finder lets the step be given. The ceiling leaves the same room
-above the idle process as our own worker has: what a finder's libraries hold is not counted against it. After every step
-a line of JSON with the tally goes to standard output, so that it is not lost when the process dies.
+It trains Compass's ViSNet, with Compass's training step where the finder accepts one. The ceiling leaves the same memory
+above the idle process as for Compass's worker, so the memory of a finder's libraries does not count against it. After
+every step, the tally goes to standard output as a line of JSON, so that it survives the process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RunSpec(Record):
 
 
 class Tally:
-    """The workload as finders use it, and a count of what they do."""
+    """The workload as finders use it, with counts of their steps and failures."""
 
     def __init__(self, order: RunSpec, answers: IO[str]) -> None:
         self.order = order
@@ -91,20 +91,20 @@ class Tally:
         self.done()
 
     def warm_up(self) -> None:
-        """Have the libraries read in their kernels, which the ceiling would not see: a probe's ceiling counts them too."""
+        """Load the libraries' kernels before the ceiling is set, because a probe's ceiling counts them too."""
         knobs = self.order.knobs.model_copy(update={"layers": 2, "channels": 16})
         model = self.workload.build(knobs).train()
         rules = self.order.config.training
         training_step(self.workload, model, make_optimizer(model, rules), self._one, knobs.variant.precision, rules)
 
     def done(self) -> None:
-        """A step ended well."""
+        """Count a completed step."""
         self.n_steps += 1
         self.say()
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count what runs out of memory inside, and let it go on its way."""
+        """Count out-of-memory errors raised inside, and pass them on."""
         try:
             yield
         except Exception as error:
@@ -114,7 +114,7 @@ class Tally:
             raise
 
     def say(self, **more: Any) -> None:
-        """The tally so far, for the parent."""
+        """Write the tally so far for the parent."""
         found = {
             "steps": self.n_steps,
             "out_of_memory": self.n_out_of_memory,
@@ -128,8 +128,8 @@ class Tally:
 def copies(one: GraphBatch, n: int) -> GraphBatch:
     """`n` copies of a batch of one graph, disconnected, by torch alone.
 
-    Our own collation uses NumPy, whose out-of-memory is an exception that most finders do not know; PyG's uses torch,
-    and that is what their users have.
+    Compass's collation uses NumPy, whose out-of-memory exception most finders do not know. PyG's uses torch, as most
+    users' code does.
     """
     n_nodes, n_edges = len(one.kinds), one.edge_index.shape[1]
     shift = torch.arange(n).repeat_interleave(n_edges) * n_nodes
@@ -148,7 +148,7 @@ def copies(one: GraphBatch, n: int) -> GraphBatch:
 
 
 def lightning(tally: Tally, mode: str) -> int | None:
-    """`Tuner.scale_batch_size`, all else at its defaults: three steps a trial, a margin of 5 % in `binsearch`."""
+    """`Tuner.scale_batch_size` with its defaults: three steps in each trial, a margin of 5 % in `binsearch`."""
     pl: Any = importlib.import_module("pytorch_lightning")
     tuning: Any = importlib.import_module("pytorch_lightning.tuner")
 
@@ -201,27 +201,27 @@ def accelerate(tally: Tally) -> int:
 
 
 class CountedLoss:
-    """A loss whose backward pass is counted; batch-finder calls nothing else of it."""
+    """A loss that counts its backward passes; batch-finder calls no other method of it."""
 
     def __init__(self, tally: Tally, loss: torch.Tensor) -> None:
         self._tally, self._loss = tally, loss
 
     def backward(self) -> None:
-        """Forward and backward are all the step there is: this finder has no optimizer."""
+        """The whole step is forward and backward, because this finder has no optimizer."""
         with self._tally.counted():
             self._loss.backward()  # type: ignore[no-untyped-call]
         self._tally.done()
 
 
 class Output:
-    """What batch-finder takes the loss from."""
+    """The output from which batch-finder takes the loss."""
 
     def __init__(self, loss: CountedLoss) -> None:
         self.loss = loss
 
 
 class ByRows(torch.nn.Module):
-    """Our model behind a tensor whose rows say how many graphs are wanted: batch-finder sizes tensors."""
+    """Compass's model behind a tensor with one row for each graph, because batch-finder changes the size of tensors."""
 
     def __init__(self, tally: Tally) -> None:
         super().__init__()
@@ -236,22 +236,22 @@ class ByRows(torch.nn.Module):
 
 
 def rows_model() -> torch.nn.Module:
-    """At the top level, because batch-finder hands it to processes that it spawns."""
+    """At the top level, because batch-finder sends it to the processes that it spawns."""
     return ByRows(this_tally())
 
 
 def batch_finder(_: Tally) -> int | None:
-    """`find_max_minibatch` at its defaults: one forward and backward pass a trial."""
+    """`find_max_minibatch` with its defaults: each trial is one forward and backward pass."""
     finder: Any = importlib.import_module("batch_finder")
     shape = finder.find_max_minibatch(rows_model, input_shapes=(-1, 1), forward_params=["x"])
     return None if shape is None else int(shape[0])
 
 
 def polyfit(tally: Tally, meter: Meter) -> int | None:
-    """Memory at a few small batches, a straight line through it, and 60 % of what is free.
+    """A straight line through the memory of a few small batches, up to 60 % of the free memory.
 
-    Written from a description of what Ultralytics' AutoBatch does, not from its source; where the line's answer is at or
-    beyond a batch that failed, the largest that ran is taken.
+    Written from a description of Ultralytics' AutoBatch, not from its source. If the line's answer is at or beyond a
+    batch that failed, the largest batch that ran is returned.
     """
     baseline_bytes = meter.footprint_bytes()
     model = tally.build()
@@ -297,7 +297,7 @@ def finder_of(order: RunSpec, tally: Tally, meter: Meter) -> Callable[[], int | 
 
 @cache
 def this_tally() -> Tally:
-    """This process's tally. What it says goes to the standard output it was started with, and nothing else does."""
+    """This process's tally, the only writer to the original standard output."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return Tally(RunSpec.model_validate_json(sys.argv[1]), answers)

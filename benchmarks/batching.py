@@ -1,10 +1,12 @@
-"""What budgeted batches are worth: `python -m benchmarks.batching [--quick]`.
+"""The gain from budgeted batches: `python -m benchmarks.batching [--quick]`.
 
-20,000 complexes with a spread like PDBbind's: atoms log-normal about 420 (what 8 Å leave of a complex there), one in a
-thousand a whole protein of up to 20,925; edges by the relation that real complexes show when they are cut at 5 to 20 Å, with
-its residual spread. On simulated GPUs, under the optimizer's own fitted laws, the sampler's batches against the simulator's
-truth: how fast they are packed, how full they are, how much their steps differ, whether memory holds, and how many graphs a
-second they give beside the fixed batch that the largest complexes allow. Then for real on this CPU (`batching_real`).
+The dataset is 20,000 synthetic complexes with a spread like PDBbind's. Their atoms are log-normal around 420 (a complex
+there within 8 Å), and one in a thousand is a whole protein of up to 20,925 atoms. Their edges follow the relation measured
+on real complexes cut at 5 to 20 Å, with its residual spread.
+
+On simulated GPUs, the sampler packs batches under the optimizer's fitted laws. Reported are the packing time, the fill, the
+spread of step times, whether the true memory stays within the budget, and graphs per second beside the fixed batch that
+the largest complexes allow. Then real batches are trained on this CPU (`batching_real`).
 
 Prints a table, the targets, and as its last line one JSON object; writes nothing else.
 """
@@ -97,7 +99,7 @@ class Model:
     budget_bytes: int
 
     def sampler(self, sizes: Floats, isolated: Indices | tuple[()] = ()) -> BudgetedBatchSampler:
-        """Ours, without what does not fit by itself."""
+        """Compass's sampler, without complexes that do not fit alone."""
         return BudgetedBatchSampler(
             sizes, self.law, self.budget_bytes, oversize="leave_out", isolated=isolated, seed=SEED
         )
@@ -108,11 +110,11 @@ class Model:
         return self.runner.true_steps_s(self.knobs, loads[:, 0], loads[:, 1])
 
     def rate(self, batches: list[Indices], sizes: Floats) -> float:
-        """Graphs a second."""
+        """Graphs per second."""
         return float(sum(map(len, batches)) / self.step_s(batches, sizes).sum())
 
     def fixed(self, sizes: Floats, isolated: Indices | tuple[()] = ()) -> tuple[int, list[Indices]]:
-        """The largest batch whose worst case fits, and an epoch of it; what does not fit by itself is left out."""
+        """The largest fixed batch whose worst case fits, and an epoch of it; complexes that do not fit alone are left out."""
         shares = Limits(self.law, self.budget_bytes).shares(sizes)
         own = shares.max(axis=0)
         alone = np.array([i for i in isolated if own[i] <= 1], dtype=np.int64)
@@ -129,7 +131,7 @@ def ours(sampler: BudgetedBatchSampler, epoch: int = 0) -> list[Indices]:
 
 
 def models_of(machine: Machine, sizes: Floats) -> list[Model]:
-    """The optimizer's calibration on `machine`, a certificate of every model, and what is known of them then."""
+    """The optimizer's calibration on `machine`, a certificate of every model, and the fitted models after it."""
     config = OptimizerConfig()
     nodes, edges = map(float, sizes.mean(axis=0).round())
     runner = SimulatedRunner(machine, seed=SEED, samples=(("pocket", load_of(nodes, edges)),))
@@ -196,7 +198,7 @@ def examine(model: Model, sizes: Floats, pockets: Floats, n_batches: int) -> Cas
 
 
 def summarise(cases: list[Case]) -> dict[str, Any]:
-    """Over all machines and models."""
+    """Figures over all machines and models."""
 
     def of(name: str) -> Floats:
         return np.array([getattr(case, name) for case in cases])
@@ -242,7 +244,7 @@ def check(figures: dict[str, Any]) -> dict[str, bool]:
 
 
 def table(cases: list[Case]) -> str:
-    """One row a machine and model."""
+    """A row for each machine and model."""
     head = (
         f"{'machine':<20} {'model':<46} {'out':>4} {'pack':>6} {'graphs':>7} {'fill':>7} {'of room':>8} {'spread':>7} | "
         f"{'fixed':>5} {'ratio':>6} | {'isolated':>8} {'ratio':>6} {'both':>6} | {'pockets':>7} | {'true fill':>9} {'most':>6} {'in a row':>8}"
@@ -283,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures = summarise(cases)
     print(table(cases), flush=True)
     real = batching_real.train(batching_real.QUICK if quick else batching_real.FULL, SEED)
-    print("\nfor real: " + ", ".join(f"{name} {value}" for name, value in real.items()))
+    print("\non this CPU: " + ", ".join(f"{name} {value}" for name, value in real.items()))
     targets = {} if quick else check(figures) | batching_real.holds(real)
     for name, met in targets.items():
         print("pass" if met else "FAIL", name)

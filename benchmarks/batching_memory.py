@@ -11,7 +11,7 @@ from compass.records import Batch, BytesLaw, Knobs, Load, ProbeSpec, RuntimeSett
 
 @dataclass(frozen=True)
 class Memory:
-    """What became of so many batches."""
+    """Outcome of many batches."""
 
     n_batches: int
     n_over_bound: int
@@ -51,7 +51,7 @@ def in_a_row(
 def check_memory(
     runner: SimulatedRunner, knobs: Knobs, law: BytesLaw, budget_bytes: int, loads: Sequence[Load]
 ) -> Memory:
-    """Compare every batch's true memory with what was promised of it."""
+    """Compare every batch's true memory with its predicted bound."""
     live = [runner.true_live_bytes(knobs, load) for load in loads]
     footprints = sorted(runner.true_footprint_bytes(knobs, load) for load in loads)
     outcome = runner.probe(in_a_row(knobs, loads, RuntimeSettings(threads=1)))

@@ -1,6 +1,6 @@
-"""Real complexes for `benchmarks.batching`: pockets cut at many radii, their spread, and training on them for real.
+"""Real complexes for `benchmarks.batching`: pockets cut at many radii, their spread, and training on them.
 
-The complexes are the embedded 1ia1 and, where the `posebusters` wheel is installed, its 1s3v, 1uou and 1of6: 1,500 to
+The complexes are the embedded 1ia1 and, if the `posebusters` wheel is installed, its 1s3v, 1uou and 1of6, with 1,500 to
 20,900 heavy atoms. A worker loads this file as a workload (`…/batching_real.py:crops`).
 """
 
@@ -80,7 +80,7 @@ def cut(radii: tuple[float, ...], config: OptimizerConfig) -> dict[str, Graph]:
 
 @dataclass(frozen=True)
 class Spread:
-    """Edges an atom has: `within − surface · atoms^(−1/3)`, for fewer atoms have more of them at the surface."""
+    """Edges per atom: `within − surface · atoms^(−1/3)`, because a larger share of few atoms lies at the surface."""
 
     within: float
     surface: float
@@ -98,7 +98,7 @@ class Spread:
 
 
 def measure_spread(config: OptimizerConfig) -> tuple[Spread, int]:
-    """The relation fitted to the crops, and how many they are."""
+    """The relation fitted to the crops, and the number of crops."""
     sizes = np.array([(graph.n_nodes, graph.n_edges) for graph in cut(SPREAD_RADII, config).values()], dtype=float)
     degree = sizes[:, 1] / sizes[:, 0]
     rows = np.stack([np.ones(len(sizes)), -(sizes[:, 0] ** (-1 / 3))], axis=1)
@@ -150,7 +150,7 @@ QUICK = Effort(knobs=(2, 16), ceiling_bytes=int(0.75 * GIB), n_batches=10)
 
 
 def train(effort: Effort, seed: int) -> dict[str, Any]:
-    """Budgeted batches in one process, then as many graphs a batch without looking, then the fixed batch that is safe."""
+    """Train on budgeted batches in one process, then on batches of as many graphs whatever their sizes, then on the safe fixed batch."""
     config = OptimizerConfig()
     request = Request(
         config=config, workload=f"{Path(__file__).resolve()}:crops", memory_limit_bytes=effort.ceiling_bytes

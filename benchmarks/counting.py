@@ -1,4 +1,4 @@
-"""A runner that counts what a method asks of it, so that every method is counted alike."""
+"""A runner that counts the probes of a method, so that all methods are counted alike."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Purpose = Literal["calibrate", "search", "certify"]
 
 
 def purpose_of(spec: ProbeSpec) -> Purpose:
-    """Made-up batches calibrate, fresh processes confirm, everything else searches."""
+    """Synthetic batches calibrate, new processes certify, all other probes search."""
     if all(batch.synthetic is not None for batch in spec.batches):
         return "calibrate"
     return "certify" if spec.fresh else "search"
 
 
 class CountingRunner:
-    """Passes everything on to `inner` and keeps the record."""
+    """Passes every request on to `inner` and records it."""
 
     def __init__(self, inner: Runner) -> None:
         self._inner = inner
         self.made: list[tuple[Purpose, ProbeSpec, Outcome]] = []
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
-        """What the machine says; costs no steps."""
+        """The machine's description; costs no steps."""
         return self._inner.describe(knobs)
 
     def probe(self, spec: ProbeSpec) -> Outcome:
@@ -36,7 +36,7 @@ class CountingRunner:
         return outcome
 
     def close(self) -> None:
-        """Pass it on."""
+        """Close the inner runner."""
         self._inner.close()
 
     def n_steps(self, *purposes: Purpose) -> int:

@@ -1,11 +1,13 @@
-"""How well every family and example is known beforehand, on this machine's CPU: `python -m benchmarks.families [--quick]`.
+"""Prediction errors of every family and example on this machine's CPU: `python -m benchmarks.families [--quick]`.
 
-Each is calibrated as `compass optimize` does it, three times anew, for every prediction shares the pace that the machine had in its
-calibration's minute; and each time probed at knobs and batches it was not calibrated on: random depths and
-widths, plain and recomputing, on the family's own samples, from one of them to what a step of 3 s or a gibibyte of live bytes
-allow. Times are taken in two visits, before and after memory is looked at, and are the mean of both; what one visit says of the
-other is given too. Prints the errors of live bytes and of step time; the last line is JSON.
-An example whose packages are not installed is left out and named.
+Each workload is calibrated as by `compass optimize`, three times, because all predictions of one calibration share the pace
+of the machine at that time. Each time it is then probed at knobs and batches outside the calibration: random depths and
+widths, with and without activation checkpointing, on the family's own samples. Batches range from one sample to the limit
+of a step of 3 s or one GiB of live bytes.
+
+A time is the mean of two visits, before and after the memory probe; the difference between the two visits is reported too.
+Prints the errors of live bytes and of step time; the last line is JSON. An example whose packages are not installed is
+named and left out.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ SLOWEST_S = 3.0
 
 
 def points(lab: Experiment, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
-    """Random models that calibration has not probed, on random samples of the workload's; as many small batches as large ones."""
+    """Random models outside the calibration, on random samples of the workload; as many small batches as large ones."""
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
     space, known = lab.config.space, lab.known()
     kinds = wanted_variants(lab.config)
@@ -115,7 +117,7 @@ def errors_of(source: str, effort: Effort) -> dict[str, Any]:
 
 
 def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
-    """The same of one calibration."""
+    """The same for one calibration."""
     with ExitStack() as stack:
         cache = Path(stack.enter_context(TemporaryDirectory()))
         request = Request(workload=source, cache=cache, dataset_size=DATASET_SIZE)

@@ -1,8 +1,9 @@
-"""Whether capacity helps: three models on the same real geometry, several seeds: `python -m benchmarks.learning_curve [--quick]`.
+"""Does capacity help? Three models on the same real geometry: `python -m benchmarks.learning_curve [--quick]`.
 
-Residues of real proteins in their surroundings (`real_crops`), split at random; each model is trained by the trainer's own step,
-schedule and loss for as many updates, the epoch that is best in validation is judged on the test set, beside the mean and a
-ridge on the ligand alone. Every run is a process of its own, under the runtime settings of a plan.
+The data are residues of real proteins in their surroundings (`real_crops`), split at random. Each model is trained with the
+trainer's own step, schedule and loss, for the same number of updates and with several seeds. The best epoch in validation
+is scored on the test set, beside two baselines: the mean, and a ridge regression on the ligand alone. Each run has its own
+process, under the runtime settings of a plan.
 
 Prints a table, and as its last line one JSON object; writes nothing else.
 """
@@ -151,7 +152,7 @@ def judged_baselines(config: OptimizerConfig, n_train: int) -> dict[str, float |
 
 
 def run(task: Task, config: OptimizerConfig) -> dict[str, Any]:
-    """Train in a process of its own."""
+    """Train in a new process."""
     order = json.dumps({"task": asdict(task), "config": config.model_dump(mode="json")})
     command = [sys.executable, "-m", "benchmarks.learning_curve", "--one"]
     env = environment(RuntimeSettings(threads=1))

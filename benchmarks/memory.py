@@ -1,8 +1,8 @@
-"""How exactly memory is known beforehand, on this machine's CPU: `python -m benchmarks.memory [--quick]`.
+"""Errors of the memory predictions on this machine's CPU: `python -m benchmarks.memory [--quick]`.
 
-Calibrates each precision with and without checkpointing from the optimizer's own micro-probes, then probes
-configurations that were never seen: layers to 10, channels to 256, 50 to 3,000 atoms. Prints the errors of live bytes by
-variant and the slack of the footprint's bound in fresh processes; the last line is JSON.
+Calibrates each precision, with and without activation checkpointing, from the optimizer's micro-probes. Then it probes
+configurations outside the calibration: up to 10 layers, up to 256 channels, 50 to 3,000 atoms. Prints the errors of live
+bytes for each variant and the slack of the footprint bound in new processes; the last line is JSON.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def variants(config: OptimizerConfig) -> list[Variant]:
 def held_out(
     model: MemoryModel, kind: Variant, probed: set[tuple[int, int]], rng: random.Random
 ) -> Iterator[ProbeSpec]:
-    """Random configurations and loads, made-up graphs and copies of the sample in turn, that were not calibrated on."""
+    """Random configurations and loads outside the calibration; synthetic graphs and copies of the sample in turn."""
     while True:
         layers, channels = rng.randint(2, 10), 16 * rng.randint(1, 16)
         if (layers, channels) in probed:
@@ -118,7 +118,7 @@ def summary(errors: list[float], slack: list[float]) -> dict[str, float]:
 
 
 def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int) -> dict[str, Any]:
-    """By how much the footprint's bound exceeds what fresh processes held, by allocator."""
+    """For each allocator, the excess of the footprint bound over the measured footprint of new processes."""
     rng = random.Random(SEED)
     description = runner.describe()
     (sample, load), *_ = description.samples

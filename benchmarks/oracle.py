@@ -1,6 +1,6 @@
-"""The best plan of every stage, by trying everything on the noise-free truth.
+"""The best plan of every stage, found by trying every plan on the noise-free truth.
 
-Written from section 1 of the design alone; it shares no code with the search it judges.
+Written from the description of the stages alone (docs/philosophy.md); it shares no code with the search that it judges.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The oracle's plan for a stage, and what keeps it from being better."""
+    """The oracle's plan for a stage, and the limit that keeps it from being better."""
 
     pick: Pick
     score: float
@@ -60,11 +60,11 @@ class Oracle:
     # ------------------------------------------------------------------------------------------------- one candidate
 
     def step_s(self, knobs: Knobs, batch: int) -> float:
-        """Of a batch of the sample's copies."""
+        """Seconds of a step on a batch of copies of the sample."""
         return self.runner.true_step_s(knobs, self.sample * batch)
 
     def cycle_s(self, pick: Pick) -> float:
-        """Of a pick."""
+        """Seconds of a cycle of a pick."""
         return self.config.cycle_batches * self.step_s(pick.knobs, pick.batch)
 
     def fits(self, knobs: Knobs, batch: int) -> bool:
@@ -72,7 +72,7 @@ class Oracle:
         return self.runner.true_footprint_bytes(knobs, self.sample * batch) <= self.budget_bytes
 
     def largest_batch(self, knobs: Knobs) -> int:
-        """The most that fits, up to the cap; 0 if nothing does. The next one does not fit, or is beyond the cap."""
+        """The largest batch that fits, up to the cap; 0 if none does. The next larger one does not fit or exceeds the cap."""
         if knobs not in self._largest:
             self._largest[knobs] = self._search_largest(knobs)
         return self._largest[knobs]
@@ -104,7 +104,7 @@ class Oracle:
         return self._steps[knobs]
 
     def worth(self, cycle_s: Array | float, rules: StageRules, *, grace: float = 0.0) -> Array:
-        """What a sample counts for in a cycle of that length; 0 is inadmissible."""
+        """The weight of throughput in a cycle of that length; 0 is inadmissible."""
         cycle = np.asarray(cycle_s, dtype=float)
         if rules.target_s is None:
             return np.ones_like(cycle)
@@ -114,7 +114,7 @@ class Oracle:
         return np.where(cycle <= end, np.maximum(worth, 1e-3), 0.0)
 
     def best_batch(self, knobs: Knobs, rules: StageRules) -> int | None:
-        """The best softened throughput, and within the tie share of it the largest; None if nothing is admissible."""
+        """The largest batch within the tie share of the best softened throughput; None if no batch is admissible."""
         step_s = self.steps(knobs)
         if not len(step_s):
             return None
@@ -128,7 +128,7 @@ class Oracle:
         return int(batches[throughput >= best * (1.0 - self.config.score.tie_share)][-1])
 
     def throughput(self, pick: Pick, rules: StageRules, *, grace: float = 0.0) -> float:
-        """Softened graphs a second."""
+        """Softened throughput in graphs per second."""
         step_s = self.step_s(pick.knobs, pick.batch)
         return float(pick.batch / step_s * self.worth(self.config.cycle_batches * step_s, rules, grace=grace))
 
@@ -157,7 +157,7 @@ class Oracle:
                     yield layers, channels
 
     def variants(self, stage: Stage) -> list[Variant]:
-        """What a stage may choose from."""
+        """The variants that a stage may choose."""
         rules = self.config.stages[stage]
         return [
             Variant(precision=precision, checkpointing=checkpointing, options=self.options)
@@ -167,7 +167,7 @@ class Oracle:
 
     @cached_property
     def reference(self) -> Pick | None:
-        """Production's plan: the largest capacity that data and memory allow; near it, the fastest."""
+        """The production plan: among models near the largest capacity that data and memory allow, the fastest."""
         rules = self.config.stages.production
         by_capacity = sorted(self.architectures(), key=lambda a: -self.capacity(*a))
         for least in (self.config.batch.min_batch, 1):
@@ -190,7 +190,7 @@ class Oracle:
     # ----------------------------------------------------------------------------------------------------- the stages
 
     def score(self, pick: Pick, stage: Stage) -> float:
-        """Of any plan, on the truth; infinite if it does not fit or takes too long."""
+        """True score of a plan; infinite if it does not fit or takes too long."""
         reference = self.reference
         if reference is None or not self.fits(pick.knobs, pick.batch):
             return math.inf
@@ -210,7 +210,7 @@ class Oracle:
         return [a for a in self.architectures() if low <= self.capacity(*a) / reference_capacity <= high]
 
     def verdict(self, stage: Stage) -> Verdict | None:
-        """The stage's best plan; None if nothing is admissible."""
+        """The stage's best plan; None if no plan is admissible."""
         pick = self._best(stage, self.config.stages[stage])
         if pick is None:
             return None

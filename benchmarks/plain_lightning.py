@@ -1,8 +1,8 @@
-"""Training as a careful person writes it with Lightning's defaults: the other side of `benchmarks.training`.
+"""Training with Lightning's defaults, as a careful user writes it: the baseline of `benchmarks.training`.
 
-Automatic optimization, a shuffling loader with a fixed batch size, graphs built beforehand and held in memory; the optimizer, the
-loss, the clipping and the precision are the plan's. Run as a process of its own: reads its task from standard input and
-prints what it did, a JSON object, last.
+It uses automatic optimization and a shuffling loader with a fixed batch size; graphs are built beforehand and held in
+memory. Optimizer, loss, clipping and precision are those of the plan. It runs in its own process, reads its task from
+standard input, and prints its results as a JSON object on the last line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from compass.workloads.step import make_optimizer
 
 
 class Task(BaseModel):
-    """What is trained, and how much."""
+    """The model, the data and the amount of training."""
 
     config: OptimizerConfig
     workload: str
@@ -39,7 +39,7 @@ class Task(BaseModel):
 
 
 class Plain(pl.LightningModule):
-    """The model, and when each of its batches ended."""
+    """The model, and the time at which each batch ended."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -54,16 +54,16 @@ class Plain(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, _outputs: Any, batch: Any, _: int) -> None:
-        """Look at the clock."""
+        """Record the time."""
         self.ends.append((time.perf_counter(), len(batch.labels)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The plan's."""
+        """The optimizer of the plan."""
         return make_optimizer(self.model, self.rules)
 
 
 def main(task: Task) -> dict[str, float]:
-    """Train, and say how fast."""
+    """Train and return the speed."""
     torch.manual_seed(task.config.seed)
     module = Plain(task)
     data: Any = module.workload._data  # noqa: SLF001 - a script would have its own

@@ -1,10 +1,10 @@
-"""Does a profile keep its word? Repeats what it promises in fresh processes on this machine.
+"""Does a profile hold? Repeats its certificates in new processes on this machine.
 
     python -m benchmarks.promise hardware_profile.json [--repeats 3]
 
-For production: the certificate (worst, five shuffled, worst) and 20 more steps, several times; then a batch of
-⌈1.05·B⌉ + 1, which must fail under the same ceiling. For every plan: predicted against measured memory, and the cycle
-time against a longer measurement. The last line is JSON.
+For the production plan, the certificate (worst batch, five shuffled ones, worst batch) and 20 more steps run several
+times; then a batch of ⌈1.05·B⌉ + 1 must fail under the same ceiling. For every plan, the measured memory is compared with
+the prediction, and the cycle time with a longer measurement. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def repeat(runner: LocalRunner, plan: StagePlan, *, n_more: int, profile: bool =
 
 
 def beyond(runner: LocalRunner, plan: StagePlan) -> tuple[int, Outcome]:
-    """A batch that the promise says nothing about, and that should not fit."""
+    """A batch beyond the certificate, which should not fit."""
     batch_size = math.ceil(1.05 * plan.choice.batch_size) + 1
     (sample, _), *_ = plan.certificate.batches[0].members
     batch = Batch(members=((sample, batch_size),))

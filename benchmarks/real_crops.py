@@ -1,11 +1,11 @@
-"""Complexes of every size with real geometry, as many as are asked for: residues of real proteins in their surroundings.
+"""Any number of complexes of every size with real geometry: residues of real proteins in their surroundings.
 
-The four wwPDB complexes at hand (the embedded 1ia1, and 1s3v, 1uou and 1of6 where the `posebusters` wheel is installed) have some
-thousands of residues. Each, taken out, is a ligand of 4 to 14 heavy atoms; what is left around it, cut at a radius, is its
-pocket. They are written as a dataset: structure files and a manifest, to be scanned like any other.
+The four available wwPDB complexes (the embedded 1ia1, and 1s3v, 1uou and 1of6 if the `posebusters` wheel is installed) have
+some thousands of residues. Each residue, taken out, is a ligand of 4 to 14 heavy atoms; the atoms around it, cut at a
+radius, are its pocket. They are written as a dataset of structure files and a manifest, which is scanned like any other.
 
-The label is made up: contacts between elements, weighed by distance, on the scale of a pK, and noise. It can be learnt from
-the geometry, in part from the ligand alone (its elements say how much it can bind), and never better than the noise.
+The label is synthetic: contacts between elements, weighted by distance, on the scale of a pK, plus noise. It can be learnt
+from the geometry, in part from the ligand alone (its elements limit its contacts), and never better than the noise.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Protein:
 
 
 def write_crops(folder: Path, radii: Floats, seed: int = 0) -> Path:
-    """Write a complex for each of `radii` (n,) Å into `folder`, which residue is left to chance. Returns the manifest.
+    """Write a complex for each of `radii` (n,) Å into `folder`, each with a random residue. Returns the manifest.
 
     Raises:
         ValueError: there are fewer residues than radii.

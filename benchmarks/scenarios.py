@@ -1,4 +1,4 @@
-"""What the search is tried on: a machine, a pocket, a dataset's size, a memory limit and the stages' budgets."""
+"""Problems for the search: a machine, a pocket, a dataset size, a memory limit and the budgets of the stages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Scenario:
 def make_scenarios(n: int, *, seed: int) -> list[Scenario]:
     """`n` scenarios, neighbours sharing machine and pocket as often as possible, so that the oracle can reuse its work.
 
-    Pockets are spread as PDBbind's at some 8 Å: log-normal about 420 heavy atoms, 150 to 1,500, 20 to 32 edges an atom.
+    Pockets are spread like PDBbind's at some 8 Å: log-normal around 420 heavy atoms, 150 to 1,500, 20 to 32 edges per atom.
     Half of the scenarios keep the stages' own budgets; for the other half they are a fraction of what a typical model
     takes when it fills the memory, so that time binds there.
     """

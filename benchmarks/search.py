@@ -1,7 +1,6 @@
-"""How near the optimum a search comes, and how few steps it takes: `python -m benchmarks.search`.
+"""Distance from the optimum, and steps needed, for each search method: `python -m benchmarks.search`.
 
-Every method solves the same scenarios on simulated machines and is judged by an exhaustive oracle on the noise-free
-truth. Prints a table and, as its last line, one JSON object of figures; writes nothing else.
+Each method solves the same scenarios on simulated machines. An exhaustive oracle on the noise-free truth judges it. Prints a table and, as its last line, one JSON object of figures; writes nothing else.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Judged:
 
 
 def solve_ours(scenario: Scenario, runner: CountingRunner) -> dict[Stage, Pick]:
-    """Compass itself, every stage, from nothing."""
+    """Compass itself: all stages, from an empty ledger."""
     with tempfile.TemporaryDirectory() as folder:
         profile = optimize(
             Request(
@@ -127,7 +126,7 @@ def _model(pick: Pick) -> tuple[int, int]:
 
 
 def _production(oracle: Oracle, pick: Pick | None) -> tuple[float, float]:
-    """(capacity, throughput) by which production's plan falls short of the oracle's, as shares."""
+    """(capacity, throughput) by which the production plan falls short of the oracle's, as shares."""
     reference = oracle.reference
     if reference is None:
         return 0.0, 0.0
@@ -194,7 +193,7 @@ def check(figures: dict[str, dict[str, Any]]) -> dict[str, bool]:
 
 
 def table(figures: dict[str, dict[str, Any]]) -> str:
-    """One row a method."""
+    """A row for each method."""
     head = (
         f"{'method':<11}{'n':>4} | {'prototyping regret':>19} | {'validation regret':>18} | {'production short of':>20} | "
         f"{'models':>6} {'search':>7} {'all in':>7} {'certify':>7} | {'OOM':>5} {'broken':>6} {'missing':>7}"
@@ -215,7 +214,7 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
 
 
 def run(truths: list[Truth], names: list[str], every: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """Every method's figures; a method that is not built yet is named and left out."""
+    """The figures of every method; a method that does not exist yet is named and left out."""
     figures = {}
     for name in names:
         judged = []
@@ -233,7 +232,7 @@ def run(truths: list[Truth], names: list[str], every: dict[str, int]) -> dict[st
 
 
 def _tell(text: str) -> None:
-    """Progress, for a person at a terminal only."""
+    """Show progress, on a terminal only."""
     if sys.stderr.isatty():
         print(f"\r{text:<40}", end="", file=sys.stderr)
 
@@ -261,7 +260,7 @@ def main(arguments: list[str] | None = None) -> int:
         truths.append(tell_truth(scenario))
         _tell(f"oracle {len(truths)}/{n}")
     binds = Counter(verdict.limited_by for truth in truths for verdict in truth.verdicts.values())
-    print(f"{n} scenarios; what binds the oracle's plans: " + ", ".join(f"{k} {v}" for k, v in binds.most_common()))
+    print(f"{n} scenarios; the oracle's plans are limited by: " + ", ".join(f"{k} {v}" for k, v in binds.most_common()))
     figures = run(truths, names, {} if options.quick else SLOW)
     print(table(figures))
     checks = check(figures) if "ours" in figures and not options.quick else {}

@@ -1,13 +1,14 @@
-"""How well step time is known beforehand, on this machine's CPU: `python -m benchmarks.time [--quick]`.
+"""Errors of the step-time predictions on this machine's CPU: `python -m benchmarks.time [--quick]`.
 
-Calibrates as the optimizer does, freezes the models, and times architectures that were never probed, in the space and
-beyond it, with and without checkpointing, from one graph up to what a step of 1.5 s allows: copies of the sample, and
-of crops of the same complex at other radii. The truth is the median of three visits some minutes apart, each the median of at least
-four warm steps in the lasting worker. A few architectures on, everything is calibrated anew from nothing: one calibration would
-be judged by the minute it happened to be made in.
+Calibrates as the optimizer does and freezes the fitted models. Then it times architectures that were never probed, inside
+and outside the space, with and without activation checkpointing. Loads are copies of the sample and of crops of the same
+complex at other radii, from one graph up to a step of 1.5 s. The truth is the median of three visits some minutes apart,
+each the median of at least four warm steps in the lasting worker. The calibration is repeated after every few
+architectures, because a single one would be judged by the minute in which it was made.
 
-After the first visit each architecture is timed once as the search would do it, and its other loads are predicted again. What the
-first visit says of the last is given too: no prediction can be expected to be nearer. The last line is JSON.
+After the first visit, each architecture is timed once as in a search, and its other loads are predicted again. The
+difference between the first and the last visit is reported too, because no prediction can be expected to be closer. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -100,12 +101,12 @@ class Point:
 
     @property
     def truth_s(self) -> float:
-        """The visits' median."""
+        """Median of the visits."""
         return statistics.median(self.visits_s)
 
 
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Experiment, list[Source]]:
-    """A calibrated lab, and the sources of loads, the lab's own sample first."""
+    """A calibrated experiment and the sources of loads, its own sample first."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
     lab = stack.enter_context(laboratory(request, None, lambda _: None))
     machine = local_runner(request, lab.base)
@@ -122,7 +123,7 @@ def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Exper
 
 
 def never_probed(lab: Experiment, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
-    """Architectures that no probe has seen in any variant, from the space and from beyond it in turn."""
+    """Architectures never probed in any variant, from inside and outside the space in turn."""
     probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
     space = {(knobs.layers, knobs.channels) for knobs in lab.capacities}
     shapes = [(depth, width) for depth in LAYERS for width in CHANNELS if (depth, width) not in probed]
@@ -133,7 +134,7 @@ def never_probed(lab: Experiment, kinds: Sequence[Variant], n: int, rng: random.
 
 
 def time_steps(lab: Experiment, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
-    """Seconds of a step. It does not pass through the lab, which would learn from it."""
+    """Seconds of a step. The probe bypasses the experiment, which would learn from it."""
     spec = ProbeSpec(
         knobs=knobs,
         batches=(Batch(members=((source.sample, n_graphs),)),),
@@ -188,7 +189,7 @@ def loads_of(
 
 
 class Visited(NamedTuple):
-    """One load of one architecture, and what its visits have told so far."""
+    """One load of one architecture, and the times of its visits so far."""
 
     source: Source
     n_graphs: int
@@ -198,7 +199,7 @@ class Visited(NamedTuple):
 def first_visit(
     lab: Experiment, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
 ) -> list[Visited]:
-    """Every load of one architecture, and what one timing would have told of it."""
+    """Every load of one architecture, and its prediction after one timing."""
     costs = lab.costs()
     predicted_s = [_predict(costs, knobs, capacity, source.load * n) for source, n in picks]
     first_s = [
@@ -226,7 +227,7 @@ def first_visit(
 
 
 def visit_again(lab: Experiment, visited: Visited) -> Visited:
-    """The same load once more."""
+    """Time the same load once more."""
     source, n_graphs, point = visited
     again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)
     return visited._replace(point=replace(point, visits_s=(*point.visits_s, again_s)))
@@ -248,7 +249,7 @@ def _show(point: Point) -> None:
 
 
 def errors(pairs: Iterable[tuple[float | None, float]]) -> dict[str, float]:
-    """Relative errors of (predicted, true) pairs; those without a prediction are passed over."""
+    """Relative errors of (predicted, true) pairs; pairs without a prediction are skipped."""
     ratios = np.array([predicted / truth for predicted, truth in pairs if predicted is not None])
     if not len(ratios):
         return {"n": 0}
@@ -263,7 +264,7 @@ def errors(pairs: Iterable[tuple[float | None, float]]) -> dict[str, float]:
 
 
 def coverage(triples: Iterable[tuple[float | None, float | None, float]]) -> dict[str, float]:
-    """How often (predicted, spread, true) has the truth inside the interval, and the binomial test's p-value."""
+    """Share of (predicted, spread, true) with the truth inside the interval, and the p-value of the binomial test."""
     from scipy.stats import binomtest
 
     inside = [
@@ -278,10 +279,10 @@ def coverage(triples: Iterable[tuple[float | None, float | None, float]]) -> dic
 
 
 def figures(points: Sequence[Point]) -> dict[str, Any]:
-    """Everything that is reported.
+    """All reported figures.
 
-    Points of one architecture err alike, which the binomial test does not know: beside the test of all points stands
-    that of the first of each architecture.
+    The errors of one architecture are correlated, which the binomial test ignores. So the test is reported twice: for
+    all points, and for the first point of each architecture.
     """
     first = list({point.knobs: point for point in reversed(points)}.values())
     groups: dict[str, Callable[[Point], bool]] = {
@@ -306,7 +307,7 @@ def figures(points: Sequence[Point]) -> dict[str, Any]:
 
 
 def judge(found: dict[str, Any]) -> dict[str, bool]:
-    """The targets."""
+    """The targets by name, and whether they are met."""
     return {
         "n >= 100": found["unprobed"]["n"] >= 100,
         "unprobed median <= 4 %": found["unprobed"]["median"] <= 0.04,
@@ -317,7 +318,7 @@ def judge(found: dict[str, Any]) -> dict[str, bool]:
 
 
 def run(effort: Effort) -> dict[str, Any]:
-    """Calibrate, measure, and sum up."""
+    """Calibrate, measure and summarise."""
     rng = random.Random(SEED)
     chosen: list[Knobs] = []
     points: list[Point] = []

@@ -1,18 +1,19 @@
-"""What a plan is worth in training: `python -m benchmarks.training [--quick]`.
+"""The gain of a plan in training: `python -m benchmarks.training [--quick]`.
 
-Real geometry with real spread (`real_crops`, radii log-normal), split, scanned and planned by `compass optimize` under a memory
-limit. Then the same model on the same training set in five ways, each a process of its own, several times in turn. Each trains for an
-epoch to get warm and is timed over the next, for a few dozen graphs of such a spread are not alike:
+Real geometry with real spread (`real_crops`, log-normal radii) is split, scanned, and planned by `compass optimize` under a
+memory limit. Then the same model trains on the same training set in five ways, each in its own process, several times in
+turn. Each run trains for one epoch to warm up and is timed over the next whole epoch, because batches of such a spread
+differ:
 
-- `lightning`: Lightning's defaults in the environment as it is found, the most graphs a batch whose worst batch fits the limit
-- `passive`: the same, but for threads that sleep while they wait for each other (`OMP_WAIT_POLICY`)
-- `runtime`: the same under all of the plan's runtime settings
-- `fixed`: `compass train` with as many graphs a batch as the plan says, where it recommends something else
+- `lightning`: Lightning's defaults in the environment as found, with the most graphs whose worst batch fits the limit
+- `passive`: the same, with threads that sleep while they wait for each other (`OMP_WAIT_POLICY`)
+- `runtime`: the same under all runtime settings of the plan
+- `fixed`: `compass train` with the plan's batch size, if the plan recommends another way
 - `plan`: `compass train` as the plan recommends
 
-The ratio of the last to the first is what the plan is worth; the steps between say where it comes from. Threads that spin while they
-wait cost little on idle cores and nearly everything beside other work, so that the ratio to `passive` is given too. Prints a table, the
-target, and as its last line one JSON object; writes nothing else. `--quick` takes a made-up plan of a small model.
+The ratio of the last to the first is the gain of the plan; the steps between show its sources. Threads that spin while they
+wait cost little on idle cores and very much beside other work, so the ratio to `passive` is reported too. Prints a table,
+the target, and one JSON object on the last line; writes nothing else. `--quick` uses a synthetic plan of a small model.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def planned_order(folder: Path, effort: Effort) -> RunSpec:
 
 
 def made_up_order(folder: Path, effort: Effort) -> RunSpec:
-    """A small model and a batch size, unproven."""
+    """A small model and a batch size without a certificate."""
     config = data_config(folder, effort)
     pack_graphs(config)
     load = Load(graphs=4, sizes=(("nodes", 800.0), ("edges", 16_000.0)))
@@ -159,7 +160,7 @@ def made_up_order(folder: Path, effort: Effort) -> RunSpec:
 
 
 class Runs:
-    """One model on one training set, in every way."""
+    """One model on one training set, in all five ways."""
 
     def __init__(self, order: RunSpec, folder: Path) -> None:
         self.order, self._folder = order, folder
@@ -170,7 +171,7 @@ class Runs:
         self.safe = self._safe_batch()
 
     def graphs_per_s(self, way: str, turn: int) -> float:
-        """Of one run; of a training by the plan, without the time that evaluations and checkpoints take."""
+        """Graphs per second of one run; for `compass train`, without the time for evaluations and checkpoints."""
         if way in {"lightning", "passive", "runtime"}:
             plain = dict(os.environ) | ({"OMP_WAIT_POLICY": "passive"} if way == "passive" else {})
             return self._lightning(process_environment(self.order) if way == "runtime" else plain)
@@ -208,7 +209,7 @@ class Runs:
         return done.stdout
 
     def _safe_batch(self) -> int:
-        """The most graphs whose worst batch fits the limit by the plan's own law: nobody without one would know so well."""
+        """The most graphs whose worst batch fits the limit, by the plan's own law, which a user without a plan does not have."""
         sizes = np.array([[size for _, size in self.sizes[name]] for name in self.ids])
         plan = self.order.plan
         shares = Limits(plan.bytes_law, plan.certificate.ceiling_bytes).shares(sizes)
@@ -220,7 +221,7 @@ class Runs:
 
 
 def summed_up(found: Mapping[str, list[float]], waiting: Waiting) -> dict[str, Any]:
-    """Medians, and the ratio taken apart: of the plain ways, the one whose threads wait as the plan's do stands next to it."""
+    """Medians, and the factors of the ratio: the plain way whose threads wait as in the plan comes next to it."""
     rate = {way: statistics.median(values) for way, values in found.items()}
     rate.setdefault("fixed", rate["plan"])
     alike = rate["passive"] if waiting == "sleep" else rate["lightning"]
@@ -239,7 +240,7 @@ def summed_up(found: Mapping[str, list[float]], waiting: Waiting) -> dict[str, A
 
 
 def about(runs: Runs) -> dict[str, Any]:
-    """What was trained."""
+    """Facts about the trained model and data."""
     plan, nodes = runs.order.plan, [dict(runs.sizes[name])["nodes"] for name in runs.ids]
     return {
         "model": str(plan.choice.knobs),
@@ -259,7 +260,7 @@ def about(runs: Runs) -> dict[str, Any]:
 
 def show(figures: Mapping[str, Any], *, judged: bool) -> None:
     print(f"{figures['model']}, {figures['parameters']:,} parameters, {figures['n_train']} complexes")
-    print(f"batches: {figures['safe_batch']} graphs that are safe, {figures['plan_batch']} in the plan, which recommends "
+    print(f"batches: {figures['safe_batch']} graphs are safe, {figures['plan_batch']} in the plan, which recommends "
           f"{figures['plan_batching']}")  # fmt: skip
     for way, values in figures["graphs_per_s"].items():
         print(f"{way:<10} {statistics.median(values):8.1f} graphs/s   ({min(values):.1f} to {max(values):.1f})")
