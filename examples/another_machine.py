@@ -1,6 +1,6 @@
-"""Plans for a machine that is not here: any object with `describe`, `probe` and `close` can stand for one.
+"""Plan for another machine: any object with `describe`, `probe` and `close` can represent it.
 
-Here it is a simulated laptop. Hardware behind a queue, or in another room, is used in the same way.
+Here it is a simulated laptop. A machine behind a batch queue or a network works in the same way.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from compass.probe.simulation import SimulatedRunner, machine_named
 
 
 def main() -> None:
-    """Optimize for it, and print what came out."""
+    """Optimize for the simulated machine and print each stage's plan."""
     runner = SimulatedRunner(machine_named("RTX 3060 Laptop 6GB"))
     with TemporaryDirectory() as folder:
         request = Request(dataset_size=19_000, out=Path(folder) / "hardware_profile.json")

@@ -1,10 +1,10 @@
-"""Chemprop v2 on SMILES: a message-passing network on molecules, from a package that knows nothing of Compass.
+"""Chemprop v2 on SMILES: a message-passing network on molecules, from a package that does not know Compass.
 
     pip install 'compass-optimizer[examples]'
     compass workload check examples/chemprop_smiles.py:Chemprop
     python examples/chemprop_smiles.py
 
-Depth adds no weights here (messages share them), so the width alone is capacity and is searched.
+Depth adds no weights here, because all message steps share them; so only the width is capacity and is searched.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ SMILES = (
     "CN1C(=O)CN=C(c2ccccc2)c2cc(Cl)ccc21", "O=C(O)CCCCCCCCCCCCCCC",
     "CC1(C)SC2C(NC(=O)Cc3ccccc3)C(=O)N2C1C(=O)O", "Clc1ccc(cc1)C(c1ccccc1)N1CCN(CC1)CCOCCO",
 )  # fmt: skip
-"""Medicines and small molecules; a dataset of yours would be read from a file."""
+"""Drugs and small molecules; read your own dataset from a file instead."""
 
 
 class Molecules:
-    """A batch on its way to the device: Chemprop moves its own in place."""
+    """A batch that can move to a device. Chemprop moves its graph in place."""
 
     def __init__(self, graph, targets):
         self.graph, self.targets = graph, targets
@@ -39,9 +39,9 @@ class Molecules:
 
 
 class Chemprop:
-    """The workload."""
+    """The workload: width is searched, depth is fixed."""
 
-    features = ("molecules", "atoms", "bonds")  # what is read out of a molecule has the same size whatever the width
+    features = ("molecules", "atoms", "bonds")  # molecules too: the readout has one row for each
     space = {"layers": (3, 3), "channels": (64, 512), "channel_step": 32}
     capacity = ("channels",)
 
@@ -59,7 +59,7 @@ class Chemprop:
         return models.MPNN(messages, nn.MeanAggregation(), nn.RegressionFFN(input_dim=messages.output_dim))
 
     def blocks(self, model):
-        return []  # the same weights in every layer
+        return []  # no repeated layers: all share their weights
 
     def collate(self, batch):
         graphs = [self.graphs[name] for name, copies in batch.members for _ in range(copies)]
@@ -70,7 +70,7 @@ class Chemprop:
 
 
 def main() -> None:
-    """A plan for prototyping, under a gibibyte and a half."""
+    """Make a prototyping plan under 1.5 GiB."""
     with TemporaryDirectory() as folder:
         profile = compass.optimize(
             Chemprop, stages=("prototyping",), dataset_size=10_000, memory_limit="1.5GiB",

@@ -1,4 +1,4 @@
-"""MACE on small molecules, energies and forces: an equivariant potential from `mace-torch`.
+"""MACE on small molecules with energies and forces: an equivariant potential from `mace-torch`.
 
 pip install 'compass-optimizer[examples]'
 compass workload check examples/mace_molecules.py:Mace
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ase.build import molecule
 
-torch.serialization.add_safe_globals([slice])  # e3nn's tables hold some, and torch from 2.6 on asks
+torch.serialization.add_safe_globals([slice])  # e3nn's tables hold slices, which torch loads only if listed (since 2.6)
 from e3nn import o3
 from mace import modules
 from mace.data import AtomicData, Configuration
@@ -26,7 +26,7 @@ CUTOFF = 5.0
 
 
 def featurize(name: str) -> AtomicData:
-    """A molecule of ASE's collection, with labels of a plausible size: memory and time do not depend on them."""
+    """Return a molecule of ASE's collection. Its labels are plausible values; memory and time do not depend on them."""
     atoms = molecule(name)
     properties = {"energy": -1.0 * len(atoms), "forces": np.zeros((len(atoms), 3))}
     weights = dict.fromkeys(properties, 1.0)
@@ -34,7 +34,7 @@ def featurize(name: str) -> AtomicData:
 
 
 class Molecules:
-    """A batch as MACE takes it: a dictionary of tensors."""
+    """A batch as MACE expects it: a dictionary of tensors."""
 
     def __init__(self, fields):
         self.fields = fields
@@ -45,7 +45,7 @@ class Molecules:
 
 
 class Mace:
-    """The workload. Two interactions, as published; the number of channels is searched."""
+    """The workload: two interactions, as published; the number of channels is searched."""
 
     features = ("atoms", "edges")
     space = {"layers": (2, 2), "channels": (16, 128), "data_cap": ((100, 100_000), (10_000, 1_000_000))}
@@ -75,14 +75,14 @@ class Mace:
         return Molecules(torch_geometric.batch.Batch.from_data_list(members).to_dict())
 
     def loss(self, model, batch):
-        with torch.enable_grad():  # forces are a gradient, in validation too
+        with torch.enable_grad():  # forces are a gradient of the energy, also in validation
             found = model(batch.fields, training=True, compute_force=True)
         energies = (found["energy"] - batch.fields["energy"]).square().mean()
         return energies + (found["forces"] - batch.fields["forces"]).square().mean()
 
 
 def main() -> None:
-    """A plan for prototyping, under two gibibytes."""
+    """Make a prototyping plan under 2 GiB."""
     with TemporaryDirectory() as folder:
         profile = compass.optimize(
             Mace, stages=("prototyping",), dataset_size=5_000, memory_limit="2GiB",

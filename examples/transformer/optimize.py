@@ -1,4 +1,4 @@
-"""From the script beside this one to a profile, and back into training.
+"""From the training script beside this file to a profile, and back into training.
 
 python examples/transformer/optimize.py
 """
@@ -13,7 +13,7 @@ import compass
 
 
 def main() -> None:
-    """Optimize, then train by the plan."""
+    """Make a prototyping plan, then train with it."""
     with TemporaryDirectory() as folder:
         profile = compass.optimize(
             Transformer, stages=("prototyping",), dataset_size=50_000, memory_limit="2GiB",

@@ -1,4 +1,4 @@
-"""A plain language model on amino-acid sequences, in plain PyTorch: the script as it was before Compass.
+"""A language model on amino-acid sequences in plain PyTorch: a training script without Compass.
 
 python examples/transformer/train.py
 """
@@ -12,7 +12,7 @@ MOTIFS = ("MKTAYIAKQR", "QISFVKSHFS", "RQLEERLGLI", "EVQAPILSRV", "GDGTQDNLSG", 
 
 
 def make_corpus(n_windows: int = 512) -> torch.Tensor:
-    """(n, WINDOW + 1) letters by number: motifs in random order, as a protein's domains are."""
+    """Return letter numbers (n_windows, WINDOW + 1): motifs in random order, like the domains of a protein."""
     generator = torch.Generator().manual_seed(0)
     motifs = torch.tensor([[LETTERS.index(letter) for letter in motif] for motif in MOTIFS])
     drawn = torch.randint(len(MOTIFS), (n_windows, WINDOW // 10 + 1), generator=generator)
@@ -31,7 +31,7 @@ class Model(nn.Module):
         self.head = nn.Linear(width, len(LETTERS))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(b, n, letters) scores of what comes next."""
+        """Return scores (batch, n, letters) of the next letter at each of n positions."""
         n = tokens.shape[1]
         mask = nn.Transformer.generate_square_subsequent_mask(n, device=tokens.device)
         hidden = self.letters(tokens) + self.places(torch.arange(n, device=tokens.device))
@@ -39,13 +39,13 @@ class Model(nn.Module):
 
 
 def next_letter_loss(model: nn.Module, windows: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of every letter given those before it."""
+    """Return the cross-entropy of every letter given the letters before it."""
     scores = model(windows[:, :-1])
     return nn.functional.cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten())
 
 
 def main(layers: int = 4, width: int = 128, batch_size: int = 16, n_steps: int = 20) -> None:
-    """Train."""
+    """Train for `n_steps` steps and print the loss."""
     corpus = make_corpus()
     model = Model(layers, width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)

@@ -1,4 +1,4 @@
-"""The script beside this one as Compass sees it: all that is added to it.
+"""The training script beside this file as a workload: these lines are the whole addition.
 
 compass workload check examples/transformer/workload.py:Transformer
 compass optimize --workload examples/transformer/workload.py:Transformer --dataset-size 50000
