@@ -27,3 +27,9 @@ def test_the_security_notes_name_the_ranges_that_are_in_force():
     )
     assert table
     assert {f"{name}{floor}" for name, floor in table} <= wanted
+
+
+def test_every_page_of_the_docs_is_in_the_sites_navigation():
+    docs = ROOT / "docs"
+    listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.relative_to(docs).as_posix() for path in docs.rglob("*.md"))
