@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batch_size_child import RunSpec
-from compass.optimizer import Request, laboratory, local_runner
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.certify import certify_stage
 from compass.planning.experiment import Experiment
+from compass.planning.session import Request, local_runner, open_experiment
 from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
@@ -284,7 +284,7 @@ def compare(case: Case, effort: Effort, cache: Path) -> Report:
     config = config_of(case)
     request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE, cache=cache)
     with (
-        laboratory(request, None, lambda _: None) as lab,
+        open_experiment(request, None, lambda _: None) as lab,
         contextlib.closing(local_runner(request, lab.base)) as machine,
     ):
         mine, n_probes, calibration = ours(lab)

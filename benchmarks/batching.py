@@ -28,9 +28,9 @@ from benchmarks.batching_memory import Memory, check_memory, in_a_row
 from benchmarks.batching_real import measure_spread
 from compass.batching.packing import Limits, pack
 from compass.batching.sampler import BudgetedBatchSampler
-from compass.optimizer import Request, open_lab, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
+from compass.planning.session import Request, make_experiment, wanted_variants
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
 from compass.records import BytesLaw, Knobs, ProbeSpec, RuntimeSettings
 
@@ -135,7 +135,7 @@ def models_of(machine: Machine, sizes: Floats) -> list[Model]:
     config = OptimizerConfig()
     nodes, edges = map(float, sizes.mean(axis=0).round())
     runner = SimulatedRunner(machine, seed=SEED, samples=(("pocket", load_of(nodes, edges)),))
-    lab = open_lab(
+    lab = make_experiment(
         Request(config=config, dataset_size=len(sizes)), runner, None, RuntimeSettings(threads=1), lambda _: None
     )
     kinds = {kind.checkpointing: kind for kind in wanted_variants(config)}

@@ -21,8 +21,8 @@ from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.data.structures.graphs import Graph, build_graph, graph_load
 from compass.data.structures.reading import read_complex
 from compass.device import available_cores
-from compass.optimizer import Request, local_runner, open_lab
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.session import Request, local_runner, make_experiment
 from compass.probe.local import LocalRunner
 from compass.records import Allocator, Batch, BytesLaw, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.search.space import variants
@@ -158,7 +158,7 @@ def train(effort: Effort, seed: int) -> dict[str, Any]:
     settings = RuntimeSettings(threads=available_cores())
     runner = local_runner(request, settings)
     try:
-        lab = open_lab(request, runner, None, settings, lambda _: None)
+        lab = make_experiment(request, runner, None, settings, lambda _: None)
         stage = config.stages.production.model_copy(update={"allocator": ALLOCATOR, "checkpointing": (False,)})
         (kind,) = variants(config.space, stage)
         lab.calibrate([kind])

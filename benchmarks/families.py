@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.models import CostModels
-from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.planning.experiment import Experiment
+from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.requests import micro, timing_probe
 from compass.records import Batch, Knobs, Load, Outcome
 
@@ -121,7 +121,7 @@ def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
     with ExitStack() as stack:
         cache = Path(stack.enter_context(TemporaryDirectory()))
         request = Request(workload=source, cache=cache, dataset_size=DATASET_SIZE)
-        lab = stack.enter_context(laboratory(request, None, lambda _: None))
+        lab = stack.enter_context(open_experiment(request, None, lambda _: None))
         runner = stack.enter_context(closing(local_runner(request, lab.base)))
         lab.calibrate(wanted_variants(lab.config))
         costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")

@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compass.cost.models import CostModels
-from compass.optimizer import Request, laboratory, local_runner, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
+from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, Variant
@@ -108,7 +108,7 @@ class Point:
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Experiment, list[Source]]:
     """A calibrated experiment and the sources of loads, its own sample first."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
-    lab = stack.enter_context(laboratory(request, None, lambda _: None))
+    lab = stack.enter_context(open_experiment(request, None, lambda _: None))
     machine = local_runner(request, lab.base)
     stack.callback(machine.close)
     sources = [Source(machine, *lab.description.samples[0])]

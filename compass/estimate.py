@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from compass.errors import InputError
-from compass.optimizer import Request, laboratory, scanned, wanted_variants
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
+from compass.planning.session import Request, open_experiment, scanned, wanted_variants
 from compass.probe.runner import Runner
 from compass.records import (
     STAGES,
@@ -108,7 +108,7 @@ def estimate(
     """
     question = settled(question, request.config)
     request = scanned(replace(request, config=widened(request.config, question)), watch)
-    with laboratory(request, runner, watch, question.models) as lab:
+    with open_experiment(request, runner, watch, question.models) as lab:
         config, kinds = lab.config, wanted_variants(lab.config)
         lab.calibrate(kinds)
         known = lab.known()

@@ -7,8 +7,8 @@ import json
 import typer
 
 from compass.cli.tables import print_rows
-from compass.optimizer import Request, wanted_variants
 from compass.optimizer_config import SearchRules, StageRules
+from compass.planning.session import Request, wanted_variants
 from compass.units import format_bytes, format_count, format_seconds
 
 

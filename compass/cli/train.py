@@ -133,7 +133,7 @@ def dataset_config(
     from compass.cli import parse
     from compass.cli.progress import live_progress
     from compass.config_files import Change, load_config
-    from compass.optimizer import Request, scanned
+    from compass.planning.session import Request, scanned
 
     flags = parse.dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
     config = load_config(None, [*(changes or ()), *flags, Change("--dataset", "dataset.catalogue", "")], base)

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.real_crops import write_crops
 from compass.device import detect, devices
-from compass.optimizer import Request, laboratory, local_runner, wanted_variants
+from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.requests import timing_probe
 from compass.records import Batch, Knobs, Status
 from compass.units import GIB, MIB
@@ -34,7 +34,7 @@ LIMIT_BYTES = 6 * GIB
 def lab(tmp_path_factory):
     """Calibrated in fp32, with and without recomputing."""
     request = Request(cache=tmp_path_factory.mktemp("cache"), dataset_size=19_000, memory_limit_bytes=LIMIT_BYTES)
-    with laboratory(request, None, lambda _: None) as opened:
+    with open_experiment(request, None, lambda _: None) as opened:
         opened.calibrate(wanted_variants(opened.config))
         yield opened
 

@@ -3,8 +3,8 @@
 import pytest
 
 from compass.config_files import load_config
-from compass.optimizer import Request, open_lab, wanted_variants
 from compass.planning.certify import certify_stage
+from compass.planning.session import Request, make_experiment, wanted_variants
 from compass.planning.strategies import search_stage
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.probe.store import Store
@@ -24,7 +24,7 @@ class Machine:
     def lab(self):
         runner = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
         asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-        lab = open_lab(asked, runner, Store(self.ledger), RuntimeSettings(threads=1), lambda _: None)
+        lab = make_experiment(asked, runner, Store(self.ledger), RuntimeSettings(threads=1), lambda _: None)
         lab.calibrate(wanted_variants(asked.config))
         lab.reference = POLICIES["production"].rank(lab.known()).pick
         return lab

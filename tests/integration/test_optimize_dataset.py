@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from compass import optimizer
 from compass.cli.app import app
 from compass.config_files import load_config
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.optimizer import Request, optimize
+from compass.planning import session
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
 from compass.records import Estimates
@@ -164,7 +164,7 @@ def test_from_files_to_a_certified_profile(tmp_path):
 def test_an_estimate_is_for_the_datasets_complexes(tmp_path, monkeypatch, args, size):
     """Unless another size is given."""
     machine = SimulatedRunner(machine_named("RTX 4090"))
-    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
+    monkeypatch.setattr(session, "local_runner", lambda request, settings: machine)
     changes = ["--set", f"dataset.path={crops(tmp_path / 'set', 5)}", *QUICK]
     model = ["--layers", "2", "--channels", "32", "--batch", "2"]
     done = CliRunner().invoke(

@@ -1,12 +1,11 @@
 """What does not run is named, stage by stage, whatever of it does not."""
 
-import dataclasses
-
 import pytest
 
-from compass import optimizer
 from compass.config_files import load_config
-from compass.optimizer import Request, first_settings, open_lab, optimize, wanted_variants
+from compass.optimizer import Request, optimize
+from compass.planning import session
+from compass.planning.session import first_settings, make_experiment, wanted_variants
 from compass.probe.requests import timing_probe
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Knobs, Outcome, RuntimeChoice, RuntimeSettings, Status
@@ -51,7 +50,7 @@ def test_a_precision_of_which_no_step_could_be_timed_is_named(tmp_path, precisio
 def test_a_trial_of_settings_is_no_micro_probe():
     """It runs before calibration, and shows nothing of memory."""
     config = load_config(None, ["stages.prototyping.checkpointing=[false]"])
-    lab = open_lab(
+    lab = make_experiment(
         Request(config=config),
         Failing(lambda spec: not on_samples(spec)),
         None,
@@ -80,14 +79,14 @@ def earlier(tmp_path):
 
 
 def test_what_was_settled_is_where_to_begin(earlier, monkeypatch):
-    monkeypatch.setattr(optimizer, "available_cores", lambda: 16)
+    monkeypatch.setattr(session, "available_cores", lambda: 16)
     assert first_settings(earlier.config) == RuntimeSettings(threads=16, waiting="spin")
     assert first_settings(earlier.config, earlier) == RuntimeSettings(threads=2, waiting="sleep")
     config = load_config(None, ["runtime.spin_gain=0.1"], earlier.config)
     assert first_settings(config, earlier) == RuntimeSettings(threads=16, waiting="spin")
 
 
-def test_settings_of_another_machine_are_not_compared_from(earlier, monkeypatch):
+def test_settings_of_another_machine_are_not_compared_from(earlier, monkeypatch, tmp_path):
     """Half of its threads or all of them: of sixteen cores neither is every core."""
     opened = []
 
@@ -96,12 +95,11 @@ def test_settings_of_another_machine_are_not_compared_from(earlier, monkeypatch)
             super().__init__(lambda spec: False)
             opened.append(settings)
 
-    monkeypatch.setattr(optimizer, "available_cores", lambda: 16)
-    monkeypatch.setattr(optimizer, "local_runner", Local)
-    monkeypatch.setattr(optimizer, "Store", lambda _: None)
-    request = dataclasses.replace(Request(config=earlier.config), dataset_size=1000)
+    monkeypatch.setattr(session, "available_cores", lambda: 16)
+    monkeypatch.setattr(session, "local_runner", Local)
+    request = Request(config=earlier.config, cache=tmp_path / "cache", dataset_size=1000)
     other = earlier.fingerprint.model_copy(update={"torch": "1.0"})
     moved = earlier.model_copy(update={"fingerprint": other})
-    with optimizer.laboratory(request, None, lambda _: None, earlier=moved) as lab:
-        assert lab.base.threads == 16
+    with session.open_experiment(request, None, lambda _: None, earlier=moved) as experiment:
+        assert experiment.base.threads == 16
     assert [settings.threads for settings in opened] == [2, 16]

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from compass import optimizer
 from compass.cli.app import app
 from compass.config_files import load_config
 from compass.errors import InputError
-from compass.optimizer import Request, open_lab, optimize, wanted_variants
+from compass.optimizer import Request, optimize
+from compass.planning import session
 from compass.planning.certify import certify_stage
+from compass.planning.session import make_experiment, wanted_variants
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
 from compass.records import Knobs, Outcome, RuntimeSettings, Status
@@ -186,7 +187,7 @@ def lab():
     """A calibrated lab on a large dataset, where memory decides, with no checkpointing."""
     machine = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
     asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-    lab = open_lab(asked, machine, None, RuntimeSettings(threads=1), lambda _: None)
+    lab = make_experiment(asked, machine, None, RuntimeSettings(threads=1), lambda _: None)
     lab.calibrate(wanted_variants(asked.config))
     lab.reference = POLICIES["production"].rank(lab.known()).pick
     return lab
@@ -426,7 +427,7 @@ def compass(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(runner, *args):
-        monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: runner)
+        monkeypatch.setattr(session, "local_runner", lambda request, settings: runner)
         changes = [word for change in PLAIN for word in ("--set", change)]
         args = ["optimize", "--dataset-size", "19000", "--cache", str(tmp_path / "cache"), *changes, *args]
         return CliRunner().invoke(app, args, catch_exceptions=False)

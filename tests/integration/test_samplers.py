@@ -19,6 +19,7 @@ from compass.cli.app import app
 from compass.config_files import load_config
 from compass.errors import InputError
 from compass.optimizer import Request, optimize
+from compass.planning import session
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.profile import read_profile
 from compass.records import Outcome, Status
@@ -157,7 +158,7 @@ def here(monkeypatch):
         machines.append(Watched())
         return machines[-1]
 
-    monkeypatch.setattr(optimizer, "local_runner", make)
+    monkeypatch.setattr(session, "local_runner", make)
     return machines
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from compass.config_files import load_config
-from compass.optimizer import Request, laboratory
+from compass.planning.session import Request, open_experiment
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import StepTime
 
@@ -44,15 +44,15 @@ def machines(monkeypatch):
         opened.append(Hyperthreaded(settings.threads))
         return opened[-1]
 
-    monkeypatch.setattr("compass.optimizer.local_runner", local_runner)
-    monkeypatch.setattr("compass.optimizer.available_cores", lambda: N_CORES)
+    monkeypatch.setattr("compass.planning.session.local_runner", local_runner)
+    monkeypatch.setattr("compass.planning.session.available_cores", lambda: N_CORES)
     return opened
 
 
 def test_half_of_the_cores_where_that_is_faster_and_nothing_is_measured_twice(machines, tmp_path):
     asked = Request(config=load_config(None, ["runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000)
     for n_made in (2, 0):
-        with laboratory(asked, None, lambda _: None) as lab:
+        with open_experiment(asked, None, lambda _: None) as lab:
             assert lab.base.threads == 4
             assert lab.runtime("fast").threads == 4
             assert dict(lab.description.fingerprint.runtime) == {"threads": "4"}
@@ -69,6 +69,6 @@ def test_what_is_configured_is_taken(machines, tmp_path):
     asked = Request(
         config=load_config(None, ["runtime.threads=8", "runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000
     )
-    with laboratory(asked, None, lambda _: None) as lab:
+    with open_experiment(asked, None, lambda _: None) as lab:
         assert lab.base.threads == 8
     assert len(machines) == 1

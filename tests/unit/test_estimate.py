@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from compass import optimizer
 from compass.config_files import load_config
 from compass.errors import InputError
 from compass.estimate import Question, estimate, predict
-from compass.optimizer import Request, laboratory, wanted_variants
+from compass.planning import session
+from compass.planning.session import Request, open_experiment, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Estimates, Interval, Outcome, Status
 
@@ -169,7 +169,7 @@ def test_times_are_measured_under_the_allocator_that_is_assumed(question, alloca
 
 
 def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
+    monkeypatch.setattr(session, "local_runner", lambda request, settings: machine)
     asked = Request(cache=tmp_path)
     machine = Watched()
     first = estimate(asked, Question(6, 128, batch=8))
@@ -181,9 +181,9 @@ def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
 
 
 def test_the_calibration_of_optimize_is_enough(tmp_path, monkeypatch):
-    monkeypatch.setattr(optimizer, "local_runner", lambda request, settings: machine)
+    monkeypatch.setattr(session, "local_runner", lambda request, settings: machine)
     asked, machine = Request(cache=tmp_path), Watched()
-    with laboratory(asked, None, lambda _: None) as lab:
+    with open_experiment(asked, None, lambda _: None) as lab:
         lab.calibrate(wanted_variants(asked.config))
     assert estimate(asked, Question(7, 160, checkpointing=True)).n_probes == 0
 

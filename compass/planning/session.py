@@ -1,0 +1,321 @@
+"""From a request to an experiment: the dataset is scanned, the machine opened, its runtime settings chosen."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from compass.cost.parameters import capacities
+from compass.data.oversize import oversize
+from compass.data.scan.catalogue import Catalogue
+from compass.device import available_cores
+from compass.errors import InputError
+from compass.optimizer_config import OptimizerConfig
+from compass.planning.experiment import Experiment
+from compass.planning.runtime import choose_settings
+from compass.probe.local import LocalRunner
+from compass.probe.recorded import Recorded
+from compass.probe.runner import Runner
+from compass.probe.store import LEDGER, Store, default_cache
+from compass.profile import Profile
+from compass.records import (
+    STAGES,
+    DatasetSummary,
+    Description,
+    Knobs,
+    Progress,
+    RuntimeChoice,
+    RuntimeSettings,
+    Stage,
+    Variant,
+)
+from compass.search.family import follow
+from compass.search.sample_loads import make_sample_loads
+from compass.search.space import architectures, data_cap, knobs_of, variants
+from compass.search.storage import JOURNAL, check_storage
+from compass.units import format_bytes
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[Progress], None]
+NamedModels = Callable[[OptimizerConfig], Sequence[Knobs]]
+"""Models that the user names, as a function of the configuration that the workload leaves; they need not lie in the space."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for."""
+
+    config: OptimizerConfig = field(default_factory=OptimizerConfig)
+    stages: tuple[Stage, ...] = STAGES
+    workload: str = "visnet"
+    device: str | None = None
+    memory_limit_bytes: int | None = None
+    dataset_size: int | None = None
+    """Complexes to train on; None: the configured default."""
+    out: Path = Path("hardware_profile.json")
+    cache: Path | None = None
+    """Folder of the probe store; None: the user's cache folder."""
+    storage: str | None = None
+    """Where Optuna's study is written: a URL or a journal's path. None: a journal beside the probe store, if there is one."""
+
+
+def ignore_progress(_: Progress) -> None:
+    """Watch nothing."""
+
+
+def no_models(_: OptimizerConfig) -> Sequence[Knobs]:
+    """Name no model beside those of the space."""
+    return ()
+
+
+# ------------------------------------------------------------------------------------------------------- the dataset
+
+
+def scanned(request: Request, watch: Watch) -> Request:
+    """`request` with the catalogue of its dataset, which is read now if it was not yet; unchanged if it names no dataset.
+
+    Raises:
+        InputError: the dataset cannot be read, or none of its complexes can be used.
+    """
+    rules = request.config.dataset
+    if not rules.path or rules.catalogue:
+        return request
+    from compass.data.scan.scan import ScanProgress, scan  # not needed, and so not loaded, without a dataset
+
+    def report(now: ScanProgress) -> None:
+        watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
+
+    catalogue = scan(Path(rules.path), request.config, request.cache or default_cache(), watch=report)
+    found = Catalogue.open(catalogue)
+    for warning in found.about.warnings:
+        log.warning("%s", warning)
+    if not found.usable:
+        raise InputError(
+            f"dataset {rules.path}", got=f"{len(found.rows)} complexes, none of them usable", expected="at least one",
+            fix=f"See the problem of each complex: compass scan {rules.path}",
+        )  # fmt: skip
+    rules = rules.model_copy(update={"catalogue": str(catalogue)})
+    return replace(request, config=request.config.model_copy(update={"dataset": rules}))
+
+
+def build_graphs(config: OptimizerConfig, watch: Watch) -> None:
+    """Build the dataset's graphs, if there is a dataset. Training does the same first, so certificates load as training will."""
+    if config.dataset.catalogue:
+        from compass.data.graphs.graph_packing import pack_graphs
+
+        def report(n_done: int, n_expected: int) -> None:
+            watch(Progress(phase="scan", what="building graphs", n_done=n_done, n_expected=n_expected))
+
+        pack_graphs(config, watch=report)
+
+
+def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
+    """The summary of the configured dataset; None without one."""
+    if not config.dataset.catalogue:
+        return None
+    from compass.data.sizes import summarise
+
+    return summarise(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
+
+
+def study_place(request: Request, runner: Runner | None) -> str | Path | None:
+    """Where Optuna's study is written; None: nowhere.
+
+    Raises:
+        InputError: the place cannot be used. It is checked here, before anything is measured.
+    """
+    if request.storage is None:
+        return None if runner else (request.cache or default_cache()) / JOURNAL
+    check_storage(request.storage)
+    return request.storage
+
+
+# ------------------------------------------------------------------------------------------------------- the machine
+
+
+@contextmanager
+def open_experiment(
+    request: Request,
+    runner: Runner | None,
+    watch: Watch = ignore_progress,
+    also: NamedModels = no_models,
+    earlier: Profile | None = None,
+) -> Iterator[Experiment]:
+    """The experiment on this machine; or on `runner`, whose probes are not kept. Its processes end with the block.
+
+    Runtime settings that an `earlier` profile of this machine chose are not measured again.
+    """
+    # A worker takes seconds to start. Meanwhile, this process loads the module that fitting needs.
+    threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
+    if runner is not None:
+        with closing(runner):
+            yield make_experiment(request, runner, None, first_settings(request.config, earlier), watch, also)
+        return
+    store = Store((request.cache or default_cache()) / LEDGER)
+    with closing(store), closing(_LocalMachine(request, store, watch, also)) as machine:
+        yield machine.open_with_chosen_settings(earlier)
+
+
+class _LocalMachine:
+    """This machine, through one worker at a time: other runtime settings need another worker."""
+
+    def __init__(self, request: Request, store: Store, watch: Watch, also: NamedModels) -> None:
+        self._request, self._store, self._watch, self._also = request, store, watch, also
+        self._runner: LocalRunner | None = None
+
+    def open_with_chosen_settings(self, earlier: Profile | None) -> Experiment:
+        """The experiment under the settings that `earlier` chose on this machine, else under those that are measured now."""
+        config = self._request.config
+        experiment = self._open(first_settings(config, earlier))
+        kept = kept_settings(earlier, experiment)
+        if kept is None:
+            # `earlier` may be of another machine, with fewer threads than this one has cores.
+            experiment = self._reopened(experiment, first_settings(config))
+            kept = choose_settings(experiment)
+        settings, choices = kept
+        experiment = self._reopened(experiment, settings)
+        experiment.settings = choices
+        return experiment
+
+    def _open(self, settings: RuntimeSettings) -> Experiment:
+        self._runner = local_runner(self._request, settings)
+        return make_experiment(self._request, self._runner, self._store, settings, self._watch, self._also)
+
+    def _reopened(self, experiment: Experiment, settings: RuntimeSettings) -> Experiment:
+        """The experiment under other settings, and so another fingerprint: every figure may change with them."""
+        if settings == experiment.base:
+            return experiment
+        self.close()
+        reopened = self._open(settings)
+        reopened.runner.counts.update(experiment.runner.counts)
+        return reopened
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._runner:
+            self._runner.close()
+
+
+def local_runner(request: Request, settings: RuntimeSettings) -> LocalRunner:
+    """The runner of this machine."""
+    return LocalRunner(
+        request.config,
+        settings,
+        workload=request.workload,
+        device=request.device,
+        limit_bytes=request.memory_limit_bytes,
+    )
+
+
+def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> RuntimeSettings:
+    """The settings to start with: as configured, else as chosen in `earlier`, else those that usually win on an idle machine."""
+    rules = config.runtime
+    before = earlier.calibrated_runtime if earlier and earlier.config.runtime == rules else None
+    return RuntimeSettings(
+        threads=rules.threads or (before.threads if before else available_cores()),
+        allocator=config.stages.prototyping.allocator,
+        waiting=rules.waiting or (before.waiting if before else "spin"),
+    )
+
+
+def kept_settings(
+    earlier: Profile | None, experiment: Experiment
+) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]] | None:
+    """The settings that `earlier` chose on this machine; None if it is of another one, or chose under other rules.
+
+    None too if they are those to start with: then the ledger holds their trials.
+    """
+    if experiment.base == first_settings(experiment.config):
+        return None
+    if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
+        return None
+    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"})
+    return (experiment.base, choices) if choices else None
+
+
+# ---------------------------------------------------------------------------------------------------- the experiment
+
+
+def make_experiment(
+    request: Request,
+    machine: Runner,
+    store: Store | None,
+    settings: RuntimeSettings,
+    watch: Watch = ignore_progress,
+    also: NamedModels = no_models,
+) -> Experiment:
+    """Ask the machine for its description, read the data's sizes and count the parameters of every model.
+
+    Raises:
+        InputError: the memory limit is too low, or the space holds no model.
+    """
+    description = machine.describe()
+    config = follow(request.config, description.family)
+    check_budget(description, config)
+    budget_bytes = description.hardware.budget_bytes
+    log.info("%s: %s may be used", description.hardware.name, format_bytes(budget_bytes))
+    data = dataset_of(config)
+    n_known = data.n_trained if data else len(description.samples)
+    dataset_size = request.dataset_size
+    if dataset_size is None:
+        dataset_size = n_known if data or n_known > 1 else config.dataset.default_size
+    isolated: tuple[str, ...] = ()
+    if config.dataset.oversize == "isolate" and n_known > 1:
+        isolated = oversize({name: load.sizes for name, load in description.samples}, config.dataset.oversize_share)
+    return Experiment(
+        config=config,
+        runner=Recorded(machine, store, description.fingerprint.key),
+        description=description,
+        work=make_sample_loads(description.samples, dataset_size, isolated, config.seed),
+        base=settings,
+        capacities=model_capacities(machine, config, budget_bytes, also(config)),
+        dataset_size=dataset_size,
+        dataset=data,
+        data_cap=data_cap(config.space.data_cap, dataset_size),
+        watch=watch,
+    )
+
+
+def model_capacities(
+    machine: Runner, config: OptimizerConfig, budget_bytes: int, named: Sequence[Knobs]
+) -> Mapping[Knobs, int]:
+    """Trainable parameters of every model in the space, and of the `named` ones.
+
+    Precision and checkpointing do not change them, so one variant is counted for all.
+    """
+
+    def count(models: Iterable[Knobs]) -> dict[Knobs, int]:
+        return dict(machine.describe(list(models)).parameters)
+
+    shapes, wanted = architectures(config.space, budget_bytes), wanted_variants(config)
+    counted = capacities(knobs_of(shapes, wanted[:1]), count)
+    by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in counted.items()}
+    in_space = {knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, wanted)}
+    return {**in_space, **(count(named) if named else {})}
+
+
+def check_budget(description: Description, config: OptimizerConfig) -> None:
+    """Refuse a budget that an idle worker nearly fills.
+
+    Raises:
+        InputError: nothing would be left for a model.
+    """
+    needed = description.baseline_bytes + config.memory.idle_headroom_bytes
+    if description.hardware.budget_bytes < needed:
+        raise InputError(
+            "memory limit", got=format_bytes(description.hardware.budget_bytes),
+            expected=f"at least {format_bytes(needed)}, of which an idle worker holds "
+            f"{format_bytes(description.baseline_bytes)}",
+            fix="Raise --memory-limit or free memory.",
+        )  # fmt: skip
+
+
+def wanted_variants(config: OptimizerConfig) -> list[Variant]:
+    """Every variant that any stage chooses from."""
+    return list(dict.fromkeys(variant for stage in STAGES for variant in variants(config.space, config.stages[stage])))
