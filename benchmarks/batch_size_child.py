@@ -85,9 +85,7 @@ class Tally:
     def step(self, model: torch.nn.Module, optimizer: Any, batch: GraphBatch) -> None:
         """Our training step."""
         with self.counted():
-            training_step(
-                self.workload, model, optimizer, batch, self.order.knobs.variant.precision, self.order.config.training
-            )
+            training_step(self.workload, model, optimizer, batch, self.order.knobs.variant, self.order.config.training)
         self.done()
 
     def warm_up(self) -> None:
@@ -95,7 +93,9 @@ class Tally:
         knobs = self.order.knobs.model_copy(update={"layers": 2, "channels": 16})
         model = self.workload.build(knobs).train()
         rules = self.order.config.training
-        training_step(self.workload, model, make_optimizer(model, rules), self._one, knobs.variant.precision, rules)
+        training_step(
+            self.workload, model, make_optimizer(model, knobs.variant, rules), self._one, knobs.variant, rules
+        )
 
     def done(self) -> None:
         """Count a completed step."""
@@ -163,7 +163,7 @@ def lightning(tally: Tally, mode: str) -> int | None:
             tally.step(self.model, self.optimizers(), batch)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
-            return make_optimizer(self.model, tally.order.config.training)
+            return make_optimizer(self.model, tally.order.knobs.variant, tally.order.config.training)
 
         def train_dataloader(self) -> Any:
             dataset: Any = range(DATASET_SIZE)
@@ -191,7 +191,7 @@ def accelerate(tally: Tally) -> int:
 
     def train(batch_size: int) -> int:
         model = tally.build()
-        optimizer = make_optimizer(model, tally.order.config.training)
+        optimizer = make_optimizer(model, tally.order.knobs.variant, tally.order.config.training)
         batch = tally.batch(batch_size)
         for _ in range(tally.order.n_steps):
             tally.step(model, optimizer, batch)
@@ -255,7 +255,7 @@ def polyfit(tally: Tally, meter: Meter) -> int | None:
     """
     baseline_bytes = meter.footprint_bytes()
     model = tally.build()
-    optimizer = make_optimizer(model, tally.order.config.training)
+    optimizer = make_optimizer(model, tally.order.knobs.variant, tally.order.config.training)
     ran: list[tuple[int, int]] = []
     failed: list[int] = []
     for n_graphs in POLYFIT_SIZES:

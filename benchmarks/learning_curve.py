@@ -173,7 +173,7 @@ def train_one(task: Task, config: OptimizerConfig) -> dict[str, Any]:
     torch.manual_seed(task.seed)
     model = workload.build(Knobs(layers=task.layers, channels=task.channels, variant=variant)).train()
     workload.start_at(model, float(np.mean([labels[name].pk for name in parts.train])))
-    optimizer = make_optimizer(model, rules)
+    optimizer = make_optimizer(model, variant, rules)
     rng = np.random.default_rng(task.seed)
 
     def collated(ids: list[str]) -> Any:
@@ -193,7 +193,7 @@ def train_one(task: Task, config: OptimizerConfig) -> dict[str, Any]:
             ids = [parts.train[i] for i in order[start : start + BATCH]]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(BATCH, rules) * rate_factor(update, task.n_updates, rules)
-            training_step(workload, model, optimizer, collated(ids), "fp32", rules)
+            training_step(workload, model, optimizer, collated(ids), variant, rules)
             update += 1
             if update * N_LOOKS % task.n_updates < N_LOOKS:
                 history.append({"update": update, "val": rmse(parts.val), "test": rmse(parts.test)})

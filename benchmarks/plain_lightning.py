@@ -45,7 +45,7 @@ class Plain(pl.LightningModule):
         super().__init__()
         self.workload: Any = load_workload(task.workload, task.config)
         self.model = self.workload.build(task.knobs)
-        self.rules = task.config.training
+        self.variant, self.rules = task.knobs.variant, task.config.training
         self.ends: list[tuple[float, int]] = []
 
     def training_step(self, batch: Any, _: int) -> torch.Tensor:
@@ -59,7 +59,7 @@ class Plain(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer of the plan."""
-        return make_optimizer(self.model, self.rules)
+        return make_optimizer(self.model, self.variant, self.rules)
 
 
 def main(task: Task) -> dict[str, float]:

@@ -128,7 +128,7 @@ class Trial:
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = build(self._workload, spec.knobs).train()
-        self._optimizer = make_optimizer(self._model, self._training)
+        self._optimizer = make_optimizer(self._model, spec.knobs.variant, self._training)
         n_warm = min(WARM_STEPS, spec.min_steps - 1)
         n_least = max(spec.min_steps, len(sequence))
         n_most = max(spec.max_steps, n_least)
@@ -210,13 +210,13 @@ class Trial:
         assert self._model is not None  # noqa: S101 - run_steps() built it
         for batch in batches:
             self._hold(batch)
-            evaluation_step(self._workload, self._model, self._batch, self._spec.knobs.variant.precision)
+            evaluation_step(self._workload, self._model, self._batch, self._spec.knobs.variant)
         return batches[-1] if batches else None
 
     def _step(self) -> float:
         assert self._model is not None  # noqa: S101 - run_steps() built it
-        precision = self._spec.knobs.variant.precision
-        return training_step(self._workload, self._model, self._optimizer, self._batch, precision, self._training)
+        variant = self._spec.knobs.variant
+        return training_step(self._workload, self._model, self._optimizer, self._batch, variant, self._training)
 
     def _timed_update(self) -> float:
         """Median seconds of what a step spends on the weights alone: training, which gathers batches, spends it on one in several."""

@@ -4,6 +4,7 @@ Everything here has a JSON form (`model_dump_json` / `model_validate_json`), bec
 across a process boundary, kept in a ledger and written into a profile.
 """
 
+from compass.records.axes import AXES, Axis, AxisValues
 from compass.records.base import STAGES, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
     Affine,
@@ -37,9 +38,12 @@ from compass.records.knobs import (
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
 __all__ = [
+    "AXES",
     "STAGES",
     "Affine",
     "Allocator",
+    "Axis",
+    "AxisValues",
     "Batch",
     "BatchBudget",
     "BytesLaw",

@@ -6,9 +6,10 @@ configuration's `space.options`.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from compass.records.base import Precision, Record, Stage
+from compass.records.axes import AxisValues
+from compass.records.base import Record, Stage
 from compass.records.knobs import Knobs, Load
 from compass.records.probing import Status, StepTime
 
@@ -21,22 +22,30 @@ reference's capacity; does not run."""
 Change = Literal["none", "memory", "time", "data"]
 
 
-class Model(Record):
-    """A model by what the space varies."""
+class Shape(Record):
+    """Depth and width."""
 
     layers: int
     channels: int
-    precision: Precision = "fp32"
-    checkpointing: bool = False
+
+
+class Model(AxisValues, Shape):
+    """A model by what the space varies: depth, width, and a value on every axis. The family's options are left out."""
+
+    @classmethod
+    def of(cls, knobs: Knobs, **others: Any) -> Self:
+        """The record of `knobs`, with the `others` of its fields. The only place that takes knobs apart."""
+        return cls(layers=knobs.layers, channels=knobs.channels, **knobs.variant.axis_values, **others)
 
     def is_of(self, knobs: Knobs) -> bool:
         """Whether this names `knobs`."""
-        return (self.layers, self.channels, self.precision, self.checkpointing) == (
-            knobs.layers,
-            knobs.channels,
-            knobs.variant.precision,
-            knobs.variant.checkpointing,
-        )
+        same_shape = (self.layers, self.channels) == (knobs.layers, knobs.channels)
+        return same_shape and self.axis_values == knobs.variant.axis_values
+
+    def is_same(self, other: Model) -> bool:
+        """Whether both name one model, whatever else they say of it."""
+        same_shape = (self.layers, self.channels) == (other.layers, other.channels)
+        return same_shape and self.axis_values == other.axis_values
 
 
 class Candidate(Model):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from compass.records.base import Precision, Record, Scalar, digest
+from compass.records.axes import AXES, FIRST_AXES, AxisValues
+from compass.records.base import Record, Scalar, digest
+
+_WITHOUT_MEMORY = {axis.name: axis.default for axis in AXES if not axis.changes_memory}
 
 
-class Variant(Record):
-    """What a cost law is fitted for separately: everything about a model but its depth and width."""
+class Variant(AxisValues):
+    """Everything about a model but its depth and width: a value on every axis, and the family's options."""
 
-    precision: Precision = "fp32"
-    checkpointing: bool = False
     options: tuple[tuple[str, Scalar], ...] = ()
     """The family's own knobs, sorted by name; for ViSNet `heads`, `lmax`, `rbf`."""
 
@@ -22,8 +23,18 @@ class Variant(Record):
         """The family knob `name`. Raises KeyError if the family has none of that name."""
         return dict(self.options)[name]
 
+    @property
+    def of_memory(self) -> Variant:
+        """The variant whose memory law serves this one: axes that leave memory alone are at their default."""
+        return self.model_copy(update=_WITHOUT_MEMORY) if _WITHOUT_MEMORY else self
+
     def __str__(self) -> str:
-        return f"{self.precision}{'+checkpointing' if self.checkpointing else ''}"
+        return self.label
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that digests are made of; see `FIRST_AXES`."""
+        later = {axis.name: axis.default for axis in AXES if axis.name not in FIRST_AXES}
+        return [(name, value) for name, value in super().__repr_args__() if name not in later or value != later[name]]
 
 
 class Knobs(Record):

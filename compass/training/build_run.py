@@ -102,7 +102,7 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         sampler=sampler,
         stream=stream,
         guard=Guard(law, data.loads, spec.budget_bytes, meter.obtainable_bytes),
-        module=Module(model, rules.training, learning_rate=rate, n_updates=stream.n_updates),
+        module=Module(model, plan.choice.knobs.variant, rules.training, learning_rate=rate, n_updates=stream.n_updates),
         checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
         largest=largest,
         bound_bytes=bound_of(spec, largest.load(data.loads), law),

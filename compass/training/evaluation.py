@@ -17,7 +17,7 @@ from compass.workloads.step import autocast, on_device
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
-    from compass.records import Precision
+    from compass.records import Variant
     from compass.training.data import TrainingData
     from compass.workloads.protocol import Workload
 
@@ -52,7 +52,7 @@ class Predictor:
     guard: Guard
     loads: Mapping[str, Load]
     max_graphs: int
-    precision: Precision
+    variant: Variant
     device: str
 
     def predict(self, model: torch.nn.Module, ids: Sequence[str]) -> dict[str, float]:
@@ -75,7 +75,7 @@ class Predictor:
 
     def _answers(self, model: torch.nn.Module, batch: Batch) -> dict[str, float]:
         collated: Any = on_device(self.workload.collate(batch), self.device)
-        with torch.no_grad(), autocast(model, self.precision):
+        with torch.no_grad(), autocast(model, self.variant):
             found = self.workload.predict(model, collated)  # type: ignore[attr-defined]
         return dict(zip((name for name, _ in batch.members), map(float, found.float().cpu()), strict=True))
 

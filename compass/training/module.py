@@ -15,12 +15,15 @@ from compass.workloads.step import make_optimizer
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
+    from compass.records import Variant
 
 
 class Module(pl.LightningModule):
     """A model under training; `updates` is set when Lightning has placed it."""
 
-    def __init__(self, model: torch.nn.Module, rules: TrainingRules, *, learning_rate: float, n_updates: int) -> None:
+    def __init__(
+        self, model: torch.nn.Module, variant: Variant, rules: TrainingRules, *, learning_rate: float, n_updates: int
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
@@ -30,11 +33,12 @@ class Module(pl.LightningModule):
         self.loss = 0.0
         self.time_share = 0.0
         """Of a run that is given a time, how much of it is gone on the rank that is farthest."""
-        self._rules, self._n_updates = rules, n_updates
+        self._variant, self._rules, self._n_updates = variant, rules, n_updates
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW, as the probes have it."""
-        return make_optimizer(self.model, self._rules.model_copy(update={"learning_rate": self.base_rate}))
+        rules = self._rules.model_copy(update={"learning_rate": self.base_rate})
+        return make_optimizer(self.model, self._variant, rules)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Left where it is: a batch may have to be cut before it fits."""

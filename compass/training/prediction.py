@@ -70,7 +70,7 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
         guard=Guard(spec.plan.bytes_law, loads, hardware.budget_bytes, meter.obtainable_bytes),
         loads=loads,
         max_graphs=spec.plan.choice.batch_size,
-        precision=spec.plan.choice.knobs.variant.precision,
+        variant=spec.plan.choice.knobs.variant,
         device=place,
     )
     answers = predictor.predict(model.to(place), sorted(loads))

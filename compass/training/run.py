@@ -141,7 +141,7 @@ def make_updates(run: TrainingRun, module: Module) -> Updates:
         workload=run.workload,
         model=module.model,
         optimizer=module.optimizer,
-        precision=run.spec.plan.choice.knobs.variant.precision,
+        variant=run.spec.plan.choice.knobs.variant,
         rules=run.spec.config.training,
         device=str(module.device),
         guard=run.guard,
@@ -205,7 +205,7 @@ def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
         guard=run.guard,
         loads=run.data.loads,
         max_graphs=run.spec.plan.choice.batch_size,
-        precision=run.spec.plan.choice.knobs.variant.precision,
+        variant=run.spec.plan.choice.knobs.variant,
         device=run.device,
     )
     answers = predictor.predict(run.module.model, run.ranks.share(ids))

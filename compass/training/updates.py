@@ -21,7 +21,7 @@ from compass.workloads.step import Part, on_device, training_step, update
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
-    from compass.records import Precision
+    from compass.records import Variant
     from compass.workloads.protocol import Workload
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Updates:
     workload: Workload
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    precision: Precision
+    variant: Variant
     rules: TrainingRules
     device: str
     guard: Guard
@@ -146,7 +146,7 @@ class Updates:
     def _step(self, collated: Any, part: Part) -> float:
         with nullcontext() if part.last else self.alone():
             return training_step(
-                self.workload, self.model, self.optimizer, on_device(collated, self.device), self.precision, self.rules,
+                self.workload, self.model, self.optimizer, on_device(collated, self.device), self.variant, self.rules,
                 part=part, backward=self.backward,
             )  # fmt: skip
 

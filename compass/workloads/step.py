@@ -13,7 +13,7 @@ from compass.errors import NonFiniteLoss
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
-    from compass.records import Precision
+    from compass.records import Variant
     from compass.workloads.protocol import Workload
 
 
@@ -30,8 +30,9 @@ class Part:
 WHOLE = Part()
 
 
-def make_optimizer(model: torch.nn.Module, rules: TrainingRules) -> torch.optim.Optimizer:
-    """AdamW as ViSNet's authors train it; two states a parameter."""
+def make_optimizer(model: torch.nn.Module, variant: Variant, rules: TrainingRules) -> torch.optim.Optimizer:
+    """AdamW as ViSNet's authors train it, with two states for each parameter; no axis of `variant` changes it so far."""
+    del variant
     return torch.optim.AdamW(model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay)
 
 
@@ -52,7 +53,7 @@ def training_step(  # noqa: PLR0913 - a step has that many parts
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Any,
-    precision: Precision,
+    variant: Variant,
     rules: TrainingRules,
     *,
     part: Part = WHOLE,
@@ -68,7 +69,7 @@ def training_step(  # noqa: PLR0913 - a step has that many parts
     """
     if part.first:
         optimizer.zero_grad(set_to_none=False)
-    with autocast(model, precision):
+    with autocast(model, variant):
         loss = workload.loss(model, batch)
     value = loss.item()
     if not math.isfinite(value):
@@ -85,17 +86,17 @@ def update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: Trai
     optimizer.step()
 
 
-def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, precision: Precision) -> float:
+def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, variant: Variant) -> float:
     """The loss on `batch`, already on the model's device, in evaluation mode and without gradients."""
     was_training = model.training
     model.eval()
-    with torch.no_grad(), autocast(model, precision):
+    with torch.no_grad(), autocast(model, variant):
         value = workload.loss(model, batch).item()
     model.train(was_training)
     return value
 
 
-def autocast(model: torch.nn.Module, precision: Precision) -> torch.autocast:
-    """The context that `precision` computes in, on the model's device."""
+def autocast(model: torch.nn.Module, variant: Variant) -> torch.autocast:
+    """The context in which `variant` computes, on the model's device."""
     device_type = next(model.parameters()).device.type
-    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=variant.precision == "bf16")

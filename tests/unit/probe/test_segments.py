@@ -162,11 +162,11 @@ def visnet(request):
     knobs = Knobs(layers=layers, channels=16, variant=Variant(checkpointing=checkpointing, options=OPTIONS))
     torch.manual_seed(0)
     model = workload.build(knobs)
-    optimizer = make_optimizer(model, TrainingRules())
+    optimizer = make_optimizer(model, Variant(), TrainingRules())
     batch = workload.collate(Batch(synthetic=Load(graphs=1, sizes=(("nodes", 40), ("edges", 200)))))
 
     def step():
-        return training_step(workload, model, optimizer, batch, "fp32", TrainingRules())
+        return training_step(workload, model, optimizer, batch, Variant(), TrainingRules())
 
     step()
     return SimpleNamespace(step=step, model=model, blocks=workload.blocks(model), optimizer=optimizer, batch=batch,

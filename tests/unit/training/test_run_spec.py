@@ -8,6 +8,7 @@ import torch
 
 from compass.errors import InputError
 from compass.optimizer_config import TrainingRules
+from compass.records import Variant
 from compass.training import run_spec
 from compass.training.module import Module
 from compass.training.run_spec import ORDER, Amount, await_run_spec, this_start, write_run_spec
@@ -25,7 +26,7 @@ def test_how_much_of_its_time_is_gone(max_time_s, gone):
 def test_the_rate_follows_what_ends_the_run_sooner(n_done, share, update):
     """Also at the first update after a resumption."""
     rules = TrainingRules()
-    module = Module(torch.nn.Linear(2, 1), rules, learning_rate=0.1, n_updates=100)
+    module = Module(torch.nn.Linear(2, 1), Variant(), rules, learning_rate=0.1, n_updates=100)
     module.n_updates_done, module.time_share = n_done, share
     assert module.rate == 0.1 * rate_factor(update, 100, rules)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compass.optimizer_config import TrainingRules
-from compass.records import Affine, Batch, BytesLaw, Load
+from compass.records import Affine, Batch, BytesLaw, Load, Variant
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
@@ -49,7 +49,7 @@ def model():
 def updates(model, room=1e9, workload=None):
     workload = workload or Rows()
     guard = Guard(LAW, LOADS, 1e9, (lambda: room) if not callable(room) else room)
-    return Updates(workload, model, make_optimizer(model, RULES), "fp32", RULES, "cpu", guard)
+    return Updates(workload, model, make_optimizer(model, Variant(), RULES), Variant(), RULES, "cpu", guard)
 
 
 def take(made, names, part=WHOLE):
@@ -64,7 +64,9 @@ def weights(model):
 def test_a_batch_that_fits_is_the_step_that_probes_make(model):
     twin = copy.deepcopy(model)
     loss = take(updates(model), NAMES)
-    told = training_step(Rows(), twin, make_optimizer(twin, RULES), Rows().collate(batch_of(NAMES)), "fp32", RULES)
+    told = training_step(
+        Rows(), twin, make_optimizer(twin, Variant(), RULES), Rows().collate(batch_of(NAMES)), Variant(), RULES
+    )
     assert loss == told
     assert torch.equal(weights(model), weights(twin))
 

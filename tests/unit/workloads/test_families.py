@@ -87,8 +87,8 @@ def test_it_learns(family):
     name, workload = family
     batch, rules = small(workload), TrainingRules(learning_rate=3e-3)
     model = make(workload, knobs(name))
-    optimizer = make_optimizer(model, rules)
-    losses = [training_step(workload, model, optimizer, batch, "fp32", rules) for _ in range(60)]
+    optimizer = make_optimizer(model, Variant(), rules)
+    losses = [training_step(workload, model, optimizer, batch, Variant(), rules) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 
 

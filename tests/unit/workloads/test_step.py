@@ -34,11 +34,11 @@ def weights(model):
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
-    optimizer = make_optimizer(model, RULES)
-    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "fp32", RULES)
+    optimizer = make_optimizer(model, Variant(), RULES)
+    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(), RULES)
     before = weights(model)
     with pytest.raises(NonFiniteLoss, match=r"^the loss became -?(nan|inf)$"):
-        training_step(Given(), model, optimizer, (torch.ones(2, 3), factor), "fp32", RULES)
+        training_step(Given(), model, optimizer, (torch.ones(2, 3), factor), Variant(), RULES)
     assert all(map(torch.equal, before, weights(model)))
     assert optimizer.state[model.weight]["step"] == 1
 
@@ -46,8 +46,8 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
 def test_the_step_is_adamw(model):
     """The first one moves each weight by the learning rate, against its gradient's sign, and decays it."""
     before = weights(model)
-    optimizer = make_optimizer(model, TrainingRules(learning_rate=0.1))
-    loss = training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "fp32", RULES)
+    optimizer = make_optimizer(model, Variant(), TrainingRules(learning_rate=0.1))
+    loss = training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(), RULES)
     assert isinstance(loss, float)
     for old, new in zip(before, weights(model), strict=True):
         torch.testing.assert_close(new, old * (1 - 0.1 * 0.01) - 0.1)
@@ -55,7 +55,12 @@ def test_the_step_is_adamw(model):
 
 def test_gradients_are_clipped(model):
     training_step(
-        Given(), model, make_optimizer(model, RULES), (torch.ones(2, 3), 1e6), "fp32", TrainingRules(clip_norm=0.5)
+        Given(),
+        model,
+        make_optimizer(model, Variant(), RULES),
+        (torch.ones(2, 3), 1e6),
+        Variant(),
+        TrainingRules(clip_norm=0.5),
     )
     norm = torch.cat([parameter.grad.flatten() for parameter in model.parameters()]).norm()
     torch.testing.assert_close(norm, torch.tensor(0.5))
@@ -71,19 +76,19 @@ class Rows:
 def test_parts_of_an_update_make_the_whole(model):
     twin = copy.deepcopy(model)
     rows = torch.randn(5, 3)
-    training_step(Rows(), model, make_optimizer(model, RULES), rows, "fp32", RULES)
-    optimizer, parts = make_optimizer(twin, RULES), rows.split([2, 3])
+    training_step(Rows(), model, make_optimizer(model, Variant(), RULES), rows, Variant(), RULES)
+    optimizer, parts = make_optimizer(twin, Variant(), RULES), rows.split([2, 3])
     for i, part in enumerate(parts):
         share = Part(weight=len(part) / len(rows), first=i == 0, last=i == 1)
-        training_step(Rows(), twin, optimizer, part, "fp32", RULES, part=share)
+        training_step(Rows(), twin, optimizer, part, Variant(), RULES, part=share)
     torch.testing.assert_close(weights(twin), weights(model))
 
 
 def test_bf16_computes_in_bf16_over_fp32_weights(model):
     seen = []
     model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    optimizer = make_optimizer(model, RULES)
-    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), "bf16", RULES)
+    optimizer = make_optimizer(model, Variant(), RULES)
+    training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(precision="bf16"), RULES)
     assert seen == [torch.bfloat16]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert optimizer.state[model.weight]["exp_avg"].dtype == torch.float32
@@ -96,9 +101,9 @@ def test_the_loss_falls_on_the_sample(precision):
     knobs = Knobs(layers=2, channels=16, variant=Variant(options=(("heads", 2), ("lmax", 1), ("rbf", 8))))
     torch.manual_seed(0)
     model = workload.build(knobs)
-    optimizer = make_optimizer(model, TrainingRules(learning_rate=3e-3))
+    optimizer = make_optimizer(model, Variant(), TrainingRules(learning_rate=3e-3))
     batch = workload.collate(Batch(members=((sample, 1),)))
-    losses = [training_step(workload, model, optimizer, batch, precision, RULES) for _ in range(20)]
+    losses = [training_step(workload, model, optimizer, batch, Variant(precision=precision), RULES) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -1,0 +1,90 @@
+"""The axes of the space besides depth and width: one row and one field each.
+
+To add an axis: a field in `AxisValues` and a row in `AXES`, a setting of the same name in `StageRules` (the values that a
+stage chooses from), the code in `compass/workloads/step.py` that applies the value, and tests. Search, cost models,
+`estimate`, the report, Optuna's study and exports loop over the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from compass.records.base import Precision, Record, Scalar
+
+
+class AxisValues(Record):
+    """A value on every axis. `Variant` and `Model` inherit these fields."""
+
+    precision: Precision = "fp32"
+    checkpointing: bool = False
+
+    @property
+    def axis_values(self) -> dict[str, Scalar]:
+        """The value on each axis, by the axis's name."""
+        return {axis.name: getattr(self, axis.name) for axis in AXES}
+
+    @property
+    def label(self) -> str:
+        """The values as a short name, e.g. `bf16+checkpointing`."""
+        return "".join(axis.shown[getattr(self, axis.name)] for axis in AXES)
+
+    @property
+    def departures(self) -> tuple[bool, ...]:
+        """Whether each axis is off its default, the last axis first: sorts the plainest variant to the front."""
+        return tuple(getattr(self, axis.name) != axis.default for axis in reversed(AXES))
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether the step time is modelled as factors of a plainer variant's; see `Axis.own_time`."""
+        return any(getattr(self, axis.name) != axis.default for axis in AXES if not axis.own_time)
+
+    @property
+    def time_key(self) -> tuple[Scalar, ...]:
+        """The values on the axes that have a time model of their own; variants with equal keys share one model."""
+        return tuple(getattr(self, axis.name) for axis in AXES if axis.own_time)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: its values, how they are shown, and which cost models tell them apart."""
+
+    name: str
+    """The field of `AxisValues`, the setting of `StageRules`, and the name in studies, tables and exports."""
+    shown: Mapping[Scalar, str]
+    """Every value, the default first, with its part of a variant's name."""
+    help: str
+    """Of the option of `compass estimate`."""
+    of_model: bool
+    """Whether the value changes how a model is built; otherwise it changes how a step is made. Exports are grouped by it."""
+    own_time: bool = False
+    """Whether each value has a time model of its own. Otherwise a value multiplies the parts of the plain variant's step, and
+    the few models of `probe.anchor_checkpointing` are timed with it."""
+    changes_memory: bool = True
+    """Whether memory laws are fitted separately for each value. Otherwise the default's law serves, without probes."""
+    family_flag: str = ""
+    """Field of `Family` which says whether a workload supports any value but the default; empty: every workload does."""
+
+    @property
+    def values(self) -> tuple[Scalar, ...]:
+        """Every value, the default first."""
+        return tuple(self.shown)
+
+    @property
+    def default(self) -> Scalar:
+        """The value of a plain model."""
+        return self.values[0]
+
+
+AXES = (
+    Axis(
+        "precision", {"fp32": "fp32", "bf16": "bf16"}, help="Arithmetic of the step: fp32, or bf16 autocast.",
+        of_model=False, own_time=True,
+    ),
+    Axis(
+        "checkpointing", {False: "", True: "+checkpointing"}, help="Activation checkpointing.",
+        of_model=True, family_flag="recomputes",
+    ),
+)  # fmt: skip
+FIRST_AXES = ("precision", "checkpointing")
+"""The axes of Compass 0.1.0. Digests name a later axis only where it is off its default, so that adding one changes no key."""
