@@ -1,18 +1,31 @@
-"""Samples into batches that fill a budget and never exceed it.
+"""Samples packed into batches that fill a memory budget and never exceed it.
 
-Notation: n samples of F sizes each (nodes, edges, …), D limits.
+Notation: n samples with F sizes each (nodes, edges, …), D limits.
 
-A batch's upper footprint is affine in its summed sizes in every segment, so that it stays within the budget if and only
-if, in every segment,
+A batch's upper footprint is the largest of a few affine functions of its summed sizes, one for each segment of a training
+step. The batch stays within the budget if and only if, in every segment,
 
     Σ_samples rate · sizes  ≤  (budget − baseline) / (ratio · (1 + margin)) − base
 
-The right-hand side is room that the batch shares; what a sample takes of it is a number, its *share*. A cap on graphs and
-a cap on the predicted seconds of a step are shares as well. A batch fits if its shares of no limit add up to more than 1.
+The right-hand side is the part of the budget that samples share; the part that one sample takes of it is its *share*.
+A cap on graphs and a cap on the predicted seconds of a step are shares as well. A batch fits if and only if, for every
+limit, the shares of its samples sum to at most 1.
 
-Batches are filled one after another. Each begins with the samples that have waited longest, in the order given, as many
-as fit; the last two of them are put back, and the pair among the next `window` samples (those two included) that leaves
-least room takes their place. So the order stays nearly as it was, and few batches are left with room to spare.
+Batches are filled one after another. A batch begins with as many samples, in the given order, as fit. The last two of them
+are put back. The next `window` samples, those two included, then offer pairs and single samples: the one that leaves the
+smallest part of the budget unused is added, and again, until nothing fits. The order therefore changes little, and few
+batches stay partly empty.
+
+Five samples of 6, 3, 5, 4 and 1 nodes under a budget of 10 nodes:
+
+>>> import numpy as np
+>>> from compass.batching import Limits, pack
+>>> from compass.records import Affine, BytesLaw
+>>> law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0),))),))
+>>> limits = Limits(law, budget_bytes=10.01, features=("nodes",))
+>>> batches = pack(np.array([[6.0], [3.0], [5.0], [4.0], [1.0]]), np.arange(5), limits)
+>>> [batch.tolist() for batch in batches]
+[[0, 1, 4], [2, 3]]
 """
 
 from __future__ import annotations
@@ -26,116 +39,83 @@ from compass.errors import InputError
 from compass.records import Affine, BytesLaw, Load
 from compass.units import format_bytes
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Indices = NDArray[np.int64]
 
-ROUNDING = 1e-9
-"""Share of a limit that is left free, so that sums taken in another order round to no more than the limit."""
 WINDOW = 32
-"""Samples ahead that may be moved up: 528 pairs, of which the best leaves a fraction of a per cent."""
-
-
-@dataclass(frozen=True)
-class TimeLaw:
-    """Seconds a step takes as a function of the load: launching kernels or the work, whichever is longer.
-
-    step = (floor^power + (base + Σ per_unit · size)^power)^(1/power)
-    """
-
-    per_unit_s: tuple[tuple[str, float], ...]
-    """(feature, seconds of work a unit of it costs)."""
-    base_s: float = 0.0
-    floor_s: float = 0.0
-    power: float = 1.0
-
-    @classmethod
-    def of(cls, law: Affine | None) -> TimeLaw | None:
-        """A plan's `step_law`, where it has one."""
-        return None if law is None else cls(per_unit_s=law.per_unit, base_s=law.base)
-
-    def step_s(self, load: Load) -> float:
-        """Seconds at `load`."""
-        work_s = self.base_s + sum(rate * load[name] for name, rate in self.per_unit_s)
-        return float((self.floor_s**self.power + work_s**self.power) ** (1 / self.power))
-
-    def work_within_s(self, step_s: float) -> float:
-        """Seconds of work that leave a step at `step_s`; none if launching alone takes that long."""
-        return float(max(0.0, step_s**self.power - self.floor_s**self.power) ** (1 / self.power))
+"""Samples ahead that may be moved forward: 528 pairs and singles, the best of which leaves a fraction of a per cent unused."""
+_UNUSED_SHARE = 1e-9
+"""Share of a limit that stays unused, so that rounding in another order of summation cannot exceed the limit."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What every batch must keep to.
+    """The limits that every batch keeps.
+
+    Attributes:
+        law: predicts the memory of a batch from its summed sizes.
+        budget_bytes: the largest upper footprint of a batch, in bytes.
+        features: the names of the columns of sizes, as `law` and `time_law` use them.
+        max_graphs: the most samples in a batch; None: no limit.
+        time_law: predicts the seconds of a step from the summed sizes, e.g. a plan's `step_law`.
+        max_step_s: the most seconds that `time_law` may predict; None: no limit.
 
     Raises:
-        InputError: not even an empty batch would keep to them, or they cannot be compared with sizes of `features`.
+        InputError: an empty batch already exceeds a limit, `max_step_s` is given without `time_law`, or a law uses a
+            feature that `features` lacks.
     """
 
     law: BytesLaw
     budget_bytes: float
-    """Of the upper footprint."""
     features: tuple[str, ...] = ("nodes", "edges")
-    """What the columns of sizes are."""
     max_graphs: int | None = None
-    time_law: TimeLaw | None = None
+    time_law: Affine | None = None
     max_step_s: float | None = None
 
     def __post_init__(self) -> None:
-        _check_features(self)
         empty = Load(graphs=0, sizes=tuple((name, 0.0) for name in self.features))
-        fixed_bytes = self.law.upper_footprint(empty)
-        if self.budget_bytes * (1 - ROUNDING) <= fixed_bytes:
-            raise InputError(
-                "budget_bytes", got=format_bytes(self.budget_bytes), fix="Raise the budget or choose a smaller model.",
-                expected=f"more than the {format_bytes(fixed_bytes)} that the model takes without a graph",
-            )  # fmt: skip
+        _check_features(self)
+        _check_budget(self, empty)
         if self.max_graphs is not None and self.max_graphs < 1:
             raise InputError("max_graphs", got=str(self.max_graphs), expected="at least 1", fix="Correct it.")
-        if self.max_step_s is None:
-            return
-        if self.time_law is None:
-            raise InputError(
-                "time_law", got="nothing beside max_step_s", expected="a law that predicts seconds",
-                fix="Give one, or leave max_step_s out.",
-            )  # fmt: skip
-        if self.max_step_s * (1 - ROUNDING) <= self.time_law.step_s(empty):
-            raise InputError(
-                "max_step_s", got=f"{self.max_step_s:.3g} s", fix="Raise it or choose a smaller model.",
-                expected=f"more than the {self.time_law.step_s(empty):.3g} s that a step takes without a graph",
-            )  # fmt: skip
+        if self.max_step_s is not None:
+            _check_step_time(self.max_step_s, self.time_law, empty)
 
-    def shares(self, sizes: Floats) -> Floats:
-        """(D, n) of each limit that samples of `sizes` (n, F) take; those that another one implies are left out.
+    def shares(self, sizes: _Floats) -> _Floats:
+        """The shares (D, n) that samples of `sizes` (n, F) take of each limit.
 
-        Where a rate is negative, as noise can make it, a share counts as 0: what fits must fit with a sample less.
+        Limits that another one implies for all these samples are left out, so that D depends on `sizes`. Noise can make a
+        fitted rate negative; a share then counts as 0, because a batch that fits must still fit with one sample less.
         """
-        rows = [self._segment(piece, sizes) for _, piece in self.law.segments]
+        rows = [self._memory_shares(piece, sizes) for _, piece in self.law.segments]
         if self.max_graphs is not None:
-            rows.append(np.full(len(sizes), 1 / (self.max_graphs + 0.5)))  # whole numbers do not round
+            rows.append(np.full(len(sizes), 1 / (self.max_graphs + 0.5)))  # half a graph more: counts need no rounding
         if self.time_law is not None and self.max_step_s is not None:
-            law, step_s = self.time_law, self.max_step_s * (1 - ROUNDING)
-            room_s = law.work_within_s(step_s) - law.base_s
-            rows.append(sizes @ _rates(law.per_unit_s, self.features) / room_s)
-        return _binding(np.maximum(np.array(rows), 0.0))
+            shared_s = self.max_step_s * (1 - _UNUSED_SHARE) - self.time_law.base
+            rows.append(sizes @ _rates(self.time_law, self.features) / shared_s)
+        return _without_implied(np.maximum(np.array(rows), 0.0))
 
-    def _segment(self, piece: Affine, sizes: Floats) -> Floats:
-        """(n,) of the room above what `piece` takes without a graph."""
+    def _memory_shares(self, piece: Affine, sizes: _Floats) -> _Floats:
+        """The shares (n,) of the live bytes that a segment's `piece` leaves to samples."""
         law = self.law
-        live_bytes = (self.budget_bytes * (1 - ROUNDING) - law.baseline_bytes) / law.footprint_ratio
-        room_bytes = live_bytes / (1 + law.margin_share) - piece.base
-        return np.asarray(sizes @ _rates(piece.per_unit, self.features) / room_bytes, dtype=np.float64)
+        live_bytes = (self.budget_bytes * (1 - _UNUSED_SHARE) - law.baseline_bytes) / law.footprint_ratio
+        shared_bytes = live_bytes / (1 + law.margin_share) - piece.base
+        return np.asarray(sizes @ _rates(piece, self.features) / shared_bytes, dtype=np.float64)
 
 
-def pack(sizes: Floats, order: Indices, limits: Limits, *, window: int = WINDOW) -> list[Indices]:
-    """The samples that `order` names, as batches within `limits`; only the last may have much room left.
+def pack(sizes: _Floats, order: _Indices, limits: Limits, *, window: int = WINDOW) -> list[_Indices]:
+    """Batches within `limits` of the samples that `order` names; as a rule only the last batch stays partly empty.
 
-    Never more batches than plain filling in order would make.
+    There are never more batches than filling them in the given order makes. The same arguments give the same batches.
 
     Args:
-        sizes: (n, F), not negative.
-        order: (m,) which samples, and in which order; each at most once.
-        limits: what every batch keeps to.
-        window: how many samples ahead may be moved up.
+        sizes: (n, F), not negative; the columns are `limits.features`.
+        order: (m,) indices of samples, each at most once, in the order in which they should be used.
+        limits: the limits of every batch.
+        window: how many samples ahead may be moved forward.
+
+    Returns:
+        For each batch the indices of its samples, in the order in which they were added.
 
     Raises:
         ValueError: a sample exceeds the limits by itself.
@@ -144,32 +124,33 @@ def pack(sizes: Floats, order: Indices, limits: Limits, *, window: int = WINDOW)
     too_large = (shares > 1).any(axis=0)
     if too_large.any():
         raise ValueError(f"{too_large.sum()} samples exceed the limits by themselves")
-    plain = _fill_in_order(shares)
+    in_order = _fill_in_order(shares)
     topped_up = _fill_topped_up(shares, window)
-    # Moving a sample up may spoil a later fit, so that nothing but counting shows which is better.
-    return [order[batch] for batch in (topped_up if len(topped_up) <= len(plain) else plain)]
+    # Moving a sample forward may spoil a later fit; only counting shows which way needs fewer batches.
+    return [order[batch] for batch in (topped_up if len(topped_up) <= len(in_order) else in_order)]
 
 
-def levels(batches: list[Indices], shares: Floats) -> Floats:
-    """(b,) how full each batch is: the largest sum of its `shares` (D, n) of a limit."""
+def levels(batches: list[_Indices], shares: _Floats) -> _Floats:
+    """The level (b,) of each batch: the largest of its summed `shares` (D, n); 1 is full."""
     return np.array([shares[:, batch].sum(axis=1).max() for batch in batches])
 
 
-def sit_out(batches: list[Indices], n_idle: int, epoch: int) -> tuple[list[Indices], Indices]:
-    """`batches` without `n_idle` single samples, others in every epoch."""
+def without_idle(batches: list[_Indices], n_idle: int, epoch: int) -> tuple[list[_Indices], _Indices]:
+    """(`batches` without `n_idle` batches of one sample, the indices of these samples); they rotate from epoch to epoch."""
     if n_idle <= 0:
         return batches, np.zeros(0, dtype=np.int64)
-    single = sorted(
-        (place for place, batch in enumerate(batches) if len(batch) == 1), key=lambda place: batches[place][0]
-    )
-    idle = {single[(epoch * n_idle + turn) % len(single)] for turn in range(n_idle)}
-    return [b for place, b in enumerate(batches) if place not in idle], np.concatenate(
-        [batches[place] for place in idle]
-    )
+    singles = [place for place, batch in enumerate(batches) if len(batch) == 1]
+    singles.sort(key=lambda place: batches[place][0])
+    idle = {singles[(epoch * n_idle + turn) % len(singles)] for turn in range(n_idle)}
+    kept = [batch for place, batch in enumerate(batches) if place not in idle]
+    return kept, np.concatenate([batches[place] for place in idle])
 
 
-def split(batches: list[Indices], n_batches: int, sizes: Floats) -> list[Indices]:
-    """`n_batches` batches: those with most samples are halved, every other sample by size, until there are as many."""
+def split_largest(batches: list[_Indices], n_batches: int, sizes: _Floats) -> list[_Indices]:
+    """At least `n_batches` batches: the one with most samples is halved until there are as many.
+
+    A batch is halved by taking every other sample in order of `sizes` (n,), so that both halves cost about the same.
+    """
     while len(batches) < n_batches:
         largest = max(range(len(batches)), key=lambda place: len(batches[place]))
         by_size = batches[largest][np.argsort(sizes[batches[largest]], kind="stable")]
@@ -177,14 +158,14 @@ def split(batches: list[Indices], n_batches: int, sizes: Floats) -> list[Indices
     return batches
 
 
-# ------------------------------------------------------------------------------------------------------ the inside
+# ------------------------------------------------------------------------------------------------------------- checks
 
 
 def _check_features(limits: Limits) -> None:
-    needed = {name for _, piece in limits.law.segments for name, _ in piece.per_unit}
+    laws = [piece for _, piece in limits.law.segments]
     if limits.time_law is not None:
-        needed |= {name for name, _ in limits.time_law.per_unit_s}
-    missing = sorted(needed - set(limits.features))
+        laws.append(limits.time_law)
+    missing = sorted({name for law in laws for name, _ in law.per_unit} - set(limits.features))
     if missing:
         raise InputError(
             "features", got=", ".join(limits.features) or "none", expected=f"{', '.join(missing)} among them",
@@ -192,23 +173,51 @@ def _check_features(limits: Limits) -> None:
         )  # fmt: skip
 
 
-def _rates(per_unit: tuple[tuple[str, float], ...], features: tuple[str, ...]) -> Floats:
-    """(F,) in the order of the columns."""
-    by_name = dict(per_unit)
+def _check_budget(limits: Limits, empty: Load) -> None:
+    fixed_bytes = limits.law.upper_footprint(empty)
+    if limits.budget_bytes * (1 - _UNUSED_SHARE) <= fixed_bytes:
+        raise InputError(
+            "budget_bytes", got=format_bytes(limits.budget_bytes), fix="Raise the budget or choose a smaller model.",
+            expected=f"more than the {format_bytes(fixed_bytes)} that the model takes without a graph",
+        )  # fmt: skip
+
+
+def _check_step_time(max_step_s: float, time_law: Affine | None, empty: Load) -> None:
+    if time_law is None:
+        raise InputError(
+            "time_law", got="none beside max_step_s", expected="a law that predicts the seconds of a step",
+            fix="Give one, or leave max_step_s out.",
+        )  # fmt: skip
+    if max_step_s * (1 - _UNUSED_SHARE) <= time_law.at(empty):
+        raise InputError(
+            "max_step_s", got=f"{max_step_s:.3g} s", fix="Raise it or choose a smaller model.",
+            expected=f"more than the {time_law.at(empty):.3g} s that a step takes without a graph",
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------- shares
+
+
+def _rates(law: Affine, features: tuple[str, ...]) -> _Floats:
+    """The cost (F,) of a unit of each feature; 0 where the law does not use it."""
+    by_name = dict(law.per_unit)
     return np.array([by_name.get(name, 0.0) for name in features])
 
 
-def _binding(shares: Floats) -> Floats:
-    """The rows of `shares` (D, n) that no other row is at least as large as everywhere."""
-    kept: list[Floats] = []
-    for row in shares[np.argsort(-shares.sum(axis=1), kind="stable")]:  # whatever implies a row comes before it
+def _without_implied(shares: _Floats) -> _Floats:
+    """The rows of `shares` (D, n) without those that nowhere exceed some other row."""
+    kept: list[_Floats] = []
+    for row in shares[np.argsort(-shares.sum(axis=1), kind="stable")]:  # a row that implies another has the larger sum
         if not any((row <= other).all() for other in kept):
             kept.append(row)
     return np.array(kept)
 
 
-def _fill_in_order(shares: Floats) -> list[Indices]:
-    """Columns of `shares` (D, n) as batches: on until the next one does not fit."""
+# ------------------------------------------------------------------------------------------------------------ filling
+
+
+def _fill_in_order(shares: _Floats) -> list[_Indices]:
+    """Columns of `shares` (D, n) as batches: a batch ends where the next sample does not fit."""
     filled, n, start = np.cumsum(shares, axis=1), shares.shape[1], 0
     batches = []
     while start < n:
@@ -220,35 +229,73 @@ def _fill_in_order(shares: Floats) -> list[Indices]:
     return batches
 
 
-def _fill_topped_up(shares: Floats, window: int) -> list[Indices]:
-    """Columns of `shares` (D, n) as batches, by the rule at the head of this file."""
-    pairs = np.triu_indices(window + 1, 1)  # the last place stands for nothing: a pair with it is a single
-    n, head, reach = shares.shape[1], 0, 2 * window
-    waiting = np.arange(0)
+def _fill_topped_up(shares: _Floats, window: int) -> list[_Indices]:
+    """Columns of `shares` (D, n) as batches, by the rule in the module's docstring."""
+    queue = _Queue(shares, n_ahead=2 * window)
+    pairs = np.triu_indices(window + 1, 1)  # the last place adds nothing: a pair with it is a single sample
     batches = []
-    while len(waiting) or head < n:
-        tail = min(n, head + max(0, reach - len(waiting)))
-        waiting, head = np.concatenate([waiting, np.arange(head, tail)]), tail
-        ahead = shares[:, waiting]
-        filled = np.cumsum(ahead, axis=1)
-        n_fitting = int(np.searchsorted(filled.max(axis=0), 1.0, side="right"))
-        if n_fitting == len(waiting) and head < n:
-            reach *= 2
-            continue
-        taken = np.zeros(len(waiting), dtype=bool)
-        if n_fitting == len(waiting):
-            taken[:] = True
-        else:
-            n_kept = max(1, n_fitting - 2)
-            taken[:n_kept] = True
-            taken[n_kept + _top_up(ahead[:, n_kept : n_kept + window], filled[:, n_kept - 1], pairs, window)] = True
-        batches.append(waiting[taken])
-        waiting = waiting[~taken]
+    while len(queue):
+        ahead, filled = queue.enough_for_a_batch()
+        batches.append(queue.pop(_topped_up(ahead, filled, pairs, window)))
     return batches
 
 
-def _top_up(offered: Floats, level: Floats, pairs: tuple[Indices, Indices], window: int) -> Indices:
-    """Which of `offered` (D, w) to add at `level` (D,): pairs or singles, each the fullest fit, until none fits."""
+class _Queue:
+    """The columns of `shares` (D, n) that no batch has yet, in their order."""
+
+    def __init__(self, shares: _Floats, n_ahead: int) -> None:
+        self._shares, self._n_ahead = shares, n_ahead
+        self._waiting: _Indices = np.arange(0)
+        self._n_queued = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._shares.shape[1] - self._n_queued
+
+    def enough_for_a_batch(self) -> tuple[_Floats, _Floats]:
+        """(shares (D, w) of the next columns, their running sums (D, w)): more columns than fit into a batch, or all."""
+        while True:
+            self._look_ahead()
+            ahead = self._shares[:, self._waiting]
+            filled = np.cumsum(ahead, axis=1)
+            if self._n_queued == self._shares.shape[1] or filled[:, -1].max() > 1:
+                return ahead, filled
+            self._n_ahead *= 2
+
+    def pop(self, chosen: NDArray[np.bool_]) -> _Indices:
+        """The columns at the places of `chosen` (w,), which wait no longer."""
+        batch, self._waiting = self._waiting[chosen], self._waiting[~chosen]
+        return batch
+
+    def _look_ahead(self) -> None:
+        n_more = max(0, self._n_ahead - len(self._waiting))
+        end = min(self._shares.shape[1], self._n_queued + n_more)
+        self._waiting = np.concatenate([self._waiting, np.arange(self._n_queued, end)])
+        self._n_queued = end
+
+
+def _topped_up(ahead: _Floats, filled: _Floats, pairs: tuple[_Indices, _Indices], window: int) -> NDArray[np.bool_]:
+    """Which of the next columns (w,) make a batch: those that fit in order but the last two, and what then fits best.
+
+    Args:
+        ahead: (D, w) shares of the columns.
+        filled: (D, w) their running sums.
+        pairs: places within the window, see `_best_additions`.
+        window: how many columns after the kept ones may be added.
+    """
+    n_fitting = int(np.searchsorted(filled.max(axis=0), 1.0, side="right"))
+    if n_fitting == ahead.shape[1]:
+        return np.ones(n_fitting, dtype=bool)
+    n_kept = max(1, n_fitting - 2)
+    chosen = np.arange(ahead.shape[1]) < n_kept
+    chosen[n_kept + _best_additions(ahead[:, n_kept : n_kept + window], filled[:, n_kept - 1], pairs, window)] = True
+    return chosen
+
+
+def _best_additions(offered: _Floats, level: _Floats, pairs: tuple[_Indices, _Indices], window: int) -> _Indices:
+    """Places of `offered` (D, w) to add to a batch at `level` (D,): the fullest fitting pair or single, until none fits.
+
+    `pairs` are the two places of every pair among `window + 1`; the last place adds nothing.
+    """
     candidates = np.full((len(offered), window + 1), np.inf)
     candidates[:, : offered.shape[1]] = offered
     candidates[:, window] = 0.0

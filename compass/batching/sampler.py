@@ -1,7 +1,7 @@
-"""Batches that fill a budget of bytes, for any loader that takes a `batch_sampler`.
+"""A batch sampler whose batches fill a memory budget, for any loader that takes a `batch_sampler`.
 
-A fixed batch size is set by the worst batch that could come up; here every batch has as many graphs as its own samples
-leave room for, by the memory law that a profile holds.
+A fixed batch size must suit the worst batch that may occur. Here every batch has as many samples as the budget allows for
+these samples, by the memory law of a profile. Guarantees and figures: docs/batching.md; an example: `compass.batching`.
 """
 
 from __future__ import annotations
@@ -12,47 +12,50 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import BatchSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-from compass.batching.packing import Floats, Indices, Limits, TimeLaw, levels, pack, sit_out, split
+from compass.batching.packing import Limits, levels, pack, split_largest, without_idle
 from compass.errors import InputError
-from compass.records import BytesLaw, Load
+from compass.records import Affine, BytesLaw, Load
 from compass.units import format_bytes, format_seconds
 
 log = logging.getLogger(__name__)
 
 Oversize = Literal["refuse", "isolate", "crop", "leave_out"]
 Crop = Callable[[int, float], Sequence[float]]
-"""(index, budget in bytes) → the sizes that the sample has from now on; whoever crops also changes the dataset."""
+"""(index of a sample, budget in bytes) → its sizes (F,) after cropping. The caller crops the dataset's sample likewise."""
 
-NAMED = 5
+_Floats = NDArray[np.float64]
+_Indices = NDArray[np.int64]
+
+_SHOWN_IDS = 5
 """Samples that an error names."""
-SPARE = 1 / 1000
-"""Batches beyond those of the first epoch, as a share: another order needs a few more or less, and every epoch is to have
-as many as the first."""
-ATTEMPTS = 8
-"""Orders tried for an epoch before the first epoch's batches are used again, in a new order."""
+_SPARE_SHARE = 1 / 1000
+"""Batches in reserve, as a share of the first epoch's: other orders need a few more or fewer, and the length is constant."""
+_ATTEMPTS = 8
+"""Orders tried in an epoch before the batches of the first epoch are used again, in a new order."""
 
 
 class BudgetedBatchSampler(BatchSampler):
-    """Every sample once an epoch, in batches whose predicted upper footprint never exceeds a budget.
+    """Every sample once each epoch, in batches whose predicted upper footprint never exceeds a budget.
 
-    Every epoch has as many batches as the first, and every rank as many as the others: schedulers and trainers ask once.
-    A pass over the sampler is an epoch, so that plain loops see a new order each time; `set_epoch` names another.
+    Every epoch has as many batches as the first, and every rank as many as every other rank, because schedulers and
+    trainers ask for the length once. Every pass over the sampler is an epoch with an order of its own; `set_epoch` selects
+    an epoch. The same arguments give the same batches.
 
-    It is a `BatchSampler` and knows itself as its `sampler` because Lightning looks for both: the first to build it anew
-    under DDP, the second to call `set_epoch`.
+    It is a `BatchSampler` and its own `sampler` because Lightning needs both: the first to build it again under DDP, the
+    second to call `set_epoch`.
 
     Attributes:
-        sizes: (n, F) of every sample, as cropped.
+        sizes: (n, F) of every sample, after cropping.
         cropped: ids of the samples that were cropped.
-        left_out: ids of the samples that no batch has.
-        epoch: what the next pass will be.
+        left_out: ids of the samples that are in no batch.
+        epoch: the epoch of the next pass.
     """
 
-    def __init__(  # noqa: PLR0913 - one call says all there is to say of batches
+    def __init__(  # noqa: PLR0913 - one call describes the batches completely
         self,
         sizes: ArrayLike,
         law: BytesLaw,
@@ -61,7 +64,7 @@ class BudgetedBatchSampler(BatchSampler):
         features: tuple[str, ...] = ("nodes", "edges"),
         ids: Sequence[str] | None = None,
         max_graphs: int | None = None,
-        time_law: TimeLaw | None = None,
+        time_law: Affine | None = None,
         max_step_s: float | None = None,
         isolated: Collection[int] = (),
         oversize: Oversize = "refuse",
@@ -72,202 +75,212 @@ class BudgetedBatchSampler(BatchSampler):
         rank: int = 0,
         sampler: Sampler[int] | None = None,
     ) -> None:
-        """Plan the first epoch.
+        """Pack the first epoch.
 
         Args:
-            sizes: (n, F) of every sample.
-            law: the memory of the model that will be trained, e.g. `profile.plans["production"].bytes_law`.
-            budget_bytes: what no batch's upper footprint may exceed.
-            features: what the columns of `sizes` are.
-            ids: what samples are called in messages; their indices if not given.
+            sizes: (n, F) of every sample: finite, not negative.
+            law: predicts the memory of the model that is trained, e.g. `profile.plans["production"].bytes_law`.
+            budget_bytes: the largest upper footprint of a batch, in bytes.
+            features: the names of the columns of `sizes`, as the laws use them.
+            ids: (n) names of the samples in messages; default: their indices.
             max_graphs: the most samples in a batch.
-            time_law: predicts a step's seconds; ranks that step together then get batches of like time.
-            max_step_s: the most that `time_law` may predict for a batch of several samples.
-            isolated: samples that get a batch of their own whatever else fits.
-            oversize: what becomes of samples that exceed the budget or `max_step_s` by themselves. `refuse` is an error;
-                `isolate` gives those that are only too slow a batch of their own; `crop` asks `crop`; `leave_out` drops
-                them, and `left_out` names them.
-            crop: see `Crop`.
-            seed: of the order.
-            shuffle: False: batches follow the samples' own order as nearly as packing allows, the same every epoch.
-            n_ranks: processes that train together; every one of them is to give the same arguments but for `rank`.
-            rank: this process.
-            sampler: how Lightning hands over ranks (`DistributedSampler`) or the wish not to shuffle; nobody else need.
+            time_law: predicts the seconds of a step, e.g. the plan's `step_law`; with it, ranks that step together get
+                batches of similar predicted time instead of similar memory.
+            max_step_s: the most seconds that `time_law` may predict for a batch of several samples.
+            isolated: indices of samples that are batched alone in any case.
+            oversize: the policy for samples that exceed `budget_bytes` or `max_step_s` by themselves. `refuse`: an error
+                names them. `isolate`: those that are only too slow are batched alone, those over the budget are an error.
+                `crop`: `crop` is called for each. `leave_out`: those over the budget are in no batch (see `left_out`),
+                those that are only too slow are batched alone.
+            crop: required by the policy `crop`, see `Crop`.
+            seed: of the orders.
+            shuffle: False: batches follow the order of the samples as closely as packing allows, the same every epoch.
+            n_ranks: processes that train together; all must pass the same arguments except `rank`.
+            rank: the index of this process.
+            sampler: passed by Lightning only: a `DistributedSampler` carries the ranks, a sampler without `shuffle` turns
+                shuffling off.
 
         Raises:
-            InputError: an argument cannot be used, or samples are too large and the policy does not deal with them.
+            InputError: an argument cannot be used, there are fewer samples than ranks, or samples exceed a limit and the
+                policy does not solve it.
         """
         if isinstance(sampler, DistributedSampler):
             n_ranks, rank = sampler.num_replicas, sampler.rank
         self.sampler: Any = self
         self.sizes = _checked_sizes(sizes, features)
         self._ids = tuple(map(str, range(len(self.sizes)))) if ids is None else tuple(ids)
-        _check(self._ids, len(self.sizes), isolated, n_ranks, rank)
+        _check_arguments(self._ids, len(self.sizes), isolated, n_ranks, rank)
         self._limits = Limits(law, budget_bytes, features, max_graphs, time_law, max_step_s)
         self._seed, self._n_ranks, self._rank = seed, n_ranks, rank
         self._shuffle = shuffle and (sampler is None or bool(getattr(sampler, "shuffle", False)))
         self.epoch = 0
-        found = _Oversize(self.sizes, self._limits, self._ids)
-        slow, dropped, cropped = found.deal(oversize, crop)
+        slow, dropped, cropped = _Oversize(self.sizes, self._limits, self._ids).apply(oversize, crop)
         self.cropped = tuple(self._ids[index] for index in cropped)
         self.left_out = tuple(self._ids[index] for index in dropped)
         alone = np.setdiff1d(np.union1d(slow, np.array(list(isolated), dtype=np.int64)), dropped)
         self._alone = [np.array([index]) for index in alone]
         self._shared = np.setdiff1d(np.arange(len(self.sizes)), np.union1d(alone, dropped))
         self._shares = self._limits.shares(self.sizes)
-        self._plan_length()
+        self._fix_length()
 
-    # ------------------------------------------------------------------------------------------- what loaders ask for
+    # ---------------------------------------------------------------------------------------------- for loaders
 
     def __iter__(self) -> Iterator[list[int]]:
-        """This rank's batches of the epoch."""
-        # Loaders may ask for an iterator that they never use: the epoch counts from the first batch taken.
+        """This rank's batches of one epoch, as lists of sample indices."""
+        # Loaders may create an iterator that they never use; the epoch advances with the first batch.
         epoch, self.epoch = self.epoch, self.epoch + 1
         for step in self.steps(epoch):
             yield step[self._rank].tolist()
 
     def __len__(self) -> int:
-        """Batches this rank gets, in every epoch."""
+        """Batches of this rank in every epoch."""
         return self._n_batches // self._n_ranks
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass will be that epoch."""
+        """Make `epoch` the epoch of the next pass."""
         self.epoch = epoch
 
-    # ------------------------------------------------------------------------------------------------ what people ask
+    # ---------------------------------------------------------------------------------------------- for users
 
     @property
     def mean_graphs(self) -> float:
-        """Samples in the mean batch. A sum of losses over it weighs every sample alike; a batch's mean does not."""
+        """Samples in the mean batch.
+
+        A batch's summed loss divided by it gives every sample the same weight; a batch's mean loss does not.
+        """
         return (len(self._shared) + len(self._alone)) / self._n_batches
 
     @property
     def mean_load(self) -> Load:
-        """Of the batches of an epoch, its graphs rounded."""
+        """The mean load of an epoch's batches; its number of graphs is rounded."""
         members = np.concatenate([self._shared, *self._alone])
-        summed = self.sizes[members].sum(axis=0) / self._n_batches
-        return Load(
-            graphs=round(self.mean_graphs), sizes=tuple(zip(self._limits.features, map(float, summed), strict=True))
-        )
+        return self._load_of(round(self.mean_graphs), self.sizes[members].sum(axis=0) / self._n_batches)
 
     def load(self, batch: Sequence[int]) -> Load:
-        """The load of a batch of these samples."""
-        summed = self.sizes[list(batch)].sum(axis=0)
-        return Load(graphs=len(batch), sizes=tuple(zip(self._limits.features, map(float, summed), strict=True)))
+        """The load of a batch with the samples at these indices."""
+        return self._load_of(len(batch), self.sizes[list(batch)].sum(axis=0))
 
-    def steps(self, epoch: int) -> list[list[Indices]]:
-        """What every rank gets at every step of `epoch`: samples' indices by step and rank."""
+    def steps(self, epoch: int) -> list[list[_Indices]]:
+        """The batches of all ranks: `steps(epoch)[step][rank]` holds sample indices."""
         return self._arranged(epoch)[0]
 
     def sitting_out(self, epoch: int) -> tuple[str, ...]:
-        """Ids of the samples that `epoch` does without, so that every rank has as many batches as the others.
+        """Ids of the samples that are missing from `epoch`, so that all ranks have equally many batches.
 
-        None as long as some batch can be split, which is to say almost always; else fewer than there are ranks, others in
-        every epoch.
+        Samples are missing only if nearly every batch is a single sample, so that no batch can be split: then fewer than
+        there are ranks, and different ones each epoch.
         """
         return tuple(self._ids[index] for index in self._arranged(epoch)[1])
 
-    # ----------------------------------------------------------------------------------------------------- the inside
+    # ---------------------------------------------------------------------------------------------- one epoch
 
-    def _plan_length(self) -> None:
-        """How many batches an epoch has, over all ranks."""
+    def _load_of(self, n_graphs: int, summed: _Floats) -> Load:
+        return Load(graphs=n_graphs, sizes=tuple(zip(self._limits.features, map(float, summed), strict=True)))
+
+    def _fix_length(self) -> None:
+        """Set the number of batches of every epoch, over all ranks."""
         n_samples = len(self._shared) + len(self._alone)
         if n_samples < self._n_ranks:
-            raise InputError("samples", got=str(n_samples), expected=f"at least {self._n_ranks}, one a rank",
+            raise InputError("samples", got=str(n_samples), expected=f"at least {self._n_ranks}, one for each rank",
                              fix="Give more samples or use fewer ranks.")  # fmt: skip
         n_first = len(self._pack(0, 0))
-        self._most = min(n_samples, n_first + int(SPARE * n_first))
+        self._most = min(n_samples, n_first + int(_SPARE_SHARE * n_first))
         n_ranks = self._n_ranks
         self._n_batches = min(-(-self._most // n_ranks), n_samples // n_ranks) * n_ranks
-        self._memory: tuple[int, tuple[list[list[Indices]], Indices]] | None = None
+        self._cached: tuple[int, tuple[list[list[_Indices]], _Indices]] | None = None
         if self._n_batches < self._most:
-            log.warning("up to %d of %d samples sit out each epoch, others every time: nearly every batch is one sample, and "
-                        "%d ranks do not share them evenly", self._most - self._n_batches, n_samples, n_ranks)  # fmt: skip
+            log.warning("up to %d of %d samples sit out each epoch, different ones each time: nearly every batch is a single "
+                        "sample, and %d ranks do not divide them", self._most - self._n_batches, n_samples, n_ranks)  # fmt: skip
 
-    def _pack(self, epoch: int, attempt: int) -> list[Indices]:
+    def _pack(self, epoch: int, attempt: int) -> list[_Indices]:
         order = self._shared
         if self._shuffle:
             order = np.random.default_rng((self._seed, epoch, attempt)).permutation(order)
         return [*pack(self.sizes, order, self._limits), *self._alone]
 
-    def _arranged(self, epoch: int) -> tuple[list[list[Indices]], Indices]:
-        """(batches by step and rank, samples that sit out)."""
-        if self._memory is None or self._memory[0] != epoch:
-            packed = (self._pack(epoch, attempt) for attempt in range(ATTEMPTS))
+    def _arranged(self, epoch: int) -> tuple[list[list[_Indices]], _Indices]:
+        """(batches by step and rank, indices of the samples that sit out); the last epoch asked for is kept."""
+        if self._cached is None or self._cached[0] != epoch:
+            packed = (self._pack(epoch, attempt) for attempt in range(_ATTEMPTS))
             batches = next((found for found in packed if len(found) <= self._most), None) or self._pack(0, 0)
-            batches, idle = sit_out(batches, len(batches) - self._n_batches, epoch)
-            batches = split(batches, self._n_batches, self._shares.max(axis=0))
-            self._memory = epoch, (self._group(batches, epoch), idle)
-        return self._memory[1]
+            batches, idle = without_idle(batches, len(batches) - self._n_batches, epoch)
+            batches = split_largest(batches, self._n_batches, self._shares.max(axis=0))
+            self._cached = epoch, (self._group(batches, epoch), idle)
+        return self._cached[1]
 
-    def _group(self, batches: list[Indices], epoch: int) -> list[list[Indices]]:
-        """Batches of like cost step together, so that ranks wait little for each other."""
-        rng = np.random.default_rng((self._seed, epoch, ATTEMPTS))
+    def _group(self, batches: list[_Indices], epoch: int) -> list[list[_Indices]]:
+        """Batches by step and rank: those of one step cost about the same, so that ranks wait little for each other."""
+        rng = np.random.default_rng((self._seed, epoch, _ATTEMPTS))
         by_cost = np.argsort(self._costs(batches), kind="stable") if self._n_ranks > 1 else np.arange(len(batches))
         steps = by_cost.reshape(-1, self._n_ranks)
         if self._shuffle:
             steps = rng.permuted(rng.permutation(steps), axis=1)
         return [[batches[place] for place in step] for step in steps]
 
-    def _costs(self, batches: list[Indices]) -> Floats:
+    def _costs(self, batches: list[_Indices]) -> _Floats:
+        """The predicted seconds (b,) of each batch; without a time law its level."""
         law = self._limits.time_law
         if law is None:
             return levels(batches, self._shares)
-        return np.array([law.step_s(self.load(batch.tolist())) for batch in batches])
+        return np.array([law.at(self.load(batch.tolist())) for batch in batches])
 
 
 @dataclass(frozen=True)
 class _Oversize:
-    """The samples that exceed the limits by themselves."""
+    """The policies for samples that exceed the limits by themselves."""
 
-    sizes: Floats
-    """(n, F); cropping writes into it."""
+    sizes: _Floats
+    """(n, F); cropping changes its rows."""
     limits: Limits
     ids: tuple[str, ...]
 
-    def deal(self, policy: Oversize, crop: Crop | None) -> tuple[Indices, Indices, Indices]:
-        """(indices that get a batch of their own, that are left out, that were cropped)."""
+    def apply(self, policy: Oversize, crop: Crop | None) -> tuple[_Indices, _Indices, _Indices]:
+        """The indices of the samples that are batched alone, that are left out, and that were cropped.
+
+        Raises:
+            InputError: the policy is unknown, or leaves samples that exceed a limit.
+        """
         nothing = np.zeros(0, dtype=np.int64)
         large, slow = self.find()
         if policy == "leave_out":
-            return slow, large, nothing  # what only takes its time can be trained on
+            return slow, large, nothing  # a sample that is only too slow can be trained on
         if policy == "isolate":
             self.refuse(large, "by themselves", "Crop them (oversize='crop') or leave them out ('leave_out').")
             return slow, nothing, nothing
         if policy == "crop":
             return nothing, nothing, self.crop(np.union1d(large, slow), crop)
         if policy == "refuse":
-            fix = "Choose what becomes of them: oversize='isolate', 'crop' or 'leave_out'."
+            fix = "Choose another policy: oversize='isolate', 'crop' or 'leave_out'."
             self.refuse(np.union1d(large, slow), "by themselves", fix)
             return nothing, nothing, nothing
         expected = ", ".join(get_args(Oversize))
         raise InputError("oversize", got=repr(policy), expected=f"one of {expected}", fix="Correct it.")
 
-    def find(self) -> tuple[Indices, Indices]:
-        """Those over the budget, and those over the step's time only."""
+    def find(self) -> tuple[_Indices, _Indices]:
+        """The indices of the samples over the budget, and of those that only exceed `max_step_s`."""
         limits = self.limits
         large = (Limits(limits.law, limits.budget_bytes, limits.features).shares(self.sizes) > 1).any(axis=0)
         over = (limits.shares(self.sizes) > 1).any(axis=0)
         return np.flatnonzero(large), np.flatnonzero(over & ~large)
 
-    def refuse(self, found: Indices, how: str, fix: str) -> None:
-        """Raise an error that names them, if there are any."""
+    def refuse(self, found: _Indices, how: str, fix: str) -> None:
+        """Raise an InputError that names the samples `found`, if there are any."""
         if not len(found):
             return
-        names = ", ".join(self.ids[index] for index in found[:NAMED])
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        names = ", ".join(self.ids[index] for index in found[:_SHOWN_IDS])
+        more = f" and {len(found) - _SHOWN_IDS} more" if len(found) > _SHOWN_IDS else ""
         step_s = self.limits.max_step_s
-        in_time = "" if step_s is None else f" and {format_seconds(step_s)} a step"
+        in_time = "" if step_s is None else f" and {format_seconds(step_s)} per step"
         raise InputError(
             "samples", got=f"{len(found)} too large {how}: {names}{more}", fix=fix,
             expected=f"each within {format_bytes(self.limits.budget_bytes)}{in_time}",
         )  # fmt: skip
 
-    def crop(self, found: Indices, crop: Crop | None) -> Indices:
-        """Write the sizes that `crop` gives for `found`."""
+    def crop(self, found: _Indices, crop: Crop | None) -> _Indices:
+        """Replace the sizes of `found` by those that `crop` returns; returns `found`."""
         if crop is None:
             raise InputError(
-                "crop", got="nothing beside oversize='crop'", expected="a function that crops a sample",
+                "crop", got="none beside oversize='crop'", expected="a function that crops a sample",
                 fix="Give one, or choose another policy.",
             )  # fmt: skip
         if len(found):
@@ -278,24 +291,33 @@ class _Oversize:
         return found
 
 
-def _checked_sizes(sizes: ArrayLike, features: tuple[str, ...]) -> Floats:
-    """A copy of `sizes` as (n, F)."""
+def _checked_sizes(sizes: ArrayLike, features: tuple[str, ...]) -> _Floats:
+    """A copy of `sizes` as an array (n, F).
+
+    Raises:
+        InputError: another shape, or a size that is negative or not finite.
+    """
     rows = np.array(sizes, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != len(features):
         raise InputError(
-            "sizes", got=f"an array of shape {rows.shape}", fix="Give a row a sample and a column a feature.",
+            "sizes", got=f"an array of shape {rows.shape}", fix="Give one row for each sample and one column for each feature.",
             expected=f"(n, {len(features)}) for {', '.join(features)}",
         )  # fmt: skip
     bad = np.flatnonzero(~(np.isfinite(rows) & (rows >= 0)).all(axis=1))
     if len(bad):
-        raise InputError("sizes", got=f"{rows[bad[0]].tolist()} in row {bad[0]}", expected="finite, not negative",
+        raise InputError("sizes", got=f"{rows[bad[0]].tolist()} in row {bad[0]}", expected="finite sizes, not negative",
                          fix="Correct it or leave the sample out.")  # fmt: skip
     return rows
 
 
-def _check(ids: Sequence[str], n_samples: int, isolated: Collection[int], n_ranks: int, rank: int) -> None:
+def _check_arguments(ids: Sequence[str], n_samples: int, isolated: Collection[int], n_ranks: int, rank: int) -> None:
     if len(ids) != n_samples:
-        raise InputError("ids", got=str(len(ids)), expected=f"{n_samples}, one a sample", fix="Give as many as sizes.")
+        raise InputError(
+            "ids",
+            got=str(len(ids)),
+            expected=f"{n_samples}, one for each sample",
+            fix="Give as many ids as rows of sizes.",
+        )
     stray = [index for index in isolated if not 0 <= index < n_samples]
     if stray:
         raise InputError(

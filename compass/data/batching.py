@@ -1,4 +1,4 @@
-"""Deprecated: import from `compass.batching`. This alias goes with the release after 0.2."""
+"""Deprecated alias of `compass.batching`; it will be removed in the release after 0.2."""
 
 import warnings
 
@@ -6,4 +6,4 @@ from compass.batching.sampler import BudgetedBatchSampler
 
 __all__ = ["BudgetedBatchSampler"]
 
-warnings.warn("compass.data.batching is now compass.batching", DeprecationWarning, stacklevel=2)
+warnings.warn("compass.data.batching is deprecated: import from compass.batching", DeprecationWarning, stacklevel=2)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from compass.batching.packing import Indices, Limits, TimeLaw, pack
+from compass.batching.packing import Limits, pack
 from compass.planning.experiment import Experiment
 from compass.probe.requests import certificate_probe
 from compass.records import Batch, BatchBudget, Outcome, StagePlan
@@ -47,7 +48,7 @@ def _budget(plan: StagePlan, policy: Policy, lab: Experiment) -> BatchBudget | N
         budget_bytes=lab.budget_bytes,
         features=work.features,
         max_graphs=known.batch_cap,
-        time_law=TimeLaw.of(step_law),
+        time_law=step_law,
         max_step_s=max_step_s,
     )
     members, sizes = work.shared()
@@ -104,5 +105,5 @@ def _mean_place(step_s: Floats) -> int:
     return int(np.abs(step_s - step_s.mean()).argmin())
 
 
-def _named(members: tuple[str, ...], places: Indices) -> Batch:
+def _named(members: tuple[str, ...], places: NDArray[np.int64]) -> Batch:
     return Batch(members=tuple((members[i], 1) for i in places))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.batching.packing import TimeLaw
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.device import Meter, detect, meter_for, resolve
 from compass.errors import InputError
@@ -164,15 +163,14 @@ def _warn_left_out(ids: Sequence[str]) -> None:
 def limits_of(spec: RunSpec) -> dict[str, Any]:
     """What a batch may be."""
     plan, budget = spec.plan, spec.plan.batch_budget
-    time_law = TimeLaw.of(plan.step_law)
     if spec.batching == "batch_size":  # certified as it is, whatever the law says of it
-        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": time_law}
+        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": plan.step_law}
     if budget is None:
         raise InputError("--batching", got="batch_budget", expected="a plan that has one", fix="Use batch_size.")
     return {
         "budget_bytes": budget.budget_bytes,
         "max_graphs": budget.max_graphs,
-        "time_law": time_law,
+        "time_law": plan.step_law,
         "max_step_s": budget.max_step_s,
     }
 

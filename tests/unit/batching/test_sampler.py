@@ -1,4 +1,4 @@
-"""The sampler: what an epoch holds, what becomes of oversize samples, how ranks share, and loaders that use it."""
+"""The sampler: the samples of an epoch, the oversize policies, the shares of ranks, and the errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.batching.packing import TimeLaw
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.errors import InputError
 from compass.records import Affine, BytesLaw
 
 LAW = BytesLaw(segments=(("all", Affine(base=100.0, per_unit=(("nodes", 1.0), ("edges", 2.0)))),))
 """A sample of ten nodes and twenty edges takes 50 bytes; the model itself 100."""
-SECONDS = TimeLaw((("edges", 0.01),))
+SECONDS = Affine(base=0.0, per_unit=(("edges", 0.01),))
 
 
 def sizes_of(n, seed=0):
@@ -30,7 +29,7 @@ def sampler_of(sizes=None, budget_bytes=20_100.0, law=LAW, **given):
 
 
 def equal(n, **given):
-    """Samples of which a batch holds as many as `per_batch` says."""
+    """A sampler of `n` equal samples, of which a batch holds `per_batch`."""
     per_batch = given.pop("per_batch")
     return sampler_of(np.tile([10.0, 20.0], (n, 1)), 100.0 + 50 * per_batch + 1, **given)
 
@@ -52,7 +51,7 @@ def test_an_epoch_has_every_sample_once_within_the_budget():
         assert all(type(index) is int for batch in batches for index in batch)
 
 
-def test_every_pass_is_an_epoch_and_set_epoch_names_one():
+def test_every_pass_is_an_epoch_and_set_epoch_selects_one():
     one, other = sampler_of(seed=3), sampler_of(seed=3)
     first, second = list(one), list(one)
     assert first != second
@@ -63,7 +62,7 @@ def test_every_pass_is_an_epoch_and_set_epoch_names_one():
     assert list(sampler_of(seed=4)) != first
 
 
-def test_an_iterator_that_is_not_used_is_no_epoch():
+def test_an_unused_iterator_is_no_epoch():
     sampler = sampler_of()
     iter(sampler)
     assert sampler.epoch == 0
@@ -116,7 +115,7 @@ def test_mean_graphs_and_loads():
 # ------------------------------------------------------------------------------------------------------------ ranks
 
 
-def test_ranks_share_an_epoch_without_a_word_between_them():
+def test_ranks_share_an_epoch_without_communication():
     ranks = [sampler_of(n_ranks=4, rank=rank, seed=9) for rank in range(4)]
     per_rank = [list(sampler) for sampler in ranks]
     assert {len(batches) for batches in per_rank} == {len(ranks[0])}
@@ -124,7 +123,7 @@ def test_ranks_share_an_epoch_without_a_word_between_them():
 
 
 @pytest.mark.parametrize("time_law", [None, SECONDS])
-def test_ranks_that_step_together_have_batches_of_like_cost(time_law):
+def test_batches_of_one_step_cost_about_the_same(time_law):
     rng = np.random.default_rng(0)
     sampler = sampler_of(sizes_of(2_000) * rng.uniform(0.8, 1, (2_000, 2)), n_ranks=4, time_law=time_law)
     costs = np.array([[sampler.load(batch)["edges"] for batch in step] for step in sampler.steps(0)])
@@ -145,8 +144,8 @@ def test_singles_that_ranks_cannot_share_take_turns(caplog):
     with caplog.at_level(logging.WARNING):
         sampler = equal(10, per_batch=1, n_ranks=4)
     assert caplog.messages == [
-        "up to 2 of 10 samples sit out each epoch, others every time: nearly every batch is one sample, and 4 ranks do not "
-        "share them evenly"
+        "up to 2 of 10 samples sit out each epoch, different ones each time: nearly every batch is a single sample, and "
+        "4 ranks do not divide them"
     ]
     assert len(sampler) == 2
     idle = [sampler.sitting_out(epoch) for epoch in range(5)]
@@ -173,11 +172,11 @@ def text_of(make, **given):
 def test_refused_by_name():
     assert text_of(large) == (
         "samples: got 2 too large by themselves: b, d; expected each within 400 B. "
-        "Choose what becomes of them: oversize='isolate', 'crop' or 'leave_out'."
+        "Choose another policy: oversize='isolate', 'crop' or 'leave_out'."
     )
     assert text_of(sampler_of, sizes=np.tile([2e4, 0.0], (8, 1)), max_step_s=0.5, time_law=SECONDS) == (
-        "samples: got 8 too large by themselves: 0, 1, 2, 3, 4 and 3 more; expected each within 19.63 KiB and 500 ms a step. "
-        "Choose what becomes of them: oversize='isolate', 'crop' or 'leave_out'."
+        "samples: got 8 too large by themselves: 0, 1, 2, 3, 4 and 3 more; expected each within 19.63 KiB and 500 ms per step. "
+        "Choose another policy: oversize='isolate', 'crop' or 'leave_out'."
     )
 
 
@@ -209,9 +208,9 @@ def test_cropped_too_little():
     )
 
 
-def test_cropped_without_a_way_to():
+def test_cropping_without_a_function():
     assert text_of(large, oversize="crop") == (
-        "crop: got nothing beside oversize='crop'; expected a function that crops a sample. "
+        "crop: got none beside oversize='crop'; expected a function that crops a sample. "
         "Give one, or choose another policy."
     )
 
@@ -247,33 +246,33 @@ def test_an_unknown_policy():
     )
 
 
-# ----------------------------------------------------------------------------------------------------- what is said
+# ------------------------------------------------------------------------------------------------------------ errors
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (
             {"sizes": [1.0, 2.0]},
-            "sizes: got an array of shape (2,); expected (n, 2) for nodes, edges. Give a row a sample and a column a feature.",
+            "sizes: got an array of shape (2,); expected (n, 2) for nodes, edges. Give one row for each sample and one column for each feature.",
         ),
         (
             {"sizes": [[1.0, 2.0], [3.0, np.nan]]},
-            "sizes: got [3.0, nan] in row 1; expected finite, not negative. Correct it or leave the sample out.",
+            "sizes: got [3.0, nan] in row 1; expected finite sizes, not negative. Correct it or leave the sample out.",
         ),
         (
             {"sizes": [[-1.0, 2.0]]},
-            "sizes: got [-1.0, 2.0] in row 0; expected finite, not negative. Correct it or leave the sample out.",
+            "sizes: got [-1.0, 2.0] in row 0; expected finite sizes, not negative. Correct it or leave the sample out.",
         ),
-        ({"ids": ["a"]}, "ids: got 1; expected 200, one a sample. Give as many as sizes."),
+        ({"ids": ["a"]}, "ids: got 1; expected 200, one for each sample. Give as many ids as rows of sizes."),
         ({"isolated": [200]}, "isolated: got 200; expected indices from 0 to 199. Correct it."),
         ({"rank": 2, "n_ranks": 2}, "rank: got 2 of 2; expected a rank from 0 to n_ranks − 1. Correct it."),
-        ({"sizes": np.zeros((0, 2))}, "samples: got 0; expected at least 1, one a rank. Give more samples or use fewer ranks."),
+        ({"sizes": np.zeros((0, 2))}, "samples: got 0; expected at least 1, one for each rank. Give more samples or use fewer ranks."),
         (
             {"sizes": [[1.0, 2.0]], "n_ranks": 2},
-            "samples: got 1; expected at least 2, one a rank. Give more samples or use fewer ranks.",
+            "samples: got 1; expected at least 2, one for each rank. Give more samples or use fewer ranks.",
         ),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used(given, said):
-    assert text_of(sampler_of, **given) == said
+def test_errors_of_arguments(given, message):
+    assert text_of(sampler_of, **given) == message
