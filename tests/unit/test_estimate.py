@@ -51,12 +51,14 @@ def judged():
     ]
 
 
+@pytest.mark.slow
 def test_the_footprint_stays_under_its_bound_and_over_its_least(judged):
     for runner, row in judged:
         truth = runner.true_footprint_bytes(row.knobs, row.load)
         assert 0.97 * row.footprint_bytes.low <= truth <= row.footprint_bytes.high
 
 
+@pytest.mark.slow
 def test_live_bytes_are_what_was_predicted(judged):
     for runner, row in judged:
         truth = runner.true_live_bytes(row.knobs, row.load)
@@ -73,10 +75,12 @@ def share_inside(judged, of=lambda row: True):
     return np.mean(inside)
 
 
+@pytest.mark.slow
 def test_most_steps_lie_in_their_interval_near_what_was_timed(judged):
     assert share_inside(judged, lambda row: row.knobs.channels <= 128) >= 0.75
 
 
+@pytest.mark.slow
 def test_nine_in_ten_steps_lie_in_their_interval_anywhere(judged):
     assert share_inside(judged) >= 0.85
 
@@ -133,6 +137,7 @@ def test_one_model_need_not_lie_in_the_space():
     assert Estimates.model_validate_json(found.model_dump_json()) == found
 
 
+@pytest.mark.slow
 def test_the_whole_space_is_what_the_stages_search():
     found = estimate(Request(), Question(), runner=Watched())
     kinds = {(row.knobs.variant.precision, row.knobs.variant.checkpointing) for row in found.rows}
@@ -168,6 +173,7 @@ def test_times_are_measured_under_the_allocator_that_is_assumed(question, alloca
 # ------------------------------------------------------------------------------------------------------------ the cache
 
 
+@pytest.mark.slow
 def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "local_runner", lambda request, settings: machine)
     asked = Request(cache=tmp_path)

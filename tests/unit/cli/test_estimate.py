@@ -187,6 +187,7 @@ def test_bad_input_is_refused_before_anything_starts(asked, args, message):
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_channels_that_the_heads_cannot_share():
     result = compass("--layers", "6", "--channels", "100")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -99,6 +99,7 @@ def predict(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_predict_leaves_the_training_sets_rules_behind(predict, tmp_path):
     manifest = tmp_path / "new.csv"
     manifest.write_text(f"id,protein,ligand,label\na,{EMBEDDED_PROTEIN},{EMBEDDED_LIGAND},\n")

@@ -159,6 +159,7 @@ def mol_block(smiles):
     return Chem.MolToMolBlock(molecule) + "$$$$\n"
 
 
+@pytest.mark.slow
 def test_scaffolds_stay_together(tmp_path):
     smiles = {
         "benzenes": ["c1ccccc1", "Cc1ccccc1", "OCc1ccccc1Cl"],

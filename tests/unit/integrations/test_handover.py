@@ -59,6 +59,7 @@ trees = st.recursive(
 groups = st.dictionaries(st.from_regex(r"[a-z][a-z_]{1,6}x", fullmatch=True), trees, max_size=5)
 
 
+@pytest.mark.slow
 @given(groups)
 def test_what_is_written_is_read_back(settings):
     assert json.loads(as_json(settings)) == settings
@@ -189,6 +190,7 @@ def test_a_stage_by_its_name_alone(monkeypatch):
     assert asked[0].stages == ("production",)
 
 
+@pytest.mark.slow
 def test_optimizing_another_machine(tmp_path):
     runner = SimulatedRunner(machine_named("RTX 3060 Laptop 6GB"))
     out = tmp_path / "profile.json"

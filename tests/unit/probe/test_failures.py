@@ -332,6 +332,7 @@ def run_under_limit(work, *, slack_mib, prepare=""):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("face", "prepare", "work", "slack_mib"),
@@ -350,6 +351,7 @@ def test_a_real_exception_under_a_real_limit(face, prepare, work, slack_mib):
     assert detail.startswith(f"{face}: ")
 
 
+@pytest.mark.slow
 @linux
 def test_openmp_really_gives_up_under_a_limit():
     prepare = """

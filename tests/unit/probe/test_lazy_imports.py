@@ -21,6 +21,7 @@ print(sys.modules["torch._dynamo"].OptimizedModule.__name__, torch_geometric.dat
 """
 
 
+@pytest.mark.slow
 def test_it_is_loaded_when_asked_for_and_not_before():
     done = subprocess.run([sys.executable, "-c", STORY], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "OptimizedModule QM9\n"), done.stderr

@@ -155,6 +155,7 @@ def test_glibc_really_takes_the_presets(allocator, large, small):
     assert json.loads(done.stdout) == [large, small]
 
 
+@pytest.mark.slow
 def test_torch_really_takes_the_threads():
     env = environment(RuntimeSettings(threads=1, allocator="tight"))
     code = "import json; from compass.probe.runtime import describe_runtime; print(json.dumps(describe_runtime()))"

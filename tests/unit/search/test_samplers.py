@@ -58,6 +58,7 @@ def test_a_grid_of_one_point_is_in_the_middle():
     assert (values["layers"], values["channels"]) == ([5], [144])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=6, deadline=None)
 @given(models=spaces, n_trials=st.integers(1, 8), seed=st.integers(0, 99))
@@ -81,6 +82,7 @@ def test_an_empty_space_asks_for_nothing(name):
     assert sample(name, [], lambda _: pytest.fail("nothing to judge"), n_trials=3, seed=0) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_what_does_not_fit_is_complete_and_what_breaks_failed(name, monkeypatch):
     studies = []

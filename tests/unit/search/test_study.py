@@ -210,6 +210,7 @@ def test_before_there_is_a_reference_the_ledger_is_all():
     assert list(studies) == ["ledger"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [optuna.samplers.GPSampler(seed=0), optuna.samplers.TPESampler(seed=0)])
 def test_optunas_samplers_can_go_on_from_it(sampler):
     storage = InMemoryStorage()
@@ -284,6 +285,7 @@ def test_an_interrupt_while_writing_leaves_the_old_journal(tmp_path, monkeypatch
     assert_whole(path, journal)
 
 
+@pytest.mark.slow
 def test_a_database_keeps_the_studies_of_others(tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
     check_storage(url)

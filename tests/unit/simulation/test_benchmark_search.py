@@ -48,6 +48,7 @@ def test_the_largest_batch_fits_and_the_next_does_not(oracle):
         assert largest == oracle.batch_cap or not oracle.fits(knobs, largest + 1)
 
 
+@pytest.mark.slow
 def test_nothing_in_the_space_beats_the_verdict_by_more_than_a_tie(oracle):
     for stage in SEARCHED:
         verdict = oracle.verdict(stage)
@@ -118,6 +119,7 @@ def test_a_search_that_knows_the_answer_has_no_regret(oracle):
     assert nothing.n_missing == 3
 
 
+@pytest.mark.slow
 def test_a_baseline_runs_and_the_last_line_is_json(capsys):
     assert set(BASELINES) == {"grid", "tradition", "optuna-gp", "optuna-tpe", "random"}
     assert search.main(["--quick", "--scenarios", "1", "--only", "random"]) == 0

@@ -181,6 +181,7 @@ def test_noise_has_its_declared_size():
     assert 0.0005 < np.std(medians) < 0.01
 
 
+@pytest.mark.slow
 def test_most_probes_settle_soon():
     for machine in MACHINES:
         runners = [SimulatedRunner(machine, seed=seed, samples=(("pocket", POCKET),)) for seed in range(5)]

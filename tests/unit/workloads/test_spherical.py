@@ -16,6 +16,7 @@ def test_roots_are_roots_and_none_is_passed_over():
         assert int((np.diff(np.sign(grid)) != 0).sum()) == 6
 
 
+@pytest.mark.slow
 def test_it_is_pygs_basis():
     generator = torch.Generator().manual_seed(0)
     lengths = 1.0 + 4.2 * torch.rand(30, generator=generator)  # some beyond the cutoff

@@ -94,6 +94,7 @@ def test_bf16_computes_in_bf16_over_fp32_weights(model):
     assert optimizer.state[model.weight]["exp_avg"].dtype == torch.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_loss_falls_on_the_sample(precision):
     workload = ViSNetWorkload(OptimizerConfig())
