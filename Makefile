@@ -21,7 +21,7 @@ optimize: $(VENV)/.installed
 	$(BIN)/compass optimize --dataset-size 19000 --memory-limit 4GiB --out hardware_profile.json
 
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow" tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow" --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"

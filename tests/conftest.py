@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 # A busy machine is no fault of the code: how long an example or its making takes is nobody's law.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)
 settings.load_profile("untimed")
 
 # A script that runs in the background ignores interrupts, and so would every process that is interrupted here.

@@ -148,6 +148,7 @@ def test_the_whole_space_is_what_the_stages_search():
     assert only.rows == tuple(row for row in found.rows if row.knobs.variant.checkpointing)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", [Question(6, 128, precision="bf16"), Question(precision="bf16")])
 def test_a_precision_that_no_stage_searches_is_calibrated_in_place_of_theirs(question):
     machine = Watched()

@@ -117,6 +117,7 @@ def test_predict_writes_one_thing(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_predict_takes_the_index_it_is_given(predict, tmp_path):
     (tmp_path / "1abc_protein.pdb.gz").write_bytes(EMBEDDED_PROTEIN.read_bytes())
     (tmp_path / "1abc_ligand.sdf").write_bytes(EMBEDDED_LIGAND.read_bytes())

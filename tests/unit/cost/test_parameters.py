@@ -73,6 +73,7 @@ def real(knobs):
     return count_unfilled(ViSNetWorkload(CONFIG), knobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"heads": 4, "lmax": 2, "rbf": 16}])
 def test_visnet_is_such_a_family(options):
     space = knobs_of(architectures(SpaceRules(), 24 * 1024**3), PLAIN)

@@ -188,6 +188,7 @@ def test_a_known_key_is_not_read_again(files, monkeypatch):
     assert (again.key, again.outcome, again.atoms) == (key, None, None)
 
 
+@pytest.mark.slow
 def test_reading_loads_no_torch_and_travels(files):
     root = files()
     reader = pickle.dumps((Reader(root, make_rules()), candidate()))

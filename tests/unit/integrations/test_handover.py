@@ -59,7 +59,6 @@ trees = st.recursive(
 groups = st.dictionaries(st.from_regex(r"[a-z][a-z_]{1,6}x", fullmatch=True), trees, max_size=5)
 
 
-@pytest.mark.slow
 @given(groups)
 def test_what_is_written_is_read_back(settings):
     assert json.loads(as_json(settings)) == settings

@@ -267,6 +267,7 @@ APPENDING = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks")
 def test_two_processes_that_write_and_open_it_lose_nothing(path, ask):
     writers = [

@@ -22,6 +22,7 @@ def oracle() -> Oracle:
     return Oracle(small)
 
 
+@pytest.mark.slow
 def test_scenarios_are_reproducible_and_varied():
     scenarios = make_scenarios(60, seed=1)
     assert scenarios == make_scenarios(60, seed=1)

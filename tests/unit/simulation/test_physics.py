@@ -45,6 +45,7 @@ def test_more_layers_and_more_work_take_longer_and_hold_more(machine):
     assert steps[-1] > 3 * steps[0]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(
     layers=st.integers(2, 9), channels=st.integers(1, 12), nodes=st.integers(50, 3000), degree=st.integers(8, 32),

@@ -170,6 +170,7 @@ def test_a_fresh_process_takes_its_time_to_start(runner):
     assert fresh.wall_s > lasting.wall_s + 0.8 * runner.machine.startup_s
 
 
+@pytest.mark.slow
 def test_noise_has_its_declared_size():
     machine = machine_named("RTX 4090")
     medians = []

@@ -50,7 +50,6 @@ def test_updates_are_whole_and_counted(n, batch, accumulate, n_batches):
     assert [item.is_final for item in items] == [False] * (n_batches - 1) + [True]
 
 
-@pytest.mark.slow
 @given(st.integers(2, 40), st.integers(1, 7), st.integers(1, 5))
 def test_every_sample_weighs_alike_whatever_came_with_it(n, batch, accumulate):
     for item in stream(n, batch, accumulate, epochs=1):

@@ -83,6 +83,7 @@ def test_recomputing_changes_no_gradient(family):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns(family):
     name, workload = family
     batch, rules = small(workload), TrainingRules(learning_rate=3e-3)
