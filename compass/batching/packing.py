@@ -249,7 +249,7 @@ class _Queue:
         self._n_queued = 0
 
     def __len__(self) -> int:
-        return len(self._waiting) + self._shares.shape[1] - self._n_queued
+        return len(self._waiting) + int(self._shares.shape[1]) - self._n_queued
 
     def enough_for_a_batch(self) -> tuple[_Floats, _Floats]:
         """(shares (D, w) of the next columns, their running sums (D, w)): more columns than fit into a batch, or all."""
