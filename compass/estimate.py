@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import OptimizerConfig, StageRules
 from compass.planning.experiment import Experiment
 from compass.planning.session import Request, open_experiment, scanned, wanted_variants
 from compass.probe.runner import Runner
 from compass.records import (
+    AXES,
     STAGES,
     Allocator,
     Estimate,
     Estimates,
     Interval,
     Knobs,
-    Precision,
     Progress,
+    Scalar,
     Variant,
 )
 from compass.search.knowledge import Knowledge
@@ -49,27 +50,26 @@ class Question:
     channels: int | None = None
     batch: int | None = None
     """Graphs; None: the most that are sure to fit, at least one."""
-    precision: Precision | None = None
-    """None: prototyping's for one architecture, all that are searched for the space."""
-    checkpointing: bool | None = None
-    """None: without for one architecture, all that is searched for the space."""
+    axes: Mapping[str, Scalar] = field(default_factory=dict)
+    """Values by the axis's name. An axis left out: the first value of the prototyping stage for one architecture, all values that
+    the stages search for the space."""
     allocator: Allocator | None = None
     """What training would run under; None: what prototyping does."""
     epochs: int = 100
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for field, fix in COUNTS.items():
-            value = getattr(self, field)
+        for name, fix in COUNTS.items():
+            value = getattr(self, name)
             if value is not None and value < 1:
-                raise InputError(field, got=repr(value), expected="a whole number above zero", fix=fix)
+                raise InputError(name, got=repr(value), expected="a whole number above zero", fix=fix)
         if (self.layers is None) != (self.channels is None):
             given, missing = ("layers", "channels") if self.channels is None else ("channels", "layers")
             raise InputError(missing, got=f"nothing beside {given}", expected="both or neither", fix=COUNTS[missing])
 
     def includes(self, kind: Variant) -> bool:
-        """Whether models of this kind are asked about."""
-        return self.precision in {None, kind.precision} and self.checkpointing in {None, kind.checkpointing}
+        """Whether models of this variant are asked about."""
+        return self.axes.items() <= kind.axis_values.items()
 
     def models(self, config: OptimizerConfig) -> list[Knobs]:
         """What is asked about by name; empty if it is the whole space.
@@ -79,8 +79,7 @@ class Question:
         """
         kinds = [kind for kind in wanted_variants(config) if self.includes(kind)]
         if not kinds:
-            raise InputError("checkpointing", got="recomputing", expected="what the workload can do: it does not recompute",
-                             fix="Leave out --checkpointing.")  # fmt: skip
+            raise self._unsupported(config)
         if self.layers is None or self.channels is None:
             return []
         check_heads(self.channels, config)
@@ -89,6 +88,13 @@ class Question:
         ):
             _check_held(name, getattr(self, name), set(built))
         return [Knobs(layers=self.layers, channels=self.channels, variant=kind) for kind in kinds]
+
+    def _unsupported(self, config: OptimizerConfig) -> InputError:
+        """The error for a value that the workload does not support, and so no stage of `config` has."""
+        offered = [kind.axis_values for kind in wanted_variants(config)]
+        name = next(name for name, value in self.axes.items() if all(values[name] != value for values in offered))
+        supported = ", ".join(dict.fromkeys(repr(values[name]) for values in offered))
+        return InputError(name, got=repr(self.axes[name]), expected=f"{supported}: this workload supports no other value", fix="Leave it out.")  # fmt: skip
 
 
 def estimate(
@@ -161,10 +167,10 @@ def settled(question: Question, config: OptimizerConfig) -> Question:
     """`question` with nothing left open about one architecture."""
     if question.channels is None:
         return question
+    rules = config.stages.prototyping
     return replace(
         question,
-        precision=question.precision or config.stages.prototyping.precision[0],
-        checkpointing=bool(question.checkpointing),
+        axes={axis.name: question.axes.get(axis.name, getattr(rules, axis.name)[0]) for axis in AXES},
     )
 
 
@@ -193,12 +199,18 @@ def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
         prototyping = stages.prototyping.model_copy(update={"allocator": question.allocator})
         stages = stages.model_copy(update={"prototyping": prototyping})
     if not any(question.includes(kind) for kind in wanted_variants(config)):
-        # Both, as optimize would do: recomputing is timed against plain training, and the cache then serves both.
-        change: dict[str, object] = {"checkpointing": (False, True)}
-        if question.precision is not None:
-            change["precision"] = (question.precision,)
-        stages = stages.model_copy(update={stage: stages[stage].model_copy(update=change) for stage in STAGES})
+        stages = stages.model_copy(update={stage: _with_values(stages[stage], question.axes) for stage in STAGES})
     return config.model_copy(update={"stages": stages})
+
+
+def _with_values(rules: StageRules, wanted: Mapping[str, Scalar]) -> StageRules:
+    """`rules` that allow the `wanted` values. A value without a time model of its own is calibrated beside the plain one."""
+    change = {}
+    for axis in AXES:
+        if axis.name in wanted:
+            beside = () if axis.own_time else (axis.default, *getattr(rules, axis.name))
+            change[axis.name] = tuple(dict.fromkeys((*beside, wanted[axis.name])))
+    return rules.model_copy(update=change)
 
 
 def _running(lab: Experiment, models: list[Knobs]) -> list[Knobs]:

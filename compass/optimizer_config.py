@@ -178,6 +178,10 @@ class SpaceRules(Settings):
     """(complexes, trainable parameters), interpolated log–log and clamped: more parameters than data feed only
     memorise."""
 
+    def share(self, stage: Stage) -> tuple[float, float] | None:
+        """The part of the reference's capacity that `stage` searches; None: all of it."""
+        return {"prototyping": self.small_share, "validation": self.large_share}.get(stage)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("layers", "channels", "channels_per_layer", "small_share", "large_share"):

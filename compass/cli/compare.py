@@ -19,10 +19,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two profiles, of two machines or of two versions: what differs, in words."""
-    from compass.report.compare import compare as compared
+    from compass.report.compare import compare_profiles
     from compass.report.evidence import read_evidence
 
-    found = compared(read_evidence(a), read_evidence(b))
+    found = compare_profiles(read_evidence(a), read_evidence(b))
     if as_json:
         import json
         from dataclasses import asdict

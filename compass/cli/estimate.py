@@ -37,7 +37,11 @@ def estimate(
     ] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default: what the stages search.")] = None,
     checkpointing: Annotated[
-        bool | None, typer.Option("--checkpointing/--no-checkpointing", help="Recompute activations.")
+        bool | None, typer.Option("--checkpointing/--no-checkpointing", help="Activation checkpointing.")
+    ] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A value on any axis of the space, as in precision=bf16."),
     ] = None,
     allocator: Annotated[
         Literal["fast", "tight"] | None, typer.Option(help="Memory allocator to assume. Default: prototyping's.")
@@ -71,7 +75,8 @@ def estimate(
     parse.check_csv(csv, as_json=as_json)
     parse.check_dataset_size(dataset_size)
     passes = Question.epochs if epochs is None else epochs
-    question = Question(layers, channels, batch, precision, checkpointing, allocator, passes)
+    axes = parse.parse_axes(axis or (), precision=precision, checkpointing=checkpointing)
+    question = Question(layers, channels, batch, axes, allocator, passes)
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )

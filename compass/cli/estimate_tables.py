@@ -67,8 +67,7 @@ def _flat(row: Estimate) -> dict[str, object]:
     flat: dict[str, object] = {
         "layers": knobs.layers,
         "channels": knobs.channels,
-        "precision": knobs.variant.precision,
-        "checkpointing": knobs.variant.checkpointing,
+        **knobs.variant.axis_values,
         "parameters": row.capacity,
         "batch": row.batch_size,
         "fits": row.fits,

@@ -26,14 +26,14 @@ def explain(
     from compass.errors import InputError
     from compass.optimizer import Request
     from compass.report.evidence import read_evidence
-    from compass.report.explain import explain as explained
+    from compass.report.explain import explain_plan
 
     name = parse_stage(stage, option="STAGE")
     evidence = read_evidence(path or Request.out)
     if name not in evidence.found:
         raise InputError(f"stage {name}", got="nothing in this profile", expected="a plan",
                          fix=f"Run `compass optimize --stages {name}`.")  # fmt: skip
-    told = explained(evidence, name)
+    told = explain_plan(evidence, name)
     if as_json:
         import json
         from dataclasses import asdict

@@ -16,7 +16,7 @@ from compass.config_files import Change
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import unwritable
-from compass.records import STAGES, Stage
+from compass.records import AXES, STAGES, Scalar, Stage
 from compass.units import parse_bytes
 
 
@@ -37,6 +37,22 @@ def parse_stage(given: str, *, option: str = "--stage") -> Stage:
     if len(found) > 1:
         raise InputError(option, got=repr(given), expected="one stage", fix=f"Name {' or '.join(found)}.")
     return found[0]
+
+
+def parse_axes(given: Sequence[str], **flags: Scalar | None) -> dict[str, Scalar]:
+    """Values by the axis's name: from the flags that are set, then from every `name=value` of `given`."""
+    found = {name: value for name, value in flags.items() if value is not None}
+    choices = {axis.name: {str(value).lower(): value for value in axis.values} for axis in AXES}
+    for text in given:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if name not in choices:
+            raise InputError("--axis", got=repr(name), expected=f"one of {', '.join(choices)}", fix="Give NAME=VALUE.")
+        if value.lower() not in choices[name]:
+            raise InputError(
+                f"--axis {name}", got=repr(value), expected=" or ".join(choices[name]), fix="Give NAME=VALUE."
+            )
+        found[name] = choices[name][value.lower()]
+    return found
 
 
 def parse_memory_limit(text: str | None) -> int | None:

@@ -70,12 +70,12 @@ def report(
 
 def _formats(text: str) -> tuple[str, ...]:
     from compass.errors import InputError
-    from compass.report.static import FORMATS
+    from compass.report.static import FIGURE_FORMATS
 
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for kind in kinds:
-        if kind not in FORMATS:
-            raise InputError("--format", got=repr(kind), expected=f"one or more of {', '.join(FORMATS)}",
+        if kind not in FIGURE_FORMATS:
+            raise InputError("--format", got=repr(kind), expected=f"one or more of {', '.join(FIGURE_FORMATS)}",
                              fix="Write them with commas.")  # fmt: skip
     return kinds
 

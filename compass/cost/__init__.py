@@ -1,1 +1,1 @@
-"""What a configuration will hold and how long its step will take, fitted to a few probes."""
+"""Memory and step time of every configuration, predicted by models that are fitted to a few probes."""

@@ -1,9 +1,13 @@
-"""From live bytes to what counts against the budget.
+"""From live bytes to the footprint, which counts against the budget.
 
     footprint = baseline + constant + ratio · live
 
-Allocators hold more than tensors do: rounding, fragmentation, freed memory that is kept. The ratio is an upper value: a
-configured prior until the same configuration was seen, then what was seen.
+Allocators hold more than tensors do: rounding, fragmentation, freed memory that is kept. The ratio is an upper value. It follows
+from three things, of which `FootprintModel.ratio` says which one counts:
+
+    prior   the configured ratio of the device, the allocator and activation checkpointing
+    own     the largest ratio that probes of this configuration showed
+    kin     the largest ratio that probes of any model of this variant showed
 """
 
 from __future__ import annotations
@@ -18,25 +22,27 @@ from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
 from compass.records import Allocator, BytesLaw, Hardware, Knobs, Outcome, ProbeSpec, Status
 
-SEEN_SLACK = 0.005
+SLACK_HEAP = 0.005
 """Two runs of one configuration on a CPU differ by less."""
-SLACK_FIXED, SLACK_FIXED_RECOMPUTING = 0.1, 0.2
-"""Fixed segments fragment differently at every batch: by 7 % from one to another, in simulation, and by 19 % where activations
-are recomputed."""
-SLACK_EXPANDABLE, SLACK_EXPANDABLE_RECOMPUTING = 0.06, 0.12
-"""Expandable ones waste less, and much the same in every model of a variant: 1.00 to 1.02 of live bytes and 1.07 to 1.08 where
-activations are recomputed, in forty models on an H200. In simulation batches of many sizes add 6 %, and one model differs from
-another by 12 % where activations are recomputed."""
+SLACK_FIXED, SLACK_FIXED_CHECKPOINTING = 0.1, 0.2
+"""Fixed segments fragment differently at every batch: in simulation by 7 % from one batch to another, and by 19 % with activation
+checkpointing."""
+SLACK_EXPANDABLE, SLACK_EXPANDABLE_CHECKPOINTING = 0.06, 0.12
+"""Expandable segments waste less, and much the same in every model of a variant: in forty models on an H200 the footprint was 1.00 to
+1.02 of live bytes, and 1.07 to 1.08 with activation checkpointing. In simulation batches of many sizes add 6 %, and with activation
+checkpointing one model differs from another by 12 %."""
 SEEN_CONSTANT_BYTES = 24 * 1024**2
-"""The least that was ever measured of what training adds to an idle process on a CPU: 28 MB. Where a configuration was seen, the
-rest of its excess counts as growing with live bytes, so that a line through what was seen stays above larger loads."""
+"""The least that training was ever measured to add to an idle process on a CPU was 28 MB. Where a configuration was seen, the rest of
+its excess counts as growing with live bytes, so that a line through the measurements stays above larger loads."""
 OVERRUN_SHARE, OVERRUN_GROWTH = 0.1, 4
-"""A probe that ran out wanted more than the ceiling, nobody knows how much; each further one of a configuration so many times the
-share before, so that three find a heap of 2.5 times the live bytes that was expected at 1.55."""
+"""A probe that ran out of memory wanted more than the ceiling, by an unknown share: this one, and for each further probe of the same
+configuration so many times the share before. Three probes then find a heap of 2.5 times the live bytes where 1.55 was expected."""
 TELLING_BYTES = 256 * 1024**2
-"""Below this many live bytes the constant hides the ratio, and above it the ratio the constant."""
+"""Below this many live bytes the constant hides the ratio, and above it the ratio hides the constant."""
 GROWN_SLACK_BYTES = 8 * 1024**2
-"""By which the constant differs from one process to the next: up to 4 MiB on a CPU."""
+"""The constant differs by less from one process to the next: by up to 4 MiB on a CPU."""
+
+_Key = tuple[Allocator, Knobs]
 
 
 @dataclass(frozen=True)
@@ -46,9 +52,9 @@ class FootprintModel:
     rules: MemoryRules
     baseline_bytes: int
     on_cpu: bool
-    seen: dict[tuple[Allocator, Knobs], float] = field(default_factory=dict)
+    seen: dict[_Key, float] = field(default_factory=dict)
     constant_bytes: int = SEEN_CONSTANT_BYTES
-    """What training adds to an idle process whatever the model: thread stacks and arenas on a CPU, else its kernels."""
+    """The part of a training process that no model changes: thread stacks and arenas on a CPU, kernels on an accelerator."""
     expandable: bool = False
     """Whether an accelerator's allocator was asked to grow its segments in place."""
 
@@ -61,98 +67,112 @@ class FootprintModel:
             }
         )
 
+    def ratio(self, knobs: Knobs, allocator: Allocator) -> float:
+        """Upper value of (footprint − baseline − constant) / live.
+
+        The evidence decides which value counts:
+
+        - Expandable segments waste alike in every model of a variant: kin decides as soon as there is any.
+        - A configuration that was never seen gets the larger of prior and kin.
+        - A configuration that was seen gets its own ratio with some slack. Under `fast` and `system` the heap of a CPU goes on
+          fragmenting after a certificate has ended, so its own ratio can only raise the prior there.
+        """
+        prior, own = _prior(self.rules, knobs, allocator, on_cpu=self.on_cpu), self._own(knobs, allocator)
+        kin, slack = self._kin(knobs, allocator), 1 + self._slack(knobs, allocator)
+        if self._grows(allocator) and kin:
+            return max(1.0, kin * slack)
+        if own is None:
+            return max(prior, kin)
+        least = prior if self.on_cpu and allocator != "tight" else 1.0
+        return max(least, own * slack)
+
     def _constant_bytes(self, knobs: Knobs, allocator: Allocator) -> int:
-        corrected = self.on_cpu and allocator == "tight" and (allocator, knobs) in self.seen
+        corrected = self.on_cpu and allocator == "tight" and self._own(knobs, allocator) is not None
         return SEEN_CONSTANT_BYTES if corrected else self.constant_bytes
 
-    def ratio(self, knobs: Knobs, allocator: Allocator) -> float:
-        """Upper value of (footprint − baseline − constant) / live."""
-        return (self._ratio_of_heap if self.on_cpu else self._ratio_of_segments)(knobs, allocator)
+    def _own(self, knobs: Knobs, allocator: Allocator) -> float | None:
+        return self.seen.get((_as_seen(allocator, on_cpu=self.on_cpu), knobs))
 
-    def _ratio_of_heap(self, knobs: Knobs, allocator: Allocator) -> float:
-        prior, seen = _prior(self.rules, knobs, allocator, on_cpu=True), self.seen.get((allocator, knobs))
-        if seen is None:
-            return max(prior, self._seen_in_kin(knobs, allocator))
-        if allocator == "tight":
-            return max(1.0, seen * (1 + SEEN_SLACK))
-        # The heap goes on fragmenting after a certificate has ended, so what was seen can only raise the bound.
-        return max(prior, seen * (1 + SEEN_SLACK))
+    def _kin(self, knobs: Knobs, allocator: Allocator) -> float:
+        """The largest ratio that any model of the variant showed; 0 if none was seen.
 
-    def _ratio_of_segments(self, knobs: Knobs, allocator: Allocator) -> float:
-        grows = self.expandable and allocator != "system"
-        recomputing, prior = knobs.variant.checkpointing, _prior(self.rules, knobs, allocator, on_cpu=False)
-        kin, seen = self._seen_in_kin(knobs, allocator), self.seen.get((_of_device(allocator), knobs))
-        if grows and kin:
-            return max(1.0, kin * (1 + (SLACK_EXPANDABLE_RECOMPUTING if recomputing else SLACK_EXPANDABLE)))
-        if seen is None:
-            return max(prior, kin)
-        return max(1.0, seen * (1 + (SLACK_FIXED_RECOMPUTING if recomputing else SLACK_FIXED)))
-
-    def _seen_in_kin(self, knobs: Knobs, allocator: Allocator) -> float:
-        """The largest ratio of any model of the same variant.
-
-        Batches of many sizes fragment an accelerator's memory, and they do it to every model; on a CPU, what one model of a
-        family ran out on, the next would too.
+        Batches of many sizes fragment an accelerator's memory in every model; and if one model of a family ran out of memory on a
+        CPU, the next would too.
         """
-        key = allocator if self.on_cpu else _of_device(allocator)
-        return max(
-            (ratio for (of, seen), ratio in self.seen.items() if of == key and seen.variant == knobs.variant),
-            default=0.0,
+        seen_as, variant = _as_seen(allocator, on_cpu=self.on_cpu), knobs.variant.of_memory
+        ratios = (
+            ratio for (of, model), ratio in self.seen.items() if of == seen_as and model.variant.of_memory == variant
         )
+        return max(ratios, default=0.0)
+
+    def _grows(self, allocator: Allocator) -> bool:
+        """Whether segments grow in place under `allocator`."""
+        return self.expandable and not self.on_cpu and allocator != "system"
+
+    def _slack(self, knobs: Knobs, allocator: Allocator) -> float:
+        """The share by which a ratio may exceed the largest one seen."""
+        if self.on_cpu:
+            return SLACK_HEAP
+        if self._grows(allocator):
+            return SLACK_EXPANDABLE_CHECKPOINTING if knobs.variant.checkpointing else SLACK_EXPANDABLE
+        return SLACK_FIXED_CHECKPOINTING if knobs.variant.checkpointing else SLACK_FIXED
 
 
 def fit_footprint(
     rules: MemoryRules, probes: Sequence[Probe], memory: MemoryModel, hardware: Hardware, *, baseline_bytes: int
 ) -> FootprintModel:
-    """Take the ratios from `probes` with enough live bytes to tell; on a CPU only fresh processes tell the truth.
+    """Take the ratios from those of `probes` that tell them.
 
-    A probe that ran out of memory under a ceiling held at least as much as the ceiling allows. A long training counts for a
-    fresh process: what it came to hold is what the next one will.
+    On a CPU only fresh processes do; a long training counts as one, since the next will come to hold as much.
     """
     on_cpu = hardware.kind == "cpu"
     telling = [probe for probe in probes if probe.spec.fresh or not on_cpu]
     constant_bytes = _constant_bytes(rules, telling, baseline_bytes, on_cpu=on_cpu)
-    # Heaps and fixed segments are the coarser the more there is: what small probes waste counts as growing with live bytes.
+    # Heaps and fixed segments waste more, the more they hold: the waste of small probes counts as growing with live bytes.
     fixed_bytes = baseline_bytes + (constant_bytes if hardware.expandable_segments else SEEN_CONSTANT_BYTES)
-    seen: dict[tuple[Allocator, Knobs], float] = {}
-    overruns: Counter[tuple[Allocator, Knobs]] = Counter()
+    seen: dict[_Key, float] = {}
+    overruns: Counter[_Key] = Counter()
     law_of = cache(memory.law)
     for spec, outcome in telling:
-        key = (spec.runtime.allocator if on_cpu else _of_device(spec.runtime.allocator), spec.knobs)
+        key = _as_seen(spec.runtime.allocator, on_cpu=on_cpu), spec.knobs
         live_bytes: float | None = outcome.live_bytes
         if live_bytes is None and _is_predictable(spec, outcome, memory) and outcome.load is not None:
             live_bytes = law_of(spec.knobs).live(outcome.load)
-        if live_bytes is None:
+        held_bytes = _held_bytes(spec, outcome, live_bytes or 0.0)
+        if live_bytes is None or held_bytes is None:
             continue
-        if outcome.ok and outcome.footprint_bytes is not None and live_bytes >= TELLING_BYTES:
-            ratio = (outcome.footprint_bytes - fixed_bytes) / live_bytes
-        elif outcome.status is Status.OUT_OF_MEMORY and spec.ceiling_bytes is not None:
-            overrun = 1 + OVERRUN_SHARE * OVERRUN_GROWTH ** overruns[key]
+        overrun = 1.0
+        if not outcome.ok:
+            overrun += OVERRUN_SHARE * OVERRUN_GROWTH ** overruns[key]
             overruns[key] += 1
-            ratio = overrun * (spec.ceiling_bytes - fixed_bytes) / live_bytes
-        else:
-            continue
-        seen[key] = max(seen.get(key, 0.0), ratio)
+        seen[key] = max(seen.get(key, 0.0), overrun * (held_bytes - fixed_bytes) / live_bytes)
     return FootprintModel(rules, baseline_bytes, on_cpu, seen, constant_bytes, hardware.expandable_segments)
 
 
-def _of_device(allocator: Allocator) -> Allocator:
-    """What an accelerator's allocator makes of the setting: `fast` and `tight` differ in main memory only."""
-    return "system" if allocator == "system" else "fast"
+def _held_bytes(spec: ProbeSpec, outcome: Outcome, live_bytes: float) -> int | None:
+    """The footprint that a ratio can be taken from; of a probe that ran out of memory, its ceiling; None if it tells nothing."""
+    if outcome.ok:
+        return outcome.footprint_bytes if live_bytes >= TELLING_BYTES else None
+    return spec.ceiling_bytes if outcome.status is Status.OUT_OF_MEMORY else None
+
+
+def _as_seen(allocator: Allocator, *, on_cpu: bool) -> Allocator:
+    """The setting that a ratio is kept under: on an accelerator `fast` and `tight` are alike, for they differ in main memory only."""
+    return allocator if on_cpu or allocator == "system" else "fast"
 
 
 def _prior(rules: MemoryRules, knobs: Knobs, allocator: Allocator, *, on_cpu: bool) -> float:
-    recomputing = knobs.variant.checkpointing
+    checkpointing = knobs.variant.checkpointing
     if not on_cpu:
-        # Of expandable segments as well: calibration starts before anything was seen of either.
-        return rules.footprint_ratio_accelerator_recomputing if recomputing else rules.footprint_ratio_accelerator
+        # Of expandable segments as well: calibration starts before either was seen.
+        return rules.footprint_ratio_accelerator_recomputing if checkpointing else rules.footprint_ratio_accelerator
     if allocator == "tight":
         return rules.footprint_ratio_tight
-    return rules.footprint_ratio_recomputing if recomputing else rules.footprint_ratio_fast
+    return rules.footprint_ratio_recomputing if checkpointing else rules.footprint_ratio_fast
 
 
 def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes: int, *, on_cpu: bool) -> int:
-    """The most that a small probe held beyond the idle process and what its live bytes explain."""
+    """The most that a small probe held beyond the idle process and the part that its live bytes explain."""
     found = rules.footprint_constant_bytes if on_cpu else SEEN_CONSTANT_BYTES
     for spec, outcome in probes:
         if outcome.ok and outcome.footprint_bytes and outcome.live_bytes and outcome.live_bytes < TELLING_BYTES:
@@ -163,6 +183,6 @@ def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes:
 
 
 def _is_predictable(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> bool:
-    """Whether its live bytes are to be had from the model: it ran out, or was trained, which nobody profiles."""
+    """Whether live bytes can be predicted where none were measured: the probe ran out of memory, or was a training."""
     is_telling = outcome.source == "training" or outcome.status is Status.OUT_OF_MEMORY
-    return is_telling and spec.knobs.variant in memory.coefficients
+    return is_telling and memory.knows(spec.knobs.variant)

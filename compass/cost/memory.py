@@ -2,16 +2,16 @@
 
 Notation: L layers, C channels, s the sizes of a load (for ViSNet N nodes and E edges).
 
-The peak of a training step lies in one of a few segments (see compass.probe.segments). Within a segment, whatever is
-held was allocated by code that runs once, or once a layer, on tensors of so many elements a node, an edge or a weight:
+The peak of a training step lies in one of a few segments (see compass.probe.segments). Within a segment, all memory was
+allocated by code that runs once, or once for each layer, on tensors with a fixed number of elements for each node, edge or weight:
 
     bytes = Σ_s s · (a_s + b_s·C + c_s·L + d_s·L·C)  +  e + f·C + g·C² + h·L + i·L·C + j·L·C²
 
-exact as long as the code takes the same path. The peak is the maximum over the segments. One form for the peak itself
-misses by up to 5 %, because the place of the peak moves.
+This is exact as long as the code takes the same path. The peak is the maximum over the segments. A single form for the peak
+itself is wrong by up to 5 %, because the peak moves from one segment to another.
 
 Some models hold a matrix for every node or edge (a tensor product contracted with its weights first): s · (… + k_s·C² + l_s·L·C²).
-That wider form is taken where probes left out show the usual one wrong and this one right.
+The wider form is used where leave-one-out errors show the usual form wrong and the wider one right.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from compass.cost.observation import Probe
 from compass.records import Affine, BytesLaw, Knobs, Load, Variant
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 HOLDS = 0.005
-"""Errors of probes left out up to which the usual form is not doubted."""
+"""Leave-one-out errors up to this share do not cast doubt on the usual form."""
 AMPLIFIED = 3.0
-"""A probe left out says nothing if the others' own errors would come out so many times as large in its prediction."""
+"""A left-out probe is not judged if its prediction would amplify the other probes' errors by more than this factor."""
 DETERMINED = 1e-6
-CLEARLY = 0.5
-"""The wider form is taken if it brings the worst error under this share of the usual one's."""
+_CLEARLY = 0.5
+"""The wider form is used if its largest error is under this share of the usual form's."""
 MIN_BLOCKS = {"early": 3, "late": 3, "inner": 3, "first": 2}
 """Layers a model needs for the segment of that layer to exist."""
 
@@ -43,15 +43,19 @@ class MemoryModel:
     """The fitted coefficients of every segment of every variant."""
 
     features: tuple[str, ...]
-    coefficients: dict[Variant, dict[str, Floats]]
+    coefficients: dict[Variant, dict[str, _Floats]]
     margins: dict[Variant, float] = field(default_factory=dict)
     """One-sided share by which the truth may exceed the prediction."""
     misfits: dict[Variant, float] = field(default_factory=dict)
-    """Largest share by which any probe differs from what the others predict of it."""
+    """Largest share by which a probe differs from the prediction of the other probes."""
     wide: frozenset[Variant] = frozenset()
     """Fitted with a square of the channels for every size."""
     shallowest: dict[Variant, dict[str, int]] = field(default_factory=dict)
-    """Fewest layers that a segment was seen with: a family whose layers are given in halves has them all with fewer."""
+    """Fewest layers that a segment was seen with; a family whose layers are split in halves has every segment with fewer layers."""
+
+    def knows(self, variant: Variant) -> bool:
+        """Whether memory laws of `variant` were fitted."""
+        return variant.of_memory in self.coefficients
 
     def law(self, knobs: Knobs) -> BytesLaw:
         """The affine law of live bytes for `knobs`; footprint fields are left at their neutral values.
@@ -59,11 +63,12 @@ class MemoryModel:
         Raises:
             KeyError: the variant was never probed.
         """
-        shape = _unit_row(knobs, wide=knobs.variant in self.wide)
+        variant = knobs.variant.of_memory
+        shape = _unit_row(knobs, wide=variant in self.wide)
         n_unit = len(shape)
         pieces = []
-        for segment, w in self.coefficients[knobs.variant].items():
-            seen_from = self.shallowest.get(knobs.variant, {}).get(segment, sys.maxsize)
+        for segment, w in self.coefficients[variant].items():
+            seen_from = self.shallowest.get(variant, {}).get(segment, sys.maxsize)
             block = segment.rpartition(":")[2].partition(".")[0]
             if knobs.layers < min(seen_from, MIN_BLOCKS.get(block, 0)):
                 continue
@@ -71,19 +76,19 @@ class MemoryModel:
             base = float(_fixed_row(knobs) @ w[len(self.features) * n_unit :])
             per_unit = tuple(zip(self.features, rates, strict=True))
             pieces.append((segment, Affine(base=base, per_unit=per_unit)))
-        return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(knobs.variant, 0.0))
+        return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(variant, 0.0))
 
 
 def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_floor: float) -> MemoryModel:
     """Fit the segments' peaks in `probes`; those without segments are passed over.
 
-    The margin is the largest share by which any probe exceeded what the others predict of it, doubled, and never under
-    `margin_floor`. Leaving one out says something only where the others still determine the fit.
+    The margin is twice the largest share by which a probe exceeded the prediction of the others, and at least `margin_floor`. A probe
+    is left out only where the others still determine the fit.
     """
     by_variant: dict[Variant, list[Probe]] = {}
     for probe in probes:
         if probe.outcome.ok and probe.outcome.segments:
-            by_variant.setdefault(probe.spec.knobs.variant, []).append(probe)
+            by_variant.setdefault(probe.spec.knobs.variant.of_memory, []).append(probe)
     coefficients, margins, misfits, wide = {}, {}, {}, set()
     for variant, group in by_variant.items():
         is_wide, errors = _form(features, group)
@@ -95,13 +100,13 @@ def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_flo
     return MemoryModel(features, coefficients, margins, misfits, frozenset(wide), shallowest)
 
 
-def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, Floats]:
-    """Whether the wider form is to be taken, and the errors of the form that is."""
+def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, _Floats]:
+    """Whether to use the wider form, and the leave-one-out errors of the form in use."""
     errors = _left_out(features, probes, wide=False)
     worst = np.abs(errors).max(initial=0.0)
     if worst > HOLDS:
         richer = _left_out(features, probes, wide=True)
-        if len(richer) and np.abs(richer).max() < CLEARLY * worst:
+        if len(richer) and np.abs(richer).max() < _CLEARLY * worst:
             return True, richer
     return False, errors
 
@@ -114,13 +119,13 @@ def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
     return found
 
 
-def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> dict[str, Floats]:
+def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> dict[str, _Floats]:
     rows = _rows(features, probes, wide=wide)
     return {name: _solve(rows[seen], n_bytes[seen]) for name, n_bytes, seen in _by_segment(probes)}
 
 
-def _by_segment(probes: Sequence[Probe]) -> list[tuple[str, Floats, NDArray[np.bool_]]]:
-    """Every segment with its bytes (n,) in `probes`, and which of them have it."""
+def _by_segment(probes: Sequence[Probe]) -> list[tuple[str, _Floats, NDArray[np.bool_]]]:
+    """Every segment with its bytes (n,) in `probes`, and a mask (n,) of the probes that have it."""
     found = [dict(p.outcome.segments) for p in probes]
     names = dict.fromkeys(name for segments in found for name in segments)
     return [
@@ -129,8 +134,8 @@ def _by_segment(probes: Sequence[Probe]) -> list[tuple[str, Floats, NDArray[np.b
     ]
 
 
-def _solve(rows: Floats, n_bytes: Floats) -> Floats:
-    """Least squares of the relative error; columns scaled, so that the smallest solution is one of like terms."""
+def _solve(rows: _Floats, n_bytes: _Floats) -> _Floats:
+    """Least squares of the relative error. Columns are scaled, so that the minimum-norm solution weighs terms alike."""
     weighted = rows / n_bytes[:, None]
     scale = np.abs(weighted).max(axis=0)
     scale[scale == 0] = 1.0
@@ -138,10 +143,10 @@ def _solve(rows: Floats, n_bytes: Floats) -> Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
-    """(k,) relative excesses of probes over what the others predict, for those that the others determine well.
+def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> _Floats:
+    """(k,) relative excesses of probes over the prediction of the others, for the k probes that the others determine well.
 
-    None at all where `probes` do not determine the wider form.
+    Empty where `probes` do not determine the wider form.
     """
     rows, segments = _rows(features, probes, wide=wide), _by_segment(probes)
     if wide and _rank(rows) < _attainable(features, probes):
@@ -163,18 +168,18 @@ def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool)
 
 
 def _attainable(features: tuple[str, ...], probes: Sequence[Probe]) -> int:
-    """The rank of the wider form's rows in a full design: 1, C, C² at every depth, up to two, for every size that differs, and for none."""
+    """The rank of the wider form's rows in a full design: 1, C, C² for up to two depths, times the rank of the loads."""
     n_depths = min(2, len({p.spec.knobs.layers for p in probes}))
     loads = np.array([[1.0, *(_load(p)[name] for name in features)] for p in probes])
     return n_depths * 3 * _rank(loads)
 
 
-def _rank(rows: Floats) -> int:
+def _rank(rows: _Floats) -> int:
     return int(np.linalg.matrix_rank(rows / np.abs(rows).max(axis=0).clip(min=1e-30)))
 
 
-def _amplified(rows: Floats, row: Floats) -> float:
-    """By how much a prediction at `row` (m,) from `rows` (n, m) amplifies what is wrong with them; infinite if they do not determine it."""
+def _amplified(rows: _Floats, row: _Floats) -> float:
+    """The factor by which a prediction at `row` (m,) from `rows` (n, m) amplifies their errors; infinite if it is undetermined."""
     scale = np.abs(rows).max(axis=0, initial=1e-30)
     weights, *_ = np.linalg.lstsq((rows / scale).T, row / scale, rcond=1e-9)
     rest = (rows / scale).T @ weights - row / scale
@@ -188,7 +193,7 @@ def _load(probe: Probe) -> Load:
     return load
 
 
-def _rows(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> Floats:
+def _rows(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> _Floats:
     """(n, coefficients) of `probes`."""
     units = np.array([_unit_row(p.spec.knobs, wide=wide) for p in probes])
     fixed = np.array([_fixed_row(p.spec.knobs) for p in probes])
@@ -196,13 +201,13 @@ def _rows(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> 
     return np.concatenate([(sizes[:, :, None] * units[:, None, :]).reshape(len(probes), -1), fixed], axis=1)
 
 
-def _unit_row(knobs: Knobs, *, wide: bool) -> Floats:
-    """What one node or edge may take: 1, C, L, L·C; in the wider form C², L·C² too."""
+def _unit_row(knobs: Knobs, *, wide: bool) -> _Floats:
+    """Terms of the memory of one node or edge: 1, C, L, L·C; in the wider form also C², L·C²."""
     depth, width = float(knobs.layers), float(knobs.channels)
     squares = [width**2, depth * width**2] if wide else []
     return np.array([1.0, width, depth, depth * width, *squares])
 
 
-def _fixed_row(knobs: Knobs) -> Floats:
+def _fixed_row(knobs: Knobs) -> _Floats:
     depth, width = float(knobs.layers), float(knobs.channels)
     return np.array([1.0, width, width**2, depth, depth * width, depth * width**2])

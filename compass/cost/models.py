@@ -1,4 +1,4 @@
-"""Everything that can be said of a configuration before it is run."""
+"""All predictions of a configuration's cost: memory, footprint, step time."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class CostModels:
         return self.footprint.complete(self.memory.law(knobs), knobs, allocator)
 
     def step_s(self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Predicted seconds a step (n,) at `sizes` (n, features)."""
+        """Predicted seconds of a step (n,) at `sizes` (n, features)."""
         return self.time.step_s(knobs, capacity, sizes)
 
     def launch_s(self, knobs: Knobs) -> float:
-        """Predicted seconds that launching a step takes, however small the load."""
-        return self.time.forms[knobs.variant.precision].launch_s(knobs)
+        """Predicted seconds for launching a step's kernels, whatever the load."""
+        return self.time.form_of(knobs.variant).launch_s(knobs)
 
     def spread(self, knobs: Knobs, step_s: float) -> float:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         return self.time.spread(knobs, step_s)
 
     def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
-        """The same of what a run will show, which meets the machine's unrest too."""
+        """The same for the measurement of a run, which includes the machine's noise."""
         return self.time.spread_of_runs(knobs, step_s)
 
     def is_timed(self, knobs: Knobs) -> bool:
@@ -49,10 +49,12 @@ class CostModels:
         return self.time.is_timed(knobs)
 
 
-def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings) -> CostModels:
-    """Fit every model to `probes`, oldest first; times are taken under `runtime` only, which changes them."""
+def fit_costs(
+    description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings
+) -> CostModels:
+    """Fit every model to `probes`, oldest first. Step times depend on the runtime settings: only those under `runtime` count."""
     on_cpu = description.hardware.kind == "cpu"
-    # A fresh process has loaded what training will have; one that describes the machine has not.
+    # A fresh process has loaded the libraries that training will load; the worker that describes the machine has not.
     fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
     baseline_bytes = next(filter(None, fresh), description.baseline_bytes)
     memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
@@ -68,9 +70,9 @@ def fit(description: Description, probes: Sequence[Probe], rules: MemoryRules, r
 
 
 def _timings(probes: Sequence[Probe]) -> list[Probe]:
-    """Where a model was trained, the last cycle of each batch size; it replaces what a few steps of it had shown.
+    """The probes to fit times to. Where a model was trained, the last cycle of each batch size replaces its probes.
 
-    Both would be averaged, for the fit has no reason to believe hundreds of steps more than five.
+    Otherwise both would count alike, since the fit does not weight hundreds of steps more than five.
     """
     trained = {
         (probe.spec.knobs, probe.outcome.timed_load.graphs): probe

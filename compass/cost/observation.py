@@ -1,4 +1,4 @@
-"""A finished probe, as the fits take it."""
+"""A finished probe: the input of every fit."""
 
 from __future__ import annotations
 

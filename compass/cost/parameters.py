@@ -1,8 +1,8 @@
 """Trainable parameters of every architecture, from counting a few.
 
-Layers are alike and linear maps are C × C, so the count is a polynomial of degree one in L and two in C. That is checked on
-architectures the fit has not seen; a family that is not like that, or a space whose sample leaves a coefficient open, is
-counted one by one.
+Layers are alike and linear maps are C × C, so the count is a polynomial of degree one in L and two in C. The fit is checked on
+architectures that it has not seen. Where the check fails, or the sample leaves a coefficient undetermined, every architecture is
+counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FITTED, CHECKED = 9, 3
 
 
 def capacities(knobs: Sequence[Knobs], count: Counter) -> dict[Knobs, int]:
-    """Parameters of all `knobs` (one variant), asking `count` for as few as it takes."""
+    """Parameters of all `knobs` (one variant), asking `count` for as few as possible."""
     if len(knobs) <= FITTED + CHECKED:
         return dict(count(knobs))
     ordered = sorted(knobs, key=lambda k: (k.channels, k.layers))
@@ -37,7 +37,7 @@ def capacities(knobs: Sequence[Knobs], count: Counter) -> dict[Knobs, int]:
 
 
 def _rank(some: Sequence[Knobs], of: Sequence[Knobs]) -> int:
-    """How many coefficients `some` determine; the terms are brought to one size, the largest among `of`."""
+    """The number of coefficients that `some` determine; terms are scaled by their largest value among `of`."""
     return int(np.linalg.matrix_rank(_rows(some) / _rows(of).max(axis=0)))
 
 

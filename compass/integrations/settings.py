@@ -6,7 +6,7 @@ from typing import Any
 
 from compass.probe.runtime import environment
 from compass.profile import Profile
-from compass.records import RuntimeSettings, Stage
+from compass.records import AXES, Knobs, RuntimeSettings, Stage
 from compass.training.schedule import learning_rate
 
 _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
@@ -25,12 +25,12 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
             "layers": knobs.layers,
             "channels": knobs.channels,
             **dict(knobs.variant.options),
-            "checkpointing": knobs.variant.checkpointing,
+            **_on_axes(knobs, of_model=True),
         },
         "batch_size": plan.choice.batch_size,
         **({} if budget is None else {"batch_budget_bytes": budget.budget_bytes}),
         "accumulate": plan.accumulate,
-        "precision": knobs.variant.precision,
+        **_on_axes(knobs, of_model=False),
         "learning_rate": learning_rate(plan.choice.batch_size * plan.accumulate, rules),
         "weight_decay": rules.weight_decay,
         "clip_norm": rules.clip_norm,
@@ -39,6 +39,11 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         "trainer": trainer_settings(profile, stage),
         "environment": environment_of(plan.runtime),
     }
+
+
+def _on_axes(knobs: Knobs, *, of_model: bool) -> dict[str, Any]:
+    """The values on the axes that change the model, or on those that change the step."""
+    return {axis.name: getattr(knobs.variant, axis.name) for axis in AXES if axis.of_model == of_model}
 
 
 def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:

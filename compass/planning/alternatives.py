@@ -81,15 +81,7 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
 
 
 def _row(known: Knowledge, knobs: Knobs, verdict: Verdict, choice: Choice | None, reason: str = "") -> Candidate:
-    bare = Candidate(
-        layers=knobs.layers,
-        channels=knobs.channels,
-        precision=knobs.variant.precision,
-        checkpointing=knobs.variant.checkpointing,
-        capacity=known.capacities[knobs],
-        verdict=verdict,
-        reason=reason,
-    )
+    bare = Candidate.of(knobs, capacity=known.capacities[knobs], verdict=verdict, reason=reason)
     if choice is None:
         return bare
     score = choice.score if choice.score is not None and math.isfinite(choice.score) else None

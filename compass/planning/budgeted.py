@@ -13,7 +13,6 @@ from compass.batching.packing import Limits, pack
 from compass.planning.experiment import Experiment
 from compass.probe.requests import certificate_probe
 from compass.records import Batch, BatchBudget, Outcome, StagePlan
-from compass.search.sample_loads import Floats
 from compass.stages.policy import Policy, is_late
 
 log = logging.getLogger(__name__)
@@ -83,7 +82,12 @@ def _budget(plan: StagePlan, policy: Policy, lab: Experiment) -> BatchBudget | N
 
 
 def _certified(
-    plan: StagePlan, policy: Policy, lab: Experiment, batches: Sequence[Batch], fills: Floats, step_s: Floats
+    plan: StagePlan,
+    policy: Policy,
+    lab: Experiment,
+    batches: Sequence[Batch],
+    fills: NDArray[np.float64],
+    step_s: NDArray[np.float64],
 ) -> Outcome | None:
     """The fullest batch, shuffled ones, the fullest again, and one of mean time until it has settled; None if they do not hold."""
     rules, fullest, typical = lab.config.probe, batches[int(fills.argmax())], batches[_mean_place(step_s)]
@@ -100,7 +104,7 @@ def _certified(
     return outcome
 
 
-def _mean_place(step_s: Floats) -> int:
+def _mean_place(step_s: NDArray[np.float64]) -> int:
     """Of the batch that takes the nearest to the mean time."""
     return int(np.abs(step_s - step_s.mean()).argmin())
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compass.cost.models import CostModels, fit
+from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.probe_log import expectation, is_faster, is_slow, note
@@ -132,9 +132,8 @@ class Experiment:
     def micro(self, kinds: Iterable[Variant]) -> list[ProbeSpec]:
         """The micro-probes that the memory model is fitted to."""
         runtime = self.runtime(self.calibrated_allocator)
-        micro = list(
-            micro_probes(self.config.probe, tuple(kinds), self.micro_batches, runtime, n_steps=self._micro_steps)
-        )
+        telling = tuple(dict.fromkeys(kind.of_memory for kind in kinds))
+        micro = list(micro_probes(self.config.probe, telling, self.micro_batches, runtime, n_steps=self._micro_steps))
         if self.on_cpu and micro:  # in a process of its own, which holds before its first step what training will
             micro[0] = micro[0].model_copy(update={"fresh": True})
         return micro
@@ -167,13 +166,14 @@ class Experiment:
             for n_done, spec in enumerate(specs, len(micro) + n_pass * len(anchors)):
                 self.tell("calibrate", str(spec.knobs), n_done, len(micro) + n_anchors)
                 self.probe("calibrate", spec)
-        for kind in kinds:
+        for kind in dict.fromkeys(kind.of_memory for kind in kinds):
             self._doubt_memory(kind)
+        for kind in kinds:
             self._require_timing(kind)
 
     def _require_timing(self, kind: Variant) -> None:
-        """Set aside a variant of a precision of which no step could be timed: on an accelerator, micro-probes tell nothing of time."""
-        if kind.precision not in self.costs().time.forms:
+        """Set aside a variant if no step of its time model could be timed: on an accelerator, micro-probes tell nothing of time."""
+        if not self.costs().time.knows(kind):
             failed = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind and not outcome.ok]
             reason = f"{failed[-1].status}: {failed[-1].detail}" if failed else "no step could be timed"
             self.pruned.set_aside(kind, reason)
@@ -215,7 +215,7 @@ class Experiment:
 
     def _runs(self, kind: Variant) -> bool:
         """Whether any micro-probe of `kind` ran; if none did, the stages are told why."""
-        outcomes = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant == kind]
+        outcomes = [outcome for spec, outcome in self.runner.probes if spec.knobs.variant.of_memory == kind.of_memory]
         if any(outcome.ok and outcome.segments for outcome in outcomes):  # a trial of runtime settings is not profiled
             return True
         self.pruned.set_aside(kind, f"{outcomes[-1].status}: {outcomes[-1].detail}")
@@ -240,7 +240,7 @@ class Experiment:
         known, costs = self.known(), self.costs()
         rules, law = self.config.probe, costs.bytes_law(knobs, self.calibrated_allocator)
         room_bytes = law.baseline_bytes + rules.anchor_share * (self.budget_bytes - law.baseline_bytes)
-        is_timed = knobs.variant.precision in costs.time.forms
+        is_timed = costs.time.knows(knobs.variant)
         batch_of = batch_of or self.work.typical
 
         def suits(n: int) -> bool:
@@ -259,8 +259,8 @@ class Experiment:
     def _anchors(self, kind: Variant) -> tuple[tuple[int, int], ...]:
         rules = self.config.probe
         if self.on_cpu:
-            return rules.anchor_checkpointing_cpu if kind.checkpointing else rules.anchor_architectures_cpu
-        return rules.anchor_checkpointing if kind.checkpointing else rules.anchor_architectures
+            return rules.anchor_checkpointing_cpu if kind.is_factor else rules.anchor_architectures_cpu
+        return rules.anchor_checkpointing if kind.is_factor else rules.anchor_architectures
 
     def costs(self) -> CostModels:
         """The models, fitted to all probes so far."""
@@ -268,7 +268,7 @@ class Experiment:
         if self._fitted is None or self._fitted[0] != n_probes:
             samples = dict(self.description.samples)
             probes = [Probe(spec, with_load(spec, outcome, samples)) for spec, outcome in self._telling()]
-            models = fit(self.description, probes, self.config.memory, self.runtime(self.calibrated_allocator))
+            models = fit_costs(self.description, probes, self.config.memory, self.runtime(self.calibrated_allocator))
             self._fitted = (n_probes, models)
         return self._fitted[1]
 

@@ -23,14 +23,14 @@ def expectation(
     None for a variant of which they know nothing.
     """
     knobs = spec.knobs
-    if knobs.variant not in costs.memory.coefficients:
+    if not costs.memory.knows(knobs.variant):
         return None
     law = costs.bytes_law(knobs, spec.runtime.allocator)
     loads = [work.load(batch) for batch in spec.batches]
     memory = Expectation(
         live_bytes=law.live(loads[-1]), footprint_bytes=max(law.upper_footprint(load) for load in loads)
     )
-    if not timed or knobs.variant.precision not in costs.time.forms:
+    if not timed or not costs.time.knows(knobs.variant):
         return memory
     sizes = np.array([[size for _, size in work.load(spec.sequence[-1]).sizes]])
     step_s = float(costs.step_s(knobs, capacities.get(knobs, 0), sizes)[0])
@@ -39,12 +39,8 @@ def expectation(
 
 def note(spec: ProbeSpec, outcome: Outcome, *, telling: bool, phase: Phase, stage: Stage | None) -> ProbeNote:
     """The probe as the profile keeps it; its footprint only if that is `telling`."""
-    knobs = spec.knobs
-    return ProbeNote(
-        layers=knobs.layers,
-        channels=knobs.channels,
-        precision=knobs.variant.precision,
-        checkpointing=knobs.variant.checkpointing,
+    return ProbeNote.of(
+        spec.knobs,
         key=spec.key,
         phase=phase,
         stage=stage,

@@ -215,9 +215,7 @@ def _of(lab: Experiment, times: float) -> Batch:
 def _model(lab: Experiment) -> Knobs:
     """The smallest of the models that are timed to calibrate, which every machine can run."""
     depth, width = lab.config.probe.anchor_architectures_cpu[0]
-    variant = min(
-        (knobs.variant for knobs in lab.capacities), key=lambda kind: (kind.checkpointing, kind.precision != "fp32")
-    )
+    variant = min((knobs.variant for knobs in lab.capacities), key=lambda kind: kind.departures)
     return Knobs(layers=depth, channels=width, variant=variant)
 
 

@@ -16,7 +16,7 @@ from compass.planning.experiment import Experiment
 from compass.records import Choice, Knobs, Outcome, Stage, Status
 from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
-from compass.search.samplers import SamplerName, Verdict, sample
+from compass.search.samplers import SamplerName, TrialResult, sample
 from compass.search.study import NO_SCORE, REFUSED, lateness
 from compass.stages.policy import Policy, Ranking
 from compass.stages.timed import TimedStage
@@ -57,7 +57,7 @@ def sampled(name: SamplerName, policy: TimedStage, lab: Experiment) -> Policy:
     """Let one of Optuna's samplers choose what is timed."""
     n_trials, tried = lab.config.search.sampler_trials, 0
 
-    def judge(knobs: Knobs) -> Verdict:
+    def judge(knobs: Knobs) -> TrialResult:
         nonlocal tried
         lab.tell("search", f"{policy.stage}: {knobs}", tried, n_trials)
         tried += 1
@@ -68,25 +68,25 @@ def sampled(name: SamplerName, policy: TimedStage, lab: Experiment) -> Policy:
     return Among(policy, frozenset(verdicts))
 
 
-def _verdict(policy: TimedStage, lab: Experiment, knobs: Knobs) -> Verdict:
+def _verdict(policy: TimedStage, lab: Experiment, knobs: Knobs) -> TrialResult:
     """Time `knobs`, unless that was done; the stage's score, with the batch that the stage would give them."""
     rules = lab.config.stages[policy.stage]
     if not lab.costs().is_timed(knobs):
         outcome = lab.time(knobs, "search")
         if outcome is None:
             need_bytes = lab.known().choice(knobs, rules, 1).footprint_bytes
-            return Verdict(NO_SCORE, max(REFUSED, need_bytes / lab.budget_bytes - 1.0))
+            return TrialResult(NO_SCORE, max(REFUSED, need_bytes / lab.budget_bytes - 1.0))
         if not outcome.ok:
             _set_aside(lab, knobs, outcome)
-            return Verdict(NO_SCORE if outcome.status is Status.OUT_OF_MEMORY else math.nan, REFUSED)
+            return TrialResult(NO_SCORE if outcome.status is Status.OUT_OF_MEMORY else math.nan, REFUSED)
     known = lab.known()
     choice = known.best_choice(knobs, rules)
     if choice is None:  # too slow even alone, or too big for the stage's own allocator
         alone = known.choice(knobs, rules, 1)
         over = max(lateness(alone.cycle_s, rules), alone.footprint_bytes / lab.budget_bytes - 1.0)
-        return Verdict(NO_SCORE, max(over, 1e-6))
+        return TrialResult(NO_SCORE, max(over, 1e-6))
     fill = choice.footprint_bytes / lab.budget_bytes - 1.0
-    return Verdict(choice.score or NO_SCORE, min(0.0, max(lateness(choice.cycle_s, rules), fill)))
+    return TrialResult(choice.score or NO_SCORE, min(0.0, max(lateness(choice.cycle_s, rules), fill)))
 
 
 def _set_aside(lab: Experiment, knobs: Knobs, outcome: Outcome) -> None:

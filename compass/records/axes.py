@@ -53,8 +53,6 @@ class Axis:
     """The field of `AxisValues`, the setting of `StageRules`, and the name in studies, tables and exports."""
     shown: Mapping[Scalar, str]
     """Every value, the default first, with its part of a variant's name."""
-    help: str
-    """Of the option of `compass estimate`."""
     of_model: bool
     """Whether the value changes how a model is built; otherwise it changes how a step is made. Exports are grouped by it."""
     own_time: bool = False
@@ -77,14 +75,8 @@ class Axis:
 
 
 AXES = (
-    Axis(
-        "precision", {"fp32": "fp32", "bf16": "bf16"}, help="Arithmetic of the step: fp32, or bf16 autocast.",
-        of_model=False, own_time=True,
-    ),
-    Axis(
-        "checkpointing", {False: "", True: "+checkpointing"}, help="Activation checkpointing.",
-        of_model=True, family_flag="recomputes",
-    ),
-)  # fmt: skip
+    Axis("precision", {"fp32": "fp32", "bf16": "bf16"}, of_model=False, own_time=True),
+    Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="recomputes"),
+)
 FIRST_AXES = ("precision", "checkpointing")
 """The axes of Compass 0.1.0. Digests name a later axis only where it is off its default, so that adding one changes no key."""

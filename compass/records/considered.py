@@ -22,14 +22,14 @@ reference's capacity; does not run."""
 Change = Literal["none", "memory", "time", "data"]
 
 
-class Shape(Record):
+class ModelShape(Record):
     """Depth and width."""
 
     layers: int
     channels: int
 
 
-class Model(AxisValues, Shape):
+class Model(AxisValues, ModelShape):
     """A model by what the space varies: depth, width, and a value on every axis. The family's options are left out."""
 
     @classmethod
@@ -73,7 +73,7 @@ class Candidate(Model):
 
 
 class ScoreTerms(Record):
-    """A measured score taken apart: `samples + parameters`. The reference scores 1."""
+    """A measured score taken apart into its two terms. The reference scores 1."""
 
     worth: float
     """Of a sample, at the measured cycle: 1 up to the target."""
@@ -85,6 +85,11 @@ class ScoreTerms(Record):
     """(1 − q) · throughput_ratio^−β"""
     parameters: float
     """q · capacity_ratio^−α"""
+
+    @property
+    def score(self) -> float:
+        """The sum of both."""
+        return self.samples + self.parameters
 
 
 class WhatIf(Record):

@@ -1,1 +1,1 @@
-"""What was found, for a person to look at: records → tables, plots, sentences, one HTML file. Decides nothing."""
+"""Reports of finished runs: records → tables, plots, sentences, one HTML file. Decides nothing."""

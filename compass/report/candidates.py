@@ -1,4 +1,4 @@
-"""The models a stage looked at: how fast, how large, how long a cycle; which was chosen, and what rules out the rest."""
+"""The models that a stage considered: throughput, capacity, cycle; which one was chosen, and the reasons against the rest."""
 
 from __future__ import annotations
 
@@ -6,40 +6,50 @@ from collections.abc import Callable, Sequence
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, Verdict
 from compass.report.evidence import Evidence
-from compass.report.figure import Axis, Figure, Role, Rule, Series, Table
-from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, span_of, variant_name, why_not
+from compass.report.figure import Figure, PlotAxis, Role, Rule, Series, Table
+from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, searched_share, why_not
 from compass.units import format_bytes, format_count, format_seconds
 
-HEADERS = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at most", "score", "standing", "why not")
+CANDIDATE_COLUMNS = (
+    "model",
+    "parameters",
+    "batch",
+    "graphs/s",
+    "cycle",
+    "memory, at most",
+    "score",
+    "status",
+    "why not",
+)
 ROLES: dict[Role, str] = {
-    "space": "another stage's size",
-    "data": "more than the data feed",
+    "space": "size of another stage",
+    "data": "over the data cap",
     "model": "does not run",
     "memory": "too much memory",
     "time": "too slow",
     "batch": "batch too small",
     "untried": "not tried",
-    "admissible": "would do",
+    "admissible": "admissible",
     "runner_up": "runner-up",
     "chosen": "chosen",
 }
-"""In the order in which they are drawn: what matters most comes last and lies on top."""
+"""In the order in which they are drawn: the most important roles come last and lie on top."""
 COUNTED: dict[Role, str] = {
     "runner_up": "close behind",
-    "admissible": "that would do",
+    "admissible": "admissible",
     "untried": "not tried",
     "batch": "with too small a batch",
     "time": "too slow",
     "memory": "that need too much memory",
     "model": "that do not run",
-    "data": "larger than the data feed",
-    "space": "of another stage's size",
+    "data": "over the data cap",
+    "space": "of the size of another stage",
 }
-"""How many of each there are, most telling first."""
+"""The words after a count of each role, most important first."""
 
 
 def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
-    """What the profile holds of them; for an older one, what it names anyway."""
+    """The candidates that the profile records; of an older profile, the models that it names elsewhere."""
     entry = evidence.found[stage]
     if entry.candidates or not isinstance(entry, StagePlan):
         return entry.candidates
@@ -51,13 +61,13 @@ def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
 
 
 def candidate_table(evidence: Evidence, stage: Stage) -> Table:
-    """One row for each, and a last one for what was measured of the chosen."""
+    """One row for each candidate, and a last one with the measurements of the chosen model."""
     entry, rows = evidence.found[stage], candidates_of(evidence, stage)
     roles = roles_of(entry, rows)
     told = [_told(evidence, stage, row, role) for row, role in zip(rows, roles, strict=True)]
     if isinstance(entry, StagePlan):
         told.append(_measured(entry))
-    return Table(HEADERS, tuple(told))
+    return Table(CANDIDATE_COLUMNS, tuple(told))
 
 
 def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
@@ -72,7 +82,7 @@ def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
 
 
 def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Candidate]) -> list[Role]:
-    """What each row is to the stage."""
+    """The role of each row."""
     runners_up = [choice.knobs for choice in entry.runners_up] if isinstance(entry, StagePlan) else []
     return [
         "runner_up" if row.verdict == "admissible" and any(row.is_of(knobs) for knobs in runners_up) else row.verdict
@@ -81,12 +91,8 @@ def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Candidate]) -> list
 
 
 def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
-    knobs = choice.knobs
-    return Candidate(
-        layers=knobs.layers,
-        channels=knobs.channels,
-        precision=knobs.variant.precision,
-        checkpointing=knobs.variant.checkpointing,
+    return Candidate.of(
+        choice.knobs,
         capacity=choice.capacity,
         verdict=verdict,
         batch_size=choice.batch_size,
@@ -124,7 +130,7 @@ def _measured(plan: StagePlan) -> tuple[str, ...]:
         rate(plan.throughput),
         format_seconds(plan.cycle_s),
         f"{format_bytes(plan.certificate.footprint_bytes)} measured",
-        "" if terms is None else f"{terms.samples + terms.parameters:.4f}",
+        "" if terms is None else f"{terms.score:.4f}",
         "chosen, as measured",
         "",
     )
@@ -137,8 +143,8 @@ def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> 
         key=f"{stage}-throughput",
         title=f"{STAGE_NAMES[stage]}: throughput and capacity",
         says=_says(evidence, stage, rows, "Graphs per second over trainable parameters"),
-        x=Axis("trainable parameters", "log"),
-        y=Axis("graphs per second", "log"),
+        x=PlotAxis("trainable parameters", "log"),
+        y=PlotAxis("graphs per second", "log"),
         series=_series(entry, rows, lambda row: row.throughput, measured),
         table=stage,
         rules=_capacity_rules(evidence, stage),
@@ -158,8 +164,8 @@ def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figur
         key=f"{stage}-cycle",
         title=f"{STAGE_NAMES[stage]}: cycle and capacity",
         says=_says(evidence, stage, rows, f"Minutes of a cycle of {batches} batches over trainable parameters"),
-        x=Axis("trainable parameters", "log"),
-        y=Axis("minutes a cycle", "log"),
+        x=PlotAxis("trainable parameters", "log"),
+        y=PlotAxis("minutes per cycle", "log"),
         series=_series(entry, rows, lambda row: None if row.step_s is None else row.step_s * batches / 60, measured),
         table=stage,
         rules=(*limits, *_capacity_rules(evidence, stage)),
@@ -167,22 +173,22 @@ def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figur
 
 
 def _space(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
-    """The variants of one model lie side by side, so that all can be seen."""
+    """Layers over channels. Variants of one architecture lie side by side, so that all can be seen."""
     entry = evidence.found[stage]
     roles = roles_of(entry, rows)
-    apart = {kind: 5.0 * place for place, kind in enumerate(sorted(set(map(variant_name, rows))))}
+    apart = {kind: 5.0 * place for place, kind in enumerate(sorted({row.label for row in rows}))}
     series = []
     for role, name in ROLES.items():
         places = tuple(place for place, own in enumerate(roles) if own == role)
         if places:
-            x = tuple(rows[place].channels + apart[variant_name(rows[place])] for place in places)
+            x = tuple(rows[place].channels + apart[rows[place].label] for place in places)
             series.append(Series(name, role, x, tuple(float(rows[place].layers) for place in places), places))
     return Figure(
         key=f"{stage}-space",
         title=f"{STAGE_NAMES[stage]}: the space",
         says=_says(evidence, stage, rows, "Layers over channels, every model of the space"),
-        x=Axis("channels" if len(apart) == 1 else f"channels; side by side: {', '.join(apart)}"),
-        y=Axis("layers"),
+        x=PlotAxis("channels" if len(apart) == 1 else f"channels; side by side: {', '.join(apart)}"),
+        y=PlotAxis("layers"),
         series=tuple(series),
         table=stage,
     )
@@ -194,7 +200,7 @@ def _series(
     value: Callable[[Candidate], float | None],
     measured: float | None,
 ) -> tuple[Series, ...]:
-    """The rows that have a value, by role; the front as rings around its members; the chosen once more, as measured."""
+    """The rows with a value, by role; the front as rings around its members; the chosen model once more, as measured."""
     values, roles = [value(row) for row in rows], roles_of(entry, rows)
 
     def series(name: str, role: Role, places: Sequence[int]) -> list[Series]:
@@ -216,16 +222,16 @@ def _series(
 
 
 def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:
-    span, rules = span_of(stage, evidence.config), []
+    span, rules = searched_share(stage, evidence.config), []
     if span and evidence.reference:
-        rules = [Rule("x", end * evidence.reference.capacity, f"{end:.0%} of production's") for end in span]
+        rules = [Rule("x", end * evidence.reference.capacity, f"{end:.0%} of production") for end in span]
     if stage == "production" and evidence.data_cap:
-        rules.append(Rule("x", float(evidence.data_cap), "what the data feed"))
+        rules.append(Rule("x", float(evidence.data_cap), "data cap"))
     return tuple(rules)
 
 
 def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str) -> str:
-    """What a reader who does not see the plot should know."""
+    """The plot in words, for readers who do not see it."""
     entry = evidence.found[stage]
     roles = roles_of(entry, rows)
     told = ", ".join(f"{n} {name}" for role, name in COUNTED.items() if (n := roles.count(role)))
@@ -236,5 +242,5 @@ def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str
     return (
         f"{what}, {models}. Chosen: {model_name(choice.knobs)}, batch {choice.batch_size}, "
         f"{format_count(choice.capacity)} parameters, {rate(entry.throughput)} graphs/s and a cycle of "
-        f"{format_seconds(entry.cycle_s)} as measured. The others: {told or 'none'}."
+        f"{format_seconds(entry.cycle_s)} measured. The other models: {told or 'none'}."
     )

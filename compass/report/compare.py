@@ -1,4 +1,4 @@
-"""Two profiles side by side: what differs, in words."""
+"""Two profiles side by side, with their differences in words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from compass.report.words import STAGE_NAMES, change, model_name, rate
 from compass.units import format_bytes, format_count, format_seconds
 
 MOST_SETTINGS = 12
-"""Differing settings that are named; the rest are counted."""
+"""Differing settings that are listed; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class StageDifference:
-    """One stage in both."""
+    """One stage in both profiles."""
 
     stage: Stage
     table: Table
@@ -28,7 +28,7 @@ class StageDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between A and B, from B's point of view."""
+    """The differences from A to B."""
 
     names: tuple[str, str]
     surroundings: tuple[str, ...]
@@ -37,8 +37,8 @@ class Comparison:
     missing: tuple[str, ...]
 
 
-def compare(a: Evidence, b: Evidence) -> Comparison:
-    """What differs between two profiles."""
+def compare_profiles(a: Evidence, b: Evidence) -> Comparison:
+    """The differences from profile `a` to profile `b`."""
     names = (a.name, b.name) if a.name != b.name else (f"{a.name} (first)", f"{b.name} (second)")
     return Comparison(
         names=names,
@@ -59,7 +59,7 @@ def _surroundings(a: Evidence, b: Evidence) -> Iterator[str]:
             yield f"{what}: {one or 'none'} → {other or 'none'}"
     for what, few, many in (
         ("complexes", a.dataset_size, b.dataset_size),
-        ("parameters that the data feed", a.data_cap, b.data_cap),
+        ("data cap in parameters", a.data_cap, b.data_cap),
     ):
         if few and many and few != many:
             yield f"{what}: {format_count(few)} → {format_count(many)}, {change(few, many)}"
@@ -73,7 +73,7 @@ def _machines(a: Evidence, b: Evidence) -> Iterator[str]:
             yield f"device: {one.name} ({one.kind}) → {other.name} ({other.kind})"
         if one.budget_bytes != other.budget_bytes:
             yield (
-                f"memory that may be used: {format_bytes(one.budget_bytes)} → {format_bytes(other.budget_bytes)}, "
+                f"memory budget: {format_bytes(one.budget_bytes)} → {format_bytes(other.budget_bytes)}, "
                 f"{change(one.budget_bytes, other.budget_bytes)}"
             )
     first, second = a.fingerprint, b.fingerprint
@@ -153,4 +153,4 @@ def _says(stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan |
         f"a cycle takes {format_seconds(one.cycle_s)} → {format_seconds(other.cycle_s)}"
     )
     if one.limited_by != other.limited_by:
-        yield f"{name}: {one.limited_by} bound it, now {other.limited_by} does"
+        yield f"{name}: limited by {one.limited_by} → {other.limited_by}"

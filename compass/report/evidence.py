@@ -1,4 +1,8 @@
-"""What a report is made from: a profile as far as it can be read, the ledger's probes, and what is missing of both."""
+"""The input of a report: a profile as far as it can be read, the ledger's probes, and a list of missing parts.
+
+`Evidence` repeats the fields of `Profile`, each of them optional: a report is made from damaged and older profiles too, which
+`Profile` refuses. A test holds the two lists of fields together.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ from compass.records import (
 
 @dataclass(frozen=True)
 class Evidence:
-    """A profile of which anything may be missing. What is missing is said in `missing`, a sentence each."""
+    """A profile of which any part may be missing; `missing` has a sentence for each."""
 
     name: str
     """Of the file."""
@@ -56,7 +60,7 @@ class Evidence:
 
     @property
     def stages(self) -> list[Stage]:
-        """Those there is something to say about."""
+        """The stages with a plan or a failure."""
         return [stage for stage in STAGES if stage in self.found]
 
     @property
@@ -73,7 +77,7 @@ def of_profile(profile: Profile, name: str) -> Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """What can be read of the profile in `path`, cut off or damaged as it may be.
+    """The readable parts of the profile in `path`, which may be cut off or damaged.
 
     Raises:
         InputError: no such file, nothing in it that a profile has, or written by a newer Compass.
@@ -98,7 +102,7 @@ def read_evidence(path: Path) -> Evidence:
 def with_probes(
     evidence: Evidence, entries: Sequence[tuple[str, ProbeSpec, Outcome]], complaints: Sequence[str] = ()
 ) -> Evidence:
-    """`evidence` with those of a ledger's entries that were made under its fingerprint."""
+    """`evidence` with the ledger's entries that were made under its fingerprint."""
     missing = [*evidence.missing, *complaints]
     probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
     if evidence.fingerprint is None:
@@ -148,7 +152,7 @@ def _salvaged(name: str, data: dict[str, Any], missing: list[str]) -> Evidence:
 
 
 def _entry(kind: type[BaseModel], stage: str, raw: Any, missing: list[str]) -> Any:
-    """A stage's plan or failure, without those of its optional parts that cannot be read."""
+    """A stage's plan or failure, without its unreadable optional parts."""
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
@@ -179,7 +183,7 @@ def _first(error: ValidationError) -> str:
 
 
 def _with_gaps(evidence: Evidence) -> Evidence:
-    """`evidence` with what it lacks put into words."""
+    """`evidence` with a sentence for each missing part."""
     gaps = [
         text
         for text, lacks in (

@@ -1,4 +1,4 @@
-"""Why a stage's plan is what it is: the score's terms, how near each limit is, and what more of something would buy."""
+"""The reasons behind a stage's plan: the score's terms, the distance to each limit, and the gain of more memory, time or data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, WhatIf
 from compass.report.evidence import Evidence
-from compass.report.words import BINDS, allowed_s, change, model_name, of_bytes, rate, share, span_of
+from compass.report.words import LIMITED_BY, allowed_s, change, model_name, of_bytes, rate, searched_share, share
 from compass.units import format_bytes, format_count, format_seconds
 
 
 @dataclass(frozen=True)
 class Limit:
-    """One thing that could stop a plan from growing."""
+    """One limit on a plan, and the part of it in use."""
 
     name: str
     used: float
@@ -24,13 +24,13 @@ class Limit:
 
     @property
     def used_share(self) -> float | None:
-        """Of what is allowed."""
+        """The share of the limit that is used; None without a limit."""
         return None if not self.allowed else self.used / self.allowed
 
 
 @dataclass(frozen=True)
 class Purchase:
-    """What more of something would buy, on paper."""
+    """The predicted gain from more memory, time or data."""
 
     more: str
     says: str
@@ -39,7 +39,7 @@ class Purchase:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything `compass explain` says."""
+    """The content of `compass explain`."""
 
     stage: Stage
     answer: str
@@ -48,14 +48,14 @@ class Explanation:
     limited_by: str
     limits: tuple[Limit, ...] = ()
     score: tuple[str, ...] = ()
-    """Its terms, a sentence each; empty where none decides."""
+    """The terms, a sentence each; empty for a stage without a score."""
     purchases: tuple[Purchase, ...] = ()
     beside: tuple[str, ...] = ()
     """The fastest pick, the second best, what validation follows."""
 
 
-def explain(evidence: Evidence, stage: Stage) -> Explanation:
-    """Why `stage` ended as it did. Raises KeyError if there is nothing on it."""
+def explain_plan(evidence: Evidence, stage: Stage) -> Explanation:
+    """The reasons for the plan or the failure of `stage`. Raises KeyError if the profile has neither."""
     entry = evidence.found[stage]
     if isinstance(entry, StageFailure):
         return _failure(evidence, entry)
@@ -67,17 +67,17 @@ def explain(evidence: Evidence, stage: Stage) -> Explanation:
             f"a cycle of {format_seconds(entry.cycle_s)}"
         ),
         why=entry.why,
-        limited_by=BINDS.get(entry.limited_by, f"{entry.limited_by} binds."),
-        limits=limits_of(evidence, entry),
+        limited_by=LIMITED_BY.get(entry.limited_by, f"Limited by {entry.limited_by}."),
+        limits=plan_limits(evidence, entry),
         score=_score(evidence, entry),
         purchases=purchases(entry),
         beside=_beside(evidence, entry),
     )
 
 
-def limits_of(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
-    """Memory, time, data and space, with what the plan uses of each."""
-    # What binds a stage that a clock judges is the batch: by the data, or by what is configured.
+def plan_limits(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
+    """The limits of memory, time, data and space, and the part of each that the plan uses."""
+    # In a stage with a time target, data and space limit the batch; in the others they limit the model.
     timed = allowed_s(plan.stage, evidence.config) is not None
     found = [_memory(plan), _time(evidence, plan)]
     config = evidence.config
@@ -87,25 +87,25 @@ def limits_of(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
             Limit(
                 "data", plan.choice.capacity, cap,
                 f"{format_count(plan.choice.capacity)} of the {format_count(cap)} parameters that "
-                f"{format_count(size)} complexes feed",
+                f"{format_count(size)} complexes allow",
                 plan.limited_by == "data" and not timed,
             )
         )  # fmt: skip
         most = config.batch.cap(size)
-        says = f"{format_count(batch)} of at most {format_count(most)} graphs a batch"
+        says = f"{format_count(batch)} of at most {format_count(most)} graphs per batch"
         found.append(
             Limit("batch", batch, most, says, timed and plan.limited_by in {"data", "space"} and batch >= most)
         )
-    span = span_of(plan.stage, config)
+    span = searched_share(plan.stage, config)
     if span and evidence.reference:
         part = plan.choice.capacity / evidence.reference.capacity
-        says = f"{share(part)} of production's size; {share(span[0])} to {share(span[1])} are searched"
+        says = f"{share(part)} of the production model's parameters; {share(span[0])} to {share(span[1])} are searched"
         found.append(Limit("space", part, span[1], says, limited_by=False))
     return tuple(found)
 
 
 def purchases(entry: StagePlan | StageFailure) -> tuple[Purchase, ...]:
-    """What each recorded what-if would change, against what would be chosen on paper now."""
+    """The predicted change of each recorded what-if, against the choice predicted now."""
     now = next((one.pick for one in entry.what_ifs if one.change == "none"), None)
     scored = isinstance(entry, StagePlan) and entry.terms is not None
     return tuple(_purchase(one, now, scored=scored) for one in entry.what_ifs if one.change != "none")
@@ -123,8 +123,8 @@ def _time(evidence: Evidence, plan: StagePlan) -> Limit:
         says = f"a cycle of {format_seconds(plan.cycle_s)}, without a limit"
         return Limit("time", plan.cycle_s, None, says, limited_by=False)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
-    target = "" if rules is None or rules.target_s is None else f", {format_seconds(rules.target_s)} is the target"
-    says = f"a cycle of {format_seconds(plan.cycle_s)}; {format_seconds(most)} are allowed{target}"
+    target = "" if rules is None or rules.target_s is None else f", target {format_seconds(rules.target_s)}"
+    says = f"a cycle of {format_seconds(plan.cycle_s)}; {format_seconds(most)} allowed{target}"
     return Limit("time", plan.cycle_s, most, says, plan.limited_by == "time")
 
 
@@ -133,17 +133,17 @@ def _score(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     if terms is None or config is None:
         return ()
     q = config.stages[plan.stage].quality_weight
-    loss = "" if math.isclose(terms.worth, 1) else f", after the clock took {share(1 - terms.worth)} of their worth"
+    loss = "" if math.isclose(terms.worth, 1) else f", less {share(1 - terms.worth)} since the cycle is over its target"
     return (
         (
-            f"samples {terms.samples:.3f}: {terms.throughput_ratio:.3g} times production's graphs/s{loss}, "
+            f"samples {terms.samples:.3f}: {terms.throughput_ratio:.3g} times the production model's graphs/s{loss}, "
             f"to the power −{config.score.beta:g}, weighted {1 - q:g}"
         ),
         (
-            f"parameters {terms.parameters:.3f}: {terms.capacity_ratio:.3g} times production's parameters, "
+            f"parameters {terms.parameters:.3f}: {terms.capacity_ratio:.3g} times the production model's parameters, "
             f"to the power −{config.score.alpha:g}, weighted {q:g}"
         ),
-        f"score {terms.samples + terms.parameters:.3f}: their sum; production's own is 1, lower is better",
+        f"score {terms.score:.3f}: the sum of both; the production model scores 1, lower is better",
     )
 
 
@@ -152,7 +152,7 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     if plan.fastest is not None:
         same = plan.fastest.knobs == plan.choice.knobs
         told = "the same model" if same else _choice(plan.fastest)
-        found.append(f"If parameters counted nothing (q = 0): {told}.")
+        found.append(f"Fastest model, ignoring parameters (q = 0): {told}.")
     if plan.runners_up:
         found.append(f"Next: {_choice(plan.runners_up[0])}{_behind(evidence, plan, plan.runners_up[0])}.")
     if plan.follows:
@@ -161,15 +161,15 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
 
 
 def _behind(evidence: Evidence, plan: StagePlan, second: Choice) -> str:
-    """How far in score, where one decides; level ones are told apart by what the stage prefers."""
+    """The distance in score, if the stage has one; level scores are decided by the stage's preference."""
     if second.score is None or plan.terms is None:
         return ""
-    behind = second.score / (plan.terms.samples + plan.terms.parameters) - 1
+    behind = second.score / plan.terms.score - 1
     tie_share = evidence.config.score.tie_share if evidence.config else 0.0
     if abs(behind) <= tie_share:
         preferred = {"prototyping": "the faster", "validation": "the larger"}.get(plan.stage, "another")
         return f", level in score (within {share(tie_share)}), where {plan.stage} takes {preferred}"
-    return f", {share(behind)} behind in score" if behind > 0 else f", {share(-behind)} ahead in score on paper"
+    return f", {share(behind)} behind in score" if behind > 0 else f", {share(-behind)} ahead in predicted score"
 
 
 def _choice(choice: Choice) -> str:
@@ -191,7 +191,7 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
         stage=failure.stage,
         answer="nothing found",
         why=failure.reason,
-        limited_by=f"{failure.limited_by.capitalize()} binds.",
+        limited_by=f"Limited by {failure.limited_by}.",
         purchases=purchases(failure),
         beside=tuple(beside),
     )
@@ -200,16 +200,14 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
 def _purchase(one: WhatIf, now: Candidate | None, *, scored: bool) -> Purchase:
     more = {
         "memory": f"{format_bytes(one.amount)} more memory",
-        "time": f"{format_seconds(one.amount)} more a cycle",
+        "time": f"{format_seconds(one.amount)} more per cycle",
         "data": f"{format_count(one.amount)} more complexes",
     }[one.change]
     if one.pick is None:
-        return Purchase(more, "still nothing that would do", changes=False)
+        return Purchase(more, "still no admissible model", changes=False)
     if now is None:
-        return Purchase(more, f"{_paper(one.pick)}, where now nothing would do", changes=True)
-    same_model = (one.pick.layers, one.pick.channels) == (now.layers, now.channels) and (
-        (one.pick.precision, one.pick.checkpointing) == (now.precision, now.checkpointing)
-    )
+        return Purchase(more, f"{_paper(one.pick)}, where now no model is admissible", changes=True)
+    same_model = one.pick.is_same(now)
     if same_model and one.pick.batch_size == now.batch_size:
         return Purchase(more, "nothing: the same model and batch", changes=False)
     model = f"the same model, batch {now.batch_size} → {one.pick.batch_size}" if same_model else _paper(one.pick)
@@ -217,7 +215,7 @@ def _purchase(one: WhatIf, now: Candidate | None, *, scored: bool) -> Purchase:
 
 
 def _gains(now: Candidate, then: Candidate, *, scored: bool) -> list[str]:
-    """What changes, in words; a change that cannot be seen is none."""
+    """The changes in words, without those that rounding hides."""
     parts = []
     if now.capacity != then.capacity:
         parts.append(f"{change(now.capacity, then.capacity)} in parameters")

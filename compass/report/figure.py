@@ -1,6 +1,6 @@
 """A plot as data: drawn by Plotly in the page and by Matplotlib for papers, from the same values.
 
-Rows of the table are what a pointer shows and what is read instead of the plot, so a mark names its row.
+A mark names its row of the table: the row is shown under the pointer, and is read instead of the plot.
 """
 
 from __future__ import annotations
@@ -13,25 +13,69 @@ Role = Literal[
     "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
     "bound", "measured", "measured_too", "runtime", "calibrate", "search", "certify", "failed", "bars",
 ]  # fmt: skip
-"""What a series stands for; colour and symbol follow from it."""
+"""What a series stands for; its `Look` follows from it."""
+Colour = Literal["ink", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple", "grey"]
+"""Okabe and Ito's palette, by name; the page and the files have shades of their own."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the marks of a role are drawn, in the page and in files alike."""
+
+    colour: Colour
+    symbol: str
+    """As Plotly names it; `-open` symbols are outlines."""
+    size: float
+    """Pixels in the page."""
+
+    @property
+    def is_outline(self) -> bool:
+        """Whether a mark has no area to fill."""
+        return self.symbol.endswith("-open") or self.symbol in {"x", "cross"}
+
+
+LOOKS: dict[Role, Look] = {
+    "chosen": Look("vermillion", "star", 15),
+    "achieved": Look("vermillion", "diamond-open", 22),
+    "measured": Look("vermillion", "diamond-open", 13),
+    "measured_too": Look("green", "circle", 8),
+    "runner_up": Look("orange", "diamond", 11),
+    "front": Look("ink", "circle-open", 15),
+    "admissible": Look("blue", "circle", 8),
+    "untried": Look("grey", "circle-open", 8),
+    "memory": Look("purple", "triangle-up", 8),
+    "time": Look("yellow", "triangle-down", 8),
+    "batch": Look("green", "square", 7),
+    "data": Look("grey", "x-thin-open", 5),
+    "space": Look("grey", "circle", 4),
+    "model": Look("ink", "cross", 8),
+    "bound": Look("blue", "line-ew-open", 13),
+    "runtime": Look("purple", "triangle-down", 8),
+    "calibrate": Look("sky", "circle", 8),
+    "search": Look("orange", "square", 8),
+    "certify": Look("green", "diamond", 8),
+    "failed": Look("vermillion", "x", 9),
+    "bars": Look("blue", "square", 8),
+}
+"""Symbols differ where colours do, so that nothing is told by colour alone."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Text in rows: what stands behind one or more plots."""
+    """Text in rows: the values behind one or more plots."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What is along it, with its unit."""
+class PlotAxis:
+    """The title of an axis, with its unit, and its scale."""
 
     title: str
     scale: Scale = "linear"
     labels: tuple[str, ...] = ()
-    """Of the places 0, 1, 2 …, where it counts things instead of measuring."""
+    """Of the places 0, 1, 2 …, on an axis that counts instead of measuring."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +87,16 @@ class Series:
     x: tuple[float, ...]
     y: tuple[float, ...]
     rows: tuple[int, ...] = ()
-    """Of the table, one a mark; none: nothing to point at."""
+    """The row of the table for each mark; empty: the marks have none."""
     kind: Literal["points", "bars"] = "points"
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    """Between what y should lie."""
+    """The interval around y."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the plot, at a value that means something."""
+    """A line across the plot at a limit or a target."""
 
     along: Literal["x", "y"]
     """The axis on which the value lies."""
@@ -68,9 +112,9 @@ class Figure:
     """Names its files."""
     title: str
     says: str
-    """What is to be seen in it, in words; also read out instead of it."""
-    x: Axis
-    y: Axis
+    """The plot in words; also read out instead of it."""
+    x: PlotAxis
+    y: PlotAxis
     series: tuple[Series, ...]
     table: str
     """Key of its table."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from compass.report.figure import Table
 from compass.report.view import StageView, View
 
-HEADERS = ("stage", "choice", "parameters", "graphs/s", "cycle", "memory", "limited by")
+SUMMARY_COLUMNS = ("stage", "choice", "parameters", "graphs/s", "cycle", "memory", "limited by")
 
 
 def markdown(view: View) -> str:
-    """The machine, the plans in a table, a paragraph on each, and what is missing."""
+    """The machine, the plans in a table, a paragraph on each, and the missing parts of the profile."""
     blocks = [f"## {_plain(view.title)}", f"{_plain(view.machine)}. {_plain(view.question)}."]
     if view.stages:
-        blocks.append(_table(Table(HEADERS, tuple(_summary(stage) for stage in view.stages))))
+        blocks.append(_table(Table(SUMMARY_COLUMNS, tuple(_summary(stage) for stage in view.stages))))
     for stage in view.stages:
         blocks += _stage(stage)
     blocks += [
@@ -22,7 +22,7 @@ def markdown(view: View) -> str:
         for figure in [*view.predictions, *([view.search] if view.search else [])]
     ]
     if view.missing:
-        blocks.append("**What is missing**\n\n" + _list(view.missing))
+        blocks.append("**Missing**\n\n" + _list(view.missing))
     blocks.append(f"_{_plain(view.created)}_" if view.created else "")
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -33,7 +33,7 @@ def _stage(stage: StageView) -> list[str]:
     return [
         f"**{stage.name}.** {_plain(told.why)}. {_plain(told.limited_by)}",
         _details("The score", _list(told.score)) if told.score else "",
-        _details("What more would buy, on paper", _list(lines)) if lines else "",
+        _details("Predicted gain of more memory, time or data", _list(lines)) if lines else "",
         _details("Next best", _table(stage.alternatives)) if stage.alternatives.rows else "",
     ]
 
@@ -70,5 +70,5 @@ def _list(lines: Iterable[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown takes as it is: no markup, and nothing that ends a line."""
+    """Text that Markdown shows as it is: no markup, and no line breaks."""
     return " ".join(text.split()).replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-from compass.report.figure import Figure, Table
+from compass.report.figure import LOOKS, Figure, Table
 from compass.report.view import View
 
 ASSETS = files("compass.report") / "assets"
 MOST_ROWS = 60
-"""A longer table is made when it is opened: thousands of rows would slow the page down for whoever looks at plots."""
+"""A longer table is built when it is opened: thousands of rows would slow the page down."""
 
 
 def html_page(view: View) -> str:
@@ -41,6 +41,7 @@ def asset(name: str) -> str:
 
 def _data(view: View) -> dict[str, Any]:
     return {
+        "looks": {role: asdict(look) for role, look in LOOKS.items()},
         "figures": {figure.key: _figure(figure) for figure in view.figures},
         "tables": {key: _table(table) for key, table in view.tables.items()},
     }
@@ -55,6 +56,6 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _embedded(data: dict[str, Any]) -> str:
-    """JSON for a script element, in which nothing may look like its end or a comment."""
+    """JSON for a script element, without any text that would end it or start a comment."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")

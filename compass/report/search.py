@@ -1,4 +1,4 @@
-"""The search as it went: every probe in its order, how long it took and what it found."""
+"""The course of the search: every probe in its order, with its duration and outcome."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ from collections.abc import Sequence
 
 from compass.records import Outcome, ProbeNote, ProbeSpec, Status
 from compass.report.evidence import Evidence
-from compass.report.figure import Axis, Figure, Role, Series, Table
+from compass.report.figure import Figure, PlotAxis, Role, Series, Table
 from compass.report.words import STAGE_NAMES, model_name
 from compass.units import format_bytes, format_seconds
 
-HEADERS = ("probe", "phase", "for", "model", "batch", "outcome", "step", "live", "footprint", "took", "from the ledger")
+SEARCH_COLUMNS = (
+    "probe",
+    "phase",
+    "stage",
+    "model",
+    "batch",
+    "outcome",
+    "step",
+    "live",
+    "footprint",
+    "took",
+    "from the ledger",
+)
 PHASES: dict[Role, str] = {
     "runtime": "runtime settings",
     "calibrate": "calibrate",
@@ -21,17 +33,17 @@ PHASES: dict[Role, str] = {
 
 
 def search_notes(evidence: Evidence) -> tuple[ProbeNote, ...]:
-    """The probes of the profile; for an older one, those of the ledger, whose purpose is told from their form."""
+    """The probes of the profile; of an older profile, those of the ledger, with a phase guessed from the request."""
     return evidence.trail or tuple(_noted(spec, outcome) for spec, outcome in evidence.probes)
 
 
 def search_table(evidence: Evidence) -> Table:
-    """One row a probe."""
-    return Table(HEADERS, tuple(_row(place, note) for place, note in enumerate(search_notes(evidence))))
+    """One row for each probe."""
+    return Table(SEARCH_COLUMNS, tuple(_row(place, note) for place, note in enumerate(search_notes(evidence))))
 
 
 def search_figure(evidence: Evidence) -> Figure | None:
-    """How long each probe took."""
+    """The duration of each probe."""
     notes = search_notes(evidence)
     if not notes:
         return None
@@ -45,15 +57,15 @@ def search_figure(evidence: Evidence) -> Figure | None:
         key="search",
         title="The search, probe by probe",
         says=_says(evidence, notes),
-        x=Axis("probe", labels=tuple(str(place + 1) for place in range(len(notes)))),
-        y=Axis("seconds"),
+        x=PlotAxis("probe", labels=tuple(str(place + 1) for place in range(len(notes)))),
+        y=PlotAxis("seconds"),
         series=tuple(series),
         table="search",
     )
 
 
 def found(note: ProbeNote) -> str:
-    """What a probe found, or what became of it."""
+    """`ran`, or the failure of a probe."""
     return "ran" if note.status is Status.OK else f"{note.status.replace('_', ' ')}: {note.detail}".rstrip(": ")
 
 
@@ -62,7 +74,7 @@ def _says(evidence: Evidence, notes: Sequence[ProbeNote]) -> str:
     failed = sum(note.status is not Status.OK for note in notes)
     told = f"{len(notes)} probes that took {format_seconds(wall_s)} in all"
     if n_reused:
-        told += f", {n_reused} of them answered from the ledger of an earlier run"
+        told += f", {n_reused} of them taken from the ledger of an earlier run"
     told += ". All ran to their end." if not failed else f". {failed} did not run to their end."
     cost = evidence.cost
     if cost is None or not cost.wall_s:
@@ -91,13 +103,9 @@ def _row(place: int, note: ProbeNote) -> tuple[str, ...]:
 
 
 def _noted(spec: ProbeSpec, outcome: Outcome) -> ProbeNote:
-    knobs = spec.knobs
     real = spec.batches[-1].synthetic is None
-    return ProbeNote(
-        layers=knobs.layers,
-        channels=knobs.channels,
-        precision=knobs.variant.precision,
-        checkpointing=knobs.variant.checkpointing,
+    return ProbeNote.of(
+        spec.knobs,
         key=spec.key,
         phase="certify" if spec.fresh else "search" if real else "calibrate",
         load=outcome.step_load,

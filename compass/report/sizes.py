@@ -1,4 +1,4 @@
-"""How large the dataset's complexes are, and how large those of the worst batch."""
+"""Sizes of the dataset's complexes, and the mean size in each stage's worst batch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 from compass.records import DatasetSummary, SizeSummary, Stage, StagePlan
 from compass.report.evidence import Evidence
-from compass.report.figure import Axis, Figure, Rule, Series, Table
+from compass.report.figure import Figure, PlotAxis, Rule, Series, Table
 from compass.report.words import STAGE_NAMES
 from compass.units import format_count
 
 NEAR = 0.6
-"""Bins between two lines whose names do not collide."""
+"""Bins between two lines whose labels do not collide."""
 
 
 def size_figures(evidence: Evidence) -> list[Figure]:
-    """One histogram a feature."""
+    """One histogram for each feature."""
     data = evidence.dataset
     return [] if data is None else [_figure(evidence, data, one) for one in data.sizes if len(one.histogram) > 1]
 
@@ -31,7 +31,7 @@ def size_table(one: SizeSummary) -> Table:
 
 
 def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figure:
-    """The bins are even in the logarithm, so that a place between two of them is one, too."""
+    """The bins are even in the logarithm, and so is a place between two of them."""
     first, second = one.histogram[0][0], one.histogram[1][0]
 
     def place(size: float) -> float:
@@ -45,8 +45,8 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
         key=f"sizes-{one.feature}",
         title=f"The dataset: {one.feature}",
         says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable complexes{middle}. {told.capitalize()}.",
-        x=Axis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
-        y=Axis("complexes"),
+        x=PlotAxis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
+        y=PlotAxis("complexes"),
         series=(
             Series("complexes", "bars", tuple(float(i) for i in range(len(one.histogram))),
                    tuple(float(count) for _, count in one.histogram), tuple(range(len(one.histogram))), kind="bars"),
@@ -57,7 +57,7 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
 
 
 def _rules(marks: list[tuple[float, str]]) -> tuple[Rule, ...]:
-    """A line at each mark; what lies too close to be told apart shares one."""
+    """A line at each mark; marks that lie too close share one."""
     lines: list[tuple[float, list[str]]] = []
     for at, label in sorted(marks):
         if lines and at - lines[-1][0] < NEAR:
@@ -68,7 +68,7 @@ def _rules(marks: list[tuple[float, str]]) -> tuple[Rule, ...]:
 
 
 def worst_members(evidence: Evidence, feature: str) -> list[tuple[float, str]]:
-    """The mean size of a complex in each stage's worst batch, and whose it is; what is alike is named together."""
+    """The mean size of a complex in each stage's worst batch, with a label; stages of equal size share one."""
     sizes: dict[float, list[Stage]] = {}
     for stage, plan in (evidence.plans or {}).items():
         if isinstance(plan, StagePlan) and stage != "smoke_test" and plan.certificate.worst.graphs:

@@ -8,38 +8,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.errors import InputError
-from compass.report.figure import Axis, Figure, Role, Series
+from compass.report.figure import LOOKS, Colour, Figure, PlotAxis, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMATS = ("svg", "png", "pdf")
-BLACK, ORANGE, SKY, GREEN, YELLOW = "#000000", "#E69F00", "#56B4E9", "#009E73", "#B8A800"
-BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#9AA0A8"
-LOOK: dict[Role, tuple[str, str, float, bool]] = {
-    "chosen": (VERMILLION, "*", 12, True),
-    "achieved": (VERMILLION, "D", 11, False),
-    "measured": (VERMILLION, "D", 6, False),
-    "measured_too": (GREEN, "o", 4.5, True),
-    "runner_up": (ORANGE, "D", 6, True),
-    "front": (BLACK, "o", 10, False),
-    "admissible": (BLUE, "o", 4.5, True),
-    "untried": (GREY, "o", 4.5, False),
-    "memory": (PURPLE, "^", 5, True),
-    "time": (YELLOW, "v", 5, True),
-    "batch": (GREEN, "s", 4.5, True),
-    "data": (GREY, "x", 4, False),
-    "space": (GREY, ".", 3, True),
-    "model": (BLACK, "+", 5, False),
-    "bound": (BLUE, "_", 8, True),
-    "runtime": (PURPLE, "v", 4.5, True),
-    "calibrate": (SKY, "o", 4.5, True),
-    "search": (ORANGE, "s", 4.5, True),
-    "certify": (GREEN, "D", 4.5, True),
-    "failed": (VERMILLION, "x", 5, False),
-    "bars": (BLUE, "o", 4.5, True),
+FIGURE_FORMATS = ("svg", "png", "pdf")
+SHADES: dict[Colour, str] = {
+    "ink": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#B8A800",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+    "grey": "#9AA0A8",
 }
-"""Colour (Okabe and Ito's), marker, its size in points, and whether it is filled."""
+MARKERS = {
+    "star": "*",
+    "circle": "o",
+    "diamond": "D",
+    "square": "s",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "x": "x",
+    "x-thin": "x",
+    "cross": "+",
+    "line-ew": "_",
+}
+"""Matplotlib's marker for each of Plotly's symbols."""
+POINTS_PER_PIXEL = 0.55
+"""A figure on paper is smaller than the page."""
 STYLE = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -54,9 +54,9 @@ STYLE = {
     "pdf.fonttype": 42,
     "savefig.dpi": 300,
 }
-"""Text stays text, and one figure gives one file, byte for byte."""
+"""Text stays text, and the same figure always gives the same bytes."""
 INCHES = (6.3, 3.9)
-"""A text block wide."""
+"""As wide as a text block."""
 
 
 def write_figures(figures: Iterable[Figure], folder: Path, formats: Iterable[str] = ("svg", "png")) -> list[Path]:
@@ -113,7 +113,7 @@ def _metadata(kind: str, figure: Figure) -> dict[str, Any]:
 
 
 def _drawn(figure: Figure) -> Any:
-    """Without pyplot: no window, no state that outlives this."""
+    """The figure, drawn without pyplot: no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Sheet
 
@@ -127,7 +127,8 @@ def _drawn(figure: Figure) -> Any:
 
 
 def _add(axes: Axes, series: Series) -> None:
-    colour, marker, size, filled = LOOK[series.role]
+    look = LOOKS[series.role]
+    colour, marker = SHADES[look.colour], MARKERS[look.symbol.removesuffix("-open")]
     if series.kind == "bars":
         axes.bar(series.x, series.y, width=0.82, color=colour, label=series.name)
         return
@@ -137,9 +138,9 @@ def _add(axes: Axes, series: Series) -> None:
         axes.errorbar(series.x, series.y, yerr=[below, above], fmt="none", ecolor=colour, elinewidth=1.1, capsize=2)
     axes.plot(
         series.x, series.y, color=colour, label=series.name,
-        linestyle="none", marker=marker, markersize=size,
-        markerfacecolor=colour if filled else "none", markeredgewidth=1.2 if not filled else 0.4,
-        markeredgecolor="white" if filled and marker not in "_." else colour,
+        linestyle="none", marker=marker, markersize=POINTS_PER_PIXEL * look.size,
+        markerfacecolor="none" if look.is_outline else colour, markeredgewidth=1.2 if look.is_outline else 0.4,
+        markeredgecolor=colour if look.is_outline else "white",
     )  # fmt: skip
 
 
@@ -153,9 +154,14 @@ def _dress(axes: Axes, figure: Figure) -> None:
 
 
 def _rule(axes: Axes, figure: Figure) -> None:
-    """Lines across, named where they are least in the way."""
+    """Lines across the plot, labelled where they hide least."""
     bars = any(series.kind == "bars" for series in figure.series)
-    line: dict[str, Any] = {"color": VERMILLION, "linewidth": 0.9, "linestyle": "--", "zorder": 3 if bars else 0}
+    line: dict[str, Any] = {
+        "color": SHADES["vermillion"],
+        "linewidth": 0.9,
+        "linestyle": "--",
+        "zorder": 3 if bars else 0,
+    }
     place, side = (0.5, "center") if any(rule.along == "x" for rule in figure.rules) else (0.0, "left")
     for rule in figure.rules:
         if rule.along == "y":
@@ -168,7 +174,7 @@ def _rule(axes: Axes, figure: Figure) -> None:
             axes.annotate(rule.label, at, xycoords=within, rotation=90, ha="right", va="top", fontsize=7)
 
 
-def _scale(axes: Axes, name: str, axis: Axis) -> None:
+def _scale(axes: Axes, name: str, axis: PlotAxis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     (axes.set_xlabel if name == "x" else axes.set_ylabel)(axis.title)

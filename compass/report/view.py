@@ -1,4 +1,4 @@
-"""Everything a report says, laid out but not yet dressed: HTML and Markdown are made from the same."""
+"""The content of a report, without its form: HTML and Markdown are made from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compass.records import Choice, RuntimeChoice, Stage, StagePlan
 from compass.report.candidates import candidate_table, stage_figures
 from compass.report.evidence import Evidence
-from compass.report.explain import Explanation, explain
+from compass.report.explain import Explanation, explain_plan
 from compass.report.figure import Figure, Table
 from compass.report.predictions import prediction_figures, prediction_table
 from compass.report.search import search_figure, search_table
@@ -32,7 +32,7 @@ ALTERNATIVES = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at
 
 @dataclass(frozen=True)
 class Gauge:
-    """A figure and how much it takes of what is allowed."""
+    """A value, and its share of the limit."""
 
     label: str
     says: str
@@ -82,13 +82,13 @@ class View:
 
     @property
     def figures(self) -> list[Figure]:
-        """Every plot, in the order in which they are met."""
+        """Every plot, in the order of the page."""
         of_stages = [figure for stage in self.stages for figure in stage.figures]
         return [*of_stages, *self.predictions, *([self.search] if self.search else []), *self.sizes]
 
 
 def view_of(evidence: Evidence) -> View:
-    """Everything there is to say about `evidence`."""
+    """The report on `evidence`."""
     hardware = evidence.hardware
     stages = tuple(_stage(evidence, stage) for stage in evidence.stages)
     search, sizes = search_figure(evidence), tuple(size_figures(evidence))
@@ -103,7 +103,7 @@ def view_of(evidence: Evidence) -> View:
     name = hardware.name if hardware else "an unknown machine"
     return View(
         title=f"Compass on {name}",
-        machine=name if hardware is None else f"{name}, {format_bytes(hardware.budget_bytes)} may be used",
+        machine=name if hardware is None else f"{name}, budget {format_bytes(hardware.budget_bytes)}",
         question=_question(evidence),
         created=" · ".join(
             text
@@ -136,7 +136,7 @@ def _question(evidence: Evidence) -> str:
 
 def _stage(evidence: Evidence, stage: Stage) -> StageView:
     entry = evidence.found[stage]
-    explanation = explain(evidence, stage)
+    explanation = explain_plan(evidence, stage)
     plan = entry if isinstance(entry, StagePlan) else None
     return StageView(
         stage=stage,
@@ -192,7 +192,7 @@ def _certificate_facts(plan: StagePlan) -> Facts:
         advice = "recommended" if plan.recommended == "batch_budget" else "the fixed batch is recommended"
         faster = "faster" if budget.gain > 0 else "slower"
         told = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
-        rows.append(("batches by bytes", told))
+        rows.append(("batches by memory", told))
     if certificate.left_out:
         rows.append(("not trained on", f"{', '.join(certificate.left_out)}: too large even alone"))
     return tuple(rows)
@@ -221,9 +221,9 @@ def _hardware(evidence: Evidence) -> Facts:
             ("device", f"{hardware.name} ({hardware.kind})"),
             ("driver", hardware.driver),
             ("memory", (f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
-                       f"{format_bytes(hardware.others_bytes)} held by others")),
+                       f"{format_bytes(hardware.others_bytes)} held by other processes")),
             ("limit", "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)),
-            ("may be used", format_bytes(hardware.budget_bytes)),
+            ("budget", format_bytes(hardware.budget_bytes)),
         ]  # fmt: skip
     if prints is not None:
         rows += [(setting_name(one), f"{one.chosen}: {one.why}") for one in evidence.runtime]
@@ -232,7 +232,7 @@ def _hardware(evidence: Evidence) -> Facts:
 
 
 def setting_name(one: RuntimeChoice) -> str:
-    """What was set, and for which stage if not for all."""
+    """The name of the setting, and of the stage if it is for one only."""
     name = one.setting.replace("_", " ")
     return f"{name}, {one.stage}" if one.stage else name
 
@@ -241,7 +241,7 @@ def _data(evidence: Evidence) -> Facts:
     data = evidence.dataset
     if data is None:
         bench = evidence.config.test_bench.name if evidence.config else "one complex"
-        return (("dataset", f"none: copies of {bench} stood for it"),)
+        return (("dataset", f"none: copies of the sample complex {bench}"),)
     rows = [
         ("path", data.path),
         ("complexes", (f"{format_count(data.n_usable)} of {format_count(data.n_complexes)} usable, "

@@ -1,4 +1,4 @@
-"""How records are said to a person: one place, so that page, terminal, Markdown and tables say the same."""
+"""The wording of records, in one place, so that page, terminal, Markdown and tables agree."""
 
 from __future__ import annotations
 
@@ -21,40 +21,34 @@ QUESTIONS: dict[Stage, str] = {
 }
 VERDICTS: dict[Verdict, str] = {
     "chosen": "chosen",
-    "admissible": "would do",
+    "admissible": "admissible",
     "untried": "not tried",
     "memory": "too much memory",
     "time": "too slow",
     "batch": "batch too small",
-    "data": "more than the data feed",
-    "space": "another stage's size",
+    "data": "over the data cap",
+    "space": "size of another stage",
     "model": "does not run",
 }
-BINDS = {
-    "nothing": "Nothing binds: this stage takes the smallest model and one graph.",
-    "memory": "Memory binds: a larger batch would not be sure to fit.",
-    "time": "Time binds: one graph more would make the cycle longer than its target.",
-    "data": "Data bind: the dataset allows no larger model or batch.",
-    "space": "The space binds: nothing larger is among the models or batches that are configured.",
-    "score": "Nothing binds: a larger batch would be no faster, and no other model scores better.",
+LIMITED_BY = {
+    "nothing": "Limited by nothing: this stage takes the smallest model and one graph.",
+    "memory": "Limited by memory: a larger batch might not fit.",
+    "time": "Limited by time: with one more graph the cycle would be longer than its target.",
+    "data": "Limited by data: the dataset allows no larger model or batch.",
+    "space": "Limited by the space: no larger model or batch is configured.",
+    "score": "Limited by nothing: a larger batch would be no faster, and no other model scores better.",
 }
-"""What keeps a plan from being larger or faster."""
+"""The limit that keeps a plan from being larger or faster."""
 
 
 def model_name(one: Knobs | Model) -> str:
     """Layers, channels and variant, e.g. `5 × 96 fp32`."""
-    if isinstance(one, Knobs):
-        return f"{one.layers} × {one.channels} {one.variant}"
-    return f"{one.layers} × {one.channels} {variant_name(one)}"
-
-
-def variant_name(one: Model) -> str:
-    """Precision, and whether activations are recomputed."""
-    return f"{one.precision}{'+checkpointing' if one.checkpointing else ''}"
+    label = one.variant.label if isinstance(one, Knobs) else one.label
+    return f"{one.layers} × {one.channels} {label}"
 
 
 def of_bytes(used: float, allowed: float) -> str:
-    """Two sizes, the unit said once if it is the same, e.g. `3.42 of 4.00 GiB`."""
+    """Two sizes, with a common unit written once, e.g. `3.42 of 4.00 GiB`."""
     (few, unit), (many, other) = (format_bytes(n_bytes).split() for n_bytes in (used, allowed))
     return f"{few} of {many} {other}" if unit == other else f"{few} {unit} of {many} {other}"
 
@@ -65,7 +59,7 @@ def rate(graphs_per_s: float) -> str:
 
 
 def share(value: float) -> str:
-    """A share in per cent: whole ones from 10 on, one digit more below."""
+    """A share in per cent: whole numbers from 10 on, one decimal below."""
     percent = 100 * value
     return f"{percent:.0f} %" if abs(percent) >= 10 or percent == 0 else f"{percent:.1f} %"
 
@@ -81,7 +75,7 @@ def change(before: float, after: float) -> str:
 
 
 def why_not(row: Candidate, evidence: Evidence, stage: Stage) -> str:
-    """What keeps a candidate from being chosen."""
+    """The reason why a candidate was not chosen."""
     verdict = VERDICTS[row.verdict]
     if row.reason:
         return f"{verdict}: {row.reason}"
@@ -90,10 +84,10 @@ def why_not(row: Candidate, evidence: Evidence, stage: Stage) -> str:
 
 def _limit_on_model(row: Candidate, evidence: Evidence, stage: Stage) -> str | None:
     if row.verdict == "data" and evidence.data_cap:
-        return f"more than the {format_count(evidence.data_cap)} parameters that the data feed"
-    if row.verdict == "space" and evidence.reference and (span := span_of(stage, evidence.config)):
+        return f"more than the {format_count(evidence.data_cap)} parameters that the dataset allows"
+    if row.verdict == "space" and evidence.reference and (span := searched_share(stage, evidence.config)):
         low, high = (share(end) for end in span)
-        return f"{share(row.capacity / evidence.reference.capacity)} of production's size; {low} to {high} are searched"
+        return f"{share(row.capacity / evidence.reference.capacity)} of the production model's parameters; {low} to {high} are searched"
     return None
 
 
@@ -104,28 +98,26 @@ def _limit_on_batch(row: Candidate, evidence: Evidence) -> str | None:
     if row.verdict == "time" and row.step_s is not None and config:
         return f"a cycle of {format_seconds(row.step_s * config.cycle_batches)} even at batch 1"
     if row.verdict == "batch" and config:
-        return f"room for {row.batch_size} graph, others hold at least {config.batch.min_batch}"
+        return f"memory for a batch of {row.batch_size}; other models hold at least {config.batch.min_batch} graphs"
     return None
 
 
-def span_of(stage: Stage, config: OptimizerConfig | None) -> tuple[float, float] | None:
-    """The stage's share of the reference's capacity, where it has one."""
-    if config is None:
-        return None
-    return {"prototyping": config.space.small_share, "validation": config.space.large_share}.get(stage)
+def searched_share(stage: Stage, config: OptimizerConfig | None) -> tuple[float, float] | None:
+    """The share of the reference's capacity that the stage searches; None if it searches all, or it is not known."""
+    return None if config is None else config.space.share(stage)
 
 
 def batch_words(plan: StagePlan) -> str:
-    """The batch and what an update gathers."""
+    """The graphs in a batch, and the batches in a weight update."""
     choice = plan.choice
     graphs = "1 graph" if choice.batch_size == 1 else f"{format_count(choice.batch_size)} graphs"
     if plan.accumulate == 1:
         return graphs
-    return f"{graphs}, {plan.accumulate} batches a weight update"
+    return f"{graphs}, {plan.accumulate} batches per weight update"
 
 
 def allowed_s(stage: Stage, config: OptimizerConfig | None) -> float | None:
-    """The longest admissible cycle; None where there is no limit, or it is not known."""
+    """Seconds of the longest admissible cycle; None if there is no limit, or it is not known."""
     rules = config.stages[stage] if config else None
     return None if rules is None or rules.target_s is None else rules.target_s + rules.window_s
 

@@ -1,1 +1,1 @@
-"""The space of configurations, what a choice in it is worth, and how to look for a better one."""
+"""The space of configurations, the score of a choice in it, and the search for a better one."""

@@ -1,4 +1,4 @@
-"""Which untimed choice is worth a probe: expected improvement of the score, per second the probe would take.
+"""Chooses the next untimed choice to probe: the largest expected improvement of the score per second of the probe.
 
 Only time is unknown, and the score is a known function of it, so the posterior over the score is the time's log-normal
 pushed through the formula, integrated by Gauss–Hermite quadrature.
@@ -19,7 +19,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: float) -> float:
-    """By how much timing `choice` is expected to lower the best score, in the score's own unit."""
+    """The expected improvement over the `best` score if `choice` is timed, in units of the score."""
     step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs, choice.step_s) * NODES)
     scores = known.score(choice.capacity, choice.batch_size, step_s, stage)
     gains = [max(0.0, best - value) if value is not None and np.isfinite(value) else 0.0 for value in scores]
@@ -31,7 +31,7 @@ def most_promising(
 ) -> Choice | None:
     """The untimed choice with the largest expected gain per probe second; None if no gain is worth a probe.
 
-    A probe's batch is as large as steps of `longest_s` allow, and of one graph at least.
+    A probe's batch is as large as steps of `longest_s` allow, but at least one graph.
     """
     choices = [choice for choice in choices if choice.score is not None]
     if not choices:
@@ -50,5 +50,5 @@ def most_promising(
 
 
 def _probe_step_s(known: Knowledge, choice: Choice, longest_s: float) -> float:
-    """Of which every probe makes as many."""
+    """Seconds of one step of the probe; every probe makes about as many steps."""
     return max(known.step_s(choice.knobs, known.work.typical_load(1)), min(choice.step_s, longest_s))

@@ -1,4 +1,4 @@
-"""What a workload declares of its models, and what that makes of the configuration."""
+"""Adapts the configuration to a workload's family: the space it declares, the axes it supports, widths it can build."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig, ProbeRules, SpaceRules
-from compass.records import STAGES, Family
+from compass.optimizer_config import OptimizerConfig, ProbeRules, SpaceRules, StageRules
+from compass.records import AXES, STAGES, Axis, Family, Stage
 from compass.search.space import whole_step
 
 DESIGNS = (
@@ -17,19 +17,22 @@ DESIGNS = (
     ("anchor_architectures", "anchor_checkpointing"),
     ("anchor_architectures_cpu", "anchor_checkpointing_cpu"),
 )
-"""The probes' lists of (layers, channels), together where one fit tells their widths apart.
+"""The settings of `probe` that list (layers, channels), grouped where one fit must tell their widths apart.
 
-First those that are to stay narrow: the first are probed at every load in every run, the extra ones at a small load.
+In each group the lists that should stay narrow come first: the first list is probed at every load in every run, the last one at a
+small load only.
 """
 CAPACITY = ("layers", "channels")
 
 
 def follow(config: OptimizerConfig, family: Family) -> OptimizerConfig:
-    """`config`, with what it leaves at its default as `family` declares it, and probes of widths that the space has.
+    """`config` with the defaults that `family` declares, only supported axis values, and probes of widths that the space has.
+
+    A setting that the user changed stays as it is.
 
     Raises:
-        InputError: a declared setting does not exist or is of the wrong kind, the attention heads are not a count, or a
-            stage insists on recomputing activations and the family does not.
+        InputError: a declared setting does not exist or has the wrong type, the attention heads are not a count, or a
+            stage excludes the default of an axis whose other values the family does not support.
     """
     space = _space(config.space, family)
     held = {name: getattr(space, name)[0] for name in CAPACITY if name not in family.capacity}
@@ -37,10 +40,12 @@ def follow(config: OptimizerConfig, family: Family) -> OptimizerConfig:
         free = {name: (low, low) for name, low in held.items()} | {"channels_per_layer": (1e-3, 1e6)}
         space = space.model_copy(update=free)
     changes: dict[str, Any] = {"space": space, "probe": _probes(config.probe, held, whole_step(space))}
-    if not family.recomputes:
-        changes["stages"] = config.stages.model_copy(
-            update={stage: _without_recomputing(config, stage) for stage in STAGES}
-        )
+    unsupported = [axis for axis in AXES if axis.family_flag and not getattr(family, axis.family_flag)]
+    if unsupported:
+        stages: dict[str, StageRules] = {
+            stage: _at_defaults(config.stages[stage], unsupported, stage) for stage in STAGES
+        }
+        changes["stages"] = config.stages.model_copy(update=stages)
     return config.model_copy(update=changes)
 
 
@@ -64,7 +69,7 @@ def _space(given: SpaceRules, family: Family) -> SpaceRules:
 
 
 def _probes(rules: ProbeRules, held: dict[str, int], step: int) -> ProbeRules:
-    """`rules` with architectures that the family can build: knobs that are held, widths in whole steps."""
+    """`rules` with architectures that the family can build: depth or width held if it is no capacity, widths in whole steps."""
     found = {}
     for design in DESIGNS:
         shapes: dict[str, tuple[tuple[int, int], ...]] = {name: getattr(rules, name) for name in design}
@@ -76,9 +81,9 @@ def _probes(rules: ProbeRules, held: dict[str, int], step: int) -> ProbeRules:
 
 
 def _whole(lists: Iterable[set[int]], step: int) -> dict[int, int]:
-    """Every width in whole steps: the next that is free, list after list, the narrowest of each first.
+    """Every width rounded up to whole steps, or to the next free step, list after list and narrow widths first.
 
-    Two widths never become one, or no fit could tell what grows with the width from what grows with its square.
+    Two widths never become one: a fit could then not tell linear from quadratic growth with the width.
     """
     found: dict[int, int] = {}
     for width in dict.fromkeys(width for listed in lists for width in sorted(listed)):
@@ -89,11 +94,16 @@ def _whole(lists: Iterable[set[int]], step: int) -> dict[int, int]:
     return found
 
 
-def _without_recomputing(config: OptimizerConfig, stage: Any) -> Any:
-    rules = config.stages[stage]
-    if False not in rules.checkpointing:
-        raise InputError(
-            f"stages.{stage}.checkpointing", got="only recomputing", expected="a workload that recomputes activations",
-            fix="Allow false, or have the workload honour knobs.variant.checkpointing and say `recomputes = True`.",
-        )  # fmt: skip
-    return rules.model_copy(update={"checkpointing": (False,)})
+def _at_defaults(rules: StageRules, unsupported: Iterable[Axis], stage: Stage) -> StageRules:
+    """`rules` of `stage` without the values that the family does not support."""
+    for axis in unsupported:
+        chosen = getattr(rules, axis.name)
+        if axis.default not in chosen:
+            given = ", ".join(map(repr, chosen))
+            raise InputError(
+                f"stages.{stage}.{axis.name}", got=f"only {given}",
+                expected=f"{axis.default!r} among the values, since this workload supports no other",
+                fix=f"Allow {axis.default!r}, or have the workload honour knobs.variant.{axis.name} "
+                f"and set `{axis.family_flag} = True`.",
+            )  # fmt: skip
+    return rules.model_copy(update={axis.name: (axis.default,) for axis in unsupported})

@@ -1,4 +1,4 @@
-"""Everything known when a stage decides, and the choices it leaves open."""
+"""Everything known when a stage decides, and the choices that follow from it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from compass.search.sample_loads import SampleLoads
 from compass.search.score import score, worth
 from compass.search.space import variants
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 LEVEL_SHARE = 0.01
-"""Batches whose softened throughput is within this of the best are level: the largest is taken."""
+"""Batches within this share of the best softened throughput are level: the largest is taken."""
 LAW_POINTS = 50
-"""Loads that a step's time is made a plane from, twice."""
+"""Loads that a linear step law is fitted to: so many random batches, and so many sizes of the typical one."""
 NEGLIGIBLE = 1e-9
-"""Share of a step under which a part of it is rounding."""
+"""Parts of a step under this share of the largest part are rounding errors."""
 
 
 class Costs(Protocol):
-    """What the fitted models predict."""
+    """Predictions of the fitted cost models."""
 
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
         ...
 
-    def step_s(self, knobs: Knobs, capacity: int, sizes: Floats) -> Floats:
-        """Predicted seconds a step (n,) at `sizes` (n, features)."""
+    def step_s(self, knobs: Knobs, capacity: int, sizes: _Floats) -> _Floats:
+        """Predicted seconds of a step (n,) at `sizes` (n, features)."""
         ...
 
     def spread(self, knobs: Knobs, step_s: float) -> float:
@@ -41,7 +41,7 @@ class Costs(Protocol):
         ...
 
     def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
-        """The same of what a run will show, which meets the machine's unrest too."""
+        """The same for the measurement of a run, which includes the machine's noise."""
         ...
 
     def is_timed(self, knobs: Knobs) -> bool:
@@ -51,7 +51,7 @@ class Costs(Protocol):
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The models, the data and the budget, with the reference once production has set it."""
+    """The cost models, the data and the budget; the reference once the production stage has set it."""
 
     config: OptimizerConfig
     costs: Costs
@@ -72,7 +72,7 @@ class Knowledge:
         ]
 
     def candidates(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
-        """Those of `models` that the data can feed and nothing has ruled out."""
+        """Those of `models` under the data cap that no probe has ruled out."""
         models = self.models(stage, low, min(high, self.data_cap))
         return [knobs for knobs in models if self.pruned.reason(knobs, stage.allocator) is None]
 
@@ -82,16 +82,16 @@ class Knowledge:
 
     @property
     def batch_cap(self) -> int:
-        """The largest batch that configuration and data allow."""
+        """Graphs in the largest batch that configuration and dataset allow."""
         return self.config.batch.cap(self.dataset_size)
 
     def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
-        """The most graphs whose worst batch is sure to fit the budget, 0 if not even one does."""
+        """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even one graph does."""
         law = self.bytes_law(knobs, stage)
         return int(np.searchsorted(self.work.upper_footprints(self.batch_cap, law), self.budget_bytes, side="right"))
 
     def most_graphs(self, fits: Callable[[int], bool]) -> int:
-        """The largest batch up to the cap that `fits`, 0 if none does; what fits must fit with fewer graphs too."""
+        """The largest batch up to the cap that `fits`, 0 if none does. A batch that fits must fit with fewer graphs too."""
         low, high = 0, self.batch_cap
         while low < high:
             middle = (low + high + 1) // 2
@@ -99,7 +99,7 @@ class Knowledge:
         return low
 
     def best_choice(self, knobs: Knobs, stage: StageRules) -> Choice | None:
-        """`knobs` with the batch of best softened throughput, the largest of those level with it; None if none fits.
+        """`knobs` with the largest of the batches whose softened throughput is level with the best; None if no batch is admissible.
 
         Batches under the configured minimum are taken only if no other is admissible.
         """
@@ -118,7 +118,7 @@ class Knowledge:
         return self.choice(knobs, stage, int(sizes[level].max()))
 
     def choice(self, knobs: Knobs, stage: StageRules, batch_size: int) -> Choice:
-        """`knobs` with a given batch, and all that is predicted of it."""
+        """`knobs` with a given batch size, and the predictions for it."""
         law = self.bytes_law(knobs, stage)
         worst, typical = self.work.worst_load(batch_size, law), self.work.typical_load(batch_size)
         step_s = self.step_s(knobs, typical)
@@ -138,21 +138,21 @@ class Knowledge:
         )
 
     def step_s(self, knobs: Knobs, load: Load) -> float:
-        """Predicted seconds a step on `load`."""
+        """Predicted seconds of a step on `load`."""
         sizes = np.array([[size for _, size in load.sizes]])
-        # An anchor need not be in the space; parameters are the least part of a step's time.
+        # An anchor need not be in the space; the parameters matter least to a step's time.
         return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes)[0])
 
     def step_law(self, choice: Choice, step_s: float, load: Load) -> Affine:
-        """Seconds a step about the batch of `choice`: the time model as a plane, raised or lowered to the `step_s` measured at `load`.
+        """The time model near the batch of `choice` as an affine law of the load, scaled to the `step_s` measured at `load`.
 
-        Nothing in it is negative, so that less work never takes longer.
+        No rate is negative, so a smaller load never takes longer.
         """
         from scipy.optimize import nnls  # a third of a second, which only fitting needs
 
         shared, typical = self.work.shared()[1], self.work.typical_sizes(np.array([choice.batch_size]))[0]
         picks = np.random.default_rng(self.config.seed).integers(len(shared), size=(LAW_POINTS, choice.batch_size))
-        # Beside batches as they come, the typical one smaller and larger: they may all be of one size.
+        # The typical batch, smaller and larger, is added since random batches may all have one size.
         sizes = np.concatenate([shared[picks].sum(axis=1), np.outer(np.linspace(0.8, 1.2, LAW_POINTS), typical)])
         predicted_s = self.costs.step_s(choice.knobs, choice.capacity, sizes)
         rows = np.concatenate([np.ones((len(sizes), 1)), sizes], axis=1)
@@ -163,12 +163,12 @@ class Knowledge:
         base, *rates = parts_s / scale * (step_s / float(parts_s / scale @ here))
         return Affine(base=float(base), per_unit=tuple(zip(self.work.features, map(float, rates), strict=True)))
 
-    def soften(self, throughput: Floats, step_s: Floats, stage: StageRules) -> Floats:
-        """Throughput as the stage values it: less and less beyond its target."""
+    def soften(self, throughput: _Floats, step_s: _Floats, stage: StageRules) -> _Floats:
+        """Throughput as the stage values it: worth less and less beyond the target, and nothing beyond the window."""
         cycle_s = step_s * self.config.cycle_batches
         return throughput * worth(cycle_s, stage, self.config.score.late_worth)
 
-    def score(self, capacity: int, batch_size: int, step_s: Floats, stage: StageRules) -> list[float | None]:
+    def score(self, capacity: int, batch_size: int, step_s: _Floats, stage: StageRules) -> list[float | None]:
         """The score of a model and batch for each of several step times; None before there is a reference."""
         if self.reference is None:
             return [None] * len(step_s)

@@ -6,22 +6,22 @@ from compass.records import Allocator, Knobs, Variant
 
 
 class Pruned:
-    """What was ruled out, and by which failure."""
+    """The models that were ruled out, and the failure behind each."""
 
     def __init__(self) -> None:
         self._too_big: list[tuple[Knobs, Allocator, str]] = []
         self._broken: dict[Knobs | Variant, str] = {}
 
     def rule_out(self, knobs: Knobs, allocator: Allocator, reason: str) -> None:
-        """Remember that `knobs` were too big at the smallest batch under `allocator`, and so is whatever is larger."""
+        """Remember that `knobs` were too big at the smallest batch under `allocator`; every larger model then is, too."""
         self._too_big.append((knobs, allocator, reason))
 
     def set_aside(self, broken: Knobs | Variant, reason: str) -> None:
-        """Remember that `broken` does not run for a reason that says nothing about size, and so nothing of others."""
+        """Remember that `broken` does not run, for a reason that does not depend on size and says nothing of other models."""
         self._broken[broken] = reason
 
     def reason(self, knobs: Knobs, allocator: Allocator) -> str | None:
-        """Why `knobs` cannot work, or None. Variants are not compared: checkpointing trades one cost for another."""
+        """The reason why `knobs` cannot work, or None. A variant rules out no other: activation checkpointing trades time for memory."""
         return self.broken(knobs) or next(
             (
                 reason
@@ -32,5 +32,5 @@ class Pruned:
         )
 
     def broken(self, knobs: Knobs) -> str | None:
-        """Why `knobs` do not run, at whatever size; None if they might."""
+        """The reason why `knobs` do not run at any batch size; None if they might."""
         return self._broken.get(knobs) or self._broken.get(knobs.variant)

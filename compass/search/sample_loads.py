@@ -1,4 +1,4 @@
-"""What batches of the data at hand are: typical for time, worst for memory.
+"""Loads of batches that the data can form: the typical batch for time, the worst batch for memory.
 
 Notation: n samples, F features; `stands_for` = m complexes that every sample stands for. A dataset's samples are its complexes
 (m = 1); where one complex stands for the data, a batch is copies of it.
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from compass.records import Batch, BytesLaw, Load
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Indices = NDArray[np.int64]
 
 ALIKE = 0.05
-"""Difference of proportions, in logarithms, that a timing could not show."""
+"""Proportions of features that differ by less, in logarithms, are alike to a timing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class SampleLoads:
     samples: tuple[str, ...]
     """(n,) ids."""
     features: tuple[str, ...]
-    sizes: Floats
+    sizes: _Floats
     """(n, F)"""
     stands_for: int = 1
     isolated: frozenset[str] = frozenset()
-    """Samples that never share a batch: so much larger than the rest that they would decide for it."""
+    """Samples that never share a batch, since they are so much larger than the rest that they would limit it."""
     seed: int = 0
 
     @property
@@ -48,36 +48,36 @@ class SampleLoads:
         return len(self._shared) * self.stands_for
 
     def typical(self, n_graphs: int) -> Batch:
-        """A batch whose load is the mean batch's: the samples nearest to the mean."""
+        """A batch with a load near the mean batch's: the samples nearest to the mean."""
         return self._batch(self._nearest(n_graphs))
 
     def contrasting(self, n_graphs: int) -> Batch:
-        """As many copies of the sample whose features are in the least usual proportion; `typical`, where all are alike.
+        """Copies of the sample with the least usual proportion of features; the `typical` batch where all are alike.
 
-        Batches of the usual proportion cannot tell what each feature costs.
+        Batches of the usual proportion cannot tell the costs of the features apart.
         """
         return self.typical(n_graphs) if self._contrast is None else self._batch(np.full(n_graphs, self._contrast))
 
     def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
-        """The batch of so many graphs that holds most memory of all that the data can form."""
+        """The batch of `n_graphs` graphs with the largest predicted memory that the data can form."""
         heavy = self._heavy(n_graphs)
         orders = [heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments]
         batches = [order[self._copies(n_graphs, len(order))] for order in orders]
         return self._batch(max(batches, key=lambda places: law.live(self._load(places))))
 
-    def shared(self) -> tuple[tuple[str, ...], Floats]:
+    def shared(self) -> tuple[tuple[str, ...], _Floats]:
         """The samples that share batches: ids, and sizes (n, F)."""
         return tuple(self.samples[i] for i in self._shared), self.sizes[self._shared]
 
     def alone(self, law: BytesLaw, budget_bytes: int) -> tuple[Batch | None, tuple[str, ...]]:
-        """The isolated sample that holds most memory and fits the budget by itself, and those that do not fit, by id."""
+        """The isolated sample with the largest memory that fits the budget by itself, and the ids of those that do not fit."""
         needs = {name: law.upper_footprint(self._load(np.array([self._places[name]]))) for name in self.isolated}
         fitting = {name: need for name, need in needs.items() if need <= budget_bytes}
         too_large = tuple(sorted(name for name in needs if name not in fitting))
         return (Batch(members=((max(sorted(fitting), key=fitting.__getitem__), 1),)) if fitting else None), too_large
 
     def shuffled(self, n_graphs: int, n_batches: int) -> tuple[Batch, ...]:
-        """Batches as training meets them."""
+        """Random batches, as training draws them."""
         rng = np.random.default_rng(self.seed)
         n_drawn = min(n_graphs, self.n_shared)
         return tuple(
@@ -98,12 +98,12 @@ class SampleLoads:
         places = np.array([self._places[name] for name, _ in batch.members])
         return self._load(np.repeat(places, [copies for _, copies in batch.members]))
 
-    def typical_sizes(self, n_graphs: Indices) -> Floats:
+    def typical_sizes(self, n_graphs: _Indices) -> _Floats:
         """(k, F) sizes of typical batches of `n_graphs` (k,) graphs."""
         most = int(n_graphs.max())
         return np.asarray(np.cumsum(self.sizes[self._nearest(most)], axis=0)[n_graphs - 1])
 
-    def upper_footprints(self, n_graphs: int, law: BytesLaw) -> Floats:
+    def upper_footprints(self, n_graphs: int, law: BytesLaw) -> _Floats:
         """(n_graphs,) upper footprint of the worst batches of 1, 2, … graphs."""
         live, heavy = np.zeros(n_graphs), self._heavy(n_graphs)
         for _, piece in law.segments:
@@ -119,12 +119,12 @@ class SampleLoads:
         return {name: place for place, name in enumerate(self.samples)}
 
     @cached_property
-    def _shared(self) -> Indices:
+    def _shared(self) -> _Indices:
         """Samples that are not isolated."""
         return np.array([i for i, name in enumerate(self.samples) if name not in self.isolated], dtype=np.int64)
 
     @cached_property
-    def _from_mean(self) -> Indices:
+    def _from_mean(self) -> _Indices:
         """Samples by their distance from the mean of those that share batches, relative in every feature."""
         sizes = self.sizes[self._shared]
         mean = sizes.mean(axis=0)
@@ -140,46 +140,52 @@ class SampleLoads:
         place = int(unlike.argmax())
         return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
-    def _nearest(self, n_graphs: int) -> Indices:
+    def _nearest(self, n_graphs: int) -> _Indices:
         return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
 
     @cached_property
-    def _by_dominators(self) -> tuple[Indices, Indices]:
-        """Samples that share batches, and how many are surely as large in every feature; fewest first.
+    def _by_dominators(self) -> tuple[_Indices, _Indices]:
+        """The samples that share batches, and how many others dominate each: are as large in every feature. Fewest first.
 
-        By ranks: whoever's worst rank is better than my best one is ahead of me everywhere.
+        Counted are the others whose worst place over the features comes before the sample's best place. That misses some, which
+        only makes a candidate more, and takes a sort instead of a comparison of all pairs.
         """
-        sizes = self.sizes[self._shared]
-        ranks = np.argsort(np.argsort(-sizes, axis=0, kind="stable"), axis=0, kind="stable")
-        dominators = np.searchsorted(np.sort(ranks.max(axis=1)), ranks.min(axis=1))
-        order = np.argsort(dominators, kind="stable")
-        return self._shared[order], dominators[order]
+        places = _places_by_size(self.sizes[self._shared])
+        best, worst = places.min(axis=1), places.max(axis=1)
+        n_dominators = np.searchsorted(np.sort(worst), best)
+        fewest_first = np.argsort(n_dominators, kind="stable")
+        return self._shared[fewest_first], n_dominators[fewest_first]
 
-    def _heavy(self, n_graphs: int) -> Indices:
-        """The samples that a worst batch of `n_graphs` can hold: those with fewer samples ahead of them than it takes.
+    def _heavy(self, n_graphs: int) -> _Indices:
+        """The samples that a worst batch of `n_graphs` can hold: those that fewer samples dominate than the batch takes.
 
-        As long as memory grows with every feature. It spares sorting all of a large dataset for every model.
+        Right as long as memory grows with every feature. It spares sorting all of a large dataset for every model.
         """
-        samples, dominators = self._by_dominators
+        samples, n_dominators = self._by_dominators
         n_taken = min(len(samples), -(-n_graphs // self.stands_for))
-        return samples[: int(np.searchsorted(dominators, n_taken))]
+        return samples[: int(np.searchsorted(n_dominators, n_taken))]
 
-    def _copies(self, n_graphs: int, n_samples: int) -> Indices:
+    def _copies(self, n_graphs: int, n_samples: int) -> _Indices:
         """(n_graphs,) places in an order of samples, each as often as it stands for complexes, then from the start."""
         return (np.arange(n_graphs) // self.stands_for) % n_samples
 
-    def _weights(self, places: Indices, per_unit: Sequence[tuple[str, float]]) -> Floats:
+    def _weights(self, places: _Indices, per_unit: Sequence[tuple[str, float]]) -> _Floats:
         """Bytes that each sample adds to a segment."""
         rates = np.array([dict(per_unit)[name] for name in self.features])
         return np.asarray(self.sizes[places] @ rates)
 
-    def _load(self, places: Indices) -> Load:
+    def _load(self, places: _Indices) -> Load:
         total = self.sizes[places].sum(axis=0)
         return Load(graphs=len(places), sizes=tuple(zip(self.features, map(float, total), strict=True)))
 
-    def _batch(self, places: Indices) -> Batch:
+    def _batch(self, places: _Indices) -> Batch:
         found, counts = np.unique(places, return_counts=True)
         return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
+
+
+def _places_by_size(sizes: _Floats) -> _Indices:
+    """(n, F) each sample's place in the order of falling size, for every feature; 0 is the largest."""
+    return np.argsort(np.argsort(-sizes, axis=0, kind="stable"), axis=0, kind="stable")
 
 
 def make_sample_loads(

@@ -1,7 +1,7 @@
-"""Optuna's own samplers over a stage's models: baselines, and for people who prefer them.
+"""Optuna's own samplers over a stage's models, as baselines and as a choice for users.
 
-A model is suggested as layers, channels, precision and checkpointing. Not every combination is in the space, so the nearest
-one that is gets judged in its place; none is judged twice.
+A model is suggested as layers, channels and a value on every axis. Not every combination is in the space, so the nearest model
+of the space is tried in its place; no model is tried twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from compass.records import Knobs, Variant
+from compass.records import AXES, Knobs
 from compass.search.storage import quiet
 
 if TYPE_CHECKING:
@@ -19,74 +19,69 @@ if TYPE_CHECKING:
 
 SamplerName = Literal["gp", "tpe", "random", "grid"]
 N_STARTUP = 5
-"""Random trials before a model is believed. Optuna's default of ten would leave two of twelve."""
+"""Random trials before the sampler uses its model. Optuna's default of ten would leave two of twelve trials."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What trying a model showed."""
+class TrialResult:
+    """The result of trying a model."""
 
     score: float
-    """Finite; lower is better. NaN: it did not run, for a reason that says nothing of others."""
+    """Finite; lower is better. NaN: it did not run, for a reason that says nothing of other models."""
     excess: float
-    """By what share it misses the memory or the time there is; at most 0 if it is admissible."""
+    """The share by which it exceeds the memory or the time allowed; at most 0 if it is admissible."""
 
 
 def sample(
-    name: SamplerName, models: Sequence[Knobs], judge: Callable[[Knobs], Verdict], *, n_trials: int, seed: int
-) -> dict[Knobs, Verdict]:
-    """Let the sampler `name` choose `n_trials` times among `models`; the verdicts on those it chose.
+    name: SamplerName, models: Sequence[Knobs], try_model: Callable[[Knobs], TrialResult], *, n_trials: int, seed: int
+) -> dict[Knobs, TrialResult]:
+    """Let the sampler `name` choose `n_trials` times among `models`; the result of each model that it chose.
 
-    What misses the memory or the time reaches the sampler as a complete trial that breaks a constraint.
+    A model that exceeds memory or time reaches the sampler as a complete trial that breaks a constraint.
     """
     import optuna
 
-    verdicts: dict[Knobs, Verdict] = {}
+    results: dict[Knobs, TrialResult] = {}
 
     def objective(trial: optuna.Trial) -> float:
         knobs = nearest(_ask(trial, models), models)
-        if knobs not in verdicts:
-            verdicts[knobs] = judge(knobs)
-        if not math.isnan(verdicts[knobs].score):
-            trial.set_constraint("admissible", verdicts[knobs].excess)
-        return verdicts[knobs].score
+        if knobs not in results:
+            results[knobs] = try_model(knobs)
+        if not math.isnan(results[knobs].score):
+            trial.set_constraint("admissible", results[knobs].excess)
+        return results[knobs].score
 
     if models:
         with quiet():
             study = optuna.create_study(sampler=_sampler(name, models, n_trials, seed))
             study.optimize(objective, n_trials=n_trials)
-    return verdicts
+    return results
 
 
 def nearest(asked: Mapping[str, Any], models: Sequence[Knobs]) -> Knobs:
-    """The model most like the one asked for: of its variant if there is any, and near in the ratios of depth and width."""
+    """The model most like the one asked for: first with most of its axis values, then with the nearest ratios of depth and width."""
 
     def distance(knobs: Knobs) -> tuple[int, float]:
-        others = (knobs.variant.precision != asked["precision"]) + (
-            knobs.variant.checkpointing != asked["checkpointing"]
-        )
+        n_unlike = sum(value != asked[name] for name, value in knobs.variant.axis_values.items())
         deeper, wider = math.log(knobs.layers / asked["layers"]), math.log(knobs.channels / asked["channels"])
-        return others, math.hypot(deeper, wider)
+        return n_unlike, math.hypot(deeper, wider)
 
     return min(models, key=distance)
 
 
 def grid_values(models: Sequence[Knobs], n_trials: int) -> dict[str, list[Any]]:
-    """At most `n_trials` combinations where there is room for as many variants: depths and widths evenly spread."""
-    kinds = _kinds(models)
-    n_shapes = max(1, n_trials // (len(kinds["precision"]) * len(kinds["checkpointing"])))
+    """Evenly spread depths and widths, with every axis value: at most `n_trials` combinations, unless there are more variants."""
+    values = _axis_values(models)
+    n_shapes = max(1, n_trials // math.prod(map(len, values.values())))
     depths = sorted({knobs.layers for knobs in models})
     widths = sorted({knobs.channels for knobs in models})
     n_depths = min(len(depths), math.isqrt(n_shapes))
-    return {"layers": _spread(depths, n_depths), "channels": _spread(widths, n_shapes // n_depths), **kinds}
+    return {"layers": _spread(depths, n_depths), "channels": _spread(widths, n_shapes // n_depths), **values}
 
 
-def _kinds(models: Sequence[Knobs]) -> dict[str, list[Any]]:
-    variants: list[Variant] = [knobs.variant for knobs in models]
-    return {
-        "precision": sorted({kind.precision for kind in variants}),
-        "checkpointing": sorted({kind.checkpointing for kind in variants}),
-    }
+def _axis_values(models: Sequence[Knobs]) -> dict[str, list[Any]]:
+    """The values on each axis that occur among `models`."""
+    return {axis.name: sorted({getattr(knobs.variant, axis.name) for knobs in models}) for axis in AXES}
 
 
 def _ask(trial: optuna.Trial, models: Sequence[Knobs]) -> dict[str, Any]:
@@ -97,7 +92,7 @@ def _ask(trial: optuna.Trial, models: Sequence[Knobs]) -> dict[str, Any]:
     return {
         "layers": number("layers", [knobs.layers for knobs in models]),
         "channels": number("channels", [knobs.channels for knobs in models]),
-        **{name: trial.suggest_categorical(name, values) for name, values in _kinds(models).items()},
+        **{name: trial.suggest_categorical(name, values) for name, values in _axis_values(models).items()},
     }
 
 

@@ -1,15 +1,16 @@
-"""Which models exist: the architectures and variants of a stage, and the parameters the dataset allows."""
+"""The models of a stage: its architectures and variants, and the number of parameters that the dataset allows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 from compass.errors import InputError
 from compass.optimizer_config import SpaceRules, StageRules, Table
-from compass.records import Knobs, Variant
+from compass.records import AXES, Knobs, Variant
 from compass.units import GIB
 
 
@@ -20,12 +21,12 @@ def data_cap(table: Table, dataset_size: int) -> int:
 
 
 def vram_factor(table: Table, budget_bytes: int) -> float:
-    """By how much the upper ends of layers and channels are scaled for a memory of `budget_bytes`."""
+    """The factor on the upper ends of layers and channels for a budget of `budget_bytes`."""
     return float(np.interp(budget_bytes / GIB, [x for x, _ in table], [y for _, y in table]))
 
 
 def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]:
-    """(layers, channels) of every model the space holds for a memory of `budget_bytes`.
+    """(layers, channels) of every model in the space for a budget of `budget_bytes`.
 
     Raises:
         InputError: the attention heads are not a count, or the rules leave no model.
@@ -50,13 +51,13 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
 
 
 def _upper(ends: tuple[int, int], factor: float) -> int:
-    """The upper end for this memory; one value alone is held, however much there is."""
+    """The upper end scaled by `factor`; a range of one value is never scaled."""
     low, high = ends
     return high if low == high else max(low, round(high * factor))
 
 
 def whole_step(rules: SpaceRules) -> int:
-    """What channels come in multiples of: the configured step, and what the attention heads can share out.
+    """The step between widths: a multiple of the configured step and of the number of attention heads.
 
     Raises:
         InputError: the attention heads are not a count.
@@ -73,12 +74,12 @@ def _heads(rules: SpaceRules) -> int:
 
 
 def variants(space: SpaceRules, stage: StageRules) -> list[Variant]:
-    """What a stage chooses from beside depth and width."""
+    """Every combination of the values that a stage chooses from, on all axes."""
     options = tuple(sorted(space.options.items()))
+    names = [axis.name for axis in AXES]
     return [
-        Variant(precision=precision, checkpointing=checkpointing, options=options)
-        for precision in stage.precision
-        for checkpointing in stage.checkpointing
+        Variant.model_validate({**dict(zip(names, values, strict=True)), "options": options})
+        for values in product(*(getattr(stage, name) for name in names))
     ]
 
 

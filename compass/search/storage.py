@@ -26,10 +26,10 @@ _FIRST = b'{"op_code":0,"worker_id":"'
 
 
 def write_study(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: str | Path) -> int:
-    """Rebuild the machine's studies in `storage`, an URL or a journal's path; returns how many probes are shown.
+    """Rebuild the machine's studies in `storage`, a URL or a journal's path; returns the number of probes shown.
 
-    A journal is replaced in one motion, so that whatever state the old one was in does not matter. In a database the
-    machine's own studies are replaced and others are left alone.
+    A journal is replaced atomically, so the state of the old one does not matter. In a database the machine's own studies are
+    replaced and other studies are left alone.
 
     Raises:
         InputError: `storage` cannot be written.
@@ -42,7 +42,7 @@ def write_study(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, stora
 
 
 def check_storage(storage: str | Path) -> None:
-    """Make sure that `write_study` will be able to write to a `storage` that a person named.
+    """Make sure that `write_study` can write to the `storage` that the user named.
 
     Raises:
         InputError: it cannot be opened, or is a file that is not Compass's own journal.
@@ -66,7 +66,7 @@ def _is_url(storage: str | Path) -> bool:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether the journal is one of ours, or what a cut left of it."""
+    """Whether the journal is one of ours, perhaps cut off."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     with path.open("rb") as file:
@@ -103,7 +103,7 @@ def _database(url: str) -> BaseStorage:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Whatever a database and its driver may raise, as one line without the password."""
+    """Turn any error of a database or its driver into one line without the password."""
     try:
         yield
     except Exception as error:
@@ -118,7 +118,7 @@ def _masked(text: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna announces every study and every trial on stderr."""
+    """Keep Optuna from announcing every study and every trial on stderr."""
     import optuna
 
     before = optuna.logging.get_verbosity()

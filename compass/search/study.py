@@ -1,13 +1,13 @@
 """Optuna's study, as a view of the ledger: rebuilt from the probes whenever a run ends, never read back by Compass.
 
-Three studies a machine. `…/ledger` holds every timed or certified probe, with throughput and capacity to maximise; a timed
-stage's holds those of its own space, with the stage's score to minimise. A trial shows what was run, nothing predicted:
-the batch is the probe's own. Constraints are Optuna's, at most 0 where a probe is admissible:
+Each machine has three studies. `…/ledger` holds every timed or certified probe, with throughput and capacity to maximise. A timed
+stage's study holds the probes in its own space, with the stage's score to minimise. A trial shows measurements, no predictions:
+its batch is the probe's own. A constraint is at most 0 where a probe is admissible, as Optuna defines it:
 
     memory   footprint / ceiling − 1; `REFUSED` where it ran out
     time     cycle / (target + window) − 1 of the study's stage; 0 where no time is known, or none is set
 
-Running out of memory is a finding and a complete trial, for samplers learn nothing from failed ones. What crashed, hung or
+A probe that ran out of memory is a complete trial, since samplers learn nothing from failed ones. A probe that crashed, hung or
 was invalid is a failed trial with its reason.
 """
 
@@ -16,12 +16,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from compass.optimizer_config import OptimizerConfig, StageRules
-from compass.records import Choice, Knobs, Outcome, Precision, ProbeSpec, Stage, Status, digest
+from compass.records import AXES, Choice, Knobs, Outcome, ProbeSpec, Stage, Status, digest
 from compass.search.score import score, worth
 
 if TYPE_CHECKING:
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 Direction = Literal["minimize", "maximize"]
 
 REFUSED = 0.1
-"""The memory constraint of a probe that ran out: by how much it would have gone over is not known."""
+"""The memory constraint of a probe that ran out of memory: its true excess is not known."""
 NO_SCORE = 3.0
-"""The score of what does not run or is too late: finite, for samplers and plots. The reference scores 1, and what is
-admissible stays under 2 or so."""
+"""The score of a model that does not run or is too slow: finite, for samplers and plots. The reference scores 1, and admissible
+models stay under about 2."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What turns a probe into a trial."""
+    """Everything needed to turn a probe into a trial."""
 
     machine: str
-    """Name of the device, and what tells it from others of that name."""
+    """Name of the device, with the start of its fingerprint."""
     config: OptimizerConfig
     budget_bytes: int
     capacities: Mapping[Knobs, int]
     """Trainable parameters, for probes that ended before they could count them."""
     shares: Mapping[Stage, tuple[float, float]]
-    """Of the stages that get a study: their space, as shares of the reference's capacity."""
+    """The space of each stage that gets a study, as shares of the reference's capacity."""
     reference: Choice | None
-    """What scores are taken against; None: the ledger's study is the only one."""
+    """The model that scores are relative to; None: the ledger's study is the only one."""
 
     def name(self, of: str) -> str:
         """The name of the study of a stage, or of the `ledger`."""
@@ -59,8 +59,8 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A timed or certified probe, and what it says."""
+class ShownProbe:
+    """A timed or certified probe, as a trial shows it."""
 
     spec: ProbeSpec
     outcome: Outcome
@@ -83,10 +83,11 @@ class Run:
         return self.outcome.step.median_s * frame.config.cycle_batches if self.outcome.step else None
 
 
-def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[Run]:
+def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[ShownProbe]:
     """Each question on real samples with its last answer, in the order of asking; micro-probes are left out.
 
-    So are what ran too few steps for a time, and what ended before it was counted if its model is in no known space.
+    So are probes with too few steps for a time, and probes that ended before their parameters were counted if their model is in no
+    known space.
     """
     answers = {
         _question(spec, outcome): (spec, outcome)
@@ -96,18 +97,18 @@ def runs(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame) -> list[Run]
     counted = [
         (spec, outcome, outcome.parameters or frame.capacities.get(spec.knobs)) for spec, outcome in answers.values()
     ]
-    return [Run(spec, outcome, capacity) for spec, outcome, capacity in counted if capacity is not None]
+    return [ShownProbe(spec, outcome, capacity) for spec, outcome, capacity in counted if capacity is not None]
 
 
 def _question(spec: ProbeSpec, outcome: Outcome) -> str:
-    """What an answer is the last one to. Every cycle of a training has its own fullest batch, and answers the same."""
+    """The key of the question; later answers replace earlier ones. Cycles of one training differ in their fullest batch only."""
     if outcome.source == "probe" or outcome.timed_load is None:
         return spec.key
     return digest(spec.knobs, spec.runtime, outcome.timed_load.graphs)
 
 
 def fill_studies(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, storage: BaseStorage) -> int:
-    """Replace the machine's studies in `storage` by what `probes` say; returns how many probes were shown."""
+    """Replace the machine's studies in `storage` by trials of `probes`; returns the number of probes shown."""
     shown = runs(probes, frame)
     axes = _distributions(shown) if shown else {}
     _fill(storage, frame, "ledger", ["maximize", "maximize"], [_trial(run, frame, None, axes) for run in shown])
@@ -117,7 +118,7 @@ def fill_studies(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, stor
     return len(shown)
 
 
-def _share(run: Run, frame: Frame) -> float:
+def _share(run: ShownProbe, frame: Frame) -> float:
     return run.capacity / frame.reference.capacity if frame.reference else math.nan
 
 
@@ -151,13 +152,13 @@ def _name_metrics(study: Study, names: list[str]) -> None:
 
 
 def _about(frame: Frame, of: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"source": "rebuilt from Compass's ledger: what is changed here is lost"}
+    about: dict[str, Any] = {"source": "rebuilt from Compass's ledger: changes made here are lost"}
     if of in frame.shares and frame.reference is not None:
         about["reference"] = f"{frame.reference.knobs}, batch {frame.reference.batch_size}"
     return about
 
 
-def _trial(run: Run, frame: Frame, stage: Stage | None, axes: dict[str, Any]) -> FrozenTrial:
+def _trial(run: ShownProbe, frame: Frame, stage: Stage | None, axes: dict[str, Any]) -> FrozenTrial:
     import optuna
     from optuna.trial import TrialState
 
@@ -169,8 +170,7 @@ def _trial(run: Run, frame: Frame, stage: Stage | None, axes: dict[str, Any]) ->
         params={
             "layers": knobs.layers,
             "channels": knobs.channels,
-            "precision": knobs.variant.precision,
-            "checkpointing": knobs.variant.checkpointing,
+            **knobs.variant.axis_values,
             "batch": run.n_graphs,
         },
         distributions=axes,
@@ -179,20 +179,19 @@ def _trial(run: Run, frame: Frame, stage: Stage | None, axes: dict[str, Any]) ->
     )
 
 
-def _distributions(shown: Sequence[Run]) -> dict[str, Any]:
+def _distributions(shown: Sequence[ShownProbe]) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     layers, channels = [run.spec.knobs.layers for run in shown], [run.spec.knobs.channels for run in shown]
     return {
         "layers": IntDistribution(min(layers), max(layers)),
         "channels": IntDistribution(min(channels), max(channels)),
-        "precision": CategoricalDistribution(get_args(Precision)),
-        "checkpointing": CategoricalDistribution([False, True]),
+        **{axis.name: CategoricalDistribution(axis.values) for axis in AXES},
         "batch": IntDistribution(1, max(run.n_graphs for run in shown), log=True),
     }
 
 
-def _values(run: Run, frame: Frame, stage: Stage | None) -> list[float]:
+def _values(run: ShownProbe, frame: Frame, stage: Stage | None) -> list[float]:
     if stage is None or frame.reference is None:
         return [run.throughput, float(run.capacity)]
     cycle_s = run.cycle_s(frame)
@@ -204,10 +203,10 @@ def _values(run: Run, frame: Frame, stage: Stage | None) -> list[float]:
     return [value if math.isfinite(value) else NO_SCORE]
 
 
-def _constraints(run: Run, frame: Frame, stage: Stage | None) -> dict[str, float]:
-    """Both, always: Optuna's Gaussian process asks for the same constraints of every trial."""
+def _constraints(run: ShownProbe, frame: Frame, stage: Stage | None) -> dict[str, float]:
+    """Always both constraints: Optuna's Gaussian process needs the same ones of every trial."""
     cycle_s, memory = run.cycle_s(frame), REFUSED
-    if run.outcome.ok:  # and so it fitted, whatever a long-lived worker's footprint says
+    if run.outcome.ok:  # so it fitted, even if the footprint of a long-lived worker is larger
         memory = min(0.0, (run.outcome.footprint_bytes or 0) / (run.spec.ceiling_bytes or frame.budget_bytes) - 1.0)
     late = 0.0
     if stage is not None and cycle_s is not None:
@@ -216,17 +215,17 @@ def _constraints(run: Run, frame: Frame, stage: Stage | None) -> dict[str, float
 
 
 def lateness(cycle_s: float, rules: StageRules) -> float:
-    """By what share a cycle is longer than the stage admits; negative below, 0 where nothing is set."""
+    """The share by which a cycle is longer than the stage allows; negative if it is shorter, 0 without a limit."""
     return 0.0 if rules.target_s is None else cycle_s / (rules.target_s + rules.window_s) - 1.0
 
 
-def _kind(run: Run) -> str:
+def _kind(run: ShownProbe) -> str:
     if run.outcome.source == "training":
         return "training"
     return "certificate" if run.spec.fresh else "timing"
 
 
-def _attributes(run: Run, frame: Frame) -> dict[str, Any]:
+def _attributes(run: ShownProbe, frame: Frame) -> dict[str, Any]:
     spec, outcome = run.spec, run.outcome
     attributes = {
         "kind": _kind(run),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from compass.records import Choice
-from compass.search.knowledge import Knowledge
 from compass.stages.timed import TimedStage
 
 
@@ -12,10 +11,6 @@ class Prototyping(TimedStage):
 
     def __init__(self) -> None:
         super().__init__("prototyping")
-
-    def share(self, known: Knowledge) -> tuple[float, float]:
-        """The small space."""
-        return known.config.space.small_share
 
     def prefer(self, choice: Choice) -> float:
         """Throughput."""

@@ -29,7 +29,7 @@ class TimedStage:
 
     def share(self, known: Knowledge) -> tuple[float, float]:
         """The space, as shares of the reference's capacity."""
-        raise NotImplementedError
+        return known.config.space.share(self.stage) or (0.0, math.inf)
 
     def prefer(self, choice: Choice) -> float:
         """What decides between choices whose scores are level; more is better."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from compass.records import Choice, StagePlan
-from compass.search.knowledge import Knowledge
 from compass.stages.timed import TimedStage
 
 
@@ -12,10 +11,6 @@ class Validation(TimedStage):
 
     def __init__(self) -> None:
         super().__init__("validation")
-
-    def share(self, known: Knowledge) -> tuple[float, float]:
-        """The large space."""
-        return known.config.space.large_share
 
     def prefer(self, choice: Choice) -> float:
         """Capacity."""

@@ -199,7 +199,7 @@ def test_a_pointer_is_told_everything_about_a_candidate(browser, page, profile):
     said = browser.run("document.querySelector('#prototyping-throughput .hoverlayer').textContent")
     assert f"{chosen.knobs.layers} × {chosen.knobs.channels} fp32" in said
     assert f"parameters: {chosen.capacity:,}" in said
-    assert "standing: chosen" in said
+    assert "status: chosen" in said
 
 
 def test_what_is_ruled_out_says_why_when_pointed_at(browser, page):
@@ -208,14 +208,14 @@ def test_what_is_ruled_out_says_why_when_pointed_at(browser, page):
     browser.move(*box(browser, "#production-space .scatterlayer .trace:nth-child(1) .points path"))
     browser.until("document.querySelector('#production-space .hoverlayer .hovertext') !== null")
     said = browser.run("document.querySelector('#production-space .hoverlayer').textContent")
-    assert "why not: more than the 917,444 parameters that the data feed" in said
+    assert "why not: more than the 917,444 parameters that the dataset allows" in said
 
 
 def test_keys_hide_and_show(browser, page):
     browser.open(page)
     show(browser, "production-throughput")
     count = "document.querySelectorAll('#production-throughput .scatterlayer .points path').length"
-    button = "[...document.querySelectorAll('#production-throughput .keys button')].find((b) => b.textContent.startsWith('would do'))"
+    button = "[...document.querySelectorAll('#production-throughput .keys button')].find((b) => b.textContent.startsWith('admissible'))"
     before = browser.run(count)
     n_marks = int(browser.run(f"{button}.textContent").split("(")[1].rstrip(")"))
     browser.run(f"{button}.click()")

@@ -144,12 +144,14 @@ def test_the_whole_space_is_what_the_stages_search():
     assert kinds == {("fp32", False), ("fp32", True)}
     assert len({row.knobs for row in found.rows}) == len(found.rows) > 100
     assert {row.fits for row in found.rows} == {"yes"}
-    only = estimate(Request(), Question(checkpointing=True), runner=Watched())
+    only = estimate(Request(), Question(axes={"checkpointing": True}), runner=Watched())
     assert only.rows == tuple(row for row in found.rows if row.knobs.variant.checkpointing)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", [Question(6, 128, precision="bf16"), Question(precision="bf16")])
+@pytest.mark.parametrize(
+    "question", [Question(6, 128, axes={"precision": "bf16"}), Question(axes={"precision": "bf16"})]
+)
 def test_a_precision_that_no_stage_searches_is_calibrated_in_place_of_theirs(question):
     machine = Watched()
     found = estimate(plain(), question, runner=machine)
@@ -159,7 +161,7 @@ def test_a_precision_that_no_stage_searches_is_calibrated_in_place_of_theirs(que
 
 def test_recomputing_that_no_stage_searches_is_timed_against_plain_training():
     machine = Watched()
-    (row,) = estimate(plain(), Question(6, 128, checkpointing=True), runner=machine).rows
+    (row,) = estimate(plain(), Question(6, 128, axes={"checkpointing": True}), runner=machine).rows
     assert row.knobs.variant.checkpointing
     assert {spec.knobs.variant.checkpointing for spec in machine.specs} == {False, True}
 
@@ -192,7 +194,7 @@ def test_the_calibration_of_optimize_is_enough(tmp_path, monkeypatch):
     asked, machine = Request(cache=tmp_path), Watched()
     with open_experiment(asked, None, lambda _: None) as lab:
         lab.calibrate(wanted_variants(asked.config))
-    assert estimate(asked, Question(7, 160, checkpointing=True)).n_probes == 0
+    assert estimate(asked, Question(7, 160, axes={"checkpointing": True})).n_probes == 0
 
 
 # --------------------------------------------------------------------------------------------------------------- errors
@@ -243,7 +245,7 @@ def broken(spec, outcome):
 
 def test_a_precision_that_does_not_run_here():
     with pytest.raises(InputError) as caught:
-        estimate(plain(), Question(6, 128, precision="bf16"), runner=Watched(broken))
+        estimate(plain(), Question(6, 128, axes={"precision": "bf16"}), runner=Watched(broken))
     assert str(caught.value) == (
         "model 6 layers × 128 channels, bf16: got crashed: no such kernel; expected one that calibration can run. "
         "Choose another precision, or see `compass env`."

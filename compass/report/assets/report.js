@@ -1,17 +1,6 @@
 "use strict";
 (() => {
   const evidence = JSON.parse(document.getElementById("evidence").textContent);
-  // What a series stands for → colour (a variable of the style), symbol and size. Symbols differ where colours do.
-  const LOOK = {
-    chosen: ["vermillion", "star", 15], achieved: ["vermillion", "diamond-open", 22],
-    measured: ["vermillion", "diamond-open", 13], measured_too: ["green", "circle", 8],
-    runner_up: ["orange", "diamond", 11], front: ["ink", "circle-open", 15], admissible: ["blue", "circle", 8],
-    untried: ["grey", "circle-open", 8], memory: ["purple", "triangle-up", 8], time: ["yellow", "triangle-down", 8],
-    batch: ["green", "square", 7], data: ["grey", "x-thin-open", 5], space: ["grey", "circle", 4], model: ["ink", "cross", 8],
-    bound: ["blue", "line-ew-open", 13],
-    runtime: ["purple", "triangle-down", 8], calibrate: ["sky", "circle", 8], search: ["orange", "square", 8], certify: ["green", "diamond", 8],
-    failed: ["vermillion", "x", 9], bars: ["blue", "square", 8],
-  };
   const PATHS = {  // in a box from -5 to 5
     circle: "M0-4.2A4.2 4.2 0 1 1 0 4.2A4.2 4.2 0 1 1 0-4.2Z", square: "M-4-4H4V4H-4Z", diamond: "M0-5L5 0L0 5L-5 0Z",
     star: "M0-5L1.3-1.6L5-1.5L2.1.8L3.1 4.4L0 2.3L-3.1 4.4L-2.1.8L-5-1.5L-1.3-1.6Z", x: "M-4-4L4 4M-4 4L4-4",
@@ -40,7 +29,7 @@
   const wrap = (text) => text.replace(/(.{50,70}) /g, "$1\n");
 
   function trace(figure, series, visible) {
-    const [colour, symbol, size] = LOOK[series.role];
+    const { colour, symbol, size } = evidence.looks[series.role];
     const shade = css(colour);
     const hover = series.rows.map((row) => rowText(figure, row));
     const common = {
@@ -137,7 +126,7 @@
   // ------------------------------------------------------------------------------- keys that show and hide, by hand too
 
   function icon(role) {
-    const [colour, symbol] = LOOK[role];
+    const { colour, symbol } = evidence.looks[role];
     const name = symbol.replace("-open", "").replace("-thin", "");
     const open = symbol.endsWith("open") || name === "x" || name === "cross";
     const paint = open ? 'fill="none"' : "fill='currentColor'";

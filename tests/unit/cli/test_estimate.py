@@ -141,7 +141,7 @@ def test_every_flag_reaches_the_question_and_the_request(asked):
         (
             Request(config=config, workload="mine:make", device="cpu", memory_limit_bytes=2 * 1024**3,
                     dataset_size=1000, cache=Path("probes")),
-            Question(6, 128, 8, "bf16", checkpointing=True, allocator="tight", epochs=7),
+            Question(6, 128, 8, {"precision": "bf16", "checkpointing": True}, allocator="tight", epochs=7),
         )
     ]  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_the_size_of_the_dataset_is_left_to_the_lab(asked):
     compass("--all", "--no-checkpointing", "--set", "dataset.default_size=77")
     [(request, question)] = asked
     assert (request.dataset_size, request.config.dataset.default_size) == (None, 77)
-    assert question.checkpointing is False
+    assert question.axes == {"checkpointing": False}
 
 
 @pytest.mark.parametrize(

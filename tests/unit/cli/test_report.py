@@ -164,11 +164,11 @@ def test_explain(told):
     assert said.startswith("prototyping: 6 × 128 fp32, batch 32: 16 graphs/s, a cycle of 15.0 min why The best of 61")
     for part in (
         "memory at most 1.37 of 4.00 GiB, 1.32 GiB measured",
-        "time a cycle of 15.0 min; 40.0 min are allowed, 20.0 min is the target",
-        "score samples 0.660: 2 times production's graphs/s, to the power −0.26, weighted 0.8",
-        "score 0.900: their sum",
+        "time a cycle of 15.0 min; 40.0 min allowed, target 20.0 min",
+        "score samples 0.660: 2 times the production model's graphs/s, to the power −0.26, weighted 0.8",
+        "score 0.900: the sum of both",
         "+ 1.00 GiB more memory the same model, batch 32 → 48: 20% more in graphs/s",
-        "+ 10.0 min more a cycle nothing: the same model and batch",
+        "+ 10.0 min more per cycle nothing: the same model and batch",
         "What more would buy is on paper",
     ):
         assert part in said, part
@@ -183,7 +183,7 @@ def test_explain_as_json(told):
 def test_explain_a_stage_that_found_nothing(told):
     said = compass("explain", "validation").stdout
     assert said.startswith("validation: nothing found\n")
-    assert "Time binds." in said
+    assert "Limited by time." in said
     assert "Nearest miss: 4 × 112 fp32" in said
 
 
@@ -217,7 +217,7 @@ def test_compare(told):
     lines = result.stdout.splitlines()
     assert lines[:3] == ["A: hardware_profile.json", "B: b.json", "device: Some CPU (cpu) → Another CPU (cpu)"]
     assert "Prototyping: 16 → 24 graphs/s, 50% more; a cycle takes 15.0 min → 15.0 min" in lines
-    assert "Prototyping: score bound it, now memory does" in lines
+    assert "Prototyping: limited by score → memory" in lines
     said = json.loads(compass("compare", "hardware_profile.json", "b.json", "--json").stdout)
     assert said["surroundings"] == ["device: Some CPU (cpu) → Another CPU (cpu)"]
 

@@ -4,9 +4,9 @@ from compass.cost.footprint import (
     GROWN_SLACK_BYTES,
     OVERRUN_SHARE,
     SEEN_CONSTANT_BYTES,
-    SEEN_SLACK,
     SLACK_EXPANDABLE,
-    SLACK_EXPANDABLE_RECOMPUTING,
+    SLACK_EXPANDABLE_CHECKPOINTING,
+    SLACK_HEAP,
     TELLING_BYTES,
     fit_footprint,
 )
@@ -84,7 +84,7 @@ def test_before_anything_was_seen_the_configured_upper_values_hold(on_cpu, alloc
 
 def test_what_was_seen_of_a_configuration_holds_for_it_alone():
     model = fitted(probe(**held(1.6)), probe(**held(1.5)))
-    assert model.ratio(PLAIN, "fast") == pytest.approx(1.6 * (1 + SEEN_SLACK))
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.6 * (1 + SLACK_HEAP))
     assert model.ratio(PLAIN, "tight") == RULES.footprint_ratio_tight
     assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_recomputing
 
@@ -148,13 +148,13 @@ def test_expandable_segments_waste_alike_in_all_models_and_under_either_heap():
     assert model.ratio(PLAIN, "system") == RULES.footprint_ratio_accelerator  # which is not asked to expand
     assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_accelerator_recomputing  # as none was seen
     recomputing = fitted(*seen, on_segments(RECOMPUTING, 1.07), on_cpu=False, expandable=True)
-    assert recomputing.ratio(RECOMPUTING, "tight") == pytest.approx(1.07 * (1 + SLACK_EXPANDABLE_RECOMPUTING))
+    assert recomputing.ratio(RECOMPUTING, "tight") == pytest.approx(1.07 * (1 + SLACK_EXPANDABLE_CHECKPOINTING))
 
 
 def test_running_out_says_that_more_than_the_ceiling_was_wanted():
     ceiling = BASELINE + SEEN_CONSTANT_BYTES + 1500 * MIB
     model = fitted(probe(status=Status.OUT_OF_MEMORY, ceiling_bytes=ceiling))
-    assert model.ratio(PLAIN, "fast") == pytest.approx(1.5 * (1 + OVERRUN_SHARE) * (1 + SEEN_SLACK))
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.5 * (1 + OVERRUN_SHARE) * (1 + SLACK_HEAP))
     law = model.complete(MEMORY.law(PLAIN), PLAIN, "fast")
     assert law.upper_footprint(LOAD) > ceiling  # so the same batch is not tried again
 
@@ -164,7 +164,7 @@ def test_training_tells_what_the_next_process_will_hold(allocator):
     """Nobody profiled it, so its live bytes are the predicted ones: 1,000 MiB."""
     trained = probe(allocator=allocator, source="training", **{**held(1.6), "live_bytes": None})
     model = fitted(probe(allocator=allocator, **held(1.5)), trained)
-    assert model.ratio(PLAIN, allocator) == pytest.approx(1.6 * (1 + SEEN_SLACK))
+    assert model.ratio(PLAIN, allocator) == pytest.approx(1.6 * (1 + SLACK_HEAP))
 
 
 def test_the_completed_law():

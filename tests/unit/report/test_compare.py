@@ -1,12 +1,12 @@
 import pytest
 
 from compass.optimizer_config import OptimizerConfig
-from compass.report.compare import compare
+from compass.report.compare import compare_profiles
 from compass.report.evidence import of_profile
 
 
 def compared(a, b):
-    return compare(of_profile(a, "a.json"), of_profile(b, "b.json"))
+    return compare_profiles(of_profile(a, "a.json"), of_profile(b, "b.json"))
 
 
 def changed(profile, **changes):
@@ -22,7 +22,7 @@ def test_a_profile_is_like_itself(whole):
 
 
 def test_files_of_one_name_are_told_apart(evidence):
-    assert compare(evidence, evidence).names == ("p.json (first)", "p.json (second)")
+    assert compare_profiles(evidence, evidence).names == ("p.json (first)", "p.json (second)")
 
 
 def test_machines_versions_and_settings_in_words(whole):
@@ -34,13 +34,13 @@ def test_machines_versions_and_settings_in_words(whole):
     )  # fmt: skip
     assert compared(whole, other).surroundings == (
         "device: A100 40GB (cuda) → H100 80GB (cuda)",
-        "memory that may be used: 38.00 GiB → 76.00 GiB, 2.0 times as much",
+        "memory budget: 38.00 GiB → 76.00 GiB, 2.0 times as much",
         "torch: simulated → 9.9",
         "the workload's code, options or samples differ",
         "workload: visnet → painn",
         f"Compass: {whole.compass_version} → 9.0",
         "complexes: 19,000 → 2,000, 89% less",
-        "parameters that the data feed: 917,444 → 400,000, 56% less",
+        "data cap in parameters: 917,444 → 400,000, 56% less",
         "setting cycle_batches: 450 → 100",
     )
 

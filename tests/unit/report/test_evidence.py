@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from compass.errors import InputError
 from compass.profile import NewerProfileError, Profile
 from compass.records import STAGES, Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
-from compass.report.evidence import of_profile, read_evidence, with_probes
+from compass.report.evidence import Evidence, of_profile, read_evidence, with_probes
 from compass.report.markdown import markdown
 from compass.report.page import html_page
 from compass.report.view import view_of
@@ -21,8 +21,8 @@ def shown(evidence):
     page, text = html_page(view), markdown(view)
     assert page.startswith("<!doctype html>")
     if evidence.missing:
-        assert "What is missing" in page
-        assert "What is missing" in text
+        assert "Missing from the profile" in page
+        assert "**Missing**" in text
     return page
 
 
@@ -31,6 +31,11 @@ def test_a_whole_profile_lacks_nothing(whole, written):
     assert evidence.missing == ()
     assert evidence == of_profile(whole, "p.json")
     assert evidence.stages == list(STAGES)
+
+
+def test_evidence_has_every_field_of_a_profile():
+    renamed = {"schema_version", "ledger"}
+    assert set(Profile.model_fields) - renamed <= set(Evidence.__dataclass_fields__)
 
 
 def test_a_cut_at_any_byte_still_gives_a_report(written, tmp_path):

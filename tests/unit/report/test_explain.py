@@ -2,20 +2,20 @@ import pytest
 
 from compass.records import STAGES, Candidate, StageFailure, WhatIf
 from compass.report.evidence import of_profile
-from compass.report.explain import explain, limits_of, purchases
-from compass.report.words import BINDS, change, of_bytes, share
+from compass.report.explain import explain_plan, plan_limits, purchases
+from compass.report.words import LIMITED_BY, change, of_bytes, share
 from compass.units import GIB
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_limit_that_binds_is_marked(whole, evidence, stage):
-    told, plan = explain(evidence, stage), whole.plans[stage]
-    assert told.limited_by == BINDS[plan.limited_by]
-    binding = [limit.name for limit in told.limits if limit.limited_by]
+def test_the_limit_of_a_plan_is_marked(whole, evidence, stage):
+    told, plan = explain_plan(evidence, stage), whole.plans[stage]
+    assert told.limited_by == LIMITED_BY[plan.limited_by]
+    limiting = [limit.name for limit in told.limits if limit.limited_by]
     if plan.limited_by in {"memory", "data"}:
-        assert binding == [plan.limited_by]
+        assert limiting == [plan.limited_by]
     if stage == "smoke_test":
-        assert binding == []
+        assert limiting == []
     by_name = {limit.name: limit for limit in told.limits}
     assert by_name["memory"].allowed == plan.certificate.ceiling_bytes
     assert by_name["data"].used_share == plan.choice.capacity / whole.data_cap
@@ -27,40 +27,40 @@ def test_the_limit_that_binds_is_marked(whole, evidence, stage):
 def test_data_that_bind_a_batch_are_no_limit_of_parameters(whole, evidence):
     plan = whole.plans["prototyping"]
     batch = plan.choice.model_copy(update={"batch_size": 950})
-    limits = limits_of(evidence, plan.model_copy(update={"limited_by": "data", "choice": batch}))
+    limits = plan_limits(evidence, plan.model_copy(update={"limited_by": "data", "choice": batch}))
     assert [limit.name for limit in limits if limit.limited_by] == ["batch"]
 
 
 @pytest.mark.parametrize("stage", ["prototyping", "validation"])
 def test_the_terms_are_the_records(whole, evidence, stage):
     plan = whole.plans[stage]
-    samples, parameters, total = explain(evidence, stage).score
+    samples, parameters, total = explain_plan(evidence, stage).score
     assert samples.startswith(f"samples {plan.terms.samples:.3f}: {plan.terms.throughput_ratio:.3g} times")
     assert parameters.startswith(f"parameters {plan.terms.parameters:.3f}: {plan.terms.capacity_ratio:.3g} times")
-    assert total.startswith(f"score {plan.terms.samples + plan.terms.parameters:.3f}:")
+    assert total.startswith(f"score {plan.terms.score:.3f}:")
     assert plan.terms.throughput_ratio == pytest.approx(plan.throughput / whole.reference.throughput)
 
 
 def test_a_stage_that_found_nothing_is_explained_too(tight):
-    told = explain(of_profile(tight, "p"), "prototyping")
+    told = explain_plan(of_profile(tight, "p"), "prototyping")
     failure = tight.failures["prototyping"]
-    assert (told.answer, told.why, told.limited_by) == ("nothing found", failure.reason, "Time binds.")
+    assert (told.answer, told.why, told.limited_by) == ("nothing found", failure.reason, "Limited by time.")
     assert [one.more for one in told.purchases] == [
-        "1.00 GiB more memory", "10.0 min more a cycle", "200,000 more complexes",
+        "1.00 GiB more memory", "10.0 min more per cycle", "200,000 more complexes",
     ]  # fmt: skip
     longer = told.purchases[1]
     assert longer.changes
-    assert longer.says.endswith("where now nothing would do")
+    assert longer.says.endswith("where now no model is admissible")
     assert told.beside[0].startswith("Nearest miss: ")
 
 
 def test_a_stage_that_is_not_there(whole):
     some = of_profile(whole.model_copy(update={"plans": {}}), "p")
     with pytest.raises(KeyError):
-        explain(some, "production")
+        explain_plan(some, "production")
 
 
-# ------------------------------------------------------------------------------------------------- what more would buy
+# ------------------------------------------------------------------------------------------------- predicted gains
 
 
 def row(layers=2, batch_size=10, capacity=1000, step_s=1.0, score=0.9):
@@ -84,12 +84,12 @@ def failure(now, *others):
          "the same model, batch 10 → 20: no faster", True),
         (row(), WhatIf(change="data", amount=19_000, pick=row(3, capacity=2500)), "19,000 more complexes",
          "3 × 48 fp32, batch 10: 2.5 times as much in parameters, no faster", True),
-        (row(), WhatIf(change="time", amount=600), "10.0 min more a cycle", "still nothing that would do", False),
-        (None, WhatIf(change="time", amount=600, pick=row()), "10.0 min more a cycle",
-         "2 × 32 fp32, batch 10, where now nothing would do", True),
+        (row(), WhatIf(change="time", amount=600), "10.0 min more per cycle", "still no admissible model", False),
+        (None, WhatIf(change="time", amount=600, pick=row()), "10.0 min more per cycle",
+         "2 × 32 fp32, batch 10, where now no model is admissible", True),
     ],
 )  # fmt: skip
-def test_what_more_would_buy_in_words(now, what_if, more, says, changes):
+def test_predicted_gains_in_words(now, what_if, more, says, changes):
     [found] = purchases(failure(now, what_if))
     assert (found.more, found.says, found.changes) == (more, says, changes)
 

@@ -4,15 +4,17 @@ import hashlib
 import html
 import json
 import re
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from compass.errors import InputError
 from compass.report.evidence import of_profile
+from compass.report.figure import LOOKS, Role
 from compass.report.markdown import markdown
 from compass.report.page import ASSETS, asset, html_page
-from compass.report.static import LOOK, check_matplotlib, write_figures
+from compass.report.static import MARKERS, SHADES, check_matplotlib, write_figures
 from compass.report.view import view_of
 
 
@@ -122,10 +124,14 @@ def test_markdown_takes_text_as_it_is(whole):
 
 
 def test_every_role_has_a_look(view):
-    script = asset("report.js")
-    for role in LOOK:
-        assert re.search(rf"\b{role}: \[", script)
-    assert {series.role for figure in view.figures for series in figure.series} <= set(LOOK)
+    assert set(LOOKS) == set(get_args(Role))
+    assert {series.role for figure in view.figures for series in figure.series} <= set(LOOKS)
+    paths = re.search(r"const PATHS = \{.*?\n  \};", asset("report.js"), re.DOTALL)[0]
+    for look in LOOKS.values():
+        assert look.colour in SHADES
+        assert all(look.colour in theme for theme in themes())
+        assert look.symbol.removesuffix("-open") in MARKERS
+        assert re.search(rf'\b{look.symbol.removesuffix("-open").removesuffix("-thin")}"?: "M', paths)
 
 
 def test_figures_are_files_with_text_in_them(view, tmp_path):

@@ -95,8 +95,8 @@ def test_a_family_that_does_not_recompute_is_not_asked_to():
         (PLAIN.model_copy(update={"stages": PLAIN.stages.model_copy(update={
             "validation": PLAIN.stages.validation.model_copy(update={"checkpointing": (True,)})})}),
          Family(recomputes=False),
-         "stages.validation.checkpointing: got only recomputing; expected a workload that recomputes activations. "
-         "Allow false, or have the workload honour knobs.variant.checkpointing and say `recomputes = True`."),
+         "stages.validation.checkpointing: got only True; expected False among the values, since this workload supports "
+         "no other. Allow False, or have the workload honour knobs.variant.checkpointing and set `recomputes = True`."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_followed(config, family, text):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.records import Knobs, Variant
-from compass.search.samplers import Verdict, grid_values, nearest, sample
+from compass.records import AXES, Knobs, Variant
+from compass.search.samplers import TrialResult, grid_values, nearest, sample
 
 NAMES = ("gp", "tpe", "random", "grid")
 SHAPES = [(depth, 16 * width) for depth in range(2, 9) for width in range(1, 17) if 12 <= 16 * width / depth <= 32]
@@ -22,10 +22,7 @@ spaces = st.builds(
 
 
 def described(knobs):
-    return {
-        "layers": knobs.layers, "channels": knobs.channels,
-        "precision": knobs.variant.precision, "checkpointing": knobs.variant.checkpointing,
-    }  # fmt: skip
+    return {"layers": knobs.layers, "channels": knobs.channels, **knobs.variant.axis_values}
 
 
 @given(spaces)
@@ -37,7 +34,7 @@ def test_a_model_of_the_space_is_nearest_to_itself(models):
 @given(spaces, st.integers(1, 40))
 def test_a_grid_has_no_more_points_than_trials(models, n_trials):
     values = grid_values(models, n_trials)
-    n_kinds = len(values["precision"]) * len(values["checkpointing"])
+    n_kinds = math.prod(len(values[axis.name]) for axis in AXES)
     assert math.prod(map(len, values.values())) <= max(n_trials, n_kinds)
     for name, chosen in values.items():
         assert set(chosen) <= {described(knobs)[name] for knobs in models}
@@ -48,8 +45,7 @@ def test_a_grid_spreads_to_both_ends():
     assert grid_values(models, 12) == {
         "layers": [2, 5, 8],
         "channels": [32, 112, 176, 256],
-        "precision": ["fp32"],
-        "checkpointing": [False],
+        **{axis.name: [axis.default] for axis in AXES},
     }
 
 
@@ -62,24 +58,26 @@ def test_a_grid_of_one_point_is_in_the_middle():
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=6, deadline=None)
 @given(models=spaces, n_trials=st.integers(1, 8), seed=st.integers(0, 99))
-def test_no_model_is_judged_twice_and_none_from_outside(name, models, n_trials, seed):
-    judged = []
+def test_no_model_is_tried_twice_and_none_from_outside(name, models, n_trials, seed):
+    tried = []
 
-    def judge(knobs):
-        judged.append(knobs)
-        return [Verdict(1.0 + 1 / knobs.channels, -0.1), Verdict(3.0, 0.2), Verdict(math.nan, 0.1)][knobs.layers % 3]
+    def try_model(knobs):
+        tried.append(knobs)
+        return [TrialResult(1.0 + 1 / knobs.channels, -0.1), TrialResult(3.0, 0.2), TrialResult(math.nan, 0.1)][
+            knobs.layers % 3
+        ]
 
-    verdicts = sample(name, models, judge, n_trials=n_trials, seed=seed)
-    assert list(verdicts) == judged
-    assert 1 <= len(judged) == len(set(judged)) <= n_trials
-    assert set(judged) <= set(models)
-    again = sample(name, models, judge, n_trials=n_trials, seed=seed)
-    assert again.keys() == verdicts.keys()
+    results = sample(name, models, try_model, n_trials=n_trials, seed=seed)
+    assert list(results) == tried
+    assert 1 <= len(tried) == len(set(tried)) <= n_trials
+    assert set(tried) <= set(models)
+    again = sample(name, models, try_model, n_trials=n_trials, seed=seed)
+    assert again.keys() == results.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_space_asks_for_nothing(name):
-    assert sample(name, [], lambda _: pytest.fail("nothing to judge"), n_trials=3, seed=0) == {}
+    assert sample(name, [], lambda _: pytest.fail("nothing to try"), n_trials=3, seed=0) == {}
 
 
 @pytest.mark.slow
@@ -90,25 +88,25 @@ def test_what_does_not_fit_is_complete_and_what_breaks_failed(name, monkeypatch)
     monkeypatch.setattr(optuna, "create_study", lambda **given: studies.append(create(**given)) or studies[-1])
     models = [Knobs(layers=d, channels=w) for d, w in SHAPES]
 
-    def judge(knobs):
+    def try_model(knobs):
         if knobs.layers == 5:
-            return Verdict(math.nan, 0.1)
+            return TrialResult(math.nan, 0.1)
         too_big = knobs.channels > 100
-        return Verdict(3.0 if too_big else 1.0, 0.3 if too_big else -0.2)
+        return TrialResult(3.0 if too_big else 1.0, 0.3 if too_big else -0.2)
 
-    verdicts = sample(name, models, judge, n_trials=12, seed=3)
+    results = sample(name, models, try_model, n_trials=12, seed=3)
     told = [(trial.state.name, trial.values, trial.constraints) for trial in studies[0].trials]
     assert len(told) == 12
     possible = [
         ("COMPLETE", [1.0], {"admissible": -0.2}), ("COMPLETE", [3.0], {"admissible": 0.3}), ("FAIL", None, {}),
     ]  # fmt: skip
     assert all(item in possible for item in told)
-    assert {verdict.score for verdict in verdicts.values()} & {1.0, 3.0}
+    assert {result.score for result in results.values()} & {1.0, 3.0}
 
 
 def test_an_interrupt_escapes():
-    def judge(knobs):
+    def try_model(knobs):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample("random", [Knobs(layers=2, channels=32)], judge, n_trials=3, seed=0)
+        sample("random", [Knobs(layers=2, channels=32)], try_model, n_trials=3, seed=0)
