@@ -33,7 +33,7 @@ class CostModels:
         return self.time.step_s(knobs, capacity, sizes)
 
     def launch_s(self, knobs: Knobs) -> float:
-        """Predicted seconds for launching a step's kernels, whatever the load."""
+        """Predicted seconds for launching a step's kernels, which is the same for every load."""
         return self.time.form_of(knobs.variant).launch_s(knobs)
 
     def spread(self, knobs: Knobs, step_s: float) -> float:

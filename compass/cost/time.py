@@ -3,7 +3,7 @@
 Notation: L layers, C channels, s the sizes of a load, P parameters.
 
     step  = (floor^p + work^p)^(1/p)
-    floor = (f₀ + f₁·L) · κ                                launching kernels, whatever their size
+    floor = (f₀ + f₁·L) · κ                                launching kernels of any size
     work  = ((outer + (L−1 + λ·(L−½)) · layer) · (1 + δ(C)))^γ
     outer = Σ_s s·(a_s + b_s·C) + g·P                      stem, head and last layer; the optimizer
     layer = Σ_s s·(c_s + d_s·C + e_s·C²)                   one of the other layers
@@ -64,15 +64,15 @@ updates from launches: without this limit a wide model's update was fitted ten t
 LAST_LAYER = 0.5
 """The share of a layer that checkpointing does not repeat in the last one: SchNet repeats all of it, ViSNet nearly nothing."""
 PRIOR_WEIGHT = 0.02
-"""Of what is usual of δ, κ, λ and γ, against a timing."""
+"""Weight of the usual values of δ, κ, λ and γ, against a timing."""
 ALIGNED_SPREAD, FACTOR_SPREAD = 0.1, 0.2
-"""Of δ around 0, and of κ and λ around what is usual of the variant, before anything was timed."""
+"""Spreads of δ around 0, and of κ and λ around their usual values, before anything was timed."""
 LEAST_FACTOR = 0.5
 """κ of an axis that makes launching cheaper, at least."""
 GROWTH_SPREAD = 0.05
 """Of γ above 1 before anything was timed; on two cores 1.04 was seen."""
 PACE = 0.02
-"""Relative spread of a CPU's pace from one few minutes to the next, whatever it runs."""
+"""Relative spread of a CPU's pace over minutes, the same for every program."""
 LAUNCH, UPDATE = slice(2), 2
 """Places of the terms 1 and L, and of P, among a form's terms."""
 OVERLAPPING = 2.0
@@ -101,12 +101,12 @@ class TimeForm:
         return self.of_terms(_terms(knobs, capacity, sizes), _misaligned(knobs), *self.of_variant(knobs.variant))
 
     def launch_s(self, knobs: Knobs) -> float:
-        """Seconds for launching a step's kernels, whatever their size."""
+        """Seconds for launching a step's kernels of any size."""
         kappa, _ = self.of_variant(knobs.variant)
         return float(kappa * (self.coefficients[LAUNCH] @ [1.0, knobs.layers]))
 
     def of_variant(self, variant: Variant) -> tuple[float, float]:
-        """κ and λ."""
+        """κ and λ of `variant`; the usual ones if it was never timed."""
         return self.factors.get(variant, _usual_factors(variant, overlapping=self.power > 1))
 
     def of_terms(self, terms: _Floats, misaligned: _Floats, kappa: _Floats | float, lam: _Floats | float) -> _Floats:
@@ -289,7 +289,7 @@ class _Unknowns:
 
 
 def _fit_form(timings: _Timings, *, overlapping: bool) -> TimeForm:
-    """Positive least squares of the log time, with outliers counted linearly. δ, κ, λ and γ are drawn to what is usual."""
+    """Positive least squares of the log time, with outliers counted linearly. δ, κ, λ and γ are drawn to their usual values."""
     from scipy.optimize import least_squares
 
     others, scale = timings.variants[1:], timings.scale

@@ -23,14 +23,14 @@ Change = Literal["none", "memory", "time", "data"]
 
 
 class ModelShape(Record):
-    """Depth and width."""
+    """Depth and width of a model."""
 
     layers: int
     channels: int
 
 
 class Model(AxisValues, ModelShape):
-    """A model by what the space varies: depth, width, and a value on every axis. The family's options are left out."""
+    """A model of the space: its depth, width and value on every axis. The family's options are left out."""
 
     @classmethod
     def of(cls, knobs: Knobs, **others: Any) -> Self:
@@ -43,7 +43,7 @@ class Model(AxisValues, ModelShape):
         return same_shape and self.axis_values == knobs.variant.axis_values
 
     def is_same(self, other: Model) -> bool:
-        """Whether both name one model, whatever else they say of it."""
+        """Whether both name the same model; other fields may differ."""
         same_shape = (self.layers, self.channels) == (other.layers, other.channels)
         return same_shape and self.axis_values == other.axis_values
 

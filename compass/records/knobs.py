@@ -1,4 +1,4 @@
-"""What is trained, and where it runs."""
+"""Models, loads and batches, and the machine and settings that they run under."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Knobs(Record):
 
 
 class Load(Record):
-    """How much work a batch is: its graphs, and its size in each feature the workload declares (nodes, edges, …)."""
+    """The size of a batch: its graphs, and its amount of each feature that the workload declares (nodes, edges, …)."""
 
     graphs: int = Field(ge=0)
     sizes: tuple[tuple[str, float], ...]
@@ -61,7 +61,7 @@ class Load(Record):
 
     @classmethod
     def total(cls, parts: Iterable[tuple[Load, int]]) -> Load:
-        """Of so many copies of each. A record for every sum on the way would take longer than a step should wait."""
+        """The sum over (load, copies) pairs, without a record for every sum on the way, which would delay a step."""
         graphs, sizes = 0, dict[str, float]()
         for one, copies in parts:
             graphs += one.graphs * copies
@@ -85,14 +85,14 @@ class Load(Record):
 
 
 class Batch(Record):
-    """What one training step is given: named samples with their copies, or a made-up batch of a given load."""
+    """The input of one training step: named samples with their copies, or a synthetic batch of a given load."""
 
     members: tuple[tuple[str, int], ...] = ()
     """(sample id, copies) pairs."""
     synthetic: Load | None = None
 
     def load(self, samples: Mapping[str, Load]) -> Load:
-        """Its own if it is made up, else the sum of its members', of whom `samples` has one copy's load each."""
+        """The given load of a synthetic batch, else the sum over its members; `samples` has the load of one copy of each."""
         if self.synthetic is not None:
             return self.synthetic
         return Load.total((samples[name], copies) for name, copies in self.members)
@@ -103,12 +103,12 @@ Waiting = Literal["sleep", "spin"]
 
 
 class RuntimeSettings(Record):
-    """What is fixed before a worker starts, because it changes every figure measured after it."""
+    """Settings that are fixed before a worker starts, because they change every measurement after it."""
 
     threads: int = Field(ge=1)
     allocator: Allocator = "fast"
     waiting: Waiting = "sleep"
-    """What OpenMP's threads do between two parallel regions: sleep at once, or spin for the while that the library's default is."""
+    """Whether OpenMP's threads sleep between two parallel regions, or spin first for the library's default time."""
 
 
 class Hardware(Record):
@@ -117,28 +117,28 @@ class Hardware(Record):
     kind: str
     """`cuda`, `xpu`, `mps` or `cpu`."""
     index: int = 0
-    """Of several of that kind."""
+    """The device's place among several of its kind."""
     name: str
     driver: str
     total_bytes: int
     free_bytes: int
     others_bytes: int
-    """Held by other processes when it was looked at."""
+    """Held by other processes at the time of measurement."""
     limit_bytes: int | None = None
     """A limit from outside: the control group's, or the user's `--memory-limit`."""
     budget_bytes: int
-    """What a training process may hold in all, after every limit."""
+    """The budget: bytes that a training process may hold in all, after every limit."""
     expandable_segments: bool = False
     """Whether an accelerator's allocator grows its segments in place, so that batches of many sizes waste little."""
 
     @property
     def device(self) -> str:
-        """As torch names it, and the user: `cuda:1`, `cpu`."""
+        """The device's name in torch and on the command line: `cuda:1`, `cpu`."""
         return f"{self.kind}:{self.index}" if self.kind in {"cuda", "xpu"} else self.kind
 
 
 class Fingerprint(Record):
-    """What a measurement depends on. A figure measured under another fingerprint is not used."""
+    """Everything that a measurement depends on. Measurements under another fingerprint are not used."""
 
     device: str
     driver: str
@@ -147,9 +147,9 @@ class Fingerprint(Record):
     workload: str
     """Digest of the workload's name, options, code version and samples."""
     runtime: tuple[tuple[str, str], ...] = ()
-    """What is in force in the worker: threads, waiting policy, allocators."""
+    """The runtime settings in force in the worker: threads, waiting policy, allocators."""
 
     @property
     def key(self) -> str:
-        """Sixteen hex digits standing for the whole."""
+        """Sixteen hex digits that stand for the whole fingerprint."""
         return digest(self)

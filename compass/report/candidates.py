@@ -64,10 +64,10 @@ def candidate_table(evidence: Evidence, stage: Stage) -> Table:
     """One row for each candidate, and a last one with the measurements of the chosen model."""
     entry, rows = evidence.found[stage], candidates_of(evidence, stage)
     roles = roles_of(entry, rows)
-    told = [_told(evidence, stage, row, role) for row, role in zip(rows, roles, strict=True)]
+    body = [_predicted(evidence, stage, row, role) for row, role in zip(rows, roles, strict=True)]
     if isinstance(entry, StagePlan):
-        told.append(_measured(entry))
-    return Table(CANDIDATE_COLUMNS, tuple(told))
+        body.append(_measured(entry))
+    return Table(CANDIDATE_COLUMNS, tuple(body))
 
 
 def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
@@ -103,7 +103,7 @@ def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
     )
 
 
-def _told(evidence: Evidence, stage: Stage, row: Candidate, role: Role) -> tuple[str, ...]:
+def _predicted(evidence: Evidence, stage: Stage, row: Candidate, role: Role) -> tuple[str, ...]:
     name, capacity = model_name(row), format_count(row.capacity)
     excuse = "" if row.verdict in {"chosen", "admissible"} else why_not(row, evidence, stage)
     if row.batch_size is None or row.step_s is None:
@@ -234,13 +234,13 @@ def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str
     """The plot in words, for readers who do not see it."""
     entry = evidence.found[stage]
     roles = roles_of(entry, rows)
-    told = ", ".join(f"{n} {name}" for role, name in COUNTED.items() if (n := roles.count(role)))
+    counts = ", ".join(f"{n} {name}" for role, name in COUNTED.items() if (n := roles.count(role)))
     models = "1 model" if len(rows) == 1 else f"{len(rows):,} models"
     if not isinstance(entry, StagePlan):
-        return f"{what}, {models}: none chosen; {told}."
+        return f"{what}, {models}: none chosen; {counts}."
     choice = entry.choice
     return (
         f"{what}, {models}. Chosen: {model_name(choice.knobs)}, batch {choice.batch_size}, "
         f"{format_count(choice.capacity)} parameters, {rate(entry.throughput)} graphs/s and a cycle of "
-        f"{format_seconds(entry.cycle_s)} measured. The other models: {told or 'none'}."
+        f"{format_seconds(entry.cycle_s)} measured. The other models: {counts or 'none'}."
     )

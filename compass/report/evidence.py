@@ -106,7 +106,9 @@ def with_probes(
     missing = [*evidence.missing, *complaints]
     probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
     if evidence.fingerprint is None:
-        missing += ["The ledger is left out: the profile does not say what it was measured on."] if entries else []
+        missing += (
+            ["The ledger is left out: the profile does not name the machine of its measurements."] if entries else []
+        )
     else:
         own = evidence.fingerprint.key
         last = {spec.key: (spec, outcome) for key, spec, outcome in entries if key == own}
@@ -187,8 +189,8 @@ def _with_gaps(evidence: Evidence) -> Evidence:
     gaps = [
         text
         for text, lacks in (
-            ("The profile does not say what machine it is of.", evidence.hardware is None),
-            ("The profile does not say under which settings it was made.", evidence.config is None),
+            ("The profile does not name its machine.", evidence.hardware is None),
+            ("The profile does not record its settings.", evidence.config is None),
             ("The profile has no stage's plan.", not evidence.found),
             (
                 f"Not in this profile: {', '.join(stage for stage in STAGES if stage not in evidence.found)}.",
@@ -200,5 +202,5 @@ def _with_gaps(evidence: Evidence) -> Evidence:
     ]
     older = [stage for stage, one in evidence.found.items() if stage != "smoke_test" and not one.candidates]
     if older:
-        gaps.append(f"What else was considered is not recorded for {', '.join(older)}: an older Compass wrote it.")
+        gaps.append(f"The other candidates are not recorded for {', '.join(older)}: an older Compass wrote it.")
     return replace(evidence, missing=(*evidence.missing, *gaps))

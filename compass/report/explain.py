@@ -151,8 +151,8 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     found = []
     if plan.fastest is not None:
         same = plan.fastest.knobs == plan.choice.knobs
-        told = "the same model" if same else _choice(plan.fastest)
-        found.append(f"Fastest model, ignoring parameters (q = 0): {told}.")
+        fastest = "the same model" if same else _choice(plan.fastest)
+        found.append(f"Fastest model, ignoring parameters (q = 0): {fastest}.")
     if plan.runners_up:
         found.append(f"Next: {_choice(plan.runners_up[0])}{_behind(evidence, plan, plan.runners_up[0])}.")
     if plan.follows:
@@ -220,8 +220,8 @@ def _gains(now: Candidate, then: Candidate, *, scored: bool) -> list[str]:
     if now.capacity != then.capacity:
         parts.append(f"{change(now.capacity, then.capacity)} in parameters")
     if now.throughput and then.throughput:
-        told = change(now.throughput, then.throughput)
-        parts.append("no faster" if told == "the same" else f"{told} in graphs/s")
+        gain = change(now.throughput, then.throughput)
+        parts.append("no faster" if gain == "the same" else f"{gain} in graphs/s")
     if scored and now.score and then.score and f"{now.score:.3f}" != f"{then.score:.3f}":
         parts.append(f"score {now.score:.3f} → {then.score:.3f}")
     return parts

@@ -13,7 +13,7 @@ Role = Literal[
     "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
     "bound", "measured", "measured_too", "runtime", "calibrate", "search", "certify", "failed", "bars",
 ]  # fmt: skip
-"""What a series stands for; its `Look` follows from it."""
+"""The meaning of a series, which decides its `Look`."""
 Colour = Literal["ink", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple", "grey"]
 """Okabe and Ito's palette, by name; the page and the files have shades of their own."""
 
@@ -57,7 +57,7 @@ LOOKS: dict[Role, Look] = {
     "failed": Look("vermillion", "x", 9),
     "bars": Look("blue", "square", 8),
 }
-"""Symbols differ where colours do, so that nothing is told by colour alone."""
+"""Symbols differ where colours do, so that colour alone never carries a meaning."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Figure:
-    """One plot."""
+    """One plot, with the words that describe it."""
 
     key: str
     """Names its files."""

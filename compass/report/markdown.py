@@ -28,19 +28,19 @@ def markdown(view: View) -> str:
 
 
 def _stage(stage: StageView) -> list[str]:
-    told = stage.explanation
-    lines = [f"{one.more}: {one.says}" for one in told.purchases]
+    explanation = stage.explanation
+    lines = [f"{one.more}: {one.says}" for one in explanation.purchases]
     return [
-        f"**{stage.name}.** {_plain(told.why)}. {_plain(told.limited_by)}",
-        _details("The score", _list(told.score)) if told.score else "",
+        f"**{stage.name}.** {_plain(explanation.why)}. {_plain(explanation.limited_by)}",
+        _details("The score", _list(explanation.score)) if explanation.score else "",
         _details("Predicted gain of more memory, time or data", _list(lines)) if lines else "",
         _details("Next best", _table(stage.alternatives)) if stage.alternatives.rows else "",
     ]
 
 
 def _summary(stage: StageView) -> tuple[str, ...]:
-    said = {gauge.label: gauge.says for gauge in stage.gauges}
-    figures = tuple(said.get(name, "") for name in ("parameters", "throughput", "cycle", "memory"))
+    values = {gauge.label: gauge.says for gauge in stage.gauges}
+    figures = tuple(values.get(name, "") for name in ("parameters", "throughput", "cycle", "memory"))
     return (
         stage.name,
         stage.headline,

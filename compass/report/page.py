@@ -16,7 +16,7 @@ MOST_ROWS = 60
 
 
 def html_page(view: View) -> str:
-    """The whole page."""
+    """The report as the text of one HTML file."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -72,14 +72,14 @@ def found(note: ProbeNote) -> str:
 def _says(evidence: Evidence, notes: Sequence[ProbeNote]) -> str:
     n_reused, wall_s = sum(note.reused for note in notes), sum(note.wall_s for note in notes)
     failed = sum(note.status is not Status.OK for note in notes)
-    told = f"{len(notes)} probes that took {format_seconds(wall_s)} in all"
+    text = f"{len(notes)} probes that took {format_seconds(wall_s)} in all"
     if n_reused:
-        told += f", {n_reused} of them taken from the ledger of an earlier run"
-    told += ". All ran to their end." if not failed else f". {failed} did not run to their end."
+        text += f", {n_reused} of them taken from the ledger of an earlier run"
+    text += ". All ran to their end." if not failed else f". {failed} did not run to their end."
     cost = evidence.cost
     if cost is None or not cost.wall_s:
-        return told
-    return f"{told} The whole last run took {format_seconds(cost.wall_s)}."
+        return text
+    return f"{text} The whole last run took {format_seconds(cost.wall_s)}."
 
 
 def _role(note: ProbeNote) -> Role:

@@ -40,11 +40,11 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
     marks = [(one.mean, "mean"), *worst_members(evidence, one.feature)]
     quantiles = dict(one.quantiles)
     middle = f", half of them under {format_count(quantiles[0.5])}" if 0.5 in quantiles else ""
-    told = "; ".join(f"{label} {format_count(size)}" for size, label in marks)
+    marked = "; ".join(f"{label} {format_count(size)}" for size, label in marks)
     return Figure(
         key=f"sizes-{one.feature}",
         title=f"The dataset: {one.feature}",
-        says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable complexes{middle}. {told.capitalize()}.",
+        says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable complexes{middle}. {marked.capitalize()}.",
         x=PlotAxis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
         y=PlotAxis("complexes"),
         series=(

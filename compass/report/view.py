@@ -46,7 +46,7 @@ class Gauge:
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage."""
+    """The part of the report on one stage."""
 
     stage: Stage
     name: str
@@ -63,7 +63,7 @@ class StageView:
 
 @dataclass(frozen=True)
 class View:
-    """The whole report."""
+    """The content of the whole report."""
 
     title: str
     machine: str
@@ -191,8 +191,8 @@ def _certificate_facts(plan: StagePlan) -> Facts:
     if budget is not None:
         advice = "recommended" if plan.recommended == "batch_budget" else "the fixed batch is recommended"
         faster = "faster" if budget.gain > 0 else "slower"
-        told = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
-        rows.append(("batches by memory", told))
+        text = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
+        rows.append(("batches by memory", text))
     if certificate.left_out:
         rows.append(("not trained on", f"{', '.join(certificate.left_out)}: too large even alone"))
     return tuple(rows)
@@ -263,13 +263,13 @@ def _cost(evidence: Evidence) -> Facts:
     cost = evidence.cost
     rows: list[tuple[str, str]] = []
     if cost is not None:
-        told: list[tuple[str, int, int]] = [
+        phases: list[tuple[str, int, int]] = [
             ("runtime settings", cost.runtime_probes, cost.runtime_steps),
             ("calibrate", cost.calibrate_probes, cost.calibrate_steps),
             ("search", cost.search_probes, cost.search_steps),
             ("certify", cost.certify_probes, cost.certify_steps),
         ]
-        rows = [(phase, f"{probes:,} probes, {steps:,} steps") for phase, probes, steps in told if probes]
+        rows = [(phase, f"{probes:,} probes, {steps:,} steps") for phase, probes, steps in phases if probes]
         rows += [("from the ledger", f"{cost.reused:,} probes of an earlier run")] if cost.reused else []
         rows += [("ran out of memory", f"{cost.out_of_memory:,} probes")]
         rows += [("in all", format_seconds(cost.wall_s))] if cost.wall_s else []

@@ -57,7 +57,7 @@ def told(profile):
 
 LACKS = (
     "missing: Not in this profile: production.\n"
-    "missing: What else was considered is not recorded for validation: an older Compass wrote it.\n"
+    "missing: The other candidates are not recorded for validation: an older Compass wrote it.\n"
 )
 
 

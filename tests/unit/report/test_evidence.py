@@ -109,7 +109,7 @@ def test_a_profile_of_before_candidates_were_recorded(whole):
     evidence = of_profile(whole.model_copy(update={"plans": plans, "trail": ()}), "p.json")
     assert evidence.missing == (
         "The profile does not hold the probes behind it: an older Compass wrote it.",
-        "What else was considered is not recorded for prototyping, validation, production: an older Compass wrote it.",
+        "The other candidates are not recorded for prototyping, validation, production: an older Compass wrote it.",
     )
     page = shown(evidence)
     for row in whole.plans["prototyping"].runners_up:
@@ -180,7 +180,7 @@ def test_without_a_fingerprint_the_ledger_is_left_out(written, damaged):
     data = dict(written[1])
     del data["fingerprint"]
     found = with_probes(damaged(data), [("0" * 16, *probe(2))])
-    assert found.missing == ("The ledger is left out: the profile does not say what it was measured on.",)
+    assert found.missing == ("The ledger is left out: the profile does not name the machine of its measurements.",)
 
 
 def test_an_old_profile_tells_its_search_from_the_ledger(whole, evidence):
