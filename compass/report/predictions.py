@@ -12,7 +12,7 @@ from compass.report.figure import Figure, PlotAxis, Rule, Series, Table
 from compass.report.words import STAGE_NAMES, model_name
 from compass.units import GIB, format_bytes
 
-_NORMAL_90 = 1.645
+NORMAL_90 = 1.645
 """Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
 PREDICTION_COLUMNS = (
     "probe", "stage", "model", "graphs", "live, predicted", "live, measured", "footprint, at most", "footprint, measured",
@@ -101,7 +101,7 @@ def _interval(expected: Expectation) -> str:
 
 def _factor(expected: Expectation) -> float:
     """By which the 90 % interval of a step reaches below and above the prediction."""
-    return math.exp(_NORMAL_90 * (expected.spread or 0.0))
+    return math.exp(NORMAL_90 * (expected.spread or 0.0))
 
 
 def _s(seconds: float) -> str:

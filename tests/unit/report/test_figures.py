@@ -6,7 +6,7 @@ import pytest
 
 from compass.report.candidates import ROLES, candidates_of, roles_of
 from compass.report.evidence import of_profile
-from compass.report.predictions import QUANTILE
+from compass.report.predictions import NORMAL_90
 from compass.report.view import view_of
 
 GIB = 1024**3
@@ -125,7 +125,7 @@ def test_predictions_lie_where_their_records_say(whole, view):
             assert note.expected.step_s is None
             continue
         assert ratios["measured", row][1] == note.step.median_s / note.expected.step_s
-        factor, place = math.exp(QUANTILE * note.expected.spread), interval.rows.index(row)
+        factor, place = math.exp(NORMAL_90 * note.expected.spread), interval.rows.index(row)
         assert (interval.low[place], interval.high[place]) == pytest.approx((1 / factor, factor))
     assert memory.rules[0].value == whole.hardware.budget_bytes / GIB
 
