@@ -367,6 +367,10 @@ def test_openmp_really_gives_up_under_a_limit():
 
 
 @linux
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.4.6",
+    reason="the OpenBLAS of NumPy 2.0 to 2.3 waits for ever at the ceiling; a probe then times out",
+)
 def test_openblas_really_gives_up_under_a_limit():
     prepare = "import numpy as np; a = np.ones((1200, 1200))"
     ended = run_under_limit("a @ a", slack_mib=16, prepare=prepare)
