@@ -98,7 +98,7 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, experiment: 
     failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
     runtime = tuple(choice for choice in profile.runtime if choice.stage != result.stage)
     if isinstance(result, StagePlan):
-        on_cpu = profile.hardware.kind == "cpu"
+        on_cpu = profile.hardware.on_host
         loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu)
         plans[result.stage] = result.model_copy(update={"loader_workers": int(loading.chosen)})
         runtime = (*runtime, loading)

@@ -125,7 +125,7 @@ def fit_footprint(
 
     On a CPU only fresh processes do; a long training counts as one, since the next will come to hold as much.
     """
-    on_cpu = hardware.kind == "cpu"
+    on_cpu = hardware.on_host
     telling = [probe for probe in probes if probe.spec.fresh or not on_cpu]
     constant_bytes = _constant_bytes(rules, telling, baseline_bytes, on_cpu=on_cpu)
     # Heaps and fixed segments waste more, the more they hold: the waste of small probes counts as growing with live bytes.

@@ -53,7 +53,7 @@ def fit_costs(
     description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings
 ) -> CostModels:
     """Fit every model to `probes`, oldest first. Step times depend on the runtime settings: only those under `runtime` count."""
-    on_cpu = description.hardware.kind == "cpu"
+    on_cpu = description.hardware.on_host
     # A fresh process has loaded the libraries that training will load; the worker that describes the machine has not.
     fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
     baseline_bytes = next(filter(None, fresh), description.baseline_bytes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
+from compass.device.kinds import torch_value
 from compass.device.nvml import NvmlDevice
+from compass.records import DeviceKind
 
 
 class Accelerator(Protocol):
@@ -63,9 +65,9 @@ class CachedAccelerator:
     `torch` is the package or a stand-in with the same attributes.
     """
 
-    def __init__(self, kind: str, index: int, torch: Any, *, nvml: Any = None) -> None:
-        self.kind, self.index = kind, index
-        self._module = getattr(torch, kind)
+    def __init__(self, kind: DeviceKind, index: int, torch: Any, *, nvml: Any = None) -> None:
+        self.kind, self.index = kind.name, index
+        self._module = getattr(torch, kind.name)
         # The device-generic figures came with torch 2.9; before them each device's module had the same names.
         generic = torch.accelerator
         self._memory = generic if hasattr(generic, "max_memory_reserved") else self._module
@@ -73,8 +75,8 @@ class CachedAccelerator:
         self.name = str(properties.name)
         uuid = str(getattr(properties, "uuid", ""))
         hip = getattr(torch.version, "hip", None)
-        self.expands = kind == "cuda" and not hip  # on ROCm torch says "not supported on this platform", and goes on
-        self._nvml = NvmlDevice.open(uuid, nvml=nvml) if kind == "cuda" and not hip and uuid else None
+        self.expands = kind.expandable_segments and not hip  # on ROCm torch warns "not supported on this platform"
+        self._nvml = NvmlDevice.open(uuid, nvml=nvml) if kind.has_nvml and not hip and uuid else None
         self.driver = _driver(kind, properties, self._nvml, torch)
         before = self._nvml.used_bytes() if self._nvml else None
         self._module.synchronize(index)  # creates the context, so that it is there to be measured
@@ -199,13 +201,12 @@ class MpsAccelerator:
         return True
 
 
-def _driver(kind: str, properties: Any, nvml: NvmlDevice | None, torch: Any) -> str:
+def _driver(kind: DeviceKind, properties: Any, nvml: NvmlDevice | None, torch: Any) -> str:
     if nvml is not None:
         return f"NVIDIA {nvml.driver()}"
-    if kind == "cuda":
-        hip = getattr(torch.version, "hip", None)
-        return f"ROCm {hip}" if hip else f"CUDA {torch.version.cuda}"
-    return str(getattr(properties, "driver_version", "unknown"))
+    runtimes = ((name, torch_value(torch, attribute)) for name, attribute in kind.drivers)
+    known = next((f"{name} {version}" for name, version in runtimes if version), None)
+    return known or str(getattr(properties, "driver_version", "unknown"))
 
 
 def _macos() -> str:

@@ -1,24 +1,32 @@
-"""What a measurement depends on."""
+"""The fingerprint of a measurement: hardware, software and workload that its figures depend on."""
 
 from __future__ import annotations
 
-import platform
+import sys
 from importlib import metadata
 from typing import Any
 
-from compass.records import Fingerprint, Hardware
-from compass.version import __version__
+from compass.device.kinds import runtime_versions
+from compass.records import Fingerprint, Hardware, device_kind
+
+MEASUREMENT_VERSION = 1
+"""Raised by a release that measures otherwise than the one before, and only then: when the training step, a meter, or the
+way a probe runs changes, so that equal probes no longer give equal figures. All profiles and ledgers are stale after that;
+the package's own version is no part of the fingerprint, so every other release keeps them."""
 
 
 def fingerprint(hardware: Hardware, workload_digest: str, *, torch: Any = None) -> Fingerprint:
-    """The fingerprint of measurements made here: anything in it that changes makes them another machine's."""
+    """The fingerprint of measurements on `hardware` with this software. Figures under another fingerprint are not used.
+
+    Python counts by its major and minor version: its patch releases change neither times nor memory.
+    """
     if torch is None:
         import torch
     versions = {
-        "python": platform.python_version(),
-        "compass": __version__,
+        "measurement": str(MEASUREMENT_VERSION),
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "torch_geometric": _installed("torch_geometric"),
-        **{name: str(version) for name, version in _runtimes(hardware.kind, torch).items() if version},
+        **runtime_versions(device_kind(hardware.kind), torch),
     }
     return Fingerprint(
         device=f"{hardware.kind}: {hardware.name}",
@@ -29,22 +37,8 @@ def fingerprint(hardware: Hardware, workload_digest: str, *, torch: Any = None) 
     )
 
 
-def _runtimes(kind: str, torch: Any) -> dict[str, Any]:
-    """The libraries under torch whose version changes time or memory on a device of `kind`."""
-    if kind == "cpu":
-        return {"cpu_capability": torch.backends.cpu.get_cpu_capability()}
-    if kind == "cuda":
-        version = torch.version
-        return {
-            "cuda": getattr(version, "cuda", None),
-            "rocm": getattr(version, "hip", None),
-            "cudnn": torch.backends.cudnn.version(),
-        }
-    return {"xpu": getattr(torch.version, "xpu", None)} if kind == "xpu" else {}
-
-
 def _installed(distribution: str) -> str:
     try:
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError:  # found by way of a path, not installed
+    except metadata.PackageNotFoundError:  # importable by path, not installed
         return "unknown"

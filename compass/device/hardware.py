@@ -10,9 +10,10 @@ from typing import Any
 
 from compass.device.accelerator import Accelerator, CachedAccelerator, MpsAccelerator
 from compass.device.cgroups import group_cores, group_memory
+from compass.device.kinds import present_devices
 from compass.device.process import ROOT, process_memory
 from compass.errors import InputError
-from compass.records import Hardware
+from compass.records import Hardware, device_kind
 from compass.units import format_bytes
 
 TAKEN_IN = 128
@@ -44,7 +45,7 @@ def detect(
         InputError: no such device here, or the limit is above what there is.
     """
     device = resolve(kind, torch=torch)
-    if device == "cpu":
+    if device_kind(device).memory == "host":
         return _cpu(limit_bytes, reserve_share, root)
     accelerator = open_accelerator(device, torch=torch, nvml=nvml)
     return _accelerated(accelerator, limit_bytes, reserve_share)
@@ -72,23 +73,15 @@ def resolve(kind: str | None = None, *, torch: Any = None) -> str:
 
 
 def devices(*, torch: Any = None) -> tuple[str, ...]:
-    """The torch device strings of everything that can train here, best first; `cpu` is always the last."""
-    torch = _torch(torch)
-    found = []
-    for kind in ("cuda", "xpu"):
-        module = getattr(torch, kind, None)
-        if module is not None and module.is_available():
-            found += [f"{kind}:{index}" for index in range(module.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return (*found, "cpu")
+    """The torch device strings of all devices here, the preferred first; `cpu` is always the last."""
+    return present_devices(_torch(torch))
 
 
 def open_accelerator(device: str, *, torch: Any = None, nvml: Any = None) -> Accelerator:
     """The accelerator `device`, as `resolve` names it. Creates its context."""
     torch = _torch(torch)
-    kind, _, index = device.partition(":")
-    return MpsAccelerator(torch) if kind == "mps" else CachedAccelerator(kind, int(index or 0), torch, nvml=nvml)
+    kind, index = device_kind(device), int(device.partition(":")[2] or 0)
+    return MpsAccelerator(torch) if kind.memory == "unified" else CachedAccelerator(kind, index, torch, nvml=nvml)
 
 
 def available_cores(*, root: Path = ROOT) -> int:

@@ -11,7 +11,7 @@ from compass.device.accelerator import Accelerator
 from compass.device.ceiling import AllocatorCeiling, Ceiling, cpu_ceiling
 from compass.device.hardware import obtainable_memory, open_accelerator
 from compass.device.process import ROOT, process_memory, reset_peak_rss
-from compass.records import Hardware
+from compass.records import Hardware, device_kind
 
 SWAPPED_BYTES = 64 * 1024**2
 """More than this swapped out since `reset_peak` is a spill. The system may swap idle library pages at any time."""
@@ -61,7 +61,7 @@ class Meter(Protocol):
 
 def meter_for(device: str, hardware: Hardware, *, torch: Any = None, nvml: Any = None) -> Meter:
     """The meter of `device`, as `resolve` names it and `detect` described it."""
-    if device == "cpu":
+    if device_kind(device).memory == "host":
         return CpuMeter()
     return AcceleratorMeter(open_accelerator(device, torch=torch, nvml=nvml), others_bytes=hardware.others_bytes)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from compass.probe.runtime import environment
 from compass.profile import Profile
-from compass.records import AXES, Knobs, RuntimeSettings, Stage
+from compass.records import AXES, Knobs, RuntimeSettings, Stage, device_kind
 from compass.training.schedule import learning_rate
 
 _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
@@ -49,9 +49,8 @@ def _on_axes(knobs: Knobs, *, of_model: bool) -> dict[str, Any]:
 def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
     """What to give Lightning's `Trainer`: `Trainer(**compass.trainer_settings(profile, "production"))`."""
     plan = profile.plan(stage)
-    kind = profile.hardware.kind
     return {
-        "accelerator": kind if kind in {"cpu", "mps"} else "gpu",
+        "accelerator": device_kind(profile.hardware.kind).lightning_accelerator,
         "devices": 1,
         "precision": "bf16-mixed" if plan.choice.knobs.variant.precision == "bf16" else "32-true",
         "accumulate_grad_batches": plan.accumulate,

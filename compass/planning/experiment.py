@@ -197,7 +197,7 @@ class Experiment:
     @property
     def on_cpu(self) -> bool:
         """Whether the device is a CPU: launching costs nothing there, and steps differ more."""
-        return self.description.hardware.kind == "cpu"
+        return self.description.hardware.on_host
 
     def is_launching(self, knobs: Knobs, step_s: float) -> bool:
         """Whether most of a step on an accelerator is launching it, which one process takes half as long again for as another."""

@@ -24,6 +24,7 @@ from compass.records.choosing import (
     StagePlan,
 )
 from compass.records.considered import Candidate, Change, Expectation, Model, ProbeNote, ScoreTerms, Verdict, WhatIf
+from compass.records.devices import DEVICE_KINDS, DeviceKind, device_kind
 from compass.records.knobs import (
     Allocator,
     Batch,
@@ -39,6 +40,7 @@ from compass.records.probing import Description, Family, Outcome, ProbeSpec, Sta
 
 __all__ = [
     "AXES",
+    "DEVICE_KINDS",
     "STAGES",
     "Affine",
     "Allocator",
@@ -53,6 +55,7 @@ __all__ = [
     "Choice",
     "DatasetSummary",
     "Description",
+    "DeviceKind",
     "Estimate",
     "Estimates",
     "Expectation",
@@ -85,5 +88,6 @@ __all__ = [
     "Verdict",
     "Waiting",
     "WhatIf",
+    "device_kind",
     "digest",
 ]

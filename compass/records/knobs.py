@@ -9,6 +9,7 @@ from pydantic import Field
 
 from compass.records.axes import AXES, FIRST_AXES, AxisValues
 from compass.records.base import Record, Scalar, digest
+from compass.records.devices import device_kind
 
 _WITHOUT_MEMORY = {axis.name: axis.default for axis in AXES if not axis.changes_memory}
 
@@ -115,7 +116,7 @@ class Hardware(Record):
     """The device, and the memory that may be used on it."""
 
     kind: str
-    """`cuda`, `xpu`, `mps` or `cpu`."""
+    """A name in `compass.records.devices`: `cuda`, `xpu`, `mps` or `cpu`."""
     index: int = 0
     """The device's place among several of its kind."""
     name: str
@@ -134,7 +135,12 @@ class Hardware(Record):
     @property
     def device(self) -> str:
         """The device's name in torch and on the command line: `cuda:1`, `cpu`."""
-        return f"{self.kind}:{self.index}" if self.kind in {"cuda", "xpu"} else self.kind
+        return f"{self.kind}:{self.index}" if device_kind(self.kind).has_index else self.kind
+
+    @property
+    def on_host(self) -> bool:
+        """Whether training runs on the CPU and in its memory, and no accelerator is involved."""
+        return device_kind(self.kind).memory == "host"
 
 
 class Fingerprint(Record):

@@ -15,7 +15,7 @@ import torch
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.device import Meter, detect, meter_for, resolve
 from compass.errors import InputError
-from compass.records import Batch, BytesLaw, Load, StagePlan
+from compass.records import Batch, BytesLaw, Load, StagePlan, device_kind
 from compass.training.checkpoints import Checkpoints
 from compass.training.cycle_report import promised_s
 from compass.training.data import TrainingData, open_data
@@ -72,8 +72,9 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     ranks = ranks_of(spec)
     workload = load_workload(spec.workload, rules)
     device = resolve(spec.device)
-    if ranks.n > 1 and device != "cpu":
-        device = f"{device.partition(':')[0]}:{ranks.local}"
+    kind = device_kind(device)
+    if ranks.n > 1 and kind.has_index:
+        device = f"{kind.name}:{ranks.local}"
     hardware = detect(device, limit_bytes=None, reserve_share=rules.memory.reserve_share)
     meter = meter_for(device, hardware)
     data = trained_on(open_data(workload, rules), plan)

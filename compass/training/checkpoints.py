@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from compass.device import kinds
 from compass.errors import InputError
 from compass.records import Record
 from compass.training.run_spec import RunSpec
@@ -52,11 +53,7 @@ def random_state(device: str) -> dict[str, Any]:
         "numpy": [name, np.asarray(keys).tolist(), *rest],
         "python": random.getstate(),
     }
-    if device.startswith("cuda"):
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    elif device == "mps":
-        state["mps"] = torch.mps.get_rng_state()
-    return state
+    return state | kinds.random_state(device, torch)
 
 
 def set_random_state(state: dict[str, Any], device: str) -> None:
@@ -64,10 +61,7 @@ def set_random_state(state: dict[str, Any], device: str) -> None:
     torch.set_rng_state(state["torch"])
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     random.setstate(state["python"])
-    if "cuda" in state and device.startswith("cuda"):
-        torch.cuda.set_rng_state(state["cuda"], device)
-    elif "mps" in state and device == "mps":
-        torch.mps.set_rng_state(state["mps"])
+    kinds.set_random_state(state, device, torch)
 
 
 class Checkpoints:

@@ -17,7 +17,7 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.profile import Profile, stale
-from compass.records import Fingerprint, RuntimeSettings, Stage, StagePlan
+from compass.records import DEVICE_KINDS, Fingerprint, RuntimeSettings, Stage, StagePlan, device_kind
 from compass.training.checkpoints import check_unchanged
 from compass.training.run_spec import ORDER, Amount, RunSpec, read_run_spec, this_start
 
@@ -52,8 +52,9 @@ def prepare(request: TrainRequest) -> RunSpec:
     plan = request.profile.plan(request.stage)
     check_folder(request)
     device = request.device or request.profile.hardware.device
-    if device.startswith("xpu"):
-        raise InputError("--device", got=device, expected="cpu, cuda or mps: Lightning trains on no other",
+    if not device_kind(device).trains:
+        trained_on = ", ".join(kind.name for kind in DEVICE_KINDS.values() if kind.trains)
+        raise InputError("--device", got=device, expected=f"one of {trained_on}: Lightning trains on no other device",
                          fix="Hand the plan to a loop of your own: `compass export`.")  # fmt: skip
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
@@ -105,7 +106,7 @@ def check_folder(request: TrainRequest) -> None:
 def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
     """The plan's settings; several processes on one machine share its threads."""
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices))
-    if request.profile.hardware.kind != "cpu" or n_local == 1:
+    if not request.profile.hardware.on_host or n_local == 1:
         return plan.runtime
     return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
 

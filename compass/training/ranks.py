@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from compass.errors import InputError
+from compass.records import device_kind
 
 if TYPE_CHECKING:
     from compass.training.run_callback import RunCallback
@@ -93,18 +94,19 @@ def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, ca
 
     for name in ("pytorch_lightning", "lightning.pytorch"):  # its advice is for those who configure it
         logging.getLogger(name).setLevel(logging.ERROR)
-    kind, _, index = device.partition(":")
+    kind, index = device_kind(device), int(device.partition(":")[2] or 0)
     several = ranks.n > 1
     n_local = ranks.n // spec.n_nodes
     strategy: Any = "auto"
     if several:
         # Buckets that are the gradients: DDP then holds no third copy of them.
-        backend = "gloo" if kind == "cpu" else None
-        strategy = DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True, broadcast_buffers=False)
+        strategy = DDPStrategy(
+            process_group_backend=kind.distributed_backend, gradient_as_bucket_view=True, broadcast_buffers=False
+        )
     return pl.Trainer(
-        accelerator=kind,
+        accelerator=kind.lightning_accelerator,
         plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],
-        devices=n_local if several or kind in {"cpu", "mps"} else [int(index or 0)],
+        devices=[index] if kind.has_index and not several else n_local,
         num_nodes=spec.n_nodes,
         strategy=strategy,
         max_epochs=1,

@@ -199,7 +199,7 @@ def _times(state: Checkup, law: MemoryModel) -> Fit | None:
             if state.late and len(seen) >= len(ask.seen):
                 break
             seen.append(_timing(state, shape, batch))
-    model = fit_time(state.description.features, seen, overlapping=state.description.hardware.kind != "cpu")
+    model = fit_time(state.description.features, seen, overlapping=not state.description.hardware.on_host)
     errors: list[float] = []
     for shape in ask.unseen:
         if errors and state.late:
@@ -233,7 +233,7 @@ def _batches_to_time(state: Checkup, law: MemoryModel) -> list[Batch]:
 
 def _timing(state: Checkup, shape: tuple[int, int], batch: Batch) -> Probe:
     knobs = Knobs(layers=shape[0], channels=shape[1], variant=state.kind)
-    on_cpu = state.description.hardware.kind == "cpu"
+    on_cpu = state.description.hardware.on_host
     spec = timing_probe(state.config.probe, knobs, batch, state.runtime, on_cpu=on_cpu)
     return _good(Probe(spec, state.probe("times", spec)))
 

@@ -68,7 +68,7 @@ def test_a_device_that_lightning_does_not_train_on(profile, tmp_path):
     with pytest.raises(InputError) as caught:
         prepare(request_of(profile, tmp_path, device="xpu:0"))
     assert str(caught.value) == (
-        "--device: got xpu:0; expected cpu, cuda or mps: Lightning trains on no other. "
+        "--device: got xpu:0; expected one of cuda, mps, cpu: Lightning trains on no other device. "
         "Hand the plan to a loop of your own: `compass export`."
     )
 
