@@ -36,23 +36,25 @@ def check(
 ) -> None:
     """Run small probes and say whether memory and time follow the declared sizes, and which size is missing.
 
-    Exit codes: 0 understood, 2 bad input, 3 not understood.
+    Exit codes: 0 the cost model applies, 2 bad input, 3 it does not apply.
     """
     from rich.console import Console
 
     from compass.cli.parse import parse_memory_limit
     from compass.cli.progress import live_progress
     from compass.config_files import load_config
-    from compass.workload_check.checkup import check as look
+    from compass.workload_check.checkup import check_workload
 
     config = load_config(config_file, set_values or ())
     with live_progress(Console(stderr=True)) as watch:
-        report = look(source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch)
+        report = check_workload(
+            source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch
+        )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
         print_report(report)
-    if not report.understood:
+    if not report.ok:
         raise typer.Exit(3)
 
 
@@ -64,12 +66,11 @@ def print_report(report: CheckReport) -> None:
     )
     for finding in report.findings:
         mark, colour = MARKS[finding.level]
-        typer.secho(f"{mark} {finding.about:<10} {finding.text}", fg=colour)
+        typer.secho(f"{mark} {finding.about:<12} {finding.text}", fg=colour)
     if report.loads is not None and report.loads.without:
         typer.echo("\nworst error of memory if a size were not declared")
         for name, worst in report.loads.without:
             typer.echo(f"  {name:<20} {worst:.2%}")
     if report.failure:
         typer.echo(f"\n{report.failure}", err=True)
-    verdict = "understood" if report.understood else "not understood"
-    typer.secho(f"\n{verdict}", fg="green" if report.understood else "red")
+    typer.secho(f"\n{report.verdict}", fg="green" if report.ok else "red")

@@ -4,14 +4,14 @@ from compass.device.ceiling import Ceiling, CeilingTooLow
 from compass.device.fingerprint import fingerprint
 from compass.device.hardware import available_cores, detect, devices, resolve
 from compass.device.meter import Meter, meter_for
-from compass.device.others import Others
+from compass.device.other_programs import OtherPrograms
 from compass.device.process import ProcessMemory, process_memory
 
 __all__ = [
     "Ceiling",
     "CeilingTooLow",
     "Meter",
-    "Others",
+    "OtherPrograms",
     "ProcessMemory",
     "available_cores",
     "detect",

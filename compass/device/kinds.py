@@ -44,7 +44,7 @@ def runtime_versions(kind: DeviceKind, torch: Any) -> dict[str, str]:
     return {name: str(version) for name, version in found.items() if version}
 
 
-def random_state(device: str, torch: Any) -> dict[str, Any]:
+def device_random_state(device: str, torch: Any) -> dict[str, Any]:
     """{kind: state} of the generator on `device`; empty where the device has none of its own."""
     kind = device_kind(device)
     if not kind.get_random_state:
@@ -52,8 +52,8 @@ def random_state(device: str, torch: Any) -> dict[str, Any]:
     return {kind.name: torch_attribute(torch, kind.get_random_state)(*_place(kind, device))}
 
 
-def set_random_state(states: dict[str, Any], device: str, torch: Any) -> None:
-    """Restore the generator on `device` from `random_state`'s answer; nothing where it holds no state of this kind."""
+def set_device_random_state(states: dict[str, Any], device: str, torch: Any) -> None:
+    """Restore the generator on `device` from the answer of `device_random_state`; nothing where it holds no state of this kind."""
     kind = device_kind(device)
     if kind.set_random_state and kind.name in states:
         torch_attribute(torch, kind.set_random_state)(states[kind.name], *_place(kind, device))

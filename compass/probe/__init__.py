@@ -1,1 +1,1 @@
-"""Real training steps in a process of their own, and the ledger of what they found."""
+"""Probes: real training steps in a worker process, and the ledger of their outcomes."""

@@ -1,4 +1,4 @@
-"""Trainable parameters of a model that nobody runs."""
+"""Trainable parameters of a model that is built and never run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from compass.workloads.building import build
 from compass.workloads.protocol import Workload
 
 FILLS = frozenset({"normal_", "uniform_", "kaiming_uniform_", "trunc_normal_", "random_", "exponential_", "bernoulli_"})
-"""In-place functions that draw numbers. Memory that nothing was written to is not taken from the machine. Meta tensors would do
-as well, but operations on them are looked up in torch's compiler, whose import takes over a second. Orthogonal values come
-from factorising random ones, which is left out too."""
+"""In-place functions that draw random numbers. They do nothing here, because the system hands out no memory for pages that are
+never written. Meta tensors would serve too, but operations on them import torch's compiler, which takes over a second.
+Orthogonal values come from a QR factorisation of random ones, which is skipped too."""
 
 
 class _Unfilled(TorchFunctionMode):
-    """Parameters keep what they have: a count needs no numbers."""
+    """A mode in which parameters are not filled with values, because a count needs none."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -32,14 +32,14 @@ class _Unfilled(TorchFunctionMode):
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """How many numbers training changes."""
+    """Number of values that training changes."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def count_unfilled(workload: Workload, knobs: Knobs) -> int:
-    """The parameters of the model that `workload` builds, without the time and memory of their values where it can do without."""
+    """Trainable parameters of the model that `workload` builds, if possible without filling them with values."""
     try:
         with _Unfilled():
             return count_parameters(build(workload, knobs))
-    except Exception:  # noqa: BLE001 - it looks at the values while it is built; what is wrong without them shows again
+    except Exception:  # noqa: BLE001 - this model needs the values while it is built; any other error occurs again
         return count_parameters(build(workload, knobs))

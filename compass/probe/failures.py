@@ -1,7 +1,7 @@
-"""The one place where out-of-memory is recognised, in an exception or in a process's last words.
+"""The one place where out of memory is recognised, in an exception or in the last output of a process.
 
-Only an out-of-memory may shrink the search, so both mistakes cost: one that is missed is taken for a broken
-configuration, and a programming error taken for one makes every larger model look infeasible.
+Only out of memory may shrink the search, so both mistakes are costly. One that is missed looks like a broken configuration;
+a programming error that is mistaken for one makes all larger models infeasible.
 """
 
 from __future__ import annotations
@@ -20,98 +20,98 @@ from compass.errors import InputError, NonFiniteLoss
 from compass.records import Status
 
 _EXTENSIONS = re.compile(r"^Extension modules: .*$", re.MULTILINE)
-"""Python's fault handler ends with all that was loaded, which is long and explains nothing."""
+"""The last line of Python's fault handler lists all loaded modules: long, and no explanation."""
 _HOME = Path(__file__).parents[1]
-_OURS = tuple(str(_HOME / place) for place in ("probe", "workloads/step.py", "workloads/completed.py"))
-"""What calls a workload."""
+_OURS = tuple(str(_HOME / place) for place in ("probe", "workloads/step.py", "workloads/adapter.py"))
+"""The files that call a workload."""
 
 
-class Face(NamedTuple):
-    """One way in which running out of memory shows itself."""
+class MemorySign(NamedTuple):
+    """A text that shows that memory ran out."""
 
     name: str
     pattern: re.Pattern[str]
     under_ceiling_only: bool = False
-    """Something else is likelier to cause it, unless the process ran under a ceiling."""
+    """Whether it counts only if the process ran under a ceiling; otherwise another cause is likelier."""
 
 
-def _face(name: str, pattern: str, *, under_ceiling_only: bool = False) -> Face:
-    return Face(name, re.compile(pattern), under_ceiling_only)
+def _sign(name: str, pattern: str, *, under_ceiling_only: bool = False) -> MemorySign:
+    return MemorySign(name, re.compile(pattern), under_ceiling_only)
 
 
-FACES: tuple[Face, ...] = (
+MEMORY_SIGNS: tuple[MemorySign, ...] = (
     # torch's caching allocators: "CUDA out of memory. Tried to allocate …", and its HIP and XPU twins.
-    _face("device allocator", r"(?:CUDA|HIP|XPU|MTIA|PrivateUse1) out of memory"),
+    _sign("device allocator", r"(?:CUDA|HIP|XPU|MTIA|PrivateUse1) out of memory"),
     # The driver itself, outside the cache: context, kernels, pinned memory. Accelerate misses this one.
-    _face("device driver", r"(?:CUDA|HIP)(?: driver)? error[^\n]{0,80}: out of memory"),
-    _face("device driver", r"cuda runtime error \(2\)|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"),
-    _face("device driver", r"hipErrorOutOfMemory|hipErrorMemoryAllocation"),
-    _face("NCCL", r"(?:Cuda|HIP) failure \d* ?'out of memory'"),
-    _face("cuBLAS", r"CUBLAS_STATUS_ALLOC_FAILED"),
-    # No room for cuBLAS's handle and workspace on a full device: discuss.pytorch.org/t/125450. A bad index poisons the
-    # context with the same words, but then a device-side assert stands beside them (see _NOT_MEMORY).
-    _face("cuBLAS", r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate"),
-    _face("hipBLAS", r"HIPBLAS_STATUS_ALLOC_FAILED|rocblas_status_memory_error"),
-    _face("cuSOLVER", r"CUSOLVER_STATUS_ALLOC_FAILED"),
-    _face("cuSPARSE", r"CUSPARSE_STATUS_(?:ALLOC_FAILED|INSUFFICIENT_RESOURCES)"),
-    _face("cuFFT", r"CUFFT_ALLOC_FAILED"),
-    _face("cuDNN", r"CUDNN_STATUS_(?:ALLOC_FAILED|INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED)"),
-    _face("cuDNN", r"(?i:cudnn)[^\n]{0,200}not enough memory"),
-    _face("MIOpen", r"miopenStatusAllocFailed"),
-    # Unified Runtime's words, and SYCL's older Plugin Interface. pytorch/pytorch#177714: XPU raises these as a plain
+    _sign("device driver", r"(?:CUDA|HIP)(?: driver)? error[^\n]{0,80}: out of memory"),
+    _sign("device driver", r"cuda runtime error \(2\)|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"),
+    _sign("device driver", r"hipErrorOutOfMemory|hipErrorMemoryAllocation"),
+    _sign("NCCL", r"(?:Cuda|HIP) failure \d* ?'out of memory'"),
+    _sign("cuBLAS", r"CUBLAS_STATUS_ALLOC_FAILED"),
+    # cuBLAS's handle and workspace do not fit on a full device: discuss.pytorch.org/t/125450. A bad index breaks the
+    # context with the same message, but then the text contains a device-side assert too (see _NOT_MEMORY).
+    _sign("cuBLAS", r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate"),
+    _sign("hipBLAS", r"HIPBLAS_STATUS_ALLOC_FAILED|rocblas_status_memory_error"),
+    _sign("cuSOLVER", r"CUSOLVER_STATUS_ALLOC_FAILED"),
+    _sign("cuSPARSE", r"CUSPARSE_STATUS_(?:ALLOC_FAILED|INSUFFICIENT_RESOURCES)"),
+    _sign("cuFFT", r"CUFFT_ALLOC_FAILED"),
+    _sign("cuDNN", r"CUDNN_STATUS_(?:ALLOC_FAILED|INTERNAL_ERROR_(?:HOST|DEVICE)_ALLOCATION_FAILED)"),
+    _sign("cuDNN", r"(?i:cudnn)[^\n]{0,200}not enough memory"),
+    _sign("MIOpen", r"miopenStatusAllocFailed"),
+    # Messages of Unified Runtime, and of SYCL's older Plugin Interface. pytorch/pytorch#177714: XPU raises these as a plain
     # RuntimeError; open-edge-platform/physical-ai-studio#440: or dies of an uncaught sycl::exception with them.
-    _face("XPU runtime", r"(?:UR_RESULT|PI|ZE_RESULT)_ERROR_OUT_OF_(?:DEVICE_MEMORY|HOST_MEMORY|RESOURCES)"),
-    _face("MPS allocator", r"MPS backend out of memory"),
-    _face("MPS allocator", r"kIOGPUCommandBufferCallbackErrorOutOfMemory"),
+    _sign("XPU runtime", r"(?:UR_RESULT|PI|ZE_RESULT)_ERROR_OUT_OF_(?:DEVICE_MEMORY|HOST_MEMORY|RESOURCES)"),
+    _sign("MPS allocator", r"MPS backend out of memory"),
+    _sign("MPS allocator", r"kIOGPUCommandBufferCallbackErrorOutOfMemory"),
     # Metal's limit for one buffer, below the device's memory.
-    _face("MPS allocator", r"Invalid buffer size: [\d.]+ [KMGT]?i?B"),
-    _face("CPU allocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
-    _face("CPU allocator", r"not enough memory: you tried to allocate"),
-    _face("NumPy", r"Unable to allocate [\d.]+ \S+ for an array"),
-    # What C++ says of it: libstdc++, then Microsoft's library.
-    _face("C++ allocator", r"std::bad_alloc|\bbad allocation\b"),
-    _face("Python", r"^MemoryError\b"),
+    _sign("MPS allocator", r"Invalid buffer size: [\d.]+ [KMGT]?i?B"),
+    _sign("CPU allocator", r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)"),
+    _sign("CPU allocator", r"not enough memory: you tried to allocate"),
+    _sign("NumPy", r"Unable to allocate [\d.]+ \S+ for an array"),
+    # C++ exceptions: libstdc++, then Microsoft's library.
+    _sign("C++ allocator", r"std::bad_alloc|\bbad allocation\b"),
+    _sign("Python", r"^MemoryError\b"),
     # Exact case: the loader's "cannot allocate memory in static TLS block" is about the order of imports.
-    _face("operating system", r"Cannot allocate memory"),
-    _face("OpenBLAS", r"OpenBLAS(?: error)? ?: Memory allocation still failed"),
-    _face("GNU OpenMP", r"libgomp: Out of memory"),
-    _face("LLVM OpenMP", r"OMP: (?:Error|System error) #\d+: .*(?:[Oo]ut of memory|not enough memory)"),
-    _face("MKL", r"MKL (?:FATAL )?ERROR: .*(?:[Nn]ot enough|[Ii]nsufficient|[Cc]annot allocate) memory"),
-    # Other process limits cause the next four as well; under a ceiling it is a thread's stack that found no room.
-    _face("thread creation", r"can't start new thread", under_ceiling_only=True),
-    _face("thread creation", r"(?:^|what\(\):\s+)Resource temporarily unavailable", under_ceiling_only=True),
-    _face("GNU OpenMP", r"libgomp: Thread creation failed", under_ceiling_only=True),
-    # glibc, when a new thread's storage does not fit: seen under a ceiling within a few MB of what was held.
-    _face("thread-local storage", r"cannot allocate memory for thread-local data"),
-    _face("OpenBLAS", r"OpenBLAS blas_thread_init: pthread_create failed", under_ceiling_only=True),
-    # Seen at the edge of a ceiling: libraries that are first imported within a step …
-    _face("loader", r"failed to map segment from shared object|cannot map zero-fill pages", under_ceiling_only=True),
+    _sign("operating system", r"Cannot allocate memory"),
+    _sign("OpenBLAS", r"OpenBLAS(?: error)? ?: Memory allocation still failed"),
+    _sign("GNU OpenMP", r"libgomp: Out of memory"),
+    _sign("LLVM OpenMP", r"OMP: (?:Error|System error) #\d+: .*(?:[Oo]ut of memory|not enough memory)"),
+    _sign("MKL", r"MKL (?:FATAL )?ERROR: .*(?:[Nn]ot enough|[Ii]nsufficient|[Cc]annot allocate) memory"),
+    # Other process limits cause the next four as well; under a ceiling the cause is a thread's stack that does not fit.
+    _sign("thread creation", r"can't start new thread", under_ceiling_only=True),
+    _sign("thread creation", r"(?:^|what\(\):\s+)Resource temporarily unavailable", under_ceiling_only=True),
+    _sign("GNU OpenMP", r"libgomp: Thread creation failed", under_ceiling_only=True),
+    # glibc, if a new thread's storage does not fit: seen under a ceiling a few MB above the process's memory.
+    _sign("thread-local storage", r"cannot allocate memory for thread-local data"),
+    _sign("OpenBLAS", r"OpenBLAS blas_thread_init: pthread_create failed", under_ceiling_only=True),
+    # Seen close to a ceiling: libraries that are first imported within a step …
+    _sign("loader", r"failed to map segment from shared object|cannot map zero-fill pages", under_ceiling_only=True),
     # … and CPython 3.11 and 3.12, which lose the MemoryError of an import or of a compiled regular expression.
-    _face("Python", r"error return without exception set", under_ceiling_only=True),
-    _face("Python", r"returned NULL without setting an exception", under_ceiling_only=True),
+    _sign("Python", r"error return without exception set", under_ceiling_only=True),
+    _sign("Python", r"returned NULL without setting an exception", under_ceiling_only=True),
     # oneDNN turns its status out_of_memory into these (uxlfoundation/oneDNN#914), and an unsupported shape too.
-    _face("oneDNN", r"could not (?:create|execute) a primitive|could not create a memory", under_ceiling_only=True),
+    _sign("oneDNN", r"could not (?:create|execute) a primitive|could not create a memory", under_ceiling_only=True),
 )
 _NOT_MEMORY = re.compile(r"device-side assert")
 _LAST_WORDS = 2000
-"""Characters of a traceback or of stderr that are kept."""
+"""The most characters of a traceback or of stderr that are kept."""
 _SHOWN = 300
-"""Characters of an out-of-memory message that are shown."""
+"""The most characters of an out-of-memory message that are shown."""
 _WINDOWS_MEMORY_STATUS = {0xC0000017: "STATUS_NO_MEMORY", 0xC000012D: "STATUS_COMMITMENT_LIMIT"}
 _WINDOWS_MEMORY_ERRORS = (8, 14, 1450, 1455)
 """ERROR_NOT_ENOUGH_MEMORY, ERROR_OUTOFMEMORY, ERROR_NO_SYSTEM_RESOURCES, ERROR_COMMITMENT_LIMIT."""
 
 
 def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str]:
-    """What `error`, raised in the worker, says of a configuration: a status, and a line to show.
+    """The status of a probe that raised `error` in the worker, and a line to show.
 
-    Wrapped and chained exceptions are looked through (`torch.utils.checkpoint` and autograd wrap). `ceiling` says
+    Wrapped and chained exceptions are searched too, because `torch.utils.checkpoint` and autograd wrap. `ceiling` is
     whether the process ran under one. The result holds no reference to `error`, whose frames keep tensors alive
-    (pytorch/pytorch#18853): let go of it before the next probe.
+    (pytorch/pytorch#18853): the caller must drop `error` before the next probe.
 
     Raises:
-        KeyboardInterrupt, SystemExit, GeneratorExit: `error` itself; an interrupt always escapes.
-        InputError: `error` itself; it says what the user is to change, and no configuration is to blame.
+        KeyboardInterrupt, SystemExit, GeneratorExit: `error` itself, because an interrupt must not be lost.
+        InputError: `error` itself, because the user must correct an input and the configuration is not at fault.
     """
     if not isinstance(error, Exception) or isinstance(error, InputError):
         raise error
@@ -126,13 +126,13 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
 
 
 def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[Status, str]:
-    """What the death of a worker says of the configuration it was probing.
+    """The status of a probe whose worker died, and a line to show.
 
     Args:
-        returncode: As `subprocess` gives it: negative for a signal. A shell's 128 + signal is understood too.
-        stderr_tail: The end of what the worker wrote on its standard error since this probe began: what an earlier
-            probe of the same worker left there would be taken for this one's.
-        ceiling: Whether it ran under a memory ceiling.
+        returncode: As `subprocess` gives it: negative for a signal. A shell's 128 + signal is accepted too.
+        stderr_tail: The end of the worker's standard error since this probe began. Output of an earlier probe must not be
+            in it: it would be taken for this one's.
+        ceiling: Whether the worker ran under a memory ceiling.
     """
     sign = _find(stderr_tail, ceiling=ceiling)
     if sign:
@@ -144,11 +144,11 @@ def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[
         return Status.OUT_OF_MEMORY, "killed by the kernel (SIGKILL), as it does when memory runs out"
     how = f"ended with exit code {returncode}" if number is None else f"died of {_signal_name(number)}"
     last = _EXTENSIONS.sub("", stderr_tail).strip()
-    return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} and said nothing"
+    return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} without any output"
 
 
 def _theirs(frames: TracebackType | None) -> TracebackType | None:
-    """`frames` from where they leave Compass: whoever wrote the workload looks for their own lines."""
+    """`frames` from the first outside Compass, because the workload's author looks for their own lines."""
     left = frames
     while left is not None and left.tb_frame.f_code.co_filename.startswith(_OURS):
         left = left.tb_next
@@ -156,7 +156,7 @@ def _theirs(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what it was raised from or while handling, and the members of groups: each once."""
+    """`error`, its causes and contexts, and the members of exception groups: each once."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
     while waiting:
@@ -171,12 +171,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _memory_sign(error: BaseException, *, ceiling: bool) -> str | None:
-    """What shows that `error` is an out-of-memory, or None. Only types that the libraries raise are read for signs."""
+    """The line that shows that `error` is out of memory, or None. Only types that the libraries raise are searched."""
     if isinstance(error, RuntimeError | MemoryError | OSError | ImportError | SystemError):
         sign = _find(str(error), ceiling=ceiling)
         if sign:
             return sign
-    torch = sys.modules.get("torch")  # where torch is not loaded, nothing of torch was raised
+    torch = sys.modules.get("torch")  # without torch there is no exception of torch
     if torch is not None and isinstance(error, getattr(torch, "OutOfMemoryError", ())):
         return f"device allocator: {_first_line(error)}"
     if isinstance(error, MemoryError):
@@ -189,14 +189,14 @@ def _memory_sign(error: BaseException, *, ceiling: bool) -> str | None:
 
 
 def _find(text: str, *, ceiling: bool) -> str | None:
-    """The last sign of out-of-memory in `text`: the face's name, and its line from there on."""
+    """The last sign of out of memory in `text`: its name, and the rest of its line."""
     if _NOT_MEMORY.search(text):
         return None
     for line in reversed(text.splitlines()):
-        for face in FACES:
-            match = face.pattern.search(line) if ceiling or not face.under_ceiling_only else None
+        for sign in MEMORY_SIGNS:
+            match = sign.pattern.search(line) if ceiling or not sign.under_ceiling_only else None
             if match:
-                return f"{face.name}: {line[match.start() :].strip()[:_SHOWN]}"
+                return f"{sign.name}: {line[match.start() :].strip()[:_SHOWN]}"
     return None
 
 

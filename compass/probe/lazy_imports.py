@@ -1,8 +1,8 @@
-"""Modules that PyTorch Geometric imports whole, and that describing a machine does without: two of a worker's four seconds.
+"""Lazy imports of modules that PyTorch Geometric loads and a description does not need: two of a worker's four seconds.
 
-They are loaded when something first looks into them, which `importlib.util.LazyLoader` sees to; in a worker of a family inside
-only, for code that names a module within them (`import torch._dynamo.config`) would load that twice. Probes load them before
-the first step, as training does.
+`importlib.util.LazyLoader` loads a module when one of its attributes is first read. Only workers of a built-in family do this:
+other code may import a submodule by name (`import torch._dynamo.config`), which would then be loaded twice. Probes load the
+modules before the first step, as training does.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from types import ModuleType
 from typing import Literal, get_args
 
 Readiness = Literal["describing", "probing", "training"]
-"""What a worker has loaded everything for; each takes what the one before does, and more."""
+"""How much a worker has loaded. Each level includes the one before."""
 DEFERRED = ("torch._dynamo", "torch_geometric.datasets")
 
 
 class _Finder:
-    """Finds what is `DEFERRED` as everything else is found, but loads it lazily."""
+    """Finds the modules in `DEFERRED` like any other, but loads them lazily."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Part of the protocol of `sys.meta_path`."""
+        """See `importlib.abc.MetaPathFinder`."""
         if name not in DEFERRED:
             return None
         spec = PathFinder.find_spec(name, path, target)
@@ -34,17 +34,17 @@ class _Finder:
 
 
 def defer() -> None:
-    """Have this process import `DEFERRED` lazily, as far as it has not imported it."""
+    """Make this process import `DEFERRED` lazily, except for modules that are already imported."""
     sys.meta_path.insert(0, _Finder())
 
 
 def load_deferred() -> None:
-    """Load what was deferred, if anything imported it."""
+    """Load the deferred modules that were imported."""
     for name in DEFERRED:
         vars(sys.modules.get(name, sys))
 
 
 def holds(loaded: Readiness, ready: Readiness) -> bool:
-    """Whether who has loaded everything for one is ready for the other."""
+    """Whether a worker at the level `loaded` is ready for `ready`."""
     order = get_args(Readiness)
     return bool(order.index(loaded) >= order.index(ready))

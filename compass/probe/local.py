@@ -1,4 +1,4 @@
-"""The runner of this machine: probes in worker processes, one that lasts for calibrating, fresh ones for certificates."""
+"""The runner of this machine: probes in worker processes, a lasting one to calibrate and fresh ones to certify."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSetti
 log = logging.getLogger(__name__)
 
 SIGKILL = -9
-"""As a return code; Windows has no such signal."""
+"""Return code of a process that was killed; Windows has no such signal."""
 DESCRIBE_TIMEOUT_S = 300.0
-"""Counting the parameters of a whole space builds each model once, without memory."""
+"""Enough to count the parameters of a whole space, for which each model is built once, without values."""
 
 
 class LocalRunner:
@@ -42,7 +42,7 @@ class LocalRunner:
         }
         self._lasting: dict[RuntimeSettings, WorkerProcess] = {}
         self._fresh: dict[RuntimeSettings, WorkerProcess] = {}
-        """Made ready, and not used yet."""
+        """Started in advance, and not used yet."""
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
@@ -54,21 +54,21 @@ class LocalRunner:
         return Description.model_validate(answer)
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
-        """Start the workers that `specs` will be run in side by side, for each takes seconds."""
+        """Start the workers for `specs` side by side, because each start takes seconds."""
         for spec in specs:
             if not spec.fresh:
-                self._worker(spec.runtime).tell({"op": "load", "ready": "probing"})
+                self._worker(spec.runtime).send({"op": "load", "ready": "probing"})
             else:
                 self._alive(self._fresh, spec.runtime, "training")
         for worker in (*self._lasting.values(), *self._fresh.values()):
             worker.wait()
 
     def probe(self, spec: ProbeSpec) -> Outcome:
-        """Run `spec` in the lasting worker, or in a fresh one if it asks for that, under a ceiling alone."""
+        """Run `spec` in the lasting worker, or in a fresh one if it demands that; under a ceiling, no other worker runs."""
         if not spec.fresh:
             return _probe(self._worker(spec.runtime), spec)
         if spec.ceiling_bytes is not None:
-            self.close()  # an idle worker that held 2.5 GB made the steps beside it a fifth slower
+            self.close()  # beside an idle worker that held 2.5 GB, steps took a fifth longer
         worker = self._alive(self._fresh, spec.runtime, "training")
         try:
             return _probe(worker, spec)
@@ -83,13 +83,13 @@ class LocalRunner:
             workers.clear()
 
     def _worker(self, runtime: RuntimeSettings, ready: Readiness = "probing") -> WorkerProcess:
-        """The lasting worker of `runtime`: a new one if there is none, or if a probe was the last one's end."""
+        """The lasting worker of `runtime`: a new one if there is none, or if a probe ended the last one."""
         return self._alive(self._lasting, runtime, ready)
 
     def _alive(
         self, workers: dict[RuntimeSettings, WorkerProcess], runtime: RuntimeSettings, ready: Readiness
     ) -> WorkerProcess:
-        """That of `workers`, a new one in the place of none or of a dead one."""
+        """The worker of `runtime` in `workers`, started if there is none or if it has died."""
         worker = workers.get(runtime)
         if worker is None or not worker.is_alive:
             if worker is not None:
@@ -107,7 +107,7 @@ def _probe(worker: WorkerProcess, spec: ProbeSpec) -> Outcome:
     except WorkerDied as error:
         ceiling = spec.ceiling_bytes is not None
         status, detail = classify_exit(error.returncode, error.stderr_tail, ceiling=ceiling)
-        # The kernel kills where the machine's memory runs out; a ceiling would have refused an allocation before.
+        # The kernel kills if the machine's memory runs out; a ceiling would have refused an allocation earlier.
         enforced = ceiling and error.returncode != SIGKILL
         footprint_bytes = worker.peak_footprint_bytes or None
         return Outcome(status=status, detail=detail, footprint_bytes=footprint_bytes, enforced=enforced)

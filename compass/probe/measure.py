@@ -1,4 +1,4 @@
-"""One probe, in the worker: build the model once, time its steps until they settle, then profile one more."""
+"""One probe, in the worker: build the model once, time its steps until they settle, then profile one more step."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.device import Others
+from compass.device import OtherPrograms
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
 from compass.probe.segments import profiled_step
-from compass.probe.settle import is_settled, step_time
+from compass.probe.settle import N_WARM_STEPS, is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
 from compass.workloads.building import build
 from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step, update
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from compass.device import Ceiling, Meter
     from compass.records import Batch
     from compass.workloads.protocol import Workload
 
-WARM_STEPS = 2
-"""The first allocates the optimizer's state, the second is the first with it."""
 N_UPDATES = 5
-"""Timed alone."""
-KEPT_LOSSES = 3
-"""Of the first steps, to compare with another run's."""
+"""Weight updates that are timed alone."""
+N_LOSSES = 3
+"""Losses that an outcome keeps, of the first steps: enough to compare two runs."""
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
     seed: int,
     training: TrainingRules = TrainingRules(),  # noqa: B008 - frozen
 ) -> Outcome:
-    """Run the training steps that `spec` asks for on `device`. What goes wrong is in the outcome.
+    """Run the training steps of `spec` on `device`. A failure of the configuration is an outcome, not an exception.
 
     Raises:
         CeilingTooLow: the ceiling is below what the worker already holds.
@@ -53,46 +53,59 @@ def measure(
     baseline_bytes = meter.footprint_bytes()
     ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
     trial = Trial(spec, workload, device, meter, seed, training)
-    enforced = False
-    try:
-        with ceiling or nullcontext():
-            enforced = ceiling is not None and ceiling.enforced
-            trial.run_steps(ceiling)
-        # Outside the ceiling: on a CPU the profiler itself takes room.
-        segments = trial.profile() if spec.profile else ()
-    except Exception as error:  # noqa: BLE001 - whatever a configuration does is its outcome
-        status, detail = classify(error, ceiling=ceiling is not None)
-        del error
-        # A file name that is not text comes as half a surrogate pair, which has no JSON.
-        detail = detail.encode(errors="backslashreplace").decode()
-        outcome = Outcome(status=status, detail=detail, load=trial.load)
-    else:
-        outcome = trial.outcome(segments)
-    n_steps, footprint_bytes = trial.n_steps, trial.footprint_bytes
-    try:
-        footprint_bytes = footprint_bytes or meter.footprint_bytes()
-        trial.release()
-        if not outcome.ok and ceiling is not None:
-            # Where others hold what the ceiling would have allowed, it was not the ceiling that held it back.
-            enforced = enforced and meter.obtainable_bytes() >= ceiling.ceiling_bytes
-    except Exception:
-        if outcome.ok:
-            raise
-        # A failed kernel poisons its device for the whole process: what it did is known, the rest cannot be asked any more.
+    outcome, enforced = _attempt(trial, ceiling, profile=spec.profile)
+    footprint_bytes, enforced = _end(trial, meter, ceiling, has_failed=not outcome.ok, enforced=enforced)
     return outcome.model_copy(
         update={
             "enforced": enforced,
             "baseline_bytes": baseline_bytes,
-            # Untouched memory may have been given back meanwhile; what was held at the start was held.
+            # Memory that was never touched may have been given back since; at the start the process did hold it.
             "footprint_bytes": max(baseline_bytes, footprint_bytes),
-            "n_steps": n_steps,
+            "n_steps": trial.n_steps,
             "wall_s": time.perf_counter() - started,
         }
     )
 
 
+def _attempt(trial: Trial, ceiling: Ceiling | None, *, profile: bool) -> tuple[Outcome, bool]:
+    """All steps of `trial`, and whether `ceiling` was enforced for those that are timed.
+
+    The profiled step runs outside the ceiling, because on a CPU the profiler itself takes memory.
+    """
+    enforced = False
+    try:
+        with ceiling or nullcontext():
+            enforced = ceiling is not None and ceiling.enforced
+            trial.run_steps(ceiling)
+        segments = trial.profile() if profile else ()
+    except Exception as error:  # noqa: BLE001 - every failure of a configuration is an outcome
+        status, detail = classify(error, ceiling=ceiling is not None)
+        # A file name that is not text arrives with half a surrogate pair, which JSON cannot hold.
+        detail = detail.encode(errors="backslashreplace").decode()
+        return Outcome(status=status, detail=detail, load=trial.load), enforced
+    return trial.outcome(segments), enforced
+
+
+def _end(trial: Trial, meter: Meter, ceiling: Ceiling | None, *, has_failed: bool, enforced: bool) -> tuple[int, bool]:
+    """The peak footprint of `trial`, whose tensors are released, and whether the ceiling was the limit that held.
+
+    If other programs hold the memory that the ceiling would have allowed, a failure is not the ceiling's.
+    A failed kernel makes the device unusable for the whole process: then the figures so far are returned.
+    """
+    footprint_bytes = trial.footprint_bytes
+    try:
+        footprint_bytes = footprint_bytes or meter.footprint_bytes()
+        trial.release()
+        if has_failed and ceiling is not None:
+            enforced = enforced and meter.obtainable_bytes() >= ceiling.ceiling_bytes
+    except Exception:
+        if not has_failed:
+            raise
+    return footprint_bytes, enforced
+
+
 class Trial:
-    """The state of one probe: a model, its optimizer and the times of its steps."""
+    """The state of one probe: a model, its optimizer, the batch on the device, and the measurements so far."""
 
     def __init__(
         self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int, training: TrainingRules
@@ -101,71 +114,62 @@ class Trial:
         self._seed, self._training = seed, training
         self._model: torch.nn.Module | None = None
         self._optimizer: Any = None
+        self._held: Batch | None = None
+        """The batch on the device, as the spec names it."""
         self._batch: Any = None
+        """The same, as the model takes it."""
         self.load: Load | None = None
-        """Of the present batch; before there is one, of the first."""
+        """Load of the present training batch; before the first step, of the first batch."""
         self.n_steps = 0
         self.step_s: list[float] = []
-        """Of the steps on the last batch's load, once warm."""
+        """Times of the steps with the last batch's load, after warm-up."""
         self._collate_s: list[float] = []
-        """Of every batch of real samples."""
+        """Times to collate each batch of real samples."""
         self.losses: list[float] = []
-        """Of every step."""
         self.update_s: float | None = None
         self.left_bytes: int | None = None
-        """By the profiled step."""
+        """Live bytes that the profiled step left behind."""
         self.others_cores: float | None = None
-        """During the steps."""
+        """Cores that other programs kept busy during the steps."""
         self.footprint_bytes = 0
-        """The peak of all steps, once they are done; without the profiler's."""
+        """Peak over all steps but the profiled one, once they are done."""
 
     def run_steps(self, ceiling: Ceiling | None = None) -> None:
-        """Every batch once, in order, then the last until its time has settled; all under `ceiling`, if there is one."""
+        """Run each batch once, in order, then the last one until its time has settled; all under `ceiling`, if given."""
         spec = self._spec
-        sequence = spec.sequence
-        loads = [self._workload.load(batch) for batch in sequence]
+        loads = [self._workload.load(batch) for batch in spec.sequence]
         self.load = loads[0]
-        torch.manual_seed(self._seed)
-        with torch.device(self._device):
-            self._model = build(self._workload, spec.knobs).train()
-        self._optimizer = make_optimizer(self._model, spec.knobs.variant, self._training)
-        n_warm = min(WARM_STEPS, spec.min_steps - 1)
-        n_least = max(spec.min_steps, len(sequence))
+        self._build()
+        n_warm = min(N_WARM_STEPS, spec.min_steps - 1)
+        n_least = max(spec.min_steps, len(loads))
         n_most = max(spec.max_steps, n_least)
-        held: Batch | None = None
-        others = Others()
+        others = OtherPrograms()
         while self.n_steps < n_most:
-            index = min(self.n_steps, len(sequence) - 1)
-            if self.n_steps == len(spec.batches) - 1:
-                held = self._evaluate(spec.evaluated) or held
-            if sequence[index] != held:
-                held, self.load = sequence[index], loads[index]
-                self._hold(held)
+            self._take_batch(loads)
             step_s = self._timed_step()
-            if ceiling is not None and self.n_steps <= WARM_STEPS:
+            if ceiling is not None and self.n_steps <= N_WARM_STEPS:
                 ceiling.tighten()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
             if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):
                 break
-        self.others_cores = others.cores()
+        self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
         if spec.fresh:
             self.update_s = self._timed_update()
 
     def profile(self) -> tuple[tuple[str, int], ...]:
-        """One more step of the last batch, with each segment's peak of live bytes."""
-        assert self._model is not None  # noqa: S101 - run_steps() built it
+        """One more step of the last of the spec's batches: (segment, its peak of live bytes)."""
         if self._spec.timed is not None:
             self._hold(self._spec.batches[-1])
-        blocks = self._workload.blocks(self._model)
-        seen = profiled_step(self._step, self._model, blocks, self._optimizer, self._batch, self._meter)
+        blocks = self._workload.blocks(self._built)
+        seen = profiled_step(self._step, self._built, blocks, self._optimizer, self._batch, self._meter)
         self.n_steps += 1
         self.left_bytes = seen.left_bytes
         return seen.segments
 
     def outcome(self, segments: tuple[tuple[str, int], ...]) -> Outcome:
-        """What was found, for a probe that ran to its end."""
+        """The outcome of a probe that ran to its end."""
         load, timed_load = self.load, None
         if self._spec.timed is not None:
             load, timed_load = self._workload.load(self._spec.batches[-1]), self.load
@@ -173,60 +177,75 @@ class Trial:
             return Outcome(
                 status=Status.OUT_OF_MEMORY, detail="spilled: more was reserved than the device has", load=load
             )
-        assert self._model is not None  # noqa: S101 - run_steps() built it
         live_bytes = max((n_bytes for _, n_bytes in segments), default=self._meter.peak_live_bytes())
         return Outcome(
             status=Status.OK,
             load=load,
             timed_load=timed_load,
-            parameters=count_parameters(self._model),
+            parameters=count_parameters(self._built),
             step=step_time(self.step_s),
             live_bytes=live_bytes,
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
-            losses=tuple(self.losses[:KEPT_LOSSES]),
+            losses=tuple(self.losses[:N_LOSSES]),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
         )
 
     def release(self) -> None:
-        """Let go of every tensor."""
-        self._model = self._optimizer = self._batch = None
+        """Drop every tensor and empty the allocator's cache."""
+        self._model = self._optimizer = self._batch = self._held = None
         gc.collect()
         self._meter.empty_cache()
 
+    @property
+    def _built(self) -> torch.nn.Module:
+        assert self._model is not None  # noqa: S101 - run_steps() builds it first
+        return self._model
+
+    def _build(self) -> None:
+        """Build the model on the device, with its optimizer."""
+        torch.manual_seed(self._seed)
+        with torch.device(self._device):
+            self._model = build(self._workload, self._spec.knobs).train()
+        self._optimizer = make_optimizer(self._model, self._spec.knobs.variant, self._training)
+
+    def _take_batch(self, loads: Sequence[Load]) -> None:
+        """Hold the next step's batch; before the last of the spec's batches, evaluate.
+
+        `loads` are those of the spec's sequence. An evaluation leaves its last batch on the device.
+        """
+        if self.n_steps == len(self._spec.batches) - 1:
+            for evaluated in self._spec.evaluated:
+                self._hold(evaluated)
+                evaluation_step(self._workload, self._built, self._batch, self._spec.knobs.variant)
+        place = min(self.n_steps, len(loads) - 1)
+        self.load = loads[place]
+        if self._spec.sequence[place] != self._held:
+            self._hold(self._spec.sequence[place])
+
     def _hold(self, batch: Batch) -> None:
-        """Put `batch` on the device; never two of them at once."""
-        self._batch = None
+        """Put `batch` on the device in place of the present one: two at once would raise the peak."""
+        self._batch = self._held = None
         started = time.perf_counter()
         collated = self._workload.collate(batch)
         if batch.members:
             self._collate_s.append(time.perf_counter() - started)
-        self._batch = on_device(collated, self._device)
-
-    def _evaluate(self, batches: tuple[Batch, ...]) -> Batch | None:
-        """The loss of each of `batches` without gradients; the one that is held when it is done."""
-        assert self._model is not None  # noqa: S101 - run_steps() built it
-        for batch in batches:
-            self._hold(batch)
-            evaluation_step(self._workload, self._model, self._batch, self._spec.knobs.variant)
-        return batches[-1] if batches else None
+        self._batch, self._held = on_device(collated, self._device), batch
 
     def _step(self) -> float:
-        assert self._model is not None  # noqa: S101 - run_steps() built it
         variant = self._spec.knobs.variant
-        return training_step(self._workload, self._model, self._optimizer, self._batch, variant, self._training)
+        return training_step(self._workload, self._built, self._optimizer, self._batch, variant, self._training)
 
     def _timed_update(self) -> float:
-        """Median seconds of what a step spends on the weights alone: training, which gathers batches, spends it on one in several."""
-        assert self._model is not None  # noqa: S101 - run_steps() built it
+        """Median seconds that a weight update takes alone: training with gathered batches makes one for several batches."""
         took_s = []
         for _ in range(N_UPDATES):
             self._meter.synchronize()
             started = time.perf_counter()
             self._optimizer.zero_grad(set_to_none=False)
-            update(self._model, self._optimizer, self._training)
+            update(self._built, self._optimizer, self._training)
             self._meter.synchronize()
             took_s.append(time.perf_counter() - started)
         return median(took_s)
@@ -242,6 +261,6 @@ class Trial:
         self._meter.synchronize()
         step_s = time.perf_counter() - started
         self.n_steps += 1
-        if self.n_steps <= WARM_STEPS:
+        if self.n_steps <= N_WARM_STEPS:
             self._meter.sample()
         return step_s

@@ -1,4 +1,4 @@
-"""A worker process seen from the parent: asked, watched, and killed with everything it started."""
+"""A worker process, as the parent sees it: requests, answers, its memory, and its end."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from compass.units import format_seconds
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-"""How often the worker's memory is looked at while it works: its data segment's peak is kept by nobody else."""
+"""Interval at which the worker's memory is sampled, because the kernel keeps no peak of the data segment."""
 STDERR_TAIL_BYTES = 8192
 START_TIMEOUT_S = 300.0
-"""Importing torch from a cold network file system."""
+"""Enough to import torch from a cold network file system."""
 
 
-class WorkerDied(Exception):  # noqa: N818 - it names what happened
+class WorkerDied(Exception):  # noqa: N818 - the name of an event
     """The worker ended without an answer."""
 
     def __init__(self, returncode: int, stderr_tail: str) -> None:
@@ -38,12 +38,12 @@ class WorkerDied(Exception):  # noqa: N818 - it names what happened
         self.returncode, self.stderr_tail = returncode, stderr_tail
 
 
-class WorkerTimedOut(Exception):  # noqa: N818 - it names what happened
-    """The worker gave no answer in time."""
+class WorkerTimedOut(Exception):  # noqa: N818 - the name of an event
+    """The worker did not answer in time."""
 
 
 class WorkerProcess:
-    """One `python -m compass.probe.worker`, in a process group of its own."""
+    """One process `python -m compass.probe.worker`, in a process group of its own."""
 
     def __init__(self, runtime: RuntimeSettings, opening: dict[str, Any]) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
@@ -65,23 +65,23 @@ class WorkerProcess:
         self._answers: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_pump, args=(self._process.stdout, self._answers), daemon=True).start()
         self.peak_footprint_bytes = 0
-        self._n_told = 0
-        """Requests whose answers nobody has waited for yet."""
-        self.tell({"op": "open", **opening})
+        self._n_sent = 0
+        """Requests whose answers have not been awaited yet."""
+        self.send({"op": "open", **opening})
 
-    def tell(self, request: dict[str, Any]) -> None:
-        """Send a request whose answer is waited for later: workers that are told together work side by side."""
-        self._send(request)
-        self._n_told += 1
+    def send(self, request: dict[str, Any]) -> None:
+        """Send a request and do not wait for its answer, so that several workers can work side by side."""
+        self._write(request)
+        self._n_sent += 1
 
     def wait(self) -> None:
-        """Wait until it has done what it was told: opened the workload and the device, at least.
+        """Wait for the answers to all requests that were sent: at least, the workload and the device are open then.
 
         Raises:
-            InputError: the worker refused what it was given.
-            WorkerError: it did not start.
+            InputError: the worker refused an input.
+            WorkerError: the worker did not start.
         """
-        while self._n_told:
+        while self._n_sent:
             try:
                 answer = self._answer(START_TIMEOUT_S)
             except (WorkerDied, WorkerTimedOut) as error:
@@ -89,42 +89,42 @@ class WorkerProcess:
             except BaseException:
                 self.kill()
                 raise
-            self._n_told -= 1
+            self._n_sent -= 1
             if answer is not None:
                 log.debug("worker %d runs under %s", self._process.pid, answer)
 
     def ask(self, request: dict[str, Any], *, timeout_s: float) -> Any:
-        """The worker's answer; meanwhile `peak_footprint_bytes` follows its memory.
+        """Send `request` and return the answer; meanwhile `peak_footprint_bytes` follows the worker's memory.
+
+        If no answer arrives, for any reason (an interrupt too), the worker is killed.
 
         Raises:
-            InputError: the worker refused what it was given.
-            WorkerError: the worker broke down over the request but lives.
-            WorkerDied: it ended without an answer.
-            WorkerTimedOut: it gave none within `timeout_s`.
-
-        Whatever keeps the answer from coming, an interrupt too, the worker is then killed.
+            InputError: the worker refused an input.
+            WorkerError: the request failed in the worker, which still runs.
+            WorkerDied: the worker ended without an answer.
+            WorkerTimedOut: no answer arrived within `timeout_s`.
         """
         self.wait()
         return self._answer(timeout_s, request)
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _write(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
 
     def _answer(self, timeout_s: float, request: dict[str, Any] | None = None) -> Any:
-        """The answer to `request`, or to what was sent before."""
+        """The answer to `request`, which is sent first, or to the oldest request that was sent."""
         self.peak_footprint_bytes = 0
         try:
-            self._watch()  # before the worker can die of the request
+            self._watch()  # before the request can end the worker
             if request is not None:
-                self._send(request)
+                self._write(request)
             line = self._wait(timeout_s)
         except BaseException:
-            self.kill()  # an answer that nobody waited for would be taken for the next one's
+            self.kill()  # a late answer would be taken for the next request's
             raise
-        # What was said so far belongs to this request; a later death must not be explained by it.
+        # The output so far belongs to this request; it must not explain a later death.
         self._stderr.seek(0)
         self._stderr.truncate()
         answer = json.loads(line)
@@ -132,13 +132,13 @@ class WorkerProcess:
             fields = answer["bad_input"]
             raise InputError(fields["where"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
         if "error" in answer:
-            raise WorkerError(f"the worker broke down: {answer['error']}")
+            raise WorkerError(f"a request failed in the worker: {answer['error']}")
         if answer["last"]:
             self.kill()
         return answer["ok"]
 
     def _wait(self, timeout_s: float) -> str:
-        """The line that answers, while the memory is watched."""
+        """The next line from the worker; meanwhile its memory is sampled."""
         deadline = time.monotonic() + timeout_s
         timed_out = WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}")
         while True:
@@ -153,23 +153,23 @@ class WorkerProcess:
             return line
         try:
             returncode = self._process.wait(max(POLL_S, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:  # it closed the pipe and lives
+        except subprocess.TimeoutExpired:  # it closed the pipe but still runs
             raise timed_out from None
         raise WorkerDied(returncode, self._stderr_tail())
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be asked something."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def _stderr_tail(self) -> str:
-        """The last words of the worker since it was last asked something."""
+        """The end of the worker's standard error since its last answer."""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - STDERR_TAIL_BYTES))
         return self._stderr.read().decode(errors="replace")
 
     def kill(self) -> None:
-        """End the worker and whatever it started. Safe to call twice."""
+        """End the worker and all processes of its group. May be called twice."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
                 self._process.kill()
@@ -188,12 +188,12 @@ class WorkerProcess:
 
 
 def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:
-    """Move whole lines from the pipe to the queue; None at its end, which is where it is closed.
+    """Move complete lines from the pipe to the queue, and None at its end; then close the pipe.
 
-    By nobody else: closing a pipe that another thread reads waits for that thread.
+    No other thread may close it, because closing a pipe waits for the thread that reads it.
     """
     with source:
         for line in source:
-            if line.endswith("\n"):  # else it died while it wrote
+            if line.endswith("\n"):  # an incomplete line means that it died while writing
                 answers.put(line)
     answers.put(None)

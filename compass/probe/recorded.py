@@ -1,4 +1,4 @@
-"""A runner that remembers: every probe is answered from the ledger, or made and written to it."""
+"""A runner with memory: it answers a probe from the ledger, or runs it and writes it there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Recorded:
-    """Probes through `runner`, remembered in `store` under `fingerprint`."""
+    """Runs probes by `runner` and keeps them in `store` under `fingerprint`; without a store, in memory alone."""
 
     def __init__(self, runner: Runner, store: Store | None, fingerprint: str) -> None:
         self._runner, self._store, self._fingerprint = runner, store, fingerprint
@@ -25,10 +25,10 @@ class Recorded:
         self.counts: Counter[str] = Counter()
         self._failed: dict[str, Outcome] = {}
         self.trained = lessons(self.history())
-        """What training under this fingerprint has taught so far, oldest first."""
+        """Measurements by training runs under this fingerprint, oldest first."""
 
     def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
-        """The outcome of `spec`, counted under `phase`. What failed in this run is not tried again in it."""
+        """The outcome of `spec`, counted under `phase`. A probe that failed in this run is not repeated in it."""
         outcome = self._found(spec)
         if outcome is not None:
             self.counts["reused"] += 1
@@ -40,13 +40,13 @@ class Recorded:
         return outcome
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
-        """Let the runner make ready for those of `specs` that it will have to make."""
+        """Let the runner prepare for those of `specs` that are not in the ledger."""
         unknown = [spec for spec in specs if self._found(spec) is None]
         if unknown and isinstance(self._runner, Preparing):
             self._runner.prepare(unknown)
 
     def again(self, phase: Phase, spec: ProbeSpec) -> Outcome:
-        """Make `spec`, which this run has asked, once more; what both runs say together takes its place, as the last."""
+        """Repeat `spec`, which this run has probed. Both outcomes together replace the first, as the latest probe."""
         index = max(index for index, (asked, _) in enumerate(self.probes) if asked == spec)
         _, before = self.probes.pop(index)
         outcome = together(before, self._made(phase, spec))
@@ -73,19 +73,20 @@ class Recorded:
             self._store.add(self._fingerprint, spec, outcome)
 
     def history(self) -> list[tuple[ProbeSpec, Outcome]]:
-        """Every probe ever made under this fingerprint; without a store, those of this run."""
+        """Every probe in the store under this fingerprint; without a store, those of this run."""
         return self._store.under(self._fingerprint) if self._store else list(self.probes)
 
 
 def together(before: Outcome, after: Outcome) -> Outcome:
-    """One answer of two runs of the same probe: the calmer's times, for what else runs only adds to them, and the larger footprint.
+    """One outcome of two runs of the same probe: the faster one's times and the larger footprint.
 
-    What failed the second time failed.
+    Other programs can only add to a step's time, so the faster run is nearer to the truth. If the second run failed, the
+    result is its failure.
     """
     if not after.ok or before.step is None or after.step is None:
         return after
-    calmer = min(before, after, key=lambda outcome: outcome.step.of_many_s if outcome.step else 0.0)
-    return calmer.model_copy(
+    faster = min(before, after, key=lambda outcome: outcome.step.of_many_s if outcome.step else 0.0)
+    return faster.model_copy(
         update={
             "footprint_bytes": max(before.footprint_bytes or 0, after.footprint_bytes or 0),
             "n_steps": before.n_steps + after.n_steps,
@@ -97,8 +98,8 @@ def together(before: Outcome, after: Outcome) -> Outcome:
 def _log(phase: Phase, spec: ProbeSpec, outcome: Outcome) -> None:
     if outcome.ok and outcome.step is not None:
         found = (
-            f"{format_seconds(outcome.step.median_s)} a step, {format_bytes(outcome.live_bytes or 0)} live, "
-            f"{format_bytes(outcome.footprint_bytes or 0)} in all"
+            f"{format_seconds(outcome.step.median_s)} per step, {format_bytes(outcome.live_bytes or 0)} live, "
+            f"{format_bytes(outcome.footprint_bytes or 0)} footprint"
         )
     else:
         found = f"{outcome.status}: {outcome.detail}"

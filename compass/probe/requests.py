@@ -1,4 +1,4 @@
-"""The probes that are asked for: small ones to calibrate, timed ones to choose, long ones for certificates."""
+"""Specifications of probes: micro-probes to calibrate, timing probes to choose, long probes to certify."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Phase = Literal["runtime", "calibrate", "search", "certify"]
 
 
 def synthetic_batches(rules: ProbeRules) -> tuple[Batch, ...]:
-    """Graphs of the configured atoms and neighbours; self-loops count as edges."""
+    """Batches of one synthetic graph each, with the configured atoms and neighbours; self-loops count as edges."""
     loads = [
         Load(graphs=1, sizes=(("nodes", float(nodes)), ("edges", float(nodes * (neighbours + 1)))))
         for nodes, neighbours in rules.micro_loads
@@ -23,7 +23,7 @@ def synthetic_batches(rules: ProbeRules) -> tuple[Batch, ...]:
 def micro_probes(
     rules: ProbeRules, kinds: Sequence[Variant], batches: Sequence[Batch], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
-    """Small batches of few shapes, for every variant: they determine the memory model."""
+    """Probes of small batches and few models for each variant. They determine the memory model."""
     design = [(shape, batch) for shape in rules.micro_architectures for batch in batches]
     design += [(shape, batches[0]) for shape in rules.extra_architectures]
     for kind in kinds:
@@ -33,7 +33,7 @@ def micro_probes(
 def more_micro_probes(
     rules: ProbeRules, kind: Variant, batches: Sequence[Batch], runtime: RuntimeSettings, *, n_steps: int
 ) -> Iterator[ProbeSpec]:
-    """For a variant whose memory the usual ones did not explain."""
+    """Further micro-probes of a variant whose memory the usual ones do not explain."""
     design = [(shape, batch) for shape in rules.more_architectures for batch in batches]
     return micro(rules, kind, design, runtime, n_steps=n_steps)
 
@@ -46,7 +46,7 @@ def micro(
     *,
     n_steps: int,
 ) -> Iterator[ProbeSpec]:
-    """One profiled probe for each ((layers, channels), batch) of the design."""
+    """One profiled probe of `n_steps` steps for each ((layers, channels), batch) of the design."""
     for (layers, channels), batch in design:
         yield ProbeSpec(
             knobs=Knobs(layers=layers, channels=channels, variant=kind),
@@ -58,7 +58,7 @@ def micro(
         )
 
 
-def timing_probe(  # noqa: PLR0913 - so many differ
+def timing_probe(  # noqa: PLR0913 - each varies on its own
     rules: ProbeRules,
     knobs: Knobs,
     batch: Batch,
@@ -68,9 +68,9 @@ def timing_probe(  # noqa: PLR0913 - so many differ
     profile: bool = False,
     step_s: float = 0.0,
 ) -> ProbeSpec:
-    """A few steps on real samples; with `profile`, one more that tells what the memory model makes of them.
+    """A few timed steps on real samples; with `profile`, one more whose live bytes test the memory model.
 
-    `step_s` is what a step is expected to take, as far as it is known.
+    `step_s` is the expected time of a step in seconds; 0 if unknown.
     """
     fewest, most = rules.anchor_steps_cpu if on_cpu else rules.anchor_steps
     return ProbeSpec(
@@ -85,7 +85,7 @@ def timing_probe(  # noqa: PLR0913 - so many differ
     )
 
 
-def certificate_probe(  # noqa: PLR0913 - a certificate has that many parts
+def certificate_probe(  # noqa: PLR0913 - each varies on its own
     rules: ProbeRules,
     knobs: Knobs,
     batches: tuple[Batch, ...],
@@ -96,7 +96,10 @@ def certificate_probe(  # noqa: PLR0913 - a certificate has that many parts
     evaluated: tuple[Batch, ...] = (),
     timed: Batch | None = None,
 ) -> ProbeSpec:
-    """All `batches` under the ceiling in a fresh process, and on with `timed` or the last until its time has settled."""
+    """All `batches` once, under the ceiling in a fresh process; then `timed`, or the last of them, until its time has settled.
+
+    `step_s` is the expected time of a step in seconds.
+    """
     n_timed = max(rules.timed_steps, min(rules.timed_most, int(rules.timed_s / step_s)))
     n_batches = len(batches) + (0 if timed is None else n_timed)
     return ProbeSpec(

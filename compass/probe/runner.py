@@ -1,4 +1,4 @@
-"""The interface every probe goes through, real or simulated."""
+"""The interface of a runner, which runs probes on a real or simulated machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from compass.records import Description, Knobs, Outcome, ProbeSpec
 
 
 class Runner(Protocol):
-    """Something that can describe a machine and run probes on it.
+    """Describes a machine and runs probes on it.
 
-    A third party writes one by giving these three methods; nothing needs to be inherited. `probe` never raises for
-    what a configuration does (it returns an `Outcome`); `WorkerError` means the machine itself cannot be used.
+    Any object with these three methods is a runner; it need not inherit from this class. `probe` returns an `Outcome` for
+    every failure of a configuration and never raises because of one; `WorkerError` means that the machine cannot be used.
     """
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
@@ -20,18 +20,18 @@ class Runner(Protocol):
         ...
 
     def probe(self, spec: ProbeSpec) -> Outcome:
-        """Run the training steps `spec` asks for and say what happened."""
+        """Run the training steps of `spec`."""
         ...
 
     def close(self) -> None:
-        """Let go of processes and memory. Safe to call twice."""
+        """End processes and free memory. May be called twice."""
         ...
 
 
 @runtime_checkable
 class Preparing(Protocol):
-    """A runner that gains by knowing beforehand what will be asked of it."""
+    """A runner that is faster if it knows the coming probes in advance."""
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
-        """Make ready for `specs`, of which any may yet not come."""
+        """Prepare for `specs`; some of them may never be run."""
         ...

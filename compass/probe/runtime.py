@@ -1,6 +1,6 @@
-"""What is fixed in a worker's environment before it starts, because it changes every figure measured after it.
+"""Runtime settings: threads, waiting policy and allocators, set in a worker's environment before it starts.
 
-All of it is read once, when a library is loaded, so it cannot be set from inside the worker.
+They change every measurement. Libraries read them once, when they are loaded, so a worker cannot set them itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _THREAD_COUNTS = (
     "BLIS_NUM_THREADS",
 )
 _DROPPED = (
-    # These would overrule the thread counts or the waiting policy.
+    # Variables that override the thread counts or the waiting policy.
     "OMP_THREAD_LIMIT",
     "OMP_DYNAMIC",
     "MKL_DYNAMIC",
@@ -34,7 +34,7 @@ _DROPPED = (
     "PYTHONMALLOC",
     "PYTHONTRACEMALLOC",
     "PYTHONDEVMODE",
-    # Without its cache every allocation of torch is another one than in training; blocking launches are other times.
+    # Without its cache torch allocates otherwise than in training; blocking launches change times.
     "PYTORCH_NO_CUDA_MEMORY_CACHING",
     "CUDA_LAUNCH_BLOCKING",
 )
@@ -43,27 +43,27 @@ _MMAP_THRESHOLD_MAX_BEFORE_2_35 = 32 * 1024**2
 (malloc.c, do_set_mmap_threshold), and a refused threshold stays at 128 KiB for good once the trim threshold is set."""
 _FAST_MMAP_THRESHOLD = 1024**3
 _FAST_TRIM_THRESHOLD = 1024**4
-"""More than a step holds: what it frees stays for the next one."""
+"""More than a step holds, so that memory which a step frees stays for the next one."""
 _TIGHT_MMAP_THRESHOLD = 64 * 1024
-"""Whatever is larger is given back the moment it is freed, so that the footprint follows the live bytes."""
+"""A larger block is returned to the system as soon as it is freed, so that the footprint follows the live bytes."""
 _OURS = ("mmap_threshold", "mmap_max", "trim_threshold", "top_pad", "hugetlb")
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""madvise for huge pages, where memory is kept; glibc from 2.35 on knows it, an older one ignores it. Not where memory
-is given back: a virtual machine's host takes free huge pages away, and the same step then took 1.0 to 2.7 s."""
+"""Huge pages by madvise, where freed memory is kept; glibc before 2.35 ignores it. Not where memory is returned to the
+system: a virtual machine's host reclaims free huge pages, and the same step then took 1.0 to 2.7 s."""
 _C_ALLOCATOR = re.compile(r"MALLOC_\w+")
 """glibc's: `MALLOC_ARENA_MAX` has no underscore at its end, most others have."""
 _INHERITED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "NVIDIA_TF32_OVERRIDE")
-"""The user's to set, and part of what a time depends on."""
+"""Variables that the user sets, which change times."""
 _OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
 _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _EXPANDABLE = "expandable_segments:True"
 
 
 def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The whole environment of a worker that is to run under `settings`.
+    """The complete environment of a worker that runs under `settings`.
 
-    It is the parent's (`inherited`, by default this process's) less whatever contradicts the settings. The parent's
-    own settings of the C allocator never reach the worker, except for tunables that are none of ours.
+    It is the parent's (`inherited`, by default this process's) without the variables that contradict the settings. The
+    parent's settings of the C allocator are dropped, except for tunables that Compass does not use.
     """
     env = dict(os.environ if inherited is None else inherited)
     for name in _DROPPED:
@@ -74,7 +74,7 @@ def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None =
     env.pop("OMP_WAIT_POLICY", None)
     if settings.waiting == "sleep":
         env["OMP_WAIT_POLICY"] = "passive"
-    env["PYTHONUNBUFFERED"] = "1"  # the last words of a worker that dies are how its death is understood
+    env["PYTHONUNBUFFERED"] = "1"  # a worker's last output explains its death
     env["PYTHONFAULTHANDLER"] = "1"
     _set_c_allocator(env, settings.allocator)
     _set_device_allocator(env, settings.allocator)
@@ -120,7 +120,7 @@ def _highest_mmap_threshold() -> int:
 
 
 def describe_runtime() -> dict[str, str]:
-    """What is really in force in this worker, for the record."""
+    """The settings that are in force in this worker, for the fingerprint."""
     import torch
 
     library, version = platform.libc_ver()

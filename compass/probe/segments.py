@@ -1,25 +1,26 @@
-"""Where in a training step the memory peaks.
+"""The peak of live bytes in each segment of a training step.
 
 The place of the peak moves with the model and the load: the forward pass, the backward pass of one layer, the tail, the
-optimizer. Each place alone is affine in the load, their maximum is not; so each one's own peak is measured. The marks
-between them are hooks on the model and the optimizer, never in the training step, which is the user's and training's.
+optimizer. Within one place live bytes are affine in the load; their maximum over the places is not. So each place is a
+segment with a peak of its own. Hooks on the model and the optimizer mark where a segment begins. The training step itself
+has no marks, because it belongs to the user and is the one that training runs.
 
     forward:stem → forward:first → early → late → forward:last → forward:head
     → backward:head → backward:last → late → early → backward:first → backward:stem → optimizer
 
-A layer that runs a second time within a step is being recomputed for its backward pass: `recompute:last` and so on. Of the
-layers between the first and the last, the one next to either end speaks for all: activations fall and gradients grow from
-one to the next, so that the peak among them is at an end, and at which one depends on the load. A model of three layers
-has one such layer, which is both.
+Under activation checkpointing, a layer runs a second time within a step, before its backward pass: `recompute:last` and so
+on. Among the layers between the first and the last, only those next to either end have segments, `early` and `late`:
+activations fall and gradients grow from one layer to the next, so the peak among them is at an end, and the load decides
+at which. In a model of three layers, one layer is both.
 
-A model that answers with a gradient (forces of an energy) passes backward through its layers within its forward pass:
-`gradient:last` and so on, after `forward:head`. The step's own backward pass then goes through that gradient first, the
-other way round: `second:first` to `second:last`, before `backward:head`. Here the peak of such a model lies. It moves from
-one part of a layer to another as the model grows wider, so that parts have segments too (`second:first.linear`), and so
-has what is in no layer (`second:other.embedding`).
+A model whose loss needs a gradient (forces from an energy) runs backward through its layers within its forward pass:
+`gradient:last` and so on, after `forward:head`. The step's own backward pass then goes through that gradient first, in
+reverse: `second:first` to `second:last`, before `backward:head`. The peak of such a model lies there. It moves from one
+part of a layer to another as the model grows wider, so parts have segments too (`second:first.linear`), and so have
+modules outside all layers (`second:other.embedding`).
 
 A model without repeated layers has a segment of its backward pass for each of its parts (`backward:other.readout`): small
-batches peak where the gradients of weights appear, large ones where those of activations do.
+batches peak where the gradients of weights appear, large ones where the gradients of activations do.
 """
 
 from __future__ import annotations
@@ -31,23 +32,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from compass.probe.segment_names import block_name, by_ends
+
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
     from compass.device import Meter
 
 MARK = "compass:"
-"""Begins the names of the marks among the profiler's events."""
+"""Prefix of the marks' names among the profiler's events."""
 START = "forward:stem"
 PARTS_DEPTH = 2
-"""A layer's parts, and theirs: in MACE it is a small network within a layer, with layers of its own, that matters."""
+"""Parts of a layer, and their parts: in MACE, a small network within a layer, with layers of its own, decides the peak."""
 
 
 class ProfiledStep(NamedTuple):
-    """What one step held."""
+    """Live bytes of one step."""
 
     segments: tuple[tuple[str, int], ...]
     """(segment, its own peak of live bytes), in the order the step reached them."""
     left_bytes: int
-    """Live bytes after it beyond those before it: zero, unless something is kept from step to step."""
+    """Live bytes after the step minus those before it: zero, unless a step keeps something for the next."""
 
 
 def profiled_step(
@@ -58,10 +63,10 @@ def profiled_step(
     batch: Any,
     meter: Meter,
 ) -> ProfiledStep:
-    """Run `step` once and say what it held.
+    """Run `step` once and measure the peak of live bytes in each segment.
 
-    On the CPU the peak is the running sum of the profiler's memory events over what was held before the step, exact
-    to the byte; on an accelerator it is the allocator's own peak, started anew at every mark.
+    On the CPU, a peak is the largest running sum of the profiler's memory events, added to the bytes held before the step:
+    exact to the byte. On an accelerator it is the allocator's own peak, which is reset at every mark.
     """
     if meter.peak_live_bytes() is None:
         weights = list(model.parameters())
@@ -71,7 +76,7 @@ def profiled_step(
         peaks, left_bytes = _profiled(step, model, blocks, optimizer, held_bytes)
     else:
         peaks, left_bytes = _metered(step, model, blocks, optimizer, meter)
-    return ProfiledStep(_by_ends(peaks, len(blocks)), left_bytes)
+    return ProfiledStep(by_ends(peaks, len(blocks)), left_bytes)
 
 
 def _profiled(
@@ -120,7 +125,7 @@ def _metered(
         segment = name
 
     meter.reset_peak()
-    held_bytes = meter.peak_live_bytes() or 0  # a peak that has just been started anew is what is held
+    held_bytes = meter.peak_live_bytes() or 0  # just after a reset, the peak is what is held
     with _marks(model, blocks, optimizer, mark):
         step()
         mark(START)
@@ -135,42 +140,13 @@ def _marks(
     mark: Callable[[str], None],
 ) -> Iterator[None]:
     """Call `mark` with a segment's name whenever a step enters it."""
-    names = [_block_name(index, len(blocks)) for index in range(len(blocks))]
-    entered: set[object] = set()
-
-    def entering(index: int) -> None:
-        mark(f"{'recompute' if index in entered else 'forward'}:{names[index]}")
-        entered.add(index)
-
     handles = [
-        block.register_forward_pre_hook(lambda *_, index=index: entering(index)) for index, block in enumerate(blocks)
+        *_mark_forward(blocks, mark),
+        *(_mark_gradients(part, name, mark, of_step=not blocks) for name, part in _parts(model, blocks)),
+        *_mark_head(blocks, mark),
+        *_mark_backward(model, blocks, mark),
+        optimizer.register_step_pre_hook(lambda *_: mark("optimizer")),
     ]
-
-    handles += [_on_gradient_of_output(part, name, mark, of_step=not blocks) for name, part in _parts(model, blocks)]
-    if blocks:
-        left: list[None] = []
-
-        def leaving(*_: object) -> None:
-            if not left:
-                mark("forward:head")
-            left.append(None)
-
-        handles.append(blocks[-1].register_forward_hook(leaving))
-    owner = {id(p): index for index, block in enumerate(blocks) for p in block.parameters()}
-    reached_blocks = not blocks
-
-    def accumulated(parameter: torch.Tensor) -> None:
-        nonlocal reached_blocks
-        index = owner.get(id(parameter))
-        reached_blocks = reached_blocks or index is not None
-        name = names[index] if index is not None else "stem" if reached_blocks else "head"
-        place = ("backward", name if index is None else index)
-        if place not in entered:
-            entered.add(place)
-            mark(f"backward:{name}")
-
-    handles += [_on_gradient(p, accumulated) for p in model.parameters() if p.requires_grad]
-    handles.append(optimizer.register_step_pre_hook(lambda *_: mark("optimizer")))
     try:
         yield
     finally:
@@ -178,13 +154,65 @@ def _marks(
             handle.remove()
 
 
+def _mark_forward(blocks: list[torch.nn.Module], mark: Callable[[str], None]) -> list[RemovableHandle]:
+    """`forward:` where a block begins; `recompute:` where it begins a second time, under activation checkpointing."""
+    entered: set[int] = set()
+
+    def enter(index: int) -> None:
+        mark(f"{'recompute' if index in entered else 'forward'}:{block_name(index, len(blocks))}")
+        entered.add(index)
+
+    return [block.register_forward_pre_hook(lambda *_, index=index: enter(index)) for index, block in enumerate(blocks)]
+
+
+def _mark_head(blocks: list[torch.nn.Module], mark: Callable[[str], None]) -> list[RemovableHandle]:
+    """`forward:head` where the last block ends for the first time."""
+    has_left = False
+
+    def leave(*_: object) -> None:
+        nonlocal has_left
+        if not has_left:
+            mark("forward:head")
+        has_left = True
+
+    return [block.register_forward_hook(leave) for block in blocks[-1:]]
+
+
+def _mark_backward(
+    model: torch.nn.Module, blocks: list[torch.nn.Module], mark: Callable[[str], None]
+) -> list[RemovableHandle]:
+    """`backward:` where the first gradient of a block's weights is complete.
+
+    Weights outside all blocks belong to the head before the backward pass reaches a block, and to the stem afterwards; in a
+    model without blocks, to the stem.
+    """
+    name_of = {
+        id(weight): block_name(index, len(blocks))
+        for index, block in enumerate(blocks)
+        for weight in block.parameters()
+    }
+    outside = "head" if blocks else "stem"
+    marked: set[str] = set()
+
+    def complete(weight: torch.Tensor) -> None:
+        nonlocal outside
+        name = name_of.get(id(weight), outside)
+        if id(weight) in name_of:
+            outside = "stem"
+        if name not in marked:
+            marked.add(name)
+            mark(f"backward:{name}")
+
+    return [_on_gradient(weight, complete) for weight in model.parameters() if weight.requires_grad]
+
+
 def _parts(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Every module down to `PARTS_DEPTH` below a block, or below the model outside of them, by the name of its segments."""
-    roots = [("other", model), *((_block_name(index, len(blocks)), block) for index, block in enumerate(blocks))]
+    """(segment name, module) of every module down to `PARTS_DEPTH` below a block, or below the model but outside all blocks."""
+    roots = [("other", model), *((block_name(index, len(blocks)), block) for index, block in enumerate(blocks))]
     waiting = [(name, root, 0) for name, root in roots]
     while waiting:
         name, module, depth = waiting.pop()
-        if (depth and module in blocks) or isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
+        if (depth and module in blocks) or isinstance(module, torch.jit.ScriptModule):  # script modules take no hooks
             continue
         if module is not model:
             yield name, module
@@ -192,14 +220,18 @@ def _parts(model: torch.nn.Module, blocks: list[torch.nn.Module]) -> Iterator[tu
             waiting += [(f"{name}.{part}", child, depth + 1) for part, child in module.named_children()]
 
 
-def _on_gradient_of_output(module: torch.nn.Module, name: str, mark: Callable[[str], None], *, of_step: bool) -> Any:
-    """Mark when a gradient taken within the forward pass comes to the output of `module`, and when the step's own comes to that.
+def _mark_gradients(
+    module: torch.nn.Module, name: str, mark: Callable[[str], None], *, of_step: bool
+) -> RemovableHandle:
+    """`gradient:` where a gradient taken within the forward pass reaches the output of `module`.
 
-    With `of_step`, also when the step's own comes to the output itself.
+    `second:` where the step's own backward pass reaches that gradient; with `of_step`, `backward:` where it reaches the
+    output itself.
     """
 
     def reached(gradient: torch.Tensor) -> None:
-        # Only a gradient that is to be differentiated itself is taken with gradients enabled; the step's own is not.
+        # Gradients are enabled only while a gradient is taken that is itself differentiated later; in the step's own
+        # backward pass they are not.
         if torch.is_grad_enabled():
             mark(f"gradient:{name}")
             if gradient.requires_grad:
@@ -214,34 +246,13 @@ def _on_gradient_of_output(module: torch.nn.Module, name: str, mark: Callable[[s
     return module.register_forward_hook(watch)
 
 
-def _on_gradient(parameter: torch.nn.Parameter, call: Callable[[torch.Tensor], None]) -> Any:
-    return parameter.register_post_accumulate_grad_hook(call)  # type: ignore[no-untyped-call]
-
-
-def _block_name(index: int, n_blocks: int) -> str:
-    """`last` is named first: in a model of one block, that block is its last."""
-    if index == n_blocks - 1:
-        return "last"
-    return "first" if index == 0 else str(index)
-
-
-def _by_ends(peaks: dict[str, int], n_blocks: int) -> tuple[tuple[str, int], ...]:
-    """`peaks` with the blocks in between, named by number, replaced by the two next to the ends."""
-    named: dict[str, int] = {}
-    for name, n_bytes in peaks.items():
-        phase, _, place = name.partition(":")
-        block, dot, part = place.partition(".")
-        if not block.isdigit():
-            named[name] = n_bytes
-            continue
-        for end, index in (("early", 1), ("late", n_blocks - 2)):
-            if int(block) == index:
-                named[f"{phase}:{end}{dot}{part}"] = n_bytes
-    return tuple(named.items())
+def _on_gradient(weight: torch.nn.Parameter, call: Callable[[torch.Tensor], None]) -> RemovableHandle:
+    handle: RemovableHandle = weight.register_post_accumulate_grad_hook(call)  # type: ignore[no-untyped-call]
+    return handle
 
 
 def _tensors(tree: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in a nest of dictionaries, sequences and plain objects, which may lead back to itself."""
+    """Every tensor in nested dictionaries, sequences and plain objects; references may form circles."""
     seen: set[int] = set()
     waiting = [tree]
     while waiting:
@@ -260,7 +271,7 @@ def _tensors(tree: Any) -> Iterator[torch.Tensor]:
 
 
 def _holders(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What holds memory: a sparse tensor has no storage of its own."""
+    """The tensors that own the memory: a sparse tensor has no storage of its own."""
     if tensor.layout is torch.sparse_coo:
         return tensor._indices(), tensor._values()  # noqa: SLF001 - the public ones want it coalesced
     if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:

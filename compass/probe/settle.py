@@ -1,4 +1,4 @@
-"""When a step time is known well enough, and how well it is known."""
+"""The median step time with its interval, and the test whether it is known well enough."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from statistics import fmean, median
 
 from compass.records import StepTime
 
+N_WARM_STEPS = 2
+"""Steps whose time does not count: the first allocates the optimizer's state, the second is the first that has it."""
 CONFIDENCE = 0.9
-"""Of the median's interval. It exists from five steps on; 95 % would need six, 99 % eight."""
+"""Confidence of the median's interval. It takes at least five steps; 95 % would take six, 99 % eight."""
 
 
 def step_time(step_s: Sequence[float]) -> StepTime:
-    """The median and the mean of `step_s` (at least one), with the distribution-free interval between two order statistics.
+    """Median and mean of `step_s`, in seconds (at least one), with a distribution-free interval for the median.
 
-    With n values, the interval between the k-th smallest and k-th largest misses the median with probability
-    2·P(Binomial(n, ½) < k) (David & Nagaraja, RunSpec Statistics, 7.1). Below five values it is the whole range.
+    The interval reaches from the k-th smallest to the k-th largest of n values. It misses the median with probability
+    2·P(Binomial(n, ½) < k) (David & Nagaraja, Order Statistics, 7.1). Below five values it is the whole range.
     """
     ordered = sorted(step_s)
     n = len(ordered)
@@ -35,5 +37,5 @@ def _rank(n: int) -> int:
 
 
 def is_settled(time: StepTime, share: float) -> bool:
-    """Whether half the interval is within `share` of the median."""
+    """Whether half the width of the interval is at most `share` of the median."""
     return time.n_steps >= 2 and time.high_s - time.low_s <= 2 * share * time.median_s

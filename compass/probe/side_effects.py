@@ -1,7 +1,7 @@
-"""What a workload does to the worker's process beside training: set right, and put into words.
+"""Side effects of a workload on the worker's process: undone where possible, and reported as remarks.
 
-Printing, changing the folder, forking and starting processes do no harm here, because the worker is a process of its own. In a
-training script they would, so they are said.
+Printing, changing the working directory, forking and starting processes do no harm in a worker, which is a process of its own.
+In a training script they would, so they are reported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import psutil
 from compass.units import format_bytes
 
 SHOWN_BYTES = 4096
-"""Of what was printed, the most that is passed on to standard error."""
+"""The most of the printed output that goes on to standard error."""
 SHOWN_CHARACTERS = 60
+"""The most of the printed output that a remark quotes."""
 GROWTH_BYTES = 1024
-"""Left by a step that is not worth a word: a counter, a scalar kept."""
+"""Live bytes that a step may leave behind without a remark: a counter, a scalar."""
 
 _forks = 0
 
@@ -33,21 +34,23 @@ def _count_fork() -> None:
 
 
 def count_forks() -> None:
-    """From now on, every fork of this process is counted."""
+    """Count every fork of this process from now on."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_count_fork)
 
 
-def leak(left_bytes: int | None) -> list[str]:
-    """The remark on what a step left behind, if it is worth one."""
+def leak_remarks(left_bytes: int | None) -> list[str]:
+    """The remark on live bytes that a step left behind; none if they are few or unknown."""
     if left_bytes is None or left_bytes <= GROWTH_BYTES:
         return []
-    return [f"held {format_bytes(left_bytes)} more after a step than before it: something is kept from step to step"]
+    return [
+        f"held {format_bytes(left_bytes)} more after a step than before it: something is kept from one step to the next"
+    ]
 
 
 @contextlib.contextmanager
 def watched(remarks: list[str]) -> Iterator[None]:
-    """Fill `remarks` with what happens inside the block, and undo what can be undone."""
+    """Append a remark to `remarks` for each side effect inside the block; undo those that can be undone."""
     folder, n_forks = Path.cwd(), _forks
     children = _children()
     with tempfile.TemporaryFile() as printed:
@@ -64,7 +67,7 @@ def watched(remarks: list[str]) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """What was printed in Python or in C is on its way to whatever descriptor 1 was when it was printed."""
+    """Flush output buffered by Python and C to the present descriptor 1, before that changes."""
     for stream in (sys.stdout, sys.__stdout__):
         with contextlib.suppress(ValueError, OSError, AttributeError):
             stream.flush()  # type: ignore[union-attr]
@@ -89,7 +92,7 @@ def _moved(folder: Path) -> list[str]:
     try:
         now = Path.cwd()
     except OSError:
-        now = Path("a folder that is gone")
+        now = Path("a folder that no longer exists")
     if now == folder:
         return []
     os.chdir(folder)
@@ -97,16 +100,16 @@ def _moved(folder: Path) -> list[str]:
 
 
 def _multiplied(n_forks: int, n_more: int) -> list[str]:
-    said = []
+    remarks = []
     if n_forks:
-        said.append(f"forked {n_forks} time{'s' if n_forks > 1 else ''}")
+        remarks.append(f"forked {n_forks} time{'s' if n_forks > 1 else ''}")
     if n_more:
-        said.append(f"left {n_more} process{'es' if n_more > 1 else ''} running")
-    return [", ".join(said)] if said else []
+        remarks.append(f"left {n_more} process{'es' if n_more > 1 else ''} running")
+    return [", ".join(remarks)] if remarks else []
 
 
 def _children() -> set[int]:
-    """Processes that were started from here and go on."""
+    """Numbers of the running processes that this one started."""
     with contextlib.suppress(psutil.Error):
         return {
             child.pid for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE

@@ -1,10 +1,10 @@
-r"""The ledger on disk: one checksummed line a probe, the truth that survives a cut at any byte.
+r"""The ledger on disk: one checksummed line for each probe. It survives a cut at any byte.
 
-A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. A damaged one is passed over; half a line at the end is cut
-off on opening, so that what follows is appended to a good end.
+A line is `<checksum> <fingerprint key> <spec JSON>\t<outcome JSON>`. Damaged lines are skipped. An incomplete line at the end
+is cut off on opening, so that the next line is appended to a complete one.
 
-Several processes may have it open: training appends while an optimization runs. Each holds the file's lock while it cuts
-or writes, and cuts off whatever half a line another one left when it died.
+Several processes may have the file open: training appends while an optimization runs. Each process locks the file while it
+cuts or writes, and first cuts off an incomplete line that a process left when it died.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from compass.errors import InputError
 from compass.records import Outcome, ProbeSpec, Status
 
 LEDGER = "probes.jsonl"
-"""The store's name in its folder."""
-Entry = tuple[str, ProbeSpec, Outcome]
-"""Whose fingerprint, the question, the answer."""
+"""File name of the ledger in its folder."""
+LedgerEntry = tuple[str, ProbeSpec, Outcome]
+"""(fingerprint key, spec, outcome)."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks says. There only one process at a time should write."""
+"""Errors of file systems without locks. There, only one process at a time should write."""
 
 
 def default_cache() -> Path:
-    """Where probes and scans are kept between runs.
+    """The folder that keeps probes and scans between runs.
 
     Raises:
-        InputError: nobody says where the user's home is.
+        InputError: the user's home folder is unknown.
     """
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
@@ -44,23 +44,23 @@ def default_cache() -> Path:
 
 
 def append(path: Path, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-    """Write to the ledger at `path` without reading what is in it: on disk when this returns.
+    """Append a line to the ledger at `path` without reading the file; it is on disk when this returns.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     with _open(path) as file:
         _write(path, file, fingerprint, spec, outcome)
 
 
 class Store:
-    """Finished probes, kept by fingerprint and question."""
+    """Finished probes by fingerprint and spec, in memory and on disk."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, creating it if need be.
+        """Open the ledger at `path`; create it if there is none.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: the file cannot be written.
         """
         self._known: dict[tuple[str, str], tuple[ProbeSpec, Outcome]] = {}
         self._path = path
@@ -72,25 +72,26 @@ class Store:
             raise _unwritable(path, error) from error
 
     def find(self, fingerprint: str, spec: ProbeSpec) -> Outcome | None:
-        """The outcome of the same question under the same fingerprint, if it says something lasting.
+        """The outcome of the same spec under the same fingerprint; None if there is none or if the probe should be repeated.
 
-        A hang or a crash is tried again, and so is what ran out of memory that no ceiling kept from it: another program may have held it.
+        Repeated are timeouts and crashes, and out of memory without an enforced ceiling: another program may have held the
+        memory.
         """
         _, outcome = self._known.get((fingerprint, spec.key), (spec, None))
         if outcome is None:
             return None
-        is_own_doing = outcome.status is Status.OUT_OF_MEMORY and outcome.enforced
-        return outcome if outcome.ok or is_own_doing else None
+        hit_ceiling = outcome.status is Status.OUT_OF_MEMORY and outcome.enforced
+        return outcome if outcome.ok or hit_ceiling else None
 
     def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
-        """Every probe made under `fingerprint`, each question with its last answer, in the order of these."""
+        """Every probe under `fingerprint`: each spec with its latest outcome, in the order of the outcomes."""
         return [known for (owner, _), known in self._known.items() if owner == fingerprint]
 
     def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-        """Keep `outcome`, on disk before this returns.
+        """Keep `outcome`; it is on disk when this returns.
 
         Raises:
-            InputError: it cannot be written any more.
+            InputError: the file can no longer be written.
         """
         _write(self._path, self._file, fingerprint, spec, outcome)
         self._remember(fingerprint, spec, outcome)
@@ -101,18 +102,18 @@ class Store:
 
     def _remember(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
         question = fingerprint, spec.key
-        self._known.pop(question, None)  # a new answer takes its place at the end
+        self._known.pop(question, None)  # the latest outcome goes to the end
         self._known[question] = spec, outcome
 
     def _take_in(self, content: bytes) -> int:
-        """Remember what the lines say; returns where the last whole one ends."""
+        """Remember the lines in `content`. Returns where the last complete one ends."""
         for entry in _read(content).entries:
             self._remember(*entry)
         return content.rfind(b"\n") + 1
 
 
 def _open(path: Path) -> FileIO:
-    """The file, unbuffered: a line is there or not when it was written, and nothing is left to write on closing."""
+    """The file, unbuffered, so that a written line is in the file and closing has nothing left to write."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab+", buffering=0)
@@ -121,22 +122,22 @@ def _open(path: Path) -> FileIO:
 
 
 def _write(path: Path, file: FileIO, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-    """A whole line at the end of `file`, or an error and nothing."""
+    """Append a complete line to `file`, or raise an error and leave the file as it was."""
     body = f"{fingerprint} {spec.model_dump_json()}\t{outcome.model_dump_json()}".encode()
     line = b"%08x %s\n" % (zlib.crc32(body), body)
     try:
         with _locked(file):
-            end = _cut_half_a_line(file)
+            end = _cut_incomplete_line(file)
             if file.write(line) < len(line):
                 file.truncate(end)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - the system will say no more
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - a short write has no errno of its own
             os.fsync(file.fileno())
     except OSError as error:
         raise _unwritable(path, error) from error
 
 
-def _cut_half_a_line(file: FileIO) -> int:
-    """Cut off what a process that died while writing left at the end; returns where that is."""
+def _cut_incomplete_line(file: FileIO) -> int:
+    """Cut off the incomplete line that a process left when it died while writing. Returns the new end."""
     end = file.seek(0, os.SEEK_END)
     if end == 0:
         return 0
@@ -151,7 +152,7 @@ def _cut_half_a_line(file: FileIO) -> int:
 
 @contextmanager
 def _locked(file: FileIO) -> Iterator[None]:
-    """No other process cuts or writes `file` meanwhile; where there are no locks, nothing keeps it from that."""
+    """Lock `file` against other processes that cut or write it; on a file system without locks, do nothing."""
     if sys.platform == "win32":
         yield
         return
@@ -170,29 +171,29 @@ def _locked(file: FileIO) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a ledger holds, for whoever only reads it."""
+class LedgerContent:
+    """The content of a ledger that is only read."""
 
-    entries: tuple[Entry, ...]
-    """In the order they were made."""
+    entries: tuple[LedgerEntry, ...]
+    """In the order in which they were written."""
     n_older: int
-    """Lines of a form that is read no more."""
+    """Lines in a format that this version cannot read."""
     n_damaged: int
-    """Lines that are not what was once written."""
+    """Lines whose checksum is wrong."""
 
 
-def read_ledger(path: Path) -> Found:
-    """The ledger in `path`, which is left as it is, damaged or not.
+def read_ledger(path: Path) -> LedgerContent:
+    """The content of the ledger at `path`. The file is not changed, even if it is damaged.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     return _read(path.read_bytes())
 
 
-def _read(content: bytes) -> Found:
-    """What every line says; one that is damaged takes no other with it."""
-    entries, n_older, n_damaged = list[Entry](), 0, 0
+def _read(content: bytes) -> LedgerContent:
+    """Read every line; a damaged line does not affect the others."""
+    entries, n_older, n_damaged = list[LedgerEntry](), 0, 0
     for line in BytesIO(content):
         checksum, _, body = line.rstrip(b"\n").partition(b" ")
         if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
@@ -206,7 +207,7 @@ def _read(content: bytes) -> Found:
             n_older += 1
         else:
             entries.append(entry)
-    return Found(tuple(entries), n_older, n_damaged)
+    return LedgerContent(tuple(entries), n_older, n_damaged)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

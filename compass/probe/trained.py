@@ -1,4 +1,4 @@
-"""What training teaches the next optimization: each cycle goes into the ledger, as the outcome of a long probe."""
+"""Feedback from training to the next optimization: each cycle goes into the ledger as the outcome of a long probe."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from compass.records import (
 )
 
 NO_TIME = {"step": None, "timed_load": None}
-"""What an outcome is left without when its time is not believed any more."""
+"""Update of an outcome whose time is superseded."""
 
 
 def record_cycle(ledger: Path, fingerprint: Fingerprint, plan: StagePlan, cycle: TrainedCycle) -> None:
     """Append a finished cycle of training `plan` to the ledger at `ledger`, under the profile's `fingerprint`.
 
-    The next optimization under this fingerprint takes its footprint for that of a fresh process, and its step time for the
-    truth about this model under this allocator. What ran under a stale fingerprint must not be recorded under it.
+    The next optimization under this fingerprint uses the footprint as that of a fresh process, and the step time in place of
+    its own timings of this model under this allocator. Do not call this if the profile was stale in training.
 
     Raises:
         InputError: the ledger cannot be written.
@@ -50,9 +50,9 @@ def record_cycle(ledger: Path, fingerprint: Fingerprint, plan: StagePlan, cycle:
 def record_out_of_memory(
     ledger: Path, fingerprint: Fingerprint, plan: StagePlan, batch: Batch, load: Load, *, detail: str
 ) -> None:
-    """Append that `batch` of training `plan` ran out of memory, though its upper bound was under the plan's ceiling.
+    """Append that training `plan` ran out of memory on `batch`, although its upper bound was below the plan's ceiling.
 
-    Only where the plan's own ceiling was reached: memory that another program took says nothing about the plan.
+    Call this only if the plan's own ceiling was reached: memory that another program took says nothing about the plan.
 
     Raises:
         InputError: the ledger cannot be written.
@@ -62,26 +62,26 @@ def record_out_of_memory(
 
 
 def lessons(history: Sequence[tuple[ProbeSpec, Outcome]]) -> list[tuple[ProbeSpec, Outcome]]:
-    """What training taught, of a ledger's probes in their order; of what was certified anew since, its memory alone."""
+    """The probes in `history` that training wrote, in order. Those that were certified again later keep their memory, not their time."""
     certified = {
-        _what(spec, outcome): place
+        _subject(spec, outcome): place
         for place, (spec, outcome) in enumerate(history)
         if spec.fresh and outcome.ok and outcome.source == "probe"
     }
     taught = [(place, *known) for place, known in enumerate(history) if known[1].source == "training"]
     return [
-        (spec, outcome if certified.get(_what(spec, outcome), -1) < place else outcome.model_copy(update=NO_TIME))
+        (spec, outcome if certified.get(_subject(spec, outcome), -1) < place else outcome.model_copy(update=NO_TIME))
         for place, spec, outcome in taught
     ]
 
 
-def _what(spec: ProbeSpec, outcome: Outcome) -> tuple[Knobs, RuntimeSettings, int | None]:
+def _subject(spec: ProbeSpec, outcome: Outcome) -> tuple[Knobs, RuntimeSettings, int | None]:
     load = outcome.step_load
     return spec.knobs, spec.runtime, None if load is None else load.graphs
 
 
 def _as_a_probe(plan: StagePlan, batch: Batch, n_steps: int) -> ProbeSpec:
-    """The question that training answers: one batch, again and again, which no probe is ever asked for."""
+    """Training as a spec: one batch, again and again. No real probe has such a spec."""
     n_steps = max(2, n_steps)
     return ProbeSpec(
         knobs=plan.choice.knobs,

@@ -1,7 +1,7 @@
-"""The child side: `python -m compass.probe.worker` answers requests, one JSON line each, until its input ends.
+"""The worker process: `python -m compass.probe.worker` answers requests, one JSON line each, until its input ends.
 
-Its answers go to the pipe that was its standard output; from then on, whatever a model prints to standard output goes to
-standard error, where the parent keeps its tail. The first request opens the workload and the device.
+Answers go to the pipe that was its standard output. After the start, standard output is standard error, so that a model may
+print; the parent keeps the end of it. The first request opens the workload and the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.lazy_imports import Readiness, defer, holds, load_deferred
 from compass.probe.runtime import describe_runtime
-from compass.probe.side_effects import count_forks, leak, watched
+from compass.probe.side_effects import count_forks, leak_remarks, watched
 from compass.records import Description, Knobs, ProbeSpec
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ class Worker:
         self._meter = meter_for(self._device, self._hardware)
         self._loaded: Readiness = "describing"
         self.is_spent = False
-        """Whether a failed kernel has poisoned the device for this process."""
+        """Whether a failed kernel has made the device unusable for this process."""
         self.load(ready)
 
     def describe(self, knobs: list[dict[str, Any]]) -> str:
-        """A `Description`, as JSON."""
+        """The `Description` of machine, samples and `knobs`, as JSON."""
         from compass.probe.counting import count_unfilled
 
         self._meter.reset_peak()
@@ -76,7 +76,7 @@ class Worker:
         ).model_dump_json()
 
     def probe(self, spec: dict[str, Any]) -> str:
-        """An `Outcome`, as JSON."""
+        """The `Outcome` of `spec`, as JSON."""
         from compass.probe.measure import measure
 
         rules, remarks, asked = self._config, list[str](), ProbeSpec.model_validate(spec)
@@ -85,32 +85,32 @@ class Worker:
             outcome = measure(
                 asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
             )
-        self.is_spent = not outcome.ok and _is_poisoned(self._meter)
-        remarks += leak(outcome.left_bytes)
+        self.is_spent = not outcome.ok and _is_unusable(self._meter)
+        remarks += leak_remarks(outcome.left_bytes)
         return outcome.model_copy(update={"remarks": tuple(remarks)}).model_dump_json()
 
     def load(self, ready: Readiness) -> str:
-        """Load what `ready` takes, as far as it is not; `null`, as JSON."""
+        """Load all modules for the level `ready`. Returns `null`, as JSON."""
         if not holds(self._loaded, ready):
             load_deferred()
-            if ready == "training":  # a fresh worker's footprint tells, and training holds this too: some 80 MiB
-                import pytorch_lightning  # noqa: F401 - three seconds, which the lasting workers go without
+            if ready == "training":  # a fresh worker's footprint must include the 80 MiB that training holds
+                import pytorch_lightning  # noqa: F401 - takes three seconds, which a lasting worker saves
             self._loaded = ready
-            _keep()
+            _freeze()
         return "null"
 
 
-def _is_poisoned(meter: Meter) -> bool:
-    """Whether the device answers this process no more."""
+def _is_unusable(meter: Meter) -> bool:
+    """Whether the device no longer answers this process."""
     try:
         meter.synchronize()
-    except Exception:  # noqa: BLE001 - each device has its own
+    except Exception:  # noqa: BLE001 - each device has errors of its own
         return True
     return False
 
 
-def _keep() -> None:
-    """What is loaded stays, and need not be searched after every probe."""
+def _freeze() -> None:
+    """Exclude all loaded objects from garbage collection, which runs after every probe."""
     gc.collect()
     gc.freeze()
 
@@ -118,7 +118,7 @@ def _keep() -> None:
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answer every line of `requests` with a line in `answers`: `{"ok": …, "last": …}`, `{"bad_input": …}` or `{"error": …}`.
 
-    The last answer is that of a worker which can do no more: it is to be replaced.
+    `last` is true if this worker cannot run another probe: the parent must replace it.
     """
     worker: Worker | None = None
     for line in requests:
@@ -133,16 +133,16 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         except InputError as error:
             fields = {"where": error.where, "got": error.got, "expected": error.expected, "fix": error.fix}
             text = json.dumps({"bad_input": fields})
-        except Exception:  # noqa: BLE001 - the parent decides; it must not wait for an answer that never comes
+        except Exception:  # noqa: BLE001 - the parent decides, and must not wait for an answer in vain
             text = json.dumps({"error": traceback.format_exc()})
         answers.write(text + "\n")
         answers.flush()
 
 
 def _die_with_parent() -> None:
-    """Have Linux kill this process when its parent is gone, however that came about.
+    """Make Linux kill this process when its parent ends, for whatever reason.
 
-    Strictly when the thread that started it is gone (prctl(2)): a runner is to be used by one thread.
+    To be exact, when the thread that started it ends (prctl(2)): a runner must be used from one thread.
     """
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -150,16 +150,16 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    """Take the two private pipes and serve."""
+    """Make the two pipes private and serve."""
     _die_with_parent()
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - a descriptor is wanted
+    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - for its descriptor
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     if hasattr(os, "register_at_fork"):
         count_forks()
-        # A child that a model forks must neither answer in our place nor hold the pipe open when we are gone.
+        # A child that a model forks must neither answer in this process's place nor keep the pipe open after its end.
         os.register_at_fork(after_in_child=requests.close)
         os.register_at_fork(after_in_child=answers.close)
     serve(requests, answers)

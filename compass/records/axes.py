@@ -76,7 +76,7 @@ class Axis:
 
 AXES = (
     Axis("precision", {"fp32": "fp32", "bf16": "bf16"}, of_model=False, own_time=True),
-    Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="recomputes"),
+    Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="supports_checkpointing"),
 )
 FIRST_AXES = ("precision", "checkpointing")
 """The axes of Compass 0.1.0. Digests name a later axis only where it is off its default, so that adding one changes no key."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from compass.records.base import Record, digest
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
@@ -143,8 +144,24 @@ class Family(Record):
     """Its own defaults for settings of `space`: layers, channels, options …"""
     capacity: tuple[str, ...] = ("layers", "channels")
     """The knobs that make a model larger, and are searched; another stays at the low end of its range."""
-    recomputes: bool = True
-    """Whether it honours `checkpointing`."""
+    supports_checkpointing: bool = True
+    """Whether `build` honours `knobs.variant.checkpointing`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_name(cls, given: Any) -> Any:
+        """Read `recomputes`, the name until 0.1.0, as `supports_checkpointing`."""
+        if isinstance(given, dict) and "recomputes" in given:
+            return {"supports_checkpointing": given["recomputes"]} | {
+                k: v for k, v in given.items() if k != "recomputes"
+            }
+        return given
+
+    @property
+    def recomputes(self) -> bool:
+        """The name of `supports_checkpointing` until 0.1.0, for one more release."""
+        warnings.warn("Family.recomputes is now Family.supports_checkpointing", DeprecationWarning, stacklevel=2)
+        return self.supports_checkpointing
 
 
 class Description(Record):

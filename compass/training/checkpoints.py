@@ -53,7 +53,7 @@ def random_state(device: str) -> dict[str, Any]:
         "numpy": [name, np.asarray(keys).tolist(), *rest],
         "python": random.getstate(),
     }
-    return state | kinds.random_state(device, torch)
+    return state | kinds.device_random_state(device, torch)
 
 
 def set_random_state(state: dict[str, Any], device: str) -> None:
@@ -61,7 +61,7 @@ def set_random_state(state: dict[str, Any], device: str) -> None:
     torch.set_rng_state(state["torch"])
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     random.setstate(state["python"])
-    kinds.set_random_state(state, device, torch)
+    kinds.set_device_random_state(state, device, torch)
 
 
 class Checkpoints:

@@ -1,1 +1,1 @@
-"""Does Compass understand a workload? A minute of probes, and what they say in words."""
+"""`compass workload check`: a minute of probes that tests whether the cost model applies to a workload."""

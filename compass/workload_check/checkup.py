@@ -1,4 +1,4 @@
-"""The check-up, top to bottom: one step, again, other batches, other models, their times."""
+"""The check, top to bottom: one step, the same again, other batches, other models, step times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from compass.search.family import follow
 from compass.search.space import variants
 from compass.workload_check.questions import Questions, questions
 from compass.workload_check.report import CheckReport, Finding, Fit
-from compass.workload_check.sizes import candidates, judge, members_of
+from compass.workload_check.sizes import assess_sizes, members_of, possible_sizes
 from compass.workload_check.words import (
     about_determinism,
     about_knobs,
@@ -32,21 +32,24 @@ from compass.workload_check.words import (
     about_time,
 )
 
-PATIENCE_S = 45.0
-"""After which nothing more is begun but what a verdict cannot do without."""
+CHECK_TIME_S = 45.0
+"""After this time, only probes without which there is no verdict are started."""
 FIRST_STEPS = 3
+"""Steps of the first two probes."""
 TIMED_COPIES = 4
+"""Copies of the smallest sample in a timed batch, before it is multiplied."""
 ENOUGH_S = 0.02
-"""That a step of the smallest model should take to be timed: of 2 ms, threads that wait for each other are a part nobody predicts."""
+"""A timed step of the smallest model should take this long: in a step of 2 ms, threads that wait for each other matter, and no
+model predicts that."""
 MOST_TIMES = 16
-"""Larger a batch is not made for that."""
-ROOM_SHARE = 0.25
-"""Of the memory there is, for what is timed."""
+"""The most that a batch is multiplied by for that."""
+TIMED_MEMORY_SHARE = 0.25
+"""Share of the budget that timed batches may need."""
 
 
 @dataclass
 class Checkup:
-    """One workload on one machine, and what was found so far."""
+    """The state of a check: one workload on one machine, and the findings so far."""
 
     name: str
     config: OptimizerConfig
@@ -61,27 +64,27 @@ class Checkup:
     n_probes: int = 0
 
     def probe(self, what: str, spec: ProbeSpec) -> Outcome:
-        """Make one probe and say so."""
+        """Make one probe and report the progress."""
         self.watch(Progress(phase="calibrate", what=what, n_done=self.n_probes, n_expected=self.n_expected))
         self.n_probes += 1
         return self.runner.probe(spec)
 
     def profiled(self, what: str, shape: tuple[int, int], batch: Batch, n_steps: int = 2) -> Probe:
-        """A micro-probe of `shape` on `batch`."""
+        """A profiled micro-probe of the model `shape`, (layers, channels), on `batch`."""
         [spec] = micro(self.config.probe, self.kind, [(shape, batch)], self.runtime, n_steps=n_steps)
         return Probe(spec, self.probe(what, spec))
 
     @property
     def n_expected(self) -> int:
-        """Probes, if all goes well."""
+        """Number of probes if none is left out."""
         ask = self.ask
         n_memory = (len(ask.seen) + 1) * len(ask.fitted) + len(ask.others) + len(ask.seen_once) + 2 * len(ask.unseen)
         return 2 + n_memory + len(ask.seen) + len(ask.unseen)
 
     @property
     def late(self) -> bool:
-        """Whether nothing more should be begun."""
-        return monotonic() - self.started > PATIENCE_S
+        """Whether only indispensable probes should still be started."""
+        return monotonic() - self.started > CHECK_TIME_S
 
     @property
     def samples(self) -> Mapping[str, Load]:
@@ -89,7 +92,7 @@ class Checkup:
         return dict(self.description.samples)
 
 
-def check(
+def check_workload(
     workload: str,
     config: OptimizerConfig,
     *,
@@ -98,11 +101,11 @@ def check(
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> CheckReport:
-    """Whether Compass understands `workload`: a few dozen small probes in the contained worker.
+    """Whether the cost model applies to `workload`, from a few dozen small probes in a worker.
 
     Raises:
-        InputError: the workload cannot be found, made, or lacks a member.
-        WorkerError: no probe can be made on this machine.
+        InputError: the workload cannot be found or built, or lacks a member.
+        WorkerError: this machine cannot run probes.
     """
     runtime = RuntimeSettings(threads=config.runtime.threads or available_cores())
     started = monotonic()
@@ -113,19 +116,19 @@ def check(
         kind = variants(config.space, config.stages.prototyping)[0]
         ask = questions(description, config.probe, config.seed)
         state = Checkup(workload, config, machine, description, kind, ask, runtime, watch, started)
-        return _looked_at(state)
+        return _run_checks(state)
     finally:
         machine.close()
 
 
-def _looked_at(state: Checkup) -> CheckReport:
+def _run_checks(state: Checkup) -> CheckReport:
     ask = state.ask
     first = state.profiled("one step", ask.seen[0], ask.fitted[0], FIRST_STEPS)
     if not first.outcome.ok:
         return _report(state, failure=f"{first.outcome.status}: {first.outcome.detail}")
     again = state.profiled("the same again", ask.seen[0], ask.fitted[0], FIRST_STEPS)
     state.findings += about_determinism(first.outcome, again.outcome)
-    state.findings += [Finding(level="note", about="conduct", text=text) for text in first.outcome.remarks]
+    state.findings += [Finding(level="note", about="side effects", text=text) for text in first.outcome.remarks]
     state.findings += about_layers(first.outcome)
     try:
         over_loads = _other_batches(state)
@@ -140,8 +143,8 @@ def _looked_at(state: Checkup) -> CheckReport:
     return _report(state, loads=over_loads, knobs=over_knobs, time=timed)
 
 
-class ProbeFailed(Exception):  # noqa: N818 - it names what happened
-    """A probe after the first did not run to its end."""
+class ProbeFailed(Exception):  # noqa: N818 - the name of an event
+    """A probe after the first two did not run to its end."""
 
 
 def _good(probe: Probe) -> Probe:
@@ -151,7 +154,7 @@ def _good(probe: Probe) -> Probe:
 
 
 def _other_batches(state: Checkup) -> Fit | None:
-    """One model on every batch: do the declared sizes explain what it holds?"""
+    """One model on every batch: do the declared sizes explain its live bytes?"""
     ask = state.ask
     probes = [_good(state.profiled("batches", ask.shape, batch)) for batch in (*ask.fitted, *ask.others)]
     state.findings += about_sums(probes, state.samples)
@@ -159,11 +162,11 @@ def _other_batches(state: Checkup) -> Fit | None:
     features = state.description.features
     loads = np.array([each.sum(axis=0) for each in members])
     values = [dict(probe.outcome.segments) for probe in probes]
-    return judge(features, loads, values, candidates(features, members))
+    return assess_sizes(features, loads, values, possible_sizes(features, members))
 
 
 def _calibration(state: Checkup) -> list[Probe]:
-    """What the optimizer would probe."""
+    """The micro-probes that calibration would make."""
     ask = state.ask
     design = [(shape, batch) for shape in ask.seen for batch in ask.fitted]
     design += [(shape, ask.fitted[0]) for shape in ask.seen_once]
@@ -176,7 +179,7 @@ def _counted(state: Checkup, seen: Sequence[Probe]) -> dict[Knobs, int]:
 
 
 def _other_models(state: Checkup, law: MemoryModel) -> Fit | None:
-    """Models that were not probed: does memory follow depth and width?"""
+    """Models that calibration does not probe: does memory follow layers and channels?"""
     errors: list[float] = []
     for shape in state.ask.unseen:
         for batch in dict.fromkeys((state.ask.fitted[-1], *state.ask.others[:1])):
@@ -190,7 +193,7 @@ def _other_models(state: Checkup, law: MemoryModel) -> Fit | None:
 
 
 def _times(state: Checkup, law: MemoryModel) -> Fit | None:
-    """Models that were not timed: does the step time follow?"""
+    """Models that calibration does not time: can their step times be predicted?"""
     ask = state.ask
     batches = _batches_to_time(state, law)
     seen: list[Probe] = []
@@ -214,7 +217,7 @@ def _times(state: Checkup, law: MemoryModel) -> Fit | None:
 
 
 def _batches_to_time(state: Checkup, law: MemoryModel) -> list[Batch]:
-    """Copies of the smallest sample, and a mixture of real ones if there are several; as many times as makes a step long enough."""
+    """Copies of the smallest sample, and a mixture of samples if there are several, multiplied until a step takes `ENOUGH_S`."""
     ask, samples = state.ask, state.samples
     smallest = min(samples, key=lambda name: sum(size for _, size in samples[name].sizes))
     alone = Batch(members=((smallest, 1),))
@@ -224,7 +227,7 @@ def _batches_to_time(state: Checkup, law: MemoryModel) -> list[Batch]:
     largest = [Knobs(layers=shape[0], channels=shape[1], variant=state.kind) for shape in (*ask.seen_once, *ask.unseen)]
 
     most_bytes = max(law.law(knobs).live(batch.load(samples)) for knobs in largest for batch in batches)
-    n_fitting = int(ROOM_SHARE * state.description.hardware.budget_bytes // most_bytes)
+    n_fitting = int(TIMED_MEMORY_SHARE * state.description.hardware.budget_bytes // most_bytes)
     return [
         Batch(members=tuple((name, copies * max(1, min(n_times, n_fitting))) for name, copies in batch.members))
         for batch in batches
@@ -248,8 +251,8 @@ def _report(
     state: Checkup, *, failure: str = "", loads: Fit | None = None, knobs: Fit | None = None, time: Fit | None = None
 ) -> CheckReport:
     if failure:
-        what = "a step did not run to its end; see below"
-        state.findings.append(Finding(level="bad", about="step", text=what))
+        text = "a step did not run to its end; see below"
+        state.findings.append(Finding(level="bad", about="step", text=text))
     return CheckReport(
         workload=state.name,
         features=state.description.features,

@@ -1,4 +1,4 @@
-"""Which probes a check-up makes: the optimizer's own, and some to hold their law against."""
+"""The probes of a workload check: the optimizer's own, and others whose results its law must predict."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from compass.probe.requests import synthetic_batches
 from compass.records import Batch, Description, Load
 
 LARGEST = 8
-"""Samples in a batch that the law is held against."""
+"""Samples in the largest batch that the law must predict."""
 N_MIXED = 3
+"""Batches of samples drawn at random."""
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Batches and shapes, apart by what they are for."""
+    """Batches and models to probe, by purpose."""
 
     fitted: tuple[Batch, ...]
-    """What calibration probes."""
+    """The batches that calibration probes."""
     others: tuple[Batch, ...]
-    """Real samples, mixed and alike, few and several."""
+    """Batches of real samples to predict: few and several, equal and mixed."""
     shape: tuple[int, int]
-    """(layers, channels) of the one model that all batches are tried with."""
+    """(layers, channels) of the one model that runs on all batches."""
     seen: tuple[tuple[int, int], ...]
     """(layers, channels) that calibration probes with all its batches."""
     seen_once: tuple[tuple[int, int], ...]
-    """The same with the first of them only."""
+    """(layers, channels) that calibration probes with its first batch alone."""
     unseen: tuple[tuple[int, int], ...]
-    """(layers, channels) to predict."""
+    """(layers, channels) of models to predict."""
 
 
 def questions(description: Description, rules: ProbeRules, seed: int) -> Questions:
-    """What to ask of a workload."""
+    """The probes for a workload with this description."""
     samples = dict(description.samples)
     fitted = description.micro_batches or synthetic_batches(rules)
     shapes = rules.micro_architectures
@@ -51,7 +52,8 @@ def questions(description: Description, rules: ProbeRules, seed: int) -> Questio
 def real_batches(samples: dict[str, Load], seed: int) -> list[Batch]:
     """The smallest, the middle and the largest samples, alone and together, and mixtures drawn at random.
 
-    Few of the large and many of the small have one size in common and differ in others: that shows what is not declared.
+    A few large samples and many small ones can agree in one size and differ in the others, which reveals sizes that are not
+    declared.
     """
     ordered = sorted(samples, key=lambda name: sum(size for _, size in samples[name].sizes))
     low, middle, high = ordered[0], ordered[len(ordered) // 2], ordered[-1]

@@ -1,4 +1,4 @@
-"""What a check-up found."""
+"""The result of a workload check, as records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Level = Literal["good", "note", "bad"]
 
 
 class Finding(Record):
-    """One thing that was looked at."""
+    """The result of one test."""
 
     level: Level
     about: str
@@ -19,21 +19,21 @@ class Finding(Record):
 
 
 class Fit(Record):
-    """How well a law predicts what it was not fitted to: relative errors, and what would mend them."""
+    """How well a fitted law predicts measurements that it was not fitted to: relative errors, and the size that would mend them."""
 
     median: float
     worst: float
     n: int
     without: tuple[tuple[str, float], ...] = ()
-    """(declared size, worst error if it were not declared)."""
+    """(declared size, worst error without it)."""
     missing: str | None = None
-    """The size that explains what the declared ones do not."""
+    """A size that is not declared and that explains the error."""
     with_missing: float | None = None
-    """Worst error if it were declared too."""
+    """Worst error with the missing size declared."""
 
 
 class CheckReport(Record):
-    """Whether Compass understands a workload."""
+    """Whether the cost model applies to a workload, and why not."""
 
     workload: str
     features: tuple[str, ...]
@@ -42,15 +42,23 @@ class CheckReport(Record):
     seconds: float
     findings: tuple[Finding, ...]
     loads: Fit | None = None
-    """Live bytes of one architecture, over batches."""
+    """Live bytes of one model on different batches."""
     knobs: Fit | None = None
-    """Live bytes of architectures that were not probed."""
+    """Live bytes of models that were not probed."""
     time: Fit | None = None
-    """Step times of architectures that were not timed."""
+    """Step times of models that were not timed."""
     failure: str = ""
-    """Of the first step, in the workload's own words."""
+    """Error or traceback of the step that failed; empty if none did."""
 
     @property
-    def understood(self) -> bool:
-        """Whether nothing found is bad."""
+    def ok(self) -> bool:
+        """Whether no finding is bad."""
         return all(finding.level != "bad" for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """The result in a line."""
+        if self.ok:
+            return "OK: the cost model applies"
+        bad = dict.fromkeys(finding.about for finding in self.findings if finding.level == "bad")
+        return f"NOT OK: the cost model does not apply ({', '.join(bad)})"

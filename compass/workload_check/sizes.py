@@ -1,8 +1,10 @@
-"""Which size of a batch explains what the declared ones do not.
+"""Whether the declared sizes explain live bytes, and if not, which other size would.
 
-Notation: k batches, F declared sizes. At one architecture each segment of a step holds bytes that are affine in the sizes that
-matter. Leaving one batch out at a time and predicting it from the others says whether the declared sizes are those; trying
-others beside them says which one is missing.
+For one model, the live bytes of each segment of a step are affine in the sizes that drive memory. Each batch is left out in
+turn and predicted from the rest: a large error means that a size is missing. Other sizes are then tried beside the declared
+ones.
+
+Notation: k batches, F declared sizes, m members of a batch.
 """
 
 from __future__ import annotations
@@ -16,31 +18,32 @@ from numpy.typing import NDArray
 from compass.records import Batch, Load
 from compass.workload_check.report import Fit
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 MEDIAN_LIMIT, WORST_LIMIT = 0.01, 0.03
-"""Errors of live bytes up to which a workload counts as understood."""
-CLEARLY = 0.5
-"""A size is named as missing if it brings the worst error under this share of what it was."""
+"""Relative errors of live bytes up to which the cost model applies."""
+CLEAR_SHARE = 0.5
+"""A size is named as missing if it brings the worst error below this share of its former value."""
 RANK = 1e-9
+"""Relative tolerance of the rank of a matrix of loads."""
 PADDED = "padded to the batch's largest"
-"""Says of a size that every member is filled up to it. No sum over members is like that."""
+"""Marks a size to which every member is padded. It is no sum over members."""
 
 Values = Sequence[Mapping[str, float]]
-"""(segment → bytes) of each batch, or one entry that is what was measured."""
+"""(segment → bytes) of each batch; a batch without segments has one entry."""
 
 
-def members_of(batch: Batch, samples: Mapping[str, Load]) -> Floats:
-    """(m, F) sizes of each of the batch's members; a made-up batch is one member."""
+def members_of(batch: Batch, samples: Mapping[str, Load]) -> _Floats:
+    """(m, F) sizes of the batch's members; a synthetic batch counts as one member."""
     if batch.synthetic is not None:
         return np.array([[size for _, size in batch.synthetic.sizes]])
     loads = [samples[name] for name, copies in batch.members for _ in range(copies)]
     return np.array([[size for _, size in load.sizes] for load in loads])
 
 
-def candidates(features: Sequence[str], batches: Sequence[Floats]) -> dict[str, Floats]:
-    """Sizes that might be missing, (k,) each, the simplest first; `batches` are the (m, F) sizes of their members."""
+def possible_sizes(features: Sequence[str], batches: Sequence[_Floats]) -> dict[str, _Floats]:
+    """Sizes that might be missing, by name, (k,) each, the simplest first. `batches` holds each batch's (m, F) sizes."""
 
-    def over(size: Callable[[Floats], Floats | float]) -> Floats:
+    def over(size: Callable[[_Floats], _Floats | float]) -> _Floats:
         return np.array([float(np.sum(size(members))) for members in batches])
 
     pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
@@ -58,20 +61,23 @@ def candidates(features: Sequence[str], batches: Sequence[Floats]) -> dict[str, 
     return found
 
 
-def _product(i: int, j: int, members: Floats) -> Floats:
+def _product(i: int, j: int, members: _Floats) -> _Floats:
     return np.asarray(members[:, i] * members[:, j])
 
 
-def _ratio(i: int, j: int, members: Floats) -> Floats:
+def _ratio(i: int, j: int, members: _Floats) -> _Floats:
     return np.asarray(members[:, i] ** 2 / np.maximum(members[:, j], 1e-9))
 
 
-def _padded(i: int, power: int, members: Floats) -> float:
+def _padded(i: int, power: int, members: _Floats) -> float:
     return float(len(members) * members[:, i].max() ** power)
 
 
-def judge(features: Sequence[str], loads: Floats, values: Values, others: Mapping[str, Floats]) -> Fit | None:
-    """How well `loads` (k, F) explain `values`, and which of `others` (k,) would explain more; None with too few batches."""
+def assess_sizes(features: Sequence[str], loads: _Floats, values: Values, others: Mapping[str, _Floats]) -> Fit | None:
+    """How well `loads` (k, F) explain `values`, and which of `others` (k,) would explain more.
+
+    None with too few different batches.
+    """
     errors = left_out(loads, values)
     if errors is None:
         return None
@@ -88,15 +94,15 @@ def judge(features: Sequence[str], loads: Floats, values: Values, others: Mappin
         if _rank(wider) == _rank(loads):
             continue
         richer = left_out(wider, values)
-        if richer is not None and richer.max() < CLEARLY * (fit.worst if best is None else best[1]):
+        if richer is not None and richer.max() < CLEAR_SHARE * (fit.worst if best is None else best[1]):
             best = (name, float(richer.max()))
     return fit if best is None else fit.model_copy(update={"missing": best[0], "with_missing": best[1]})
 
 
-def left_out(loads: Floats, values: Values) -> Floats | None:
-    """Relative error of each batch's peak as the others predict it; of those alone that leave the rest determined.
+def left_out(loads: _Floats, values: Values) -> _Floats | None:
+    """Relative error of each batch's peak as predicted from the other batches.
 
-    None if there are none.
+    Batches without which the others do not determine the law are passed over; None if that leaves none.
     """
     rows = np.column_stack([np.ones(len(loads)), loads])
     full = _rank(loads)
@@ -115,16 +121,16 @@ def left_out(loads: Floats, values: Values) -> Floats | None:
     return np.array(errors) if errors else None
 
 
-def _solve(rows: Floats, target: Floats) -> Floats:
-    """Least squares of the relative error, columns brought to one size."""
+def _solve(rows: _Floats, target: _Floats) -> _Floats:
+    """Least-squares coefficients for the relative error, with columns scaled to the same size."""
     weighted = rows / target[:, None]
     scale = np.maximum(np.abs(weighted).max(axis=0), 1e-300)
     solution, *_ = np.linalg.lstsq(weighted / scale, np.ones(len(rows)), rcond=1e-10)
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _rank(loads: Floats) -> int:
-    """Of the plane that `loads` (k, F) span, the constant included."""
+def _rank(loads: _Floats) -> int:
+    """Rank of `loads` (k, F) with a column of ones."""
     if len(loads) == 0:
         return 0
     rows = np.column_stack([np.ones(len(loads)), loads])

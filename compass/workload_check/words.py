@@ -1,4 +1,4 @@
-"""Findings in words: what was seen, what it means, what to do."""
+"""Findings in words: the result of a test, its meaning, and a remedy."""
 
 from __future__ import annotations
 
@@ -10,47 +10,45 @@ from compass.workload_check.report import Finding, Fit
 from compass.workload_check.sizes import MEDIAN_LIMIT, PADDED, WORST_LIMIT
 
 TIME_LIMIT = 0.15
-"""Median error of step times beyond which they are worth a note: one timing of a model brings it down, and a busy machine up."""
-IDLE = 1.02
-"""A declared size that makes the worst error less than this much worse if it is left out explains nothing."""
+"""Median relative error of step times that is worth a note. One timing of a model lowers it; a busy machine raises it."""
 
 
 def about_determinism(first: Outcome, again: Outcome) -> list[Finding]:
-    """Whether two equal probes saw equal losses."""
+    """Whether two equal probes gave equal losses."""
     if first.losses == again.losses and first.losses:
         text = f"equal steps give equal losses ({', '.join(f'{loss:.6g}' for loss in first.losses)})"
         return [Finding(level="good", about="steps", text=text)]
     pairs = ", ".join(f"{one:.6g} and {other:.6g}" for one, other in zip(first.losses, again.losses, strict=False))
-    text = f"equal seeds give different losses: {pairs}. Seed whatever `build` and `collate` draw"
+    text = f"equal seeds give different losses: {pairs}. Seed all random draws in `build` and `collate`"
     return [Finding(level="note", about="steps", text=text)]
 
 
 def about_layers(outcome: Outcome) -> list[Finding]:
-    """Whether the layers were found."""
+    """Whether the model's layers were found."""
     if any(name.endswith(":last") for name, _ in outcome.segments):
         return []
-    text = "`blocks` names no layers: where memory peaks is looked for among the parts of the model instead"
+    text = "`blocks` names no layers, so the peak of memory is located by the parts of the model"
     return [Finding(level="note", about="layers", text=text)]
 
 
 def about_parameters(seen: Sequence[Probe], counted: Mapping[Knobs, int]) -> list[Finding]:
-    """Whether the models that ran have as many parameters as were counted without running them."""
+    """Whether the models that ran have as many parameters as when they are only built."""
     for spec, outcome in seen:
         if outcome.parameters != counted[spec.knobs]:
             text = (
-                f"{spec.knobs} has {outcome.parameters:,} trainable parameters in a step and {counted[spec.knobs]:,} when it "
-                "is only built: `loss` or the first forward pass adds or freezes some. Have `build` do it"
+                f"{spec.knobs} has {outcome.parameters:,} trainable parameters in a step, but {counted[spec.knobs]:,} when "
+                "built: `loss` or the first forward pass adds or freezes some. Do that in `build`"
             )
             return [Finding(level="bad", about="parameters", text=text)]
-    return [Finding(level="good", about="parameters", text=f"counted rightly for {len(counted)} models")]
+    return [Finding(level="good", about="parameters", text=f"the counts of {len(counted)} models are right")]
 
 
 def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load]) -> list[Finding]:
-    """Whether a batch's load is the sum of its members'."""
+    """Whether a batch's load is the sum of its members' loads."""
     for spec, outcome in probes:
         batch = spec.batches[0]
         if batch.members and outcome.load != (total := batch.load(samples)):
-            text = f"`load` gives {outcome.load} for samples that sum to {total}: batches are chosen by sums"
+            text = f"`load` returns {outcome.load}, but the samples sum to {total}. Batches are chosen by sums"
             return [Finding(level="bad", about="loads", text=text)]
     return []
 
@@ -58,9 +56,9 @@ def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load]) -> list[Fin
 def about_loads(fit: Fit | None, n_samples: int) -> Finding:
     """Whether the declared sizes explain live bytes."""
     if fit is None:
-        text = "too few different batches to tell whether memory follows the declared sizes"
+        text = "too few different batches to test whether memory follows the declared sizes"
         return Finding(level="note", about="memory", text=text)
-    errors = f"off by {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) on batches left out"
+    errors = f"errors of {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) on batches that were left out"
     if fit.median <= MEDIAN_LIMIT and fit.worst <= WORST_LIMIT:
         return Finding(level="good", about="memory", text=f"follows the declared sizes: {errors}")
     if fit.missing is None:
@@ -69,7 +67,8 @@ def about_loads(fit: Fit | None, n_samples: int) -> Finding:
     found = f"{fit.missing} explains it (worst {fit.with_missing or 0.0:.2%})"
     if PADDED in fit.missing:
         advice = (
-            "Batches of one length each, or all padded to one, would add up; mixed ones need more than is predicted"
+            "Make each batch of samples of one length, or pad all batches to the same length; a mixed batch needs more memory "
+            "than its prediction"
         )
     elif n_samples == 1 and fit.missing == "graphs":
         advice = "Declare a size that is 1 for every sample"
@@ -81,13 +80,13 @@ def about_loads(fit: Fit | None, n_samples: int) -> Finding:
 def about_knobs(fit: Fit | None) -> Finding:
     """Whether depth and width explain live bytes."""
     if fit is None:
-        return Finding(level="note", about="models", text="none was tried that calibration does not probe")
-    errors = f"off by {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) for models not probed"
+        return Finding(level="note", about="models", text="no model was tried that calibration does not probe")
+    errors = (
+        f"errors of {fit.median:.2%} (median) and {fit.worst:.2%} (worst of {fit.n}) on models that were not probed"
+    )
     if fit.median <= MEDIAN_LIMIT and fit.worst <= WORST_LIMIT:
         return Finding(level="good", about="models", text=f"memory follows layers and channels: {errors}")
-    text = (
-        f"memory does not follow layers and channels: {errors}. Widths inside that grow with neither, or jump, do this"
-    )
+    text = f"memory does not follow layers and channels: {errors}. Inner widths that do not grow with them, or that jump, cause this"
     return Finding(level="bad", about="models", text=text)
 
 
@@ -95,5 +94,5 @@ def about_time(fit: Fit | None) -> Finding:
     """Whether step times can be predicted."""
     if fit is None:
         return Finding(level="note", about="time", text="no model was timed that calibration does not time")
-    text = f"steps of models not timed are off by {fit.median:.1%} (median), {fit.worst:.1%} (worst of {fit.n})"
+    text = f"errors of {fit.median:.1%} (median) and {fit.worst:.1%} (worst of {fit.n}) on models that were not timed"
     return Finding(level="good" if fit.median <= TIME_LIMIT else "note", about="time", text=text)

@@ -65,7 +65,7 @@ class OnComplexes:
     version = 1
     """Raised whenever the model changes what was measured."""
     features: tuple[str, ...] = ("nodes", "edges")
-    recomputes = True
+    supports_checkpointing = True
     micro_graphs: tuple[tuple[int, int], ...] = ()
     """(atoms, neighbours) of its made-up graphs; empty: the configured ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,16 @@ def family_of(workload: object) -> Family:
     except (TypeError, ValueError) as error:
         raise InputError("the workload's space", got=str(error), expected="settings of `space` by name",
                          fix="Use numbers, text, tuples and dictionaries only.") from error  # fmt: skip
-    return Family(space=space, capacity=capacity, recomputes=bool(getattr(workload, "recomputes", False)))
+    return Family(space=space, capacity=capacity, supports_checkpointing=_supports_checkpointing(workload))
+
+
+def _supports_checkpointing(workload: object) -> bool:
+    """Whether `build` honours `knobs.variant.checkpointing`, under the member's present name or that of 0.1.0."""
+    if hasattr(workload, "recomputes"):  # written by the author, so it overrides a family's own member
+        text = "a workload's member `recomputes` is now called `supports_checkpointing`; the old name works for one more release"
+        warnings.warn(text, DeprecationWarning, stacklevel=3)
+        return bool(workload.recomputes)
+    return bool(getattr(workload, "supports_checkpointing", False))
 
 
 def micro_batches(workload: Workload, samples: Mapping[str, Load]) -> tuple[Batch, ...]:

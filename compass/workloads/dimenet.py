@@ -36,7 +36,7 @@ from compass.workloads.options import check_options
 from compass.workloads.spherical import SphericalBasis
 from compass.workloads.triplets import count_triplets, remembered, triplets
 
-OPTIONS = {
+_OPTIONS = {
     "basis": range(1, 129), "radial": range(1, 65), "spherical": range(2, 17), "triplet_channels": range(1, 1025),
 }  # fmt: skip
 """The family's own knobs: width of the bases' embedding, radial and spherical functions, width of a triplet's message."""
@@ -55,7 +55,7 @@ class TripletBatch(GraphBatch):
     into: torch.Tensor
 
 
-class Shape(NamedTuple):
+class DimeNetGeometry(NamedTuple):
     """What a layer knows of the edges and triplets.
 
     radial (e, R) and spherical (t, S·R) bases; target (e,) atom of an edge; out_of and into (t,) edges.
@@ -68,7 +68,7 @@ class Shape(NamedTuple):
     into: torch.Tensor
 
 
-class Layer(torch.nn.Module):
+class DimeNetLayer(torch.nn.Module):
     """An interaction of the edges' messages, and what it adds to the atoms."""
 
     def __init__(self, knobs: Knobs) -> None:
@@ -86,7 +86,9 @@ class Layer(torch.nn.Module):
         )
         self.output = make_output(knobs)
 
-    def forward(self, messages: torch.Tensor, atoms: torch.Tensor, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, messages: torch.Tensor, atoms: torch.Tensor, shape: DimeNetGeometry
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """New messages (e, C), and atoms (n, 1) with what they say."""
         messages = self.interaction(messages, shape.radial, shape.spherical, shape.out_of, shape.into)
         return messages, atoms + self.output(messages, shape.radial, shape.target, num_nodes=len(atoms))
@@ -103,7 +105,7 @@ class AffinityDimeNet(torch.nn.Module):
         self.embedding = EmbeddingBlock(option("radial"), knobs.channels, act)
         self.embedding.emb = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.output = make_output(knobs)
-        layers = torch.nn.ModuleList(Layer(knobs) for _ in range(knobs.layers))
+        layers = torch.nn.ModuleList(DimeNetLayer(knobs) for _ in range(knobs.layers))
         self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
 
     def forward(self, batch: TripletBatch) -> torch.Tensor:
@@ -117,7 +119,7 @@ class AffinityDimeNet(torch.nn.Module):
         spherical = self.spherical(lengths, cosines, batch.out_of)
         messages = self.embedding(batch.kinds, radial, target, source)
         atoms = self.output(messages, radial, target, num_nodes=len(batch.kinds))
-        shape = Shape(radial, spherical, target, batch.out_of, batch.into)
+        shape = DimeNetGeometry(radial, spherical, target, batch.out_of, batch.into)
         for layer in self.layers:
             messages, atoms = layer(messages, atoms, shape)
         return ligand_mean(atoms.squeeze(-1), batch)
@@ -141,7 +143,7 @@ class DimeNetWorkload(OnComplexes):
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A DimeNet++ of `knobs`."""
-        check_options(knobs, OPTIONS)
+        check_options(knobs, _OPTIONS)
         return AffinityDimeNet(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:

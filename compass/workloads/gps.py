@@ -27,9 +27,9 @@ from compass.workloads.complexes import (
     ligand_mean,
     without_self_loops,
 )
-from compass.workloads.options import check_heads, check_options
+from compass.workloads.options import check_channels_per_head, check_options
 
-OPTIONS = {"heads": range(1, 257), "rbf": range(2, 1025)}
+_OPTIONS = {"heads": range(1, 257), "rbf": range(2, 1025)}
 """The family's own knobs: attention heads, and Gaussians a distance is spread over."""
 
 
@@ -89,7 +89,7 @@ class Far(torch.nn.Module):
         return out
 
 
-class Layer(torch.nn.Module):
+class GPSLayer(torch.nn.Module):
     """Both."""
 
     def __init__(self, channels: int, heads: int, n_rbf: int) -> None:
@@ -113,7 +113,7 @@ class AffinityGPS(torch.nn.Module):
         heads, n_rbf = int(knobs.variant.option("heads")), int(knobs.variant.option("rbf"))
         self.embedding = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.spread = GaussianSmearing(0.0, cutoff, n_rbf)
-        layers = torch.nn.ModuleList(Layer(knobs.channels, heads, n_rbf) for _ in range(knobs.layers))
+        layers = torch.nn.ModuleList(GPSLayer(knobs.channels, heads, n_rbf) for _ in range(knobs.layers))
         self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
         self.head = torch.nn.Sequential(
             torch.nn.Linear(knobs.channels, knobs.channels), torch.nn.SiLU(), torch.nn.Linear(knobs.channels, 1)
@@ -140,8 +140,8 @@ class GPSWorkload(OnComplexes):
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A graph transformer of `knobs`."""
-        check_options(knobs, OPTIONS)
-        check_heads(knobs)
+        check_options(knobs, _OPTIONS)
+        check_channels_per_head(knobs)
         return AffinityGPS(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -28,7 +28,7 @@ def check_options(knobs: Knobs, allowed: Options) -> None:
                              expected=f"a whole number from {allowed[name][0]} to {allowed[name][-1]}")  # fmt: skip
 
 
-def check_heads(knobs: Knobs) -> None:
+def check_channels_per_head(knobs: Knobs) -> None:
     """Refuse channels that cannot be shared out among the attention heads.
 
     Raises:

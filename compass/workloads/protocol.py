@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from compass.records import Batch, Knobs, Load
 
-Sizes = Mapping[str, float]
+PlainLoad = Mapping[str, float]
 """A load as a person writes it: the amount of every feature. `compass.records.Load` is taken as well."""
 
 
@@ -26,7 +26,7 @@ class MinimalWorkload(Protocol):
     """The sizes that drive memory and time, e.g. `("nodes", "edges")`; every load has exactly these. A batch's are the
     sums of its members'."""
 
-    def samples(self) -> Mapping[str, Load | Sizes]:
+    def samples(self) -> Mapping[str, Load | PlainLoad]:
         """The load of one copy of every sample, by id."""
         ...
 
@@ -86,26 +86,4 @@ class Workload(Protocol):
 
     def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
         """As in `MinimalWorkload`."""
-        ...
-
-
-class Declares(Protocol):
-    """What a workload may say beside; each is looked up by its name, and has a default."""
-
-    version: int
-    """Part of the default digest: raise it when what was measured no longer holds and no code of the file shows it."""
-    space: Mapping[str, Any]
-    """Its own defaults for settings of `space`: `layers`, `channels`, `channel_step`, `options`, `data_cap` … A setting
-    that a person changed goes first."""
-    capacity: tuple[str, ...]
-    """The knobs that make a model larger: `layers`, `channels` or both (the default). Only these are searched; the other
-    stays at the low end of its range."""
-    recomputes: bool
-    """Whether `build` honours `knobs.variant.checkpointing`; False if it is not said. See `compass.workloads.checkpointing`."""
-    micro_loads: Sequence[Load | Sizes]
-    """Small made-up loads whose sizes vary independently, one more than there are features; `collate` is then given
-    `Batch(synthetic=load)`. Without it, copies of small samples serve."""
-
-    def predict(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        """What the model says of each sample of a collated batch: (n,), beside the labels it is trained on."""
         ...

@@ -18,7 +18,7 @@ from compass.workloads.complexes import (
 )
 from compass.workloads.options import check_options
 
-OPTIONS = {"gaussians": range(2, 1025)}
+_OPTIONS = {"gaussians": range(2, 1025)}
 """The family's own knob: Gaussians a distance is spread over."""
 
 
@@ -61,7 +61,7 @@ class SchNetWorkload(OnComplexes):
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A SchNet of `knobs`."""
-        check_options(knobs, OPTIONS)
+        check_options(knobs, _OPTIONS)
         return AffinitySchNet(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:

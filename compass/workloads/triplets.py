@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-Indices = NDArray[np.int64]
+_Indices = NDArray[np.int64]
 
 
-def triplets(edge_index: Indices, n_nodes: int) -> tuple[Indices, Indices]:
+def triplets(edge_index: _Indices, n_nodes: int) -> tuple[_Indices, _Indices]:
     """(t,) edges k → j and (t,) the edges j → i they lead into, k ≠ i; sorted by the second."""
     source, target = edge_index
     incoming = np.bincount(target, minlength=n_nodes)
@@ -31,7 +31,7 @@ def triplets(edge_index: Indices, n_nodes: int) -> tuple[Indices, Indices]:
     return out_of[~there_and_back], into[~there_and_back]
 
 
-def count_triplets(edge_index: Indices, n_nodes: int) -> int:
+def count_triplets(edge_index: _Indices, n_nodes: int) -> int:
     """How many there are: t, without making them."""
     source, target = edge_index
     n_pairs = int(np.bincount(target, minlength=n_nodes)[source].sum())

@@ -8,9 +8,9 @@ from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 from compass.records import Knobs
 from compass.workloads.checkpointing import recomputed, unwrapped
 from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes, ligand_mean
-from compass.workloads.options import check_heads, check_options
+from compass.workloads.options import check_channels_per_head, check_options
 
-OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
+VISNET_OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
 """The family's own knobs, and what they may be; PyG has spherical harmonics up to the second degree."""
 
 
@@ -61,8 +61,8 @@ class ViSNetWorkload(OnComplexes):
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A ViSNet of `knobs`."""
-        check_options(knobs, OPTIONS)
-        check_heads(knobs)
+        check_options(knobs, VISNET_OPTIONS)
+        check_channels_per_head(knobs)
         rules = self.config.graph
         return AffinityViSNet(knobs, cutoff=rules.cutoff, max_neighbours=rules.max_neighbours)
 

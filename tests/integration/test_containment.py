@@ -57,7 +57,7 @@ def children():
 @pytest.mark.parametrize(
     ("does", "detail"),
     [
-        ("exits politely", "ended with exit code 4 and said nothing"),
+        ("exits politely", "ended with exit code 4 without any output"),
         ("segfault", "died of SIGSEGV: Fatal Python error: Segmentation fault"),
         ("closes everything", "ended with exit code 1: "),
     ],
@@ -91,7 +91,7 @@ def test_a_child_that_comes_back_does_not_answer(toys, ask):
 
 def test_a_crash_is_not_hidden_by_a_child_that_lives_on(toys, ask, noted):
     outcome = toys.probe(ask("exits, its child does not"))
-    assert outcome.detail == "ended with exit code 3 and said nothing"
+    assert outcome.detail == "ended with exit code 3 without any output"
     assert_gone(*noted(1))
 
 

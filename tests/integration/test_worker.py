@@ -75,7 +75,7 @@ def test_a_lasting_worker_repeats_itself_to_the_byte(toys, ask):
         ("mutters of memory", []),
         (
             "keeps what it computed",
-            ["held 2.00 MiB more after a step than before it: something is kept from step to step"],
+            ["held 2.00 MiB more after a step than before it: something is kept from one step to the next"],
         ),
     ],
 )
@@ -137,7 +137,7 @@ def test_an_earlier_probes_words_explain_nothing(toys, ask):
     """A lasting worker's standard error is one; only what was said since the last question counts."""
     assert toys.probe(ask("mutters of memory")).ok
     outcome = toys.probe(ask("exits"))
-    assert (outcome.status, outcome.detail) == (Status.CRASHED, "ended with exit code 3 and said nothing")
+    assert (outcome.status, outcome.detail) == (Status.CRASHED, "ended with exit code 3 without any output")
     both = toys.probe(ask("mutters of memory", "exits"))
     assert both.status is Status.OUT_OF_MEMORY
     assert both.detail == "GNU OpenMP: libgomp: Out of memory allocating 64 bytes"
@@ -173,7 +173,7 @@ def test_workers_that_are_prepared_are_the_ones_asked(toys_file, ask):
     runner.prepare([*(ask("fine", runtime=one) for one in both), ask("fine", fresh=True), ask("fine", fresh=True)])
     before, (fresh,) = dict(runner._lasting), runner._fresh.values()
     assert list(before) == both
-    assert all(worker._n_told == 0 and worker.is_alive for worker in (*before.values(), fresh))
+    assert all(worker._n_sent == 0 and worker.is_alive for worker in (*before.values(), fresh))
     assert all(runner.probe(ask("fine", runtime=one)).ok for one in both)
     assert runner.probe(ask("fine", fresh=True)).ok
     assert (runner._lasting, runner._fresh, fresh.is_alive) == (before, {}, False)

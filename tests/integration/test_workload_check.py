@@ -1,11 +1,11 @@
-"""Whether a workload is understood is found out, and what is wrong with it is named."""
+"""The check finds whether the cost model applies to a workload, and names the fault if it does not."""
 
 from pathlib import Path
 
 import pytest
 
 from compass.optimizer_config import OptimizerConfig, RuntimeRules
-from compass.workload_check.checkup import check
+from compass.workload_check.checkup import check_workload
 
 FILE = Path(__file__).parent / "sequences.py"
 FEW = OptimizerConfig().probe.model_copy(
@@ -20,7 +20,7 @@ CONFIG = OptimizerConfig(probe=FEW, runtime=RuntimeRules(threads=1))
 
 
 def looked_at(name):
-    return check(f"{FILE}:{name}", CONFIG, device="cpu")
+    return check_workload(f"{FILE}:{name}", CONFIG, device="cpu")
 
 
 def texts(report, about):
@@ -32,8 +32,9 @@ def honest():
     return looked_at("Honest")
 
 
-def test_an_honest_workload_is_understood(honest):
-    assert honest.understood, honest.findings
+def test_the_cost_model_applies_to_an_honest_workload(honest):
+    assert honest.ok, honest.findings
+    assert honest.verdict == "OK: the cost model applies"
     assert (honest.features, honest.n_samples, honest.failure) == (("tokens", "tokens_squared"), 5, "")
     assert honest.loads.worst < 0.01
     assert honest.loads.missing is None
@@ -41,27 +42,27 @@ def test_an_honest_workload_is_understood(honest):
     assert honest.knobs.worst < 0.01
     [steps] = texts(honest, "steps")
     assert steps.startswith("equal steps give equal losses (")
-    assert texts(honest, "parameters") == ["counted rightly for 6 models"]
-    assert texts(honest, "conduct") == []
+    assert texts(honest, "parameters") == ["the counts of 6 models are right"]
+    assert texts(honest, "side effects") == []
 
 
 def test_an_undeclared_quadratic_term_is_caught():
     report = looked_at("Undeclared")
-    assert not report.understood
+    assert not report.ok
     assert report.loads.missing == "tokens_squared"
     assert report.loads.with_missing < 0.01
     assert report.loads.worst > 0.03
     [text] = texts(report, "memory")
-    assert text.startswith("does not follow the declared sizes: off by ")
+    assert text.startswith("does not follow the declared sizes: errors of ")
     assert text.endswith("tokens_squared explains it (worst 0.00%). Declare it as a size of every sample")
 
 
 def test_padding_is_caught():
     report = looked_at("Padded")
-    assert not report.understood
+    assert not report.ok
     assert report.loads.missing == "tokens, padded to the batch's largest"
     [text] = texts(report, "memory")
-    assert "Batches of one length each, or all padded to one, would add up" in text
+    assert "Make each batch of samples of one length, or pad all batches to the same length" in text
 
 
 @pytest.fixture(scope="module")
@@ -72,28 +73,29 @@ def careless():
 def test_steps_that_differ_are_named(careless):
     [steps] = texts(careless, "steps")
     assert steps.startswith("equal seeds give different losses: ")
-    assert steps.endswith(". Seed whatever `build` and `collate` draw")
+    assert steps.endswith(". Seed all random draws in `build` and `collate`")
 
 
 def test_parameters_that_come_late_are_named(careless):
     [text] = texts(careless, "parameters")
     assert text == (
-        "3 layers × 16 channels, fp32 has 3,596 trainable parameters in a step and 3,584 when it is only built: `loss` or the "
-        "first forward pass adds or freezes some. Have `build` do it"
+        "3 layers × 16 channels, fp32 has 3,596 trainable parameters in a step, but 3,584 when built: `loss` or the first "
+        "forward pass adds or freezes some. Do that in `build`"
     )
-    assert not careless.understood
+    assert not careless.ok
 
 
-def test_what_is_kept_from_step_to_step_is_named(careless):
-    [text] = texts(careless, "conduct")
+def test_memory_kept_from_one_step_to_the_next_is_named(careless):
+    [text] = texts(careless, "side effects")
     assert text.startswith("held ")
-    assert text.endswith(" more after a step than before it: something is kept from step to step")
+    assert text.endswith(" more after a step than before it: something is kept from one step to the next")
 
 
 def test_a_mistake_is_shown_where_it_is():
     report = looked_at("Broken")
-    assert not report.understood
+    assert not report.ok
     assert report.n_probes == 1
+    assert report.verdict == "NOT OK: the cost model does not apply (step)"
     assert report.failure.startswith(f'invalid: Traceback (most recent call last):\n  File "{FILE}", line ')
     assert report.failure.endswith("KeyError: 'lettres'")
     assert texts(report, "step") == ["a step did not run to its end; see below"]

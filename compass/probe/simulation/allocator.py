@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-ROUNDING = 512
+BLOCK_ROUNDING = 512
 SMALL_LIMIT = 1024**2
 """Requests up to this come from the small pool."""
 SMALL_SEGMENT = 2 * 1024**2
@@ -57,7 +57,7 @@ class CachingAllocator:
 
     def malloc(self, n_bytes: int) -> int:
         """A block of at least `n_bytes`."""
-        size = (n_bytes + ROUNDING - 1) // ROUNDING * ROUNDING or ROUNDING
+        size = (n_bytes + BLOCK_ROUNDING - 1) // BLOCK_ROUNDING * BLOCK_ROUNDING or BLOCK_ROUNDING
         small = size <= SMALL_LIMIT
         pool = self._small if small else self._large
         place = bisect_left(pool, (size, _NONE))
@@ -67,7 +67,7 @@ class CachingAllocator:
         else:
             block = self._reserve(size, small=small)
         rest = self._size[block] - size
-        if rest > SMALL_LIMIT or ((small or self._expandable) and rest >= ROUNDING):
+        if rest > SMALL_LIMIT or ((small or self._expandable) and rest >= BLOCK_ROUNDING):
             self._split(block, size, rest, pool)
         self._asked[block] = n_bytes
         self.requested += n_bytes

@@ -27,7 +27,7 @@ from compass.probe.simulation.machines import Machine
 from compass.probe.simulation.step import Op, blocks, n_parameters
 from compass.records import Knobs
 
-Array = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 Engine = Literal["product", "weight_gradient", "map", "gather", "scatter"]
 
 _TILES = ((128, 128, 1.0), (128, 64, 0.84), (64, 64, 0.72), (64, 32, 0.5))
@@ -104,7 +104,7 @@ class _Table:
     """Kernels in the order they are sent, as columns (k, 1) that broadcast over loads (b,)."""
 
     def __init__(self, kernels: list[_Kernel]) -> None:
-        def column(name: str) -> Array:
+        def column(name: str) -> _Floats:
             return np.array([getattr(k, name) for k in kernels], dtype=float)[:, None]
 
         self.engine = np.array([k.engine for k in kernels])
@@ -113,7 +113,7 @@ class _Table:
         self.lanes, self.inner, self.outer = column("lanes"), column("inner"), column("outer")
         self.width, self.host = column("width"), column("host")[:, 0]
 
-    def seconds(self, machine: Machine, nodes: Array, edges: Array) -> Array:
+    def seconds(self, machine: Machine, nodes: _Floats, edges: _Floats) -> _Floats:
         """Device time of each kernel at each load, (k, b)."""
         rows = np.where(self.on_nodes, nodes, edges)
         result = np.empty(rows.shape)
@@ -138,34 +138,34 @@ class _Table:
 class _Columns:
     """Of kernels of one engine: rows (k, b), everything else (k, 1)."""
 
-    rows: Array
-    reads: Array
-    writes: Array
-    lanes: Array
-    inner: Array
-    outer: Array
-    width: Array
+    rows: _Floats
+    reads: _Floats
+    writes: _Floats
+    lanes: _Floats
+    inner: _Floats
+    outer: _Floats
+    width: _Floats
 
 
-def _cached(machine: Machine, n_bytes: Array) -> Array:
+def _cached(machine: Machine, n_bytes: _Floats) -> _Floats:
     """How much of a working set the second-level cache serves, 0 to 1."""
     return 1.0 / (1.0 + (n_bytes / (0.6 * machine.l2_bytes)) ** 2)
 
 
-def _peak(machine: Machine, width: Array) -> Array:
+def _peak(machine: Machine, width: _Floats) -> _Floats:
     """FLOP/s of matrix products at 2 or 4 bytes an element."""
     narrow = machine.bf16_flops or 0.5 * machine.vector_flops
     return np.where(width == 2, narrow, machine.tf32_flops or machine.vector_flops)
 
 
-def _summed(machine: Machine, inner: Array, width: Array) -> Array:
+def _summed(machine: Machine, inner: _Floats, width: _Floats) -> _Floats:
     """The summed dimension as the kernel runs it: in steps of 64 bytes on tensor cores, of 8 elements otherwise."""
     tensor = (width == 2) & (machine.bf16_flops is not None) | (width == 4) & (machine.tf32_flops is not None)
     step = np.where(tensor, 128 / width, 8.0)
     return np.ceil(inner / step) * step
 
 
-def _product_s(machine: Machine, k: _Columns) -> Array:
+def _product_s(machine: Machine, k: _Columns) -> _Floats:
     matrix_rows = k.rows * k.lanes
     per_multiprocessor = _peak(machine, k.width) / machine.n_multiprocessors
     best = np.full(matrix_rows.shape, np.inf)
@@ -180,7 +180,7 @@ def _product_s(machine: Machine, k: _Columns) -> Array:
     return _overlapped(best, traffic_s)
 
 
-def _weight_gradient_s(machine: Machine, k: _Columns) -> Array:
+def _weight_gradient_s(machine: Machine, k: _Columns) -> _Floats:
     summed = k.rows * k.lanes
     per_multiprocessor = _peak(machine, k.width) / machine.n_multiprocessors
     n_tiles = np.ceil(k.inner / 64) * np.ceil(k.outer / 64)
@@ -193,39 +193,39 @@ def _weight_gradient_s(machine: Machine, k: _Columns) -> Array:
     return _overlapped(compute_s, traffic_s)
 
 
-def _overlapped(compute_s: Array, traffic_s: Array) -> Array:
+def _overlapped(compute_s: _Floats, traffic_s: _Floats) -> _Floats:
     """Both at once, but not perfectly: where they are equal, a fifth more than either."""
-    together: Array = (compute_s**4 + traffic_s**4) ** 0.25
+    together: _Floats = (compute_s**4 + traffic_s**4) ** 0.25
     return together
 
 
-def _stream_s(machine: Machine, n_bytes: Array, n_threads: Array) -> Array:
+def _stream_s(machine: Machine, n_bytes: _Floats, n_threads: _Floats) -> _Floats:
     """Time to move `n_bytes` with so many threads in flight."""
     in_flight = 1.0 - np.exp(-(n_threads + 256.0) / (0.5 * machine.n_multiprocessors * _THREADS))
     bandwidth = machine.bandwidth * _STREAM_SHARE * (1.0 + (_CACHE_GAIN - 1.0) * _cached(machine, n_bytes))
     return n_bytes / (bandwidth * in_flight)
 
 
-def _map_s(machine: Machine, reads: Array, writes: Array, width: Array) -> Array:
+def _map_s(machine: Machine, reads: _Floats, writes: _Floats, width: _Floats) -> _Floats:
     # A sum down the rows (a bias gradient) writes next to nothing; its threads are the elements it reads.
     n_threads = np.where(writes > 0, writes, reads / 4)
     return machine.launch_floor_s / 2 + _stream_s(machine, (reads + writes) * width, n_threads)
 
 
-def _touched(row_bytes: Array) -> Array:
+def _touched(row_bytes: _Floats) -> _Floats:
     """Bytes fetched for one row at an arbitrary place: whole sectors, and part of a line for rows that straddle."""
     sectors = np.ceil(row_bytes / _SECTOR) * _SECTOR
     return sectors + np.where(row_bytes % _LINE == 0, 0.0, 0.35 * _LINE)
 
 
-def _gather_s(machine: Machine, k: _Columns, nodes: Array) -> Array:
+def _gather_s(machine: Machine, k: _Columns, nodes: _Floats) -> _Floats:
     fetched = _touched(k.reads * k.width) * (1.0 - 0.85 * _cached(machine, nodes * k.reads * k.width))
     return machine.launch_floor_s / 2 + _stream_s(
         machine, k.rows * (8 + fetched + k.writes * k.width), k.rows * k.writes
     )
 
 
-def _scatter_s(machine: Machine, k: _Columns, nodes: Array, edges: Array) -> Array:
+def _scatter_s(machine: Machine, k: _Columns, nodes: _Floats, edges: _Floats) -> _Floats:
     degree = edges / np.maximum(nodes, 1)
     rate = _ATOMICS_PER_MULTIPROCESSOR * machine.n_multiprocessors / (1.0 + degree / 64)
     traffic_s = _stream_s(machine, k.rows * (8 + _touched(k.reads * k.width)), k.rows * k.reads)
@@ -237,8 +237,8 @@ class _Stretch:
     """Kernels in a row, reduced to what the queue needs; `device_s` and `latest_s` are (b,)."""
 
     host_s: float
-    device_s: Array
-    latest_s: Array
+    device_s: _Floats
+    latest_s: _Floats
     """When the device is done if it was idle when the host began."""
 
 
@@ -246,8 +246,8 @@ class _Queue:
     """Host and device, each with its own clock."""
 
     def __init__(self, n_loads: int) -> None:
-        self.sent_s: Array = np.zeros(n_loads)
-        self.done_s: Array = np.zeros(n_loads)
+        self.sent_s: _Floats = np.zeros(n_loads)
+        self.done_s: _Floats = np.zeros(n_loads)
         self.busy_host_s = 0.0
 
     def run(self, stretch: _Stretch) -> None:
@@ -261,7 +261,7 @@ class _Queue:
         self.sent_s = self.done_s + latency_s
 
 
-def _reduce(machine: Machine, table: _Table, nodes: Array, edges: Array) -> _Stretch:
+def _reduce(machine: Machine, table: _Table, nodes: _Floats, edges: _Floats) -> _Stretch:
     """A stretch from its kernels: the device is done at max over j of (sent_j + the time of kernels j and after)."""
     device = table.seconds(machine, nodes, edges)
     sent = np.cumsum(table.host) * machine.dispatch_s
@@ -291,7 +291,7 @@ def _optimizer(machine: Machine, knobs: Knobs, n_loads: int) -> _Stretch:
     return _Stretch(host_s, device_s, np.maximum(device_s, host_s))
 
 
-def step_seconds(machine: Machine, knobs: Knobs, nodes: Array, edges: Array) -> tuple[Array, float]:
+def step_seconds(machine: Machine, knobs: Knobs, nodes: _Floats, edges: _Floats) -> tuple[_Floats, float]:
     """A settled step without noise at each load (b,), and the host's own time in it, in seconds."""
     nodes, edges = np.atleast_1d(nodes).astype(float), np.atleast_1d(edges).astype(float)
     plan = blocks(knobs)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from compass.probe.segment_names import block_name, by_ends
 from compass.probe.simulation.allocator import CachingAllocator
 from compass.probe.simulation.step import Op, blocks
 from compass.records import Knobs
 
 Counted = Literal["requested", "allocated"]
 """What counts as live: what tensors asked for, or the blocks they got (see `allocator`)."""
-Sizes = tuple[int, int, int]
+BatchSizes = tuple[int, int, int]
 """(graphs, nodes, edges) of a batch."""
 SETTLED_STEPS = 3
 """Optimizer state exists from the second step on; the third shows that nothing grows any more."""
@@ -82,8 +83,8 @@ class _Process:
         self.gradients: list[int] = []
         self.has_states = False
 
-    def step(self, sizes: Sizes) -> list[tuple[str, int]]:
-        """One step; the segments' peaks."""
+    def step(self, sizes: BatchSizes) -> dict[str, int]:
+        """Run one step. Returns the peak of live bytes in each segment, every layer on its own."""
         memory, layers, (graphs, nodes, edges) = self.memory, self.knobs.layers, sizes
         filled = {block: [_fill(op, self.knobs, nodes, edges) for op in block] for block in set(self.plan)}
         rows = [filled[block] for block in self.plan]
@@ -100,24 +101,25 @@ class _Process:
         saved = []
         for place, ops in enumerate(rows):
             saved.append(self._forward(ops, drop=place in checkpointed))
-            self._take_peak(peaks, f"forward:{_block_name(place, layers)}")
+            self._take_peak(peaks, f"forward:{_place_name(place, layers)}")
         for place in reversed(range(len(rows))):
-            kept = saved[place]
+            kept, name = saved[place], _place_name(place, layers)
             if place in checkpointed:
                 kept = [*self._forward(rows[place], drop=False), *kept]
+                self._take_peak(peaks, f"recompute:{name}")
             self._backward(rows[place], kept)
-            self._take_peak(peaks, f"backward:{_block_name(place, layers)}")
+            self._take_peak(peaks, f"backward:{name}")
         for block in batch:
             memory.free(block)
         self._optimizer()
         self._take_peak(peaks, "optimizer")
-        return list(peaks.items())
+        return peaks
 
     def _take_peak(self, peaks: dict[str, int], segment: str) -> None:
-        """Write the peak since the last call into `peaks`; of several inner layers the largest stays."""
+        """Note the peak since the last call as that of `segment`."""
         memory = self.memory
         peak = memory.peak_requested if self.counted == "requested" else memory.peak_allocated
-        peaks[segment] = max(peaks.get(segment, 0), peak)
+        peaks[segment] = peak
         memory.start_peaks()
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
@@ -182,19 +184,17 @@ class _Process:
             self.memory.free(block)
 
 
-def _block_name(place: int, layers: int) -> str:
-    """What the worker calls block `place`; 0 is the stem, `layers + 1` the head."""
+def _place_name(place: int, layers: int) -> str:
+    """Segment name of a place in the step: 0 is the stem, `layers + 1` the head."""
     if place in (0, layers + 1):
         return "head" if place else "stem"
-    if place == layers:
-        return "last"
-    return "first" if place == 1 else "inner"
+    return block_name(place - 1, layers)
 
 
 @lru_cache(maxsize=20_000)
 def simulate_memory(
     knobs: Knobs,
-    batches: tuple[Sizes, ...],
+    batches: tuple[BatchSizes, ...],
     workspace_bytes: int,
     counted: Counted = "requested",
     *,
@@ -203,9 +203,9 @@ def simulate_memory(
     """The memory of a fresh process that trains on `batches` in order, the last of them until nothing changes."""
     process = _Process(knobs, workspace_bytes, counted, expandable=expandable)
     reserved, live = [], []
-    segments: list[tuple[str, int]] = []
+    peaks: dict[str, int] = {}
     for sizes in (*batches, *[batches[-1]] * (SETTLED_STEPS - 1)):
-        segments = process.step(sizes)
+        peaks = process.step(sizes)
         reserved.append(process.memory.reserved)
-        live.append(max(peak for _, peak in segments))
-    return Memory(tuple(reserved), tuple(live), tuple(segments))
+        live.append(max(peaks.values()))
+    return Memory(tuple(reserved), tuple(live), by_ends(peaks, knobs.layers))

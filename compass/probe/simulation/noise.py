@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from compass.probe.simulation.machines import Machine
 
-Array = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 _WARM_UP_FACTORS = (1.6, 1.3)
 """The first step builds the optimizer's state, the second is the first to use it."""
@@ -18,7 +18,7 @@ _NEW_SHAPE_FACTOR = 1.15
 _DRIFT_PERIOD_S = 45.0
 
 
-def measured_steps(machine: Machine, settled_s: Array, host_s: Array, rng: np.random.Generator) -> Array:
+def measured_steps(machine: Machine, settled_s: _Floats, host_s: _Floats, rng: np.random.Generator) -> _Floats:
     """What a clock shows for steps (n,) that would take `settled_s` each, in a process that starts cool.
 
     Noise, hiccups and spikes leave the median where it is; boost and drift do not, as on real devices.
@@ -37,5 +37,5 @@ def measured_steps(machine: Machine, settled_s: Array, host_s: Array, rng: np.ra
     steps[0] += _FIRST_STEP_S
     changed = np.flatnonzero(np.diff(settled_s)) + 1
     steps[changed] *= _NEW_SHAPE_FACTOR
-    shown: Array = np.maximum(steps, 1e-6)
+    shown: _Floats = np.maximum(steps, 1e-6)
     return shown

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.optimizer_config import MemoryRules
-from compass.probe.settle import is_settled, step_time
-from compass.probe.simulation.kernels import Array, step_seconds
+from compass.probe.settle import N_WARM_STEPS, is_settled, step_time
+from compass.probe.simulation.kernels import step_seconds
 from compass.probe.simulation.machines import Machine
-from compass.probe.simulation.memory import Counted, Memory, Sizes, simulate_memory
+from compass.probe.simulation.memory import BatchSizes, Counted, Memory, simulate_memory
 from compass.probe.simulation.noise import measured_steps
 from compass.probe.simulation.step import DEFAULT_OPTIONS, n_parameters
 from compass.records import (
@@ -31,8 +31,8 @@ from compass.records import (
 )
 from compass.units import format_bytes
 
+_Floats = NDArray[np.float64]
 FEATURES = ("nodes", "edges")
-_WARM_STEPS = 2
 _BUILD_S = 0.15
 """Building a model and moving it to the device."""
 _PROFILED_FACTOR = 3.0
@@ -61,9 +61,9 @@ class _Refusal:
 class _Course:
     """How a probe went on the simulated clock."""
 
-    seconds: Array
+    seconds: _Floats
     """Of each step that ran, (n,)."""
-    timed: Array
+    timed: _Floats
     """Of the last load's steps once warm, (m,)."""
     refusal: _Refusal | None
     timed_out: bool
@@ -165,7 +165,7 @@ class SimulatedRunner:
         """Seconds of a settled step at the sustained clock, without noise."""
         return float(self.true_steps_s(knobs, np.array([load["nodes"]]), np.array([load["edges"]]))[0])
 
-    def true_steps_s(self, knobs: Knobs, nodes: Array, edges: Array) -> Array:
+    def true_steps_s(self, knobs: Knobs, nodes: _Floats, edges: _Floats) -> _Floats:
         """`true_step_s` of many loads at once, (b,)."""
         return step_seconds(self.machine, knobs, nodes, edges)[0]
 
@@ -271,9 +271,9 @@ class SimulatedRunner:
         return _Course(seconds[:n_in_time], timed, refusal, timed_out)
 
 
-def _settle(spec: ProbeSpec, seconds: Array, is_last: NDArray[np.bool_]) -> tuple[int, Array]:
+def _settle(spec: ProbeSpec, seconds: _Floats, is_last: NDArray[np.bool_]) -> tuple[int, _Floats]:
     """(steps run, the last load's steps once warm), by the rules of the real worker (`compass.probe.measure`)."""
-    n_warm = min(_WARM_STEPS, spec.min_steps - 1)
+    n_warm = min(N_WARM_STEPS, spec.min_steps - 1)
     warm = is_last & (np.arange(len(seconds)) >= n_warm)
     for n in range(min(max(spec.min_steps, len(spec.sequence)), spec.max_steps), spec.max_steps):
         timed = seconds[:n][warm[:n]]
@@ -285,9 +285,9 @@ def _settle(spec: ProbeSpec, seconds: Array, is_last: NDArray[np.bool_]) -> tupl
     return spec.max_steps, timed if len(timed) else seconds[-1:]
 
 
-def _sizes(load: Load) -> Sizes:
+def _sizes(load: Load) -> BatchSizes:
     return load.graphs, round(load["nodes"]), round(load["edges"])
 
 
-def _arrays(load: Load) -> tuple[Array, Array]:
+def _arrays(load: Load) -> tuple[_Floats, _Floats]:
     return np.array([load["nodes"]]), np.array([load["edges"]])

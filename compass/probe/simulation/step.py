@@ -19,7 +19,7 @@ EMBEDDING_ROWS = 238
 DEFAULT_OPTIONS = {"heads": 8, "lmax": 1, "rbf": 32}
 """PyG's defaults, for knobs that do not say."""
 
-Kind = Literal["gemm", "map", "gather", "scatter"]
+OpKind = Literal["gemm", "map", "gather", "scatter"]
 Rows = Literal["nodes", "edges"]
 Keep = Literal["next", "block", "backward", "output"]
 """How long a result lives: through the next operation, to the end of its block, until the backward pass has used it,
@@ -30,7 +30,7 @@ or, as a block's output, until then even where the block is checkpointed."""
 class Op:
     """One forward operation; what its backward does follows from its kind."""
 
-    kind: Kind
+    kind: OpKind
     rows: Rows
     """What there is one row of its result for; for `scatter`, of its input."""
     reads: int

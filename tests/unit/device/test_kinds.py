@@ -72,17 +72,17 @@ def test_random_state(npu):
     kept = []
     npu.npu.get_rng_state = lambda device: f"state of {device}"
     npu.npu.set_rng_state = lambda state, device: kept.append((state, device))
-    states = kinds.random_state("npu:0", npu)
+    states = kinds.device_random_state("npu:0", npu)
     assert states == {"npu": "state of npu:0"}
-    kinds.set_random_state(states, "npu:0", npu)
-    kinds.set_random_state({"cuda": "of another device"}, "npu:0", npu)
+    kinds.set_device_random_state(states, "npu:0", npu)
+    kinds.set_device_random_state({"cuda": "of another device"}, "npu:0", npu)
     assert kept == [("state of npu:0", "npu:0")]
-    assert kinds.random_state("cpu", npu) == {}
+    assert kinds.device_random_state("cpu", npu) == {}
 
 
 def test_a_kind_without_index_is_called_without_device():
     mps = SimpleNamespace(get_rng_state=lambda: "state")
-    assert kinds.random_state("mps", SimpleNamespace(mps=mps)) == {"mps": "state"}
+    assert kinds.device_random_state("mps", SimpleNamespace(mps=mps)) == {"mps": "state"}
 
 
 def test_an_unknown_kind_is_refused():

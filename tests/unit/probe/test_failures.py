@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compass.errors import InputError, NonFiniteLoss
-from compass.probe.failures import FACES, classify, classify_exit
+from compass.probe.failures import MEMORY_SIGNS, classify, classify_exit
 from compass.records import Status
 
 # Every message as the library writes it; (face, message).
@@ -278,16 +278,16 @@ def test_killed_by_the_kernel_is_out_of_memory(returncode, ceiling):
 @pytest.mark.parametrize(
     ("returncode", "stderr", "detail"),
     [
-        (-signal.SIGSEGV, "", "died of SIGSEGV and said nothing"),
+        (-signal.SIGSEGV, "", "died of SIGSEGV without any output"),
         (-signal.SIGABRT, "malloc(): invalid size (unsorted)\n", "died of SIGABRT: malloc(): invalid size (unsorted)"),
-        (139, "", "died of SIGSEGV and said nothing"),
+        (139, "", "died of SIGSEGV without any output"),
         (
             1,
             "ModuleNotFoundError: No module named 'x'\n",
             "ended with exit code 1: ModuleNotFoundError: No module named 'x'",
         ),
-        (0, "", "ended with exit code 0 and said nothing"),
-        (-99, "", "died of signal 99 and said nothing"),
+        (0, "", "ended with exit code 0 without any output"),
+        (-99, "", "died of signal 99 without any output"),
     ],
 )
 def test_other_deaths_are_crashes(returncode, stderr, detail):
@@ -304,7 +304,7 @@ def test_every_face_has_a_message_here():
     messages += ["error return without exception set", "returned NULL without setting an exception"]
     messages += [str(np._core._exceptions._ArrayMemoryError((2, 2), np.dtype("f8")))]
     lines = [line for message in messages for line in message.splitlines()]
-    assert [face for face in FACES if not any(face.pattern.search(line) for line in lines)] == []
+    assert [sign for sign in MEMORY_SIGNS if not any(sign.pattern.search(line) for line in lines)] == []
 
 
 # ------------------------------------------------------------------------------------------------ the real ones

@@ -52,7 +52,7 @@ def test_widths_are_whole_steps():
     assert all(channels % 24 == 0 for _, channels in found.probe.micro_architectures + found.probe.more_architectures)
 
 
-@pytest.mark.parametrize("family", [Family(), Family(recomputes=False), Family(space={"layers": [2, 8]})])
+@pytest.mark.parametrize("family", [Family(), Family(supports_checkpointing=False), Family(space={"layers": [2, 8]})])
 @pytest.mark.parametrize(("step", "heads"), [(16, 3), (16, 10), (16, 12), (16, 64), (24, 8), (64, 8), (20, 7), (8, 8)])
 def test_the_heads_share_out_every_width_and_no_two_become_one(family, step, heads):
     config = changed(channel_step=step, options={"heads": heads, "lmax": 1, "rbf": 32})
@@ -78,7 +78,7 @@ def test_what_every_run_probes_at_every_load_stays_narrowest():
 
 
 def test_a_family_that_does_not_recompute_is_not_asked_to():
-    found = follow(PLAIN, Family(recomputes=False))
+    found = follow(PLAIN, Family(supports_checkpointing=False))
     assert {kind.checkpointing for kind in variants(found.space, found.stages.production)} == {False}
 
 
@@ -94,9 +94,9 @@ def test_a_family_that_does_not_recompute_is_not_asked_to():
          "space.options.heads: got 0; expected a whole number above zero. PyG's ViSNet has 8."),
         (PLAIN.model_copy(update={"stages": PLAIN.stages.model_copy(update={
             "validation": PLAIN.stages.validation.model_copy(update={"checkpointing": (True,)})})}),
-         Family(recomputes=False),
+         Family(supports_checkpointing=False),
          "stages.validation.checkpointing: got only True; expected False among the values, since this workload supports "
-         "no other. Allow False, or have the workload honour knobs.variant.checkpointing and set `recomputes = True`."),
+         "no other. Allow False, or have the workload honour knobs.variant.checkpointing and set `supports_checkpointing = True`."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_followed(config, family, text):

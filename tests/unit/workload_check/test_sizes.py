@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from compass.records import Batch, Load
 from compass.workload_check.questions import real_batches
-from compass.workload_check.sizes import PADDED, candidates, judge, left_out, members_of
+from compass.workload_check.sizes import PADDED, assess_sizes, left_out, members_of, possible_sizes
 
 LENGTHS = (20, 35, 60, 90, 150)
 SAMPLES = {str(n): Load(graphs=1, sizes=(("tokens", float(n)),)) for n in LENGTHS}
@@ -34,7 +34,7 @@ def held(term, share):
 
 @pytest.mark.parametrize("term", TERMS)
 def test_the_missing_size_is_named(term):
-    fit = judge(("tokens",), LOADS, held(term, 0.8), candidates(("tokens",), MEMBERS))
+    fit = assess_sizes(("tokens",), LOADS, held(term, 0.8), possible_sizes(("tokens",), MEMBERS))
     assert fit.missing == term
     assert fit.with_missing < 1e-6
     assert fit.worst > 0.03
@@ -42,7 +42,7 @@ def test_the_missing_size_is_named(term):
 
 @given(st.floats(0, 1e-3), st.sampled_from(sorted(TERMS)))
 def test_what_is_explained_misses_nothing(share, term):
-    fit = judge(("tokens",), LOADS, held(term, share), candidates(("tokens",), MEMBERS))
+    fit = assess_sizes(("tokens",), LOADS, held(term, share), possible_sizes(("tokens",), MEMBERS))
     assert fit.worst < 0.03
     assert fit.missing is None
     assert dict(fit.without)["tokens"] > 0.1
@@ -51,19 +51,19 @@ def test_what_is_explained_misses_nothing(share, term):
 def test_noise_has_no_name():
     rng = np.random.default_rng(0)
     values = [{"forward": float(value)} for value in rng.uniform(1e6, 2e6, len(LOADS))]
-    fit = judge(("tokens",), LOADS, values, candidates(("tokens",), MEMBERS))
+    fit = assess_sizes(("tokens",), LOADS, values, possible_sizes(("tokens",), MEMBERS))
     assert fit.worst > 0.03
     assert fit.missing is None or fit.with_missing < 0.5 * fit.worst
 
 
 def test_too_few_batches_say_nothing():
     assert left_out(LOADS[:1], [{"forward": 1.0}]) is None
-    assert judge(("tokens",), LOADS[:1], [{"forward": 1.0}], {}) is None
+    assert assess_sizes(("tokens",), LOADS[:1], [{"forward": 1.0}], {}) is None
 
 
 def test_two_sizes_and_what_they_make():
     pairs = np.array([[3.0, 9.0], [5.0, 30.0]])
-    found = candidates(("atoms", "bonds"), [pairs])
+    found = possible_sizes(("atoms", "bonds"), [pairs])
     assert list(found)[:4] == ["graphs", "atoms_squared", "bonds_squared", "atoms × bonds"]
     assert found["atoms × bonds"][0] == 3 * 9 + 5 * 30
     assert found["bonds_squared / atoms"][0] == 81 / 3 + 900 / 5

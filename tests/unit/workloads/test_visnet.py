@@ -14,7 +14,7 @@ from compass.optimizer_config import GraphRules, OptimizerConfig
 from compass.records import Batch, Knobs, Load, Variant
 from compass.workloads.complexes import N_ELEMENTS, collate
 from compass.workloads.registry import load_workload
-from compass.workloads.visnet import OPTIONS, AffinityViSNet, ViSNetWorkload
+from compass.workloads.visnet import VISNET_OPTIONS, AffinityViSNet, ViSNetWorkload
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CUTOFF = 3.0
@@ -234,7 +234,7 @@ def test_knobs_that_make_no_visnet(workload, asked, text):
 
 
 def test_the_defaults_are_allowed():
-    assert all(value in OPTIONS[name] for name, value in OptimizerConfig().space.options.items())
+    assert all(value in VISNET_OPTIONS[name] for name, value in OptimizerConfig().space.options.items())
 
 
 def test_building_on_the_meta_device_takes_no_memory(workload):

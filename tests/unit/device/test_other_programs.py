@@ -1,4 +1,4 @@
-"""What other programs take of the cores."""
+"""Cores that other programs keep busy."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from compass.device import Others
-from compass.device import others as module
+from compass.device import OtherPrograms
+from compass.device import other_programs as module
 
 
 @pytest.fixture
@@ -32,18 +32,18 @@ def clocks(monkeypatch):
         ({"own": 4.0}, None),
     ],
 )
-def test_whatever_was_busy_and_is_not_ours(clocks, passed, cores):
-    others = Others()
+def test_only_other_programs_are_counted(clocks, passed, cores):
+    others = OtherPrograms()
     for clock, more in {"at": 2.0, **passed}.items():
         setattr(clocks, clock, getattr(clocks, clock) + more)
-    found = others.cores()
+    found = others.busy_cores()
     assert found == (None if cores is None else pytest.approx(cores))
 
 
-def test_a_busy_program_is_seen():
-    others = Others()
+def test_another_busy_program_is_counted():
+    others = OtherPrograms()
     busy = "import time; until = time.time() + 0.6\nwhile time.time() < until: pass"
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", busy], check=True)
-    cores = others.cores()
+    cores = others.busy_cores()
     assert cores is None or cores > 0.2 / (time.perf_counter() - started)
