@@ -1,4 +1,4 @@
-"""What hardware is here, how much of its memory may be used, and how much is. Importing this loads no torch."""
+"""Hardware: the devices of a machine, their memory, its limits and its use. Importing this loads no torch."""
 
 from compass.device.ceiling import Ceiling, CeilingTooLow
 from compass.device.fingerprint import fingerprint

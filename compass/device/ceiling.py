@@ -1,4 +1,4 @@
-"""A ceiling on everything a process holds, enforced by the operating system or by the device's allocator."""
+"""A ceiling on a process's whole footprint, enforced by the operating system or by the device's allocator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from compass.errors import InputError
 from compass.units import format_bytes
 
 
-class CeilingTooLow(InputError):  # noqa: N818 - it names what is wrong, as its siblings do
-    """The ceiling is below what the process already holds, so nothing could run under it."""
+class CeilingTooLow(InputError):  # noqa: N818 - named for the fault, like its siblings
+    """The process already holds more than the ceiling, so nothing could run under it."""
 
     def __init__(self, ceiling_bytes: int, held_bytes: int) -> None:
         super().__init__(
@@ -27,10 +27,10 @@ class CeilingTooLow(InputError):  # noqa: N818 - it names what is wrong, as its 
 
 
 class Ceiling:
-    """A context in which this process's whole footprint stays under `ceiling_bytes`, or allocation fails.
+    """A context in which allocation fails if this process's whole footprint would exceed `ceiling_bytes`.
 
-    `enforced` says, once it is imposed, whether anything holds the process back. It is measured from what the process holds
-    when imposed, so impose it after the libraries are loaded.
+    After `impose`, `enforced` is whether the system or the allocator really refuses memory. Impose it after the libraries are
+    loaded, because the memory held at that time is taken into account. This base class enforces nothing.
     """
 
     def __init__(self, ceiling_bytes: int) -> None:
@@ -45,10 +45,10 @@ class Ceiling:
         """
 
     def tighten(self) -> None:
-        """Count what has come to be held outside the ceiling's reach since it was imposed. Cheap."""
+        """Take memory into account that has come to be held outside the enforced part. Cheap."""
 
     def lift(self) -> None:
-        """Put things back as they were. Safe to call twice."""
+        """Restore the former limit. May be called twice."""
         self.enforced = False
 
     def __enter__(self) -> Self:
@@ -64,9 +64,9 @@ class Ceiling:
 class DataCeiling(Ceiling):
     """The CPU's ceiling on Linux: the soft `RLIMIT_DATA`, which the kernel applies to brk and private mappings.
 
-    File-backed pages are outside that limit but inside the footprint, so those resident are subtracted: when it is
-    imposed, and again when it is tightened, for the first training step reads in 17 MiB of kernels. The hard limit
-    stays, so that the ceiling can be lifted again.
+    File-backed pages count in the footprint but not in that limit, so resident ones are subtracted from it: in `impose`, and
+    again in `tighten`, because the first training step loads 17 MiB of kernels. The hard limit stays, so that the ceiling can
+    be lifted.
     """
 
     def __init__(self, ceiling_bytes: int, *, root: Path = ROOT) -> None:
@@ -75,7 +75,7 @@ class DataCeiling(Ceiling):
         self._previous: tuple[int, int] | None = None
 
     def impose(self) -> None:
-        """Lower the soft limit; one that is already lower stays."""
+        """Lower the soft limit, unless it is already lower."""
         import resource
 
         now = process_memory(root=self._root)
@@ -87,7 +87,7 @@ class DataCeiling(Ceiling):
         self.tighten()
 
     def tighten(self) -> None:
-        """Lower the soft limit by the file-backed pages read in since."""
+        """Lower the soft limit by the file-backed pages that have been loaded since."""
         import resource
 
         if not self.enforced:
@@ -101,7 +101,7 @@ class DataCeiling(Ceiling):
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
 
     def lift(self) -> None:
-        """Restore the soft limit that was there."""
+        """Restore the former soft limit."""
         import resource
 
         if self._previous is not None:
@@ -111,10 +111,10 @@ class DataCeiling(Ceiling):
 
 
 class AllocatorCeiling(Ceiling):
-    """An accelerator's ceiling: what torch's allocator may hold. The context is outside it, so it is subtracted.
+    """An accelerator's ceiling: a limit on torch's allocator. The context is outside that limit, so it is subtracted.
 
-    `context_bytes` tells what the context holds: it is asked when the ceiling is imposed, and again when it is tightened, for the
-    first training step loads kernels (240 MiB on an H200).
+    `context_bytes` returns the context's size. It is called in `impose`, and again in `tighten`, because the first training
+    step loads kernels (240 MiB on an H200).
     """
 
     def __init__(self, ceiling_bytes: int, accelerator: Accelerator, *, context_bytes: Callable[[], int]) -> None:
@@ -130,14 +130,14 @@ class AllocatorCeiling(Ceiling):
         self.tighten()
 
     def tighten(self) -> None:
-        """Lower the limit by what the context has grown since."""
+        """Lower the limit by the growth of the context since."""
         if not self.enforced:
             return
         allowed = max(0, min(self.ceiling_bytes - self._context_bytes(), self._accelerator.total_bytes))
         self.enforced = self._accelerator.limit(allowed)
 
     def lift(self) -> None:
-        """Allow the allocator the whole device again."""
+        """Remove the limit on the allocator."""
         if self.enforced:
             self._accelerator.limit(None)
         super().lift()
@@ -146,6 +146,6 @@ class AllocatorCeiling(Ceiling):
 def cpu_ceiling(ceiling_bytes: int) -> Ceiling:
     """The ceiling of a process that trains on the CPU.
 
-    Linux alone enforces one: macOS ignores `RLIMIT_DATA` for mappings, and Windows would need a job object.
+    It is enforced on Linux only: macOS ignores `RLIMIT_DATA` for mappings, and Windows would need a job object.
     """
     return DataCeiling(ceiling_bytes) if sys.platform == "linux" else Ceiling(ceiling_bytes)

@@ -1,7 +1,7 @@
-"""What Linux control groups allow this process, in versions 1 and 2 and in mixtures of the two.
+"""Limits of Linux control groups on this process, in versions 1 and 2 and in mixtures of the two.
 
-A group's limit holds for everything below it, so the smallest along the path counts. Every file is read under a root
-that tests replace.
+A group's limit holds for all groups below it, so the smallest along the path counts. `root` is the folder under which files
+are read; tests replace it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNLIMITED_V1 = 2**60
 
 @dataclass(frozen=True)
 class GroupMemory:
-    """The tightest memory limit of the groups a process is in, and what is left of it; None for no limit."""
+    """The smallest memory limit of a process's groups, and the memory left of it; None if there is no limit."""
 
     limit_bytes: int | None = None
     free_bytes: int | None = None
@@ -27,14 +27,14 @@ class GroupMemory:
 def group_memory(*, root: Path = ROOT) -> GroupMemory:
     """The memory limit along this process's path of groups.
 
-    What is left counts the file cache that the kernel would give up first as free.
+    File cache that the kernel would reclaim first counts as free.
     """
     version, groups = _groups("memory", root)
     limits: list[int] = []
     left: list[int] = []
     for group in groups:
         if version == 2:
-            # Above memory.high a process is throttled to a crawl, so it is as good as the limit.
+            # Above memory.high a process is slowed to a crawl, so that is as good as the limit.
             present = [n for n in (_number(group / "memory.max"), _number(group / "memory.high")) if n is not None]
             used, cache = _number(group / "memory.current"), _stat(group, "inactive_file")
         else:
@@ -48,7 +48,7 @@ def group_memory(*, root: Path = ROOT) -> GroupMemory:
 
 
 def group_cores(*, root: Path = ROOT) -> float | None:
-    """Cores' worth of CPU time the groups allow; None for no quota."""
+    """CPU time that the groups allow, in cores; None if there is no quota."""
     version, groups = _groups("cpu", root)
     quotas: list[float] = []
     for group in groups:
@@ -57,13 +57,13 @@ def group_cores(*, root: Path = ROOT) -> float | None:
             quota, period = (words[0], words[1]) if len(words) == 2 else ("max", "0")
         else:
             quota, period = _read(group / "cpu.cfs_quota_us").strip(), _read(group / "cpu.cfs_period_us").strip()
-        if quota.isdigit() and period.isdigit() and int(period) > 0:  # -1 and `max` are no quota
+        if quota.isdigit() and period.isdigit() and int(period) > 0:  # -1 and `max` mean no quota
             quotas.append(int(quota) / int(period))
     return min(quotas, default=None)
 
 
 def _groups(controller: str, root: Path) -> tuple[int, list[Path]]:
-    """(version, folders from this process's group up to the mount), none where there are no control groups."""
+    """(version, folders from this process's group up to the mount); no folders if there are no control groups."""
     membership = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") >= 2]
     legacy = [path for _, names, path in membership if controller in names.split(",")]
     unified = [path for _, names, path in membership if not names]
@@ -73,14 +73,14 @@ def _groups(controller: str, root: Path) -> tuple[int, list[Path]]:
     mount_root, mount_point = _mount(version, controller, root)
     top = root / mount_point.lstrip("/")
     path = paths[0]
-    # A container may see its group under the host's name while only the group itself is mounted, or as `/../…`.
+    # In a container, the group may have the host's path while only the group itself is mounted, or the path `/../…`.
     inside = path[len(mount_root) :] if path.startswith(mount_root) else ""
     parts = [] if ".." in inside.split("/") else [part for part in inside.split("/") if part]
     return version, [top.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
 def _mount(version: int, controller: str, root: Path) -> tuple[str, str]:
-    """(the group that is mounted, where), from `mountinfo`; the customary place where that says nothing."""
+    """(path of the mounted group, mount point) from `mountinfo`, or the usual mount point if it is not listed there."""
     for line in _read(root / "proc/self/mountinfo").splitlines():
         head, _, tail = line.partition(" - ")
         words, kind = head.split(), tail.split()
@@ -100,7 +100,7 @@ def _unescape(path: str) -> str:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:  # absent, or not for us
+    except OSError:  # absent, or not readable
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Which device to use, and how much of its memory a training process may hold."""
+"""Detection: the device to use, and how much of its memory a training process may hold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from compass.errors import InputError
 from compass.records import Hardware, device_kind
 from compass.units import format_bytes
 
-TAKEN_IN = 128
-"""Parts of the memory that others are counted to hold a whole number of."""
+N_MEMORY_PARTS = 128
+"""The memory that other processes hold is rounded up to whole parts of this number, so that the budget changes rarely."""
 
 
 def detect(
@@ -29,20 +29,18 @@ def detect(
     torch: Any = None,
     nvml: Any = None,
 ) -> Hardware:
-    """The device `kind` (such as `cuda:1`; None takes the best), and its memory. Creates the device's context.
-
-    Without a limit from the user, `reserve_share` of the memory is left to the system and other programs.
+    """The device `kind` and its memory. Creates the device's context.
 
     Args:
-        kind: What the user asked for.
-        limit_bytes: What the user allows the whole process to hold.
-        reserve_share: Share of the memory that is not promised without a limit.
-        root: Where `/proc` and `/sys` are; tests build their own.
-        torch: Stands in for torch; tests bring their own.
-        nvml: Stands in for NVIDIA's management library.
+        kind: The user's choice, such as `cuda:1`; None takes the preferred device.
+        limit_bytes: The user's limit on the footprint of the whole process.
+        reserve_share: Share of the memory that is left to other programs if there is no such limit.
+        root: Folder that contains `/proc` and `/sys`, for tests.
+        torch: A stand-in for torch, for tests.
+        nvml: A stand-in for NVIDIA's management library, for tests.
 
     Raises:
-        InputError: no such device here, or the limit is above what there is.
+        InputError: there is no such device, or the limit exceeds the device's memory.
     """
     device = resolve(kind, torch=torch)
     if device_kind(device).memory == "host":
@@ -52,10 +50,10 @@ def detect(
 
 
 def resolve(kind: str | None = None, *, torch: Any = None) -> str:
-    """The torch device string for what the user asked for: `cuda:1`, `mps`, `cpu`; None takes the best there is.
+    """The torch device string of the user's choice: `cuda:1`, `mps`, `cpu`; None takes the preferred device.
 
     Raises:
-        InputError: unknown, or not here; the message lists what is.
+        InputError: there is no such device; the message lists the present ones.
     """
     present = devices(torch=torch)
     if kind is None:
@@ -68,7 +66,7 @@ def resolve(kind: str | None = None, *, torch: Any = None) -> str:
         "device",
         got=repr(kind),
         expected=f"one of {', '.join(present)}",
-        fix=f"Choose one that is here, or leave it out to take {present[0]}.",
+        fix=f"Choose one of these, or leave the option out to take {present[0]}.",
     )
 
 
@@ -78,17 +76,17 @@ def devices(*, torch: Any = None) -> tuple[str, ...]:
 
 
 def open_accelerator(device: str, *, torch: Any = None, nvml: Any = None) -> Accelerator:
-    """The accelerator `device`, as `resolve` names it. Creates its context."""
+    """The accelerator with the torch device string `device`. Creates its context."""
     torch = _torch(torch)
     kind, index = device_kind(device), int(device.partition(":")[2] or 0)
     return MpsAccelerator(torch) if kind.memory == "unified" else CachedAccelerator(kind, index, torch, nvml=nvml)
 
 
 def available_cores(*, root: Path = ROOT) -> int:
-    """Cores this process may keep busy: its affinity mask and its control group's quota, whichever allows fewer.
+    """Cores that this process may keep busy: the smaller of its affinity mask and its control group's quota.
 
-    A quota of 1.5 cores counts as one: a second thread would be stopped for half of every period, and the first would
-    wait for it.
+    A quota of 1.5 cores counts as one, because a second thread would be stopped for half of every period while the first
+    waits for it.
     """
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = group_cores(root=root)
@@ -96,7 +94,7 @@ def available_cores(*, root: Path = ROOT) -> int:
 
 
 def obtainable_memory(*, root: Path = ROOT) -> int:
-    """Bytes of main memory that this process could hold in all right now: its own, and what is free to it."""
+    """Bytes of main memory that this process could hold now: those it holds, and those that are free to it."""
     total, available = _system_memory(root)
     group = group_memory(root=root)
     ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
@@ -105,7 +103,7 @@ def obtainable_memory(*, root: Path = ROOT) -> int:
 
 
 def _own_bytes(root: Path) -> int:
-    """What this process holds for itself alone: pages of files can be dropped, and the system counts them as available."""
+    """Resident bytes that are private to this process. Pages of files can be dropped, and count as available."""
     now = process_memory(root=root)
     return now.rss_bytes - now.rss_file_bytes
 
@@ -119,7 +117,7 @@ def _cpu(limit_bytes: int | None, reserve_share: float, root: Path) -> Hardware:
     return Hardware(
         kind="cpu",
         name=_cpu_name(root),
-        # The C library's allocator is to a CPU what the driver is to a GPU.
+        # The C library contains the allocator, so on a CPU it takes the driver's place.
         driver=" ".join(filter(None, (platform.system(), *platform.libc_ver()))),
         total_bytes=total,
         free_bytes=free,
@@ -147,16 +145,17 @@ def _accelerated(accelerator: Accelerator, limit_bytes: int | None, reserve_shar
 
 
 def _allocator_settings() -> str:
-    """Those that torch's allocator for CUDA reads from the environment."""
+    """Settings that torch's CUDA allocator reads from the environment."""
     return os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF", "")
 
 
 def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float, whose: str) -> int:
-    """What may be promised of `total`, when this process could get `obtainable` right now.
+    """Bytes of `total` that a process may hold, if `obtainable` of them can be had now; `whose` names the memory in errors.
 
-    What it cannot get is rounded up, so that a run a little later asks the same questions and finds their answers.
+    The memory that cannot be had is rounded up, so that a run a little later has the same budget and finds its probes in the
+    ledger.
     """
-    grain = max(1, total // TAKEN_IN)
+    grain = max(1, total // N_MEMORY_PARTS)
     obtainable = total - -(-max(0, total - obtainable) // grain) * grain
     if limit is None:
         return max(0, obtainable - int(reserve_share * total))
@@ -165,14 +164,14 @@ def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float
             "memory limit",
             got=format_bytes(limit),
             expected=f"at most the {format_bytes(total)} of {whose}",
-            fix="Lower the limit, or leave it out to use what is free.",
+            fix="Lower the limit, or leave it out to use the free memory.",
         )
-    # A limit is what the user lets us have; what others hold cannot be had at all.
+    # The limit is the user's permission; memory that other processes hold cannot be had whatever it is.
     return max(0, min(limit, obtainable))
 
 
 def _system_memory(root: Path) -> tuple[int, int]:
-    """(total, available) bytes of the machine."""
+    """(total, available) bytes of main memory."""
     try:
         text = (root / "proc/meminfo").read_text(encoding="ascii")
     except OSError:
@@ -181,7 +180,7 @@ def _system_memory(root: Path) -> tuple[int, int]:
         memory: Any = psutil.virtual_memory()
         return int(memory.total), int(memory.available)
     kib = {name: int(amount) for name, amount in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
-    # Kernels before 3.14 do not say what is available.
+    # Kernels before 3.14 have no MemAvailable.
     available = kib.get("MemAvailable", kib.get("MemFree", 0) + kib.get("Cached", 0))
     return kib["MemTotal"] * 1024, available * 1024
 
@@ -194,7 +193,7 @@ def _cpu_name(root: Path) -> str:
     match = re.search(r"^(?:model name|Model|cpu model)\s*:\s*(.+)$", text, re.MULTILINE)
     if match:
         return match[1].strip()
-    # ARM's has numbers alone: without them every core of theirs would be the same machine.
+    # On ARM there are only numbers; without them all its cores would have the same name.
     numbers = dict(re.findall(r"^CPU (implementer|part)\s*:\s*(\S+)$", text, re.MULTILINE))
     return " ".join([platform.processor() or platform.machine() or "CPU", *numbers.values()])
 

@@ -1,4 +1,4 @@
-"""One NVIDIA device as its management library sees it, which also works before a context exists."""
+"""One NVIDIA device through its management library, which works before a context exists too."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, Self
 
 
 class NvmlDevice:
-    """Memory in use on a device, and by this process on it."""
+    """Memory that all processes and this one hold on a device."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml, self._handle = nvml, handle
 
     @classmethod
     def open(cls, uuid: str, *, nvml: Any = None) -> Self | None:
-        """The device of that UUID (as torch gives it, without prefix); None where the library cannot be asked.
+        """The device with `uuid` (torch's, without prefix); None if the library is unusable or does not know the device.
 
-        A device is found by UUID because torch counts only those in `CUDA_VISIBLE_DEVICES`.
+        A device is looked up by UUID, because torch numbers only the devices in `CUDA_VISIBLE_DEVICES`.
         """
         library = _pynvml() if nvml is None else nvml
         try:
@@ -31,17 +31,17 @@ class NvmlDevice:
         return None
 
     def used_bytes(self) -> int | None:
-        """What all processes together hold; None where the driver does not say."""
+        """Memory that all processes hold; None if the driver does not report it."""
         try:
             return int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
         except self._nvml.NVMLError:
             return None
 
     def own_bytes(self) -> int | None:
-        """What this process holds, context included.
+        """Memory that this process holds, context included.
 
-        None where the driver does not say: under Windows' display driver model, and in a container whose process
-        numbers are not the host's.
+        None if the driver does not report it: under Windows' display driver model, and in a container whose process numbers
+        are not the host's.
         """
         try:
             processes = [
@@ -50,7 +50,7 @@ class NvmlDevice:
             ]
         except self._nvml.NVMLError:
             return None
-        # One that both computes and draws stands in both lists, with the same figure.
+        # A process that both computes and draws is in both lists, with the same figure.
         held = [int(p.usedGpuMemory) for p in processes if p.pid == os.getpid() and p.usedGpuMemory is not None]
         return max(held, default=None)
 

@@ -1,4 +1,4 @@
-"""What a process holds of the machine's memory, read cheaply enough to be asked inside a training step."""
+"""Memory of a process, read cheaply enough for a call within a training step."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ ROOT = Path("/")
 class ProcessMemory:
     """A process's memory at one moment, in bytes.
 
-    On Linux every figure comes from `/proc/<pid>/status`. Elsewhere only the resident set is known, and stands for
-    the data as well.
+    On Linux all figures come from `/proc/<pid>/status`. Elsewhere only the resident set is known, and is taken for the data
+    too.
     """
 
     data_bytes: int
-    """Private writable memory, touched or not: what `RLIMIT_DATA` counts."""
+    """Private writable memory, touched or not, as `RLIMIT_DATA` counts it."""
     rss_bytes: int
-    """Resident pages."""
+    """Resident memory."""
     rss_file_bytes: int
-    """Resident pages backed by files or shared with others (libraries, shared memory): outside `data_bytes`."""
+    """Resident pages that are backed by files or shared with other processes (libraries, shared memory). Not in `data_bytes`."""
     peak_rss_bytes: int
-    """The most that was ever resident, as the kernel keeps it."""
+    """Peak of resident memory, as the kernel keeps it."""
     swapped_bytes: int = 0
-    """Pages swapped out."""
+    """Memory that is swapped out."""
 
     @property
     def footprint_bytes(self) -> int:
-        """What counts against a memory budget now. Never less than what is resident."""
+        """Memory that counts against a budget now; never less than the resident memory."""
         return max(self.rss_bytes, self.data_bytes + self.rss_file_bytes)
 
 
 def process_memory(pid: int | None = None, *, root: Path = ROOT) -> ProcessMemory:
-    """The memory of process `pid`, or of this one. Some 30 µs on Linux.
+    """The memory of process `pid`, or of this one. Takes some 30 µs on Linux.
 
     Raises:
         ProcessLookupError: there is no such process.
@@ -88,7 +88,7 @@ def _peak_by_getrusage() -> int:
 
 
 def reset_peak_rss(*, root: Path = ROOT) -> bool:
-    """Start this process's peak resident set anew; False where the system cannot."""
+    """Reset this process's peak of resident memory; False if the system cannot."""
     try:
         (root / "proc/self/clear_refs").write_text("5")
     except OSError:

@@ -1,1 +1,1 @@
-"""Model families, each behind the same small protocol."""
+"""Workloads: a model family with its data and its loss, behind a small protocol."""

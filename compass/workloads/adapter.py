@@ -1,4 +1,4 @@
-"""From the least that a person writes to a whole workload: what is left out gets its usual meaning."""
+"""The adapter that completes a minimal workload: members that its author left out get their defaults."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ if TYPE_CHECKING:
 
 
 class WorkloadAdapter:
-    """A workload with the members that its author left out; all others are the author's, its loads as loads."""
+    """A complete workload around a minimal one: the author's members, and defaults for the missing ones."""
 
     def __init__(self, workload: MinimalWorkload, made_by: Any = None) -> None:
-        """`made_by` is the factory, if that is not the workload's class: its file counts too."""
+        """`made_by` is the factory, if it is not the workload's class: its source file is part of the digest too."""
         self._workload, self._made_by = workload, made_by
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in {"_workload", "_made_by"}:  # before there is one, while it is unpickled
+        if name.startswith("__") or name in {
+            "_workload",
+            "_made_by",
+        }:  # while it is unpickled, there is no workload yet
             raise AttributeError(name)
         return getattr(self._workload, name)
 
     @property
     def name(self) -> str:
-        """The author's, or that of the class."""
+        """The author's name, or that of the class."""
         return str(getattr(self._workload, "name", type(self._workload).__name__))
 
     @cached_property
     def digest(self) -> str:
-        """The author's, or one that changes with the code of the class, its `version`, and the samples' loads.
+        """The author's digest, or one of the class's source code, its `version`, and the samples' loads.
 
-        The code is the file that it is in, and those beside it that are imported from there.
+        The source code is the class's file and the files in the same folder that it imports.
         """
         given = getattr(self._workload, "digest", None)
         if given is not None:
-            # One that a family of ours wrote says nothing of what was changed in a class of the author's.
+            # A digest inherited from a built-in family does not change with the code of the author's class.
             return digest(str(given), self._sources()) if self._inherits_digest() else str(given)
         version = getattr(self._workload, "version", 1)
         return digest(self.name, version, self._sources(), sorted(self.samples().items()))
@@ -68,24 +71,24 @@ class WorkloadAdapter:
         return {str(name): as_load(load, features) for name, load in self._workload.samples().items()}
 
     def samples(self) -> Mapping[str, Load]:
-        """The author's, as loads."""
+        """The author's samples, with loads as records."""
         return self._loads
 
     def load(self, batch: Batch) -> Load:
-        """The author's, or the sum of the members'."""
+        """The author's load of `batch`, or the sum over its members."""
         given = getattr(self._workload, "load", None)
         if given is not None:
             return as_load(given(batch), self._workload.features)
         return batch.load(self._loads)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The author's, or the largest list of modules of one class that the model holds."""
+        """The author's blocks, or the model's largest list of modules of one class."""
         given = getattr(self._workload, "blocks", None)
         return list(given(model)) if given is not None else find_blocks(model)
 
 
 def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The list of alike modules with most parameters; empty if there is none. Of a recomputed one, the part inside."""
+    """The list of modules of one class with most parameters; empty if there is none. Checkpointed modules are unwrapped."""
     best: list[torch.nn.Module] = []
     most = 0
     for part in model.modules():
@@ -97,7 +100,7 @@ def find_blocks(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 def _with_neighbours(file: Path) -> dict[Path, str]:
-    """The text of `file` and of every file in its folder, or below, that it imports, and so on."""
+    """The text of `file` and, recursively, of the files that it imports from its own folder or below."""
     home, texts, waiting = file.resolve().parent, dict[Path, str](), [file.resolve()]
     while waiting:
         path = waiting.pop()
@@ -108,7 +111,7 @@ def _with_neighbours(file: Path) -> dict[Path, str]:
 
 
 def _imported(text: str, path: Path, home: Path) -> Iterator[tuple[str, ...]]:
-    """What `text` in `path` imports, as parts of names from `home` on; a name that is imported from a module may be one itself."""
+    """Names that `text`, the source of `path`, imports, as parts below `home`. An imported name may be a module itself."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (tuple(alias.name.split(".")) for alias in node.names)
@@ -119,7 +122,7 @@ def _imported(text: str, path: Path, home: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _places(home: Path, name: tuple[str, ...]) -> Iterator[Path]:
-    """Where a module called `name`, or a package that it is in, would be."""
+    """Paths at which the module `name`, or a package that contains it, may be."""
     for end in range(1, len(name) + 1):
         place = home.joinpath(*name[:end])
         yield from (place.with_name(f"{place.name}.py"), place / "__init__.py")

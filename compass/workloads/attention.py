@@ -1,9 +1,9 @@
-"""Attention within each of several sequences that lie one after another, without padding.
+"""Attention within each of several concatenated sequences, without padding.
 
-What a batch holds is then the sum of what its members hold, so that its memory can be known from theirs. A batch padded to its
-longest member holds what nobody's size says.
+The memory of a batch is then the sum over its members, so it can be predicted from their sizes. That of a batch padded to its
+longest member cannot.
 
-Notation: N rows in all, H heads, D channels a head; member i has nᵢ rows, P = Σ nᵢ² pairs.
+Notation: N rows in total, H heads, D channels per head; member i has nᵢ rows, P = Σ nᵢ² pairs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 
 
 class _Attention(torch.autograd.Function):
-    """softmax(Q Kᵀ / √D) V, block by block. Everything larger than a row lives in one buffer for the whole batch."""
+    """softmax(Q Kᵀ / √D) V, block by block. All intermediate matrices share one buffer for the whole batch."""
 
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-        """All of q, k, v (H, N, D)."""
+        """The attended values (H, N, D) of `q`, `k`, `v` (H, N, D)."""
         scale = q.shape[-1] ** -0.5
         weights = q.new_empty(q.shape[0] * sum(n * n for n in sizes))
         out = torch.empty_like(v)
@@ -34,7 +34,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
-        """Of the softmax: dS = A ∘ (dA − rowsum(dA ∘ A)), whose row sum is that of dO ∘ O."""
+        """Gradients of `q`, `k`, `v`. For the softmax, dS = A ∘ (dA − rowsum(dA ∘ A)), where the row sum equals that of dO ∘ O."""
         q, k, v, out, weights = ctx.saved_tensors
         scale, heads = q.shape[-1] ** -0.5, q.shape[0]
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
@@ -51,13 +51,13 @@ class _Attention(torch.autograd.Function):
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """Attention of (H, N, D) queries, keys and values, within each of the members of `sizes` (Σ = N) rows."""
+    """Attention (H, N, D) of queries, keys and values (H, N, D) within each member; `sizes` are the members' rows, N in total."""
     attended: torch.Tensor = _Attention.apply(q, k, v, sizes)  # type: ignore[no-untyped-call]
     return attended
 
 
 def _blocks(flat: torch.Tensor, heads: int, sizes: Sequence[int]) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Each member's rows, and its (H, n, n) part of `flat` (H·P,)."""
+    """Each member's rows, and its part (H, n, n) of `flat` (H·P,)."""
     row, place = 0, 0
     for n in sizes:
         yield slice(row, row + n), flat[place : place + heads * n * n].view(heads, n, n)

@@ -1,4 +1,4 @@
-"""Building a model, everywhere in the same way."""
+"""Building a model: probes and training use this one function."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def build(workload: Workload, knobs: Knobs) -> torch.nn.Module:
-    """The model of `knobs`, its first values made by one thread.
+    """The model of `knobs`, with initial values drawn by one thread.
 
-    Factorising many small matrices, as orthogonal values take, is no work for several: DimeNet++ of 6 × 256 took 3.1 s to build
-    on two cores with two threads, 0.3 s with one, and 13 s with two beside a busy core.
+    Orthogonal initialisation factorises many small matrices, which several threads slow down: on two cores, DimeNet++ of
+    6 layers × 256 channels took 3.1 s with two threads, 0.3 s with one, and 13 s with two beside a busy core.
     """
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

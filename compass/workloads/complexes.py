@@ -1,7 +1,7 @@
-"""What model families on protein–ligand complexes have in common: their data, their batches, and the loss.
+"""The common part of model families on protein–ligand complexes: data, batches and loss.
 
-Ligand atoms have their own range of the element embedding, so that a model can tell them from protein, and the readout is
-the mean over the ligand, so that the answer does not grow with the pocket. Edges are precomputed.
+Ligand atoms have their own range of the element embedding, so that a model can tell them from the protein. The readout is the
+mean over the ligand, so that the prediction does not grow with the pocket. Edges are precomputed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 LOSS_VERSION = 2
-"""Raised whenever the batch, the loss or the step changes what was measured."""
+"""Part of the digest. Raised if a change of the batch or the loss invalidates earlier measurements."""
 N_ELEMENTS = 119
-"""Atomic numbers 0 to 118; ligand atoms follow in a second range of as many."""
+"""Atomic numbers 0 to 118. Ligand atoms have a second range of the same length."""
 BOUNDS = {"<": -1.0, ">": 1.0}
-"""On which side of a label that is a bound the truth lies; other labels are met from both sides."""
+"""The side of a label on which the true value lies, if the label is a bound."""
 
 
 @dataclass(frozen=True)
 class GraphBatch:
     """Several graphs as one, disconnected.
 
-    kinds (n,) int64 element, shifted for ligand atoms; positions (n, 3) Å; readout (n,) weight of each atom in its
-    graph's mean over the ligand; graph_of (n,) int64; edge_index (2, e) int64, source and target; labels (g,) pK;
-    bounds (g,) 1 where the true pK is above the label, −1 where it is below, 0 where it is the label.
+    kinds (n,) int64 element, shifted for ligand atoms; positions (n, 3) Å; readout (n,) weight of each atom in the mean
+    over its graph's ligand; graph_of (n,) int64; edge_index (2, e) int64, source and target; labels (g,) pK; bounds (g,)
+    1 where the true pK is above the label, −1 where it is below, 0 where it equals the label.
     """
 
     kinds: torch.Tensor
@@ -58,16 +58,16 @@ class GraphBatch:
 class OnComplexes:
     """The part of the workload protocol that does not depend on the model; a family adds `name`, `build` and `blocks`.
 
-    A family with sizes beside nodes and edges names them in `features` and gives them in `sizes_of`.
+    A family with sizes beside nodes and edges names them in `features` and returns them from `sizes_of`.
     """
 
     name: str
     version = 1
-    """Raised whenever the model changes what was measured."""
+    """Part of the digest. Raised if a change of the model invalidates earlier measurements."""
     features: tuple[str, ...] = ("nodes", "edges")
     supports_checkpointing = True
     micro_graphs: tuple[tuple[int, int], ...] = ()
-    """(atoms, neighbours) of its made-up graphs; empty: the configured ones."""
+    """(atoms, neighbours) of the synthetic graphs for calibration; empty: the configured ones."""
 
     def __init__(self, config: OptimizerConfig) -> None:
         self.config = config
@@ -84,11 +84,11 @@ class OnComplexes:
 
     @property
     def digest(self) -> str:
-        """Changes with the graphs and with the model's version."""
+        """Changes with the graphs, the loss and the model's version."""
         return digest(self.name, self.version, LOSS_VERSION, self.config.graph, self._data.digest)
 
     def samples(self) -> Mapping[str, Load]:
-        """The loads of the complexes at hand."""
+        """The load of each complex, by id."""
         return self._loads
 
     @cached_property
@@ -96,7 +96,7 @@ class OnComplexes:
         return self._data.loads
 
     def sizes_of(self, graph: Graph) -> Mapping[str, float]:
-        """The sizes of `graph`."""
+        """The sizes of `graph`, by feature."""
         return {"nodes": graph.n_nodes, "edges": graph.n_edges}
 
     def load_of(self, graph: Graph) -> Load:
@@ -106,25 +106,25 @@ class OnComplexes:
 
     @property
     def micro_loads(self) -> tuple[Load, ...]:
-        """Of the made-up graphs that are calibrated on."""
+        """Loads of the synthetic graphs for calibration."""
         shapes = self.micro_graphs or self.config.probe.micro_loads
-        return tuple(self.load_of(self._made_up(n, n * (neighbours + 1))) for n, neighbours in shapes)
+        return tuple(self.load_of(self._synthetic(n, n * (neighbours + 1))) for n, neighbours in shapes)
 
-    def _made_up(self, nodes: float, edges: float) -> Graph:
+    def _synthetic(self, nodes: float, edges: float) -> Graph:
         return synthetic_load_for(int(nodes), int(edges), self.config.seed)
 
     def load(self, batch: Batch) -> Load:
-        """Nodes and edges, self-loops included."""
+        """The sum of the members' loads; self-loops count as edges."""
         return batch.load(self.samples())
 
     def collate(self, batch: Batch) -> GraphBatch:
-        """The members' graphs, or one made-up graph of the batch's load."""
+        """The members' graphs, or one synthetic graph of the batch's load."""
         if batch.synthetic is not None:
-            return self.join([self._made_up(batch.synthetic["nodes"], batch.synthetic["edges"])])
+            return self.join([self._synthetic(batch.synthetic["nodes"], batch.synthetic["edges"])])
         return self.join([graph for name, copies in batch.members for graph in [self._data.graph(name)] * copies])
 
     def join(self, graphs: list[Graph]) -> GraphBatch:
-        """`graphs` as one batch on the CPU, as the family takes it."""
+        """`graphs` as one batch on the CPU, in the form that the family's model takes."""
         return collate(graphs)
 
     def predict(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
@@ -134,11 +134,11 @@ class OnComplexes:
         return predicted if shift is None else predicted + shift
 
     def loss(self, model: torch.nn.Module, batch: GraphBatch) -> torch.Tensor:
-        """Mean squared error of the predicted pK; a bound costs only what lies on its wrong side."""
+        """Mean squared error of the predicted pK. A prediction on the right side of a bound has no error."""
         return censored(self.predict(model, batch) - batch.labels, batch.bounds).square().mean()
 
     def start_at(self, model: torch.nn.Module, mean_pk: float) -> None:
-        """Have a fresh `model` predict about `mean_pk`, which it would else spend its first hundreds of updates to learn."""
+        """Make a new `model` predict about `mean_pk`, which saves the hundreds of updates that learning it would take."""
         device = next(model.parameters()).device
         model.register_buffer("shift", torch.tensor(mean_pk, dtype=torch.float32, device=device))
 
@@ -149,13 +149,13 @@ def ligand_mean(per_atom: torch.Tensor, batch: GraphBatch) -> torch.Tensor:
 
 
 def without_self_loops(graph: Graph) -> Graph:
-    """`graph` as families have it that join no atom to itself."""
+    """`graph` without edges from an atom to itself, for families that have none."""
     source, target = graph.edge_index
     return replace(graph, edge_index=graph.edge_index[:, source != target])
 
 
 def censored(error: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """`error` (g,) of predictions, without what lies on the right side of `bounds` (g,)."""
+    """`error` (g,) of predictions, set to zero where it is on the right side of `bounds` (g,)."""
     return torch.where(error * bounds > 0, torch.zeros_like(error), error)
 
 

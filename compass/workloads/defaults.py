@@ -1,4 +1,4 @@
-"""What a workload declares beside its model: read, checked, and given its default where it says nothing."""
+"""Optional members of a workload: read and checked, or their defaults."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 KNOBS = ("layers", "channels")
 COPIES = (2, 4, 8)
-"""Of a sample in a micro-batch. A single molecule or sentence is lost beside the weights; eight of anything is still small."""
+"""Copies of a sample in a micro-batch. One molecule or sentence takes little beside the weights; eight are still small."""
 N_LOOKED_AT = 60
-"""Samples that micro-batches are chosen among."""
+"""Number of samples among which micro-batches are chosen."""
 FLAT = 1e-3
-"""Share of the largest sizes below which a load counts as lying in the plane of others."""
+"""Distance from a plane, as a share of the largest sizes, below which a load counts as lying in it."""
 
 
 def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
@@ -41,7 +41,7 @@ def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
 
 
 def samples_of(workload: Workload) -> dict[str, Load]:
-    """The samples and their loads.
+    """The load of each sample, by id.
 
     Raises:
         InputError: there are none, or their loads do not have the declared features.
@@ -53,7 +53,7 @@ def samples_of(workload: Workload) -> dict[str, Load]:
 
 
 def family_of(workload: object) -> Family:
-    """What is said of the models.
+    """The declared properties of the workload's models.
 
     Raises:
         InputError: the space is not plain data, or `capacity` names no knob.
@@ -81,20 +81,21 @@ def _supports_checkpointing(workload: object) -> bool:
 
 
 def micro_batches(workload: Workload, samples: Mapping[str, Load]) -> tuple[Batch, ...]:
-    """Small batches to calibrate on: the loads that the workload declares, else copies of small samples.
+    """Small batches for calibration: the loads that the workload declares, or copies of small samples.
 
-    They determine a plane in the features and leave one over, so that leaving one out says whether the plane holds.
+    There is one batch more than a plane in the features needs, so that leaving one out tests the plane.
     """
     declared = getattr(workload, "micro_loads", None)
     if declared is not None:
         return tuple(Batch(synthetic=as_load(load, workload.features)) for load in declared)
-    return chosen(samples)
+    return spread_batches(samples)
 
 
-def chosen(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
-    """Batches of copies of one sample each whose loads lie as far out of each other's planes as small ones can.
+def spread_batches(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
+    """Batches of copies of one sample each, whose loads lie as far as possible from the planes through each other.
 
-    The first is the smallest; sizes are taken as shares of what eight copies of a middling sample have.
+    The first is the smallest. Sizes are measured as shares of those of eight copies of a median sample, and batches larger
+    than that are not used.
     """
     ordered = sorted(samples, key=lambda name: tuple(size for _, size in samples[name].sizes))
     looked_at = [ordered[i] for i in sorted({*np.linspace(0, len(ordered) - 1, N_LOOKED_AT).round().astype(int)})]
@@ -116,7 +117,7 @@ def chosen(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
 
 
 def _out_of_plane(points: np.ndarray, places: list[int]) -> np.ndarray:
-    """(n,) distance of each of `points` (n, F) from the plane through those at `places`."""
+    """Distance (n,) of each of `points` (n, F) from the plane through those at `places`."""
     origin = points[places[0]]
     directions = (points[places[1:]] - origin).T
     rest = points - origin

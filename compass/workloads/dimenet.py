@@ -1,7 +1,7 @@
 """DimeNet++ (Gasteiger et al., 2020) on protein–ligand graphs, regressing binding affinity.
 
-Messages live on edges and are passed along triplets k → j → i, which are two orders more than atoms: they are a size of
-their own.
+Messages are on edges and pass along triplets k → j → i. There are a hundred times more triplets than atoms, so they are a
+feature of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch_geometric.nn.models.dimenet import (
 
 from compass.data.structures.graphs import Graph
 from compass.records import Knobs, Load
-from compass.workloads.checkpointing import recomputed, unwrapped
+from compass.workloads.checkpointing import checkpointed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -34,14 +34,14 @@ from compass.workloads.complexes import (
 )
 from compass.workloads.options import check_options
 from compass.workloads.spherical import SphericalBasis
-from compass.workloads.triplets import count_triplets, remembered, triplets
+from compass.workloads.triplets import cached_counts, count_triplets, triplets
 
 _OPTIONS = {
     "basis": range(1, 129), "radial": range(1, 65), "spherical": range(2, 17), "triplet_channels": range(1, 1025),
 }  # fmt: skip
-"""The family's own knobs: width of the bases' embedding, radial and spherical functions, width of a triplet's message."""
+"""Knobs of the family: embedding width of the bases, radial and spherical functions, width of a triplet's message."""
 DEFAULTS = {"basis": 8, "radial": 6, "spherical": 7, "triplet_channels": 64}
-"""The publication's."""
+"""Values of the publication."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TripletBatch(GraphBatch):
 
 
 class DimeNetGeometry(NamedTuple):
-    """What a layer knows of the edges and triplets.
+    """Geometry of edges and triplets, the same for all layers.
 
     radial (e, R) and spherical (t, S·R) bases; target (e,) atom of an edge; out_of and into (t,) edges.
     """
@@ -69,7 +69,7 @@ class DimeNetGeometry(NamedTuple):
 
 
 class DimeNetLayer(torch.nn.Module):
-    """An interaction of the edges' messages, and what it adds to the atoms."""
+    """An interaction block of the edges' messages, and an output block that adds them to the atoms."""
 
     def __init__(self, knobs: Knobs) -> None:
         super().__init__()
@@ -89,13 +89,13 @@ class DimeNetLayer(torch.nn.Module):
     def forward(
         self, messages: torch.Tensor, atoms: torch.Tensor, shape: DimeNetGeometry
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """New messages (e, C), and atoms (n, 1) with what they say."""
+        """Updated messages (e, C), and `atoms` (n, 1) with the layer's output added."""
         messages = self.interaction(messages, shape.radial, shape.spherical, shape.out_of, shape.into)
         return messages, atoms + self.output(messages, shape.radial, shape.target, num_nodes=len(atoms))
 
 
 class AffinityDimeNet(torch.nn.Module):
-    """PyG's DimeNet++ on given edges and triplets, with a mean readout over the ligand; one number a graph."""
+    """PyG's DimeNet++ on given edges and triplets, with a mean readout over the ligand; one number for each graph."""
 
     def __init__(self, knobs: Knobs, *, cutoff: float) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class AffinityDimeNet(torch.nn.Module):
         self.embedding.emb = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.output = make_output(knobs)
         layers = torch.nn.ModuleList(DimeNetLayer(knobs) for _ in range(knobs.layers))
-        self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
+        self.layers = checkpointed(layers, random=False) if knobs.variant.checkpointing else layers
 
     def forward(self, batch: TripletBatch) -> torch.Tensor:
         """Predicted pK (g,)."""
@@ -126,7 +126,7 @@ class AffinityDimeNet(torch.nn.Module):
 
 
 def make_output(knobs: Knobs) -> OutputPPBlock:
-    """From messages to atoms; twice as wide inside, as published."""
+    """An output block, from messages to atoms; twice as wide inside, as in the publication."""
     act = torch.nn.functional.silu
     return OutputPPBlock(
         knobs.variant.option("radial"), knobs.channels, 2 * knobs.channels, 1, 3, act, "glorot_orthogonal"
@@ -134,7 +134,7 @@ def make_output(knobs: Knobs) -> OutputPPBlock:
 
 
 class DimeNetWorkload(OnComplexes):
-    """The family behind Compass's protocol."""
+    """DimeNet++ as a workload."""
 
     name = "dimenet++"
     features = ("nodes", "edges", "triplets")
@@ -147,28 +147,28 @@ class DimeNetWorkload(OnComplexes):
         return AffinityDimeNet(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """Of each layer the interaction and the output, without its checkpointing."""
+        """The interaction and the output of each layer, unwrapped."""
         assert isinstance(model, AffinityDimeNet)  # noqa: S101 - tells the type checker what build() returned
         return [half for layer in unwrapped(model.layers) for half in layer.children()]
 
     def join(self, graphs: list[Graph]) -> TripletBatch:
-        """Without self-loops, with triplets."""
+        """`graphs` as one batch with triplets and without self-loops."""
         joined = collate([without_self_loops(graph) for graph in graphs])
         out_of, into = triplets(joined.edge_index.numpy(), len(joined.kinds))
         return TripletBatch(**vars(joined), out_of=torch.from_numpy(out_of), into=torch.from_numpy(into))
 
     def sizes_of(self, graph: Graph) -> Mapping[str, float]:
-        """With triplets, counted."""
+        """Nodes, edges, and the number of triplets."""
         return {**super().sizes_of(graph), "triplets": _count(graph)}
 
     @cached_property
     def _loads(self) -> Mapping[str, Load]:
-        """Triplets are in no catalogue: each graph is built once and its count kept beside the catalogue."""
+        """Loads with triplets. No catalogue holds these, so each graph is built once and its count kept beside the catalogue."""
         data, catalogue = self._data, self.config.dataset.catalogue
         if not catalogue:
             return {name: self.load_of(data.graph(name)) for name in data.loads}
         place = Path(f"{catalogue}.triplets.json")
-        counts = remembered(place, data.digest, data.loads, lambda name: _count(data.graph(name)))
+        counts = cached_counts(place, data.digest, data.loads, lambda name: _count(data.graph(name)))
         return {
             name: Load(graphs=1, sizes=(*load.sizes, ("triplets", float(counts[name]))))
             for name, load in data.loads.items()

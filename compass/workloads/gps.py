@@ -1,8 +1,8 @@
-"""A graph transformer in the manner of GPS (Rampášek et al., NeurIPS 2022) on protein–ligand graphs.
+"""A graph transformer after GPS (Rampášek et al., NeurIPS 2022) on protein–ligand graphs, regressing binding affinity.
 
-Every layer passes messages along the edges, lets every atom attend to all atoms of its graph, and adds both. Attention
-takes memory and time with the square of a graph's atoms, which is a size of its own. PyG's `GPSConv` pads a batch to its
-largest graph; ours does not (see `attention`), so that sizes add up.
+Each layer passes messages along the edges, lets each atom attend to all atoms of its graph, and adds both. Memory and time of
+attention grow with the square of a graph's atoms, which is a feature of its own. PyG's `GPSConv` pads a batch to its largest
+graph. This one does not (see `attention`), so that sizes add up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch_geometric.nn.models.schnet import GaussianSmearing
 from compass.data.structures.graphs import Graph
 from compass.records import Knobs, Load
 from compass.workloads.attention import attend
-from compass.workloads.checkpointing import recomputed, unwrapped
+from compass.workloads.checkpointing import checkpointed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -30,15 +30,15 @@ from compass.workloads.complexes import (
 from compass.workloads.options import check_channels_per_head, check_options
 
 _OPTIONS = {"heads": range(1, 257), "rbf": range(2, 1025)}
-"""The family's own knobs: attention heads, and Gaussians a distance is spread over."""
+"""Knobs of the family: attention heads, and Gaussians that a distance is expanded in."""
 
 
 @dataclass(frozen=True)
 class SizedBatch(GraphBatch):
-    """A batch that knows its graphs' sizes without asking the device."""
+    """A batch with its graphs' sizes in main memory."""
 
     sizes: tuple[int, ...]
-    """(g,) atoms."""
+    """Atoms of each graph, (g,)."""
 
 
 class Attention(torch.nn.Module):
@@ -51,7 +51,7 @@ class Attention(torch.nn.Module):
         self.outward = torch.nn.Linear(channels, channels)
 
     def forward(self, atoms: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
-        """(n, C) from (n, C)."""
+        """The attended features (n, C) of `atoms` (n, C)."""
         n_atoms, channels = atoms.shape
         q, k, v = self.inward(atoms).view(n_atoms, 3, self.heads, -1).permute(1, 2, 0, 3).contiguous().unbind(0)
         attended = attend(q, k, v, sizes)
@@ -68,13 +68,13 @@ class Near(torch.nn.Module):
         self.norm = torch.nn.LayerNorm(channels)
 
     def forward(self, atoms: torch.Tensor, edge_index: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-        """(n, C) from (n, C); `spread` (e, G) are the edges' lengths."""
+        """Updated features (n, C) of `atoms` (n, C); `spread` (e, G) holds the edges' lengths in Gaussians."""
         out: torch.Tensor = self.norm(atoms + self.messages(atoms, edge_index, spread))
         return out
 
 
 class Far(torch.nn.Module):
-    """Attention within graphs, and a perceptron on what both found."""
+    """Attention within graphs, and a perceptron on its sum with the messages' result."""
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -83,14 +83,14 @@ class Far(torch.nn.Module):
         self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in range(2))
 
     def forward(self, atoms: torch.Tensor, near: torch.Tensor, sizes: tuple[int, ...]) -> torch.Tensor:
-        """(n, C) from the layer's input and from what its messages made of it."""
+        """Updated features (n, C), from the layer's input `atoms` (n, C) and the messages' result `near` (n, C)."""
         both = near + self.norms[0](atoms + self.attention(atoms, sizes))
         out: torch.Tensor = self.norms[1](both + self.perceptron(both))
         return out
 
 
 class GPSLayer(torch.nn.Module):
-    """Both."""
+    """A layer: messages along edges, then attention within graphs."""
 
     def __init__(self, channels: int, heads: int, n_rbf: int) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class GPSLayer(torch.nn.Module):
     def forward(
         self, atoms: torch.Tensor, edge_index: torch.Tensor, spread: torch.Tensor, sizes: tuple[int, ...]
     ) -> torch.Tensor:
-        """(n, C) from (n, C)."""
+        """Updated features (n, C) of `atoms` (n, C)."""
         out: torch.Tensor = self.far(atoms, self.near(atoms, edge_index, spread), sizes)
         return out
 
 
 class AffinityGPS(torch.nn.Module):
-    """The layers between an embedding and a mean readout over the ligand; one number a graph."""
+    """An embedding, the layers, and a mean readout over the ligand; one number for each graph."""
 
     def __init__(self, knobs: Knobs, *, cutoff: float) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class AffinityGPS(torch.nn.Module):
         self.embedding = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         self.spread = GaussianSmearing(0.0, cutoff, n_rbf)
         layers = torch.nn.ModuleList(GPSLayer(knobs.channels, heads, n_rbf) for _ in range(knobs.layers))
-        self.layers = recomputed(layers, random=False) if knobs.variant.checkpointing else layers
+        self.layers = checkpointed(layers, random=False) if knobs.variant.checkpointing else layers
         self.head = torch.nn.Sequential(
             torch.nn.Linear(knobs.channels, knobs.channels), torch.nn.SiLU(), torch.nn.Linear(knobs.channels, 1)
         )
@@ -131,7 +131,7 @@ class AffinityGPS(torch.nn.Module):
 
 
 class GPSWorkload(OnComplexes):
-    """The family behind Compass's protocol."""
+    """The graph transformer as a workload."""
 
     name = "gps"
     features = ("nodes", "edges", "nodes_squared")
@@ -145,17 +145,17 @@ class GPSWorkload(OnComplexes):
         return AffinityGPS(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The two halves of each layer, without its checkpointing: which one holds most depends on a graph's size."""
+        """The two halves of each layer, unwrapped. A graph's size decides which of them holds the peak."""
         assert isinstance(model, AffinityGPS)  # noqa: S101 - tells the type checker what build() returned
         return [half for layer in unwrapped(model.layers) for half in layer.children()]
 
     def join(self, graphs: list[Graph]) -> SizedBatch:
-        """Without self-loops, with the graphs' sizes."""
+        """`graphs` as one batch with their sizes and without self-loops."""
         joined = collate([without_self_loops(graph) for graph in graphs])
         return SizedBatch(**vars(joined), sizes=tuple(graph.n_nodes for graph in graphs))
 
     def sizes_of(self, graph: Graph) -> Mapping[str, float]:
-        """With the square of the atoms."""
+        """Nodes, edges, and the square of the nodes."""
         return {**super().sizes_of(graph), "nodes_squared": graph.n_nodes**2}
 
     @cached_property

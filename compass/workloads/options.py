@@ -1,4 +1,4 @@
-"""A family's own knobs, checked before anything is built with them."""
+"""Checks of a family's own knobs before a model is built."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from compass.errors import InputError
 from compass.records import Knobs
 
 Options = Mapping[str, range]
-"""What each of a family's own knobs may be."""
+"""Allowed values of a family's own knobs, by name."""
 
 
 def check_options(knobs: Knobs, allowed: Options) -> None:
     """Refuse options that are missing, unknown, or out of range.
 
     Raises:
-        InputError: naming the first, in the order of the alphabet.
+        InputError: names the first such option in alphabetical order.
     """
     options = dict(knobs.variant.options)
     for name in sorted(allowed.keys() | options.keys()):
@@ -29,10 +29,10 @@ def check_options(knobs: Knobs, allowed: Options) -> None:
 
 
 def check_channels_per_head(knobs: Knobs) -> None:
-    """Refuse channels that cannot be shared out among the attention heads.
+    """Refuse channels that are not a multiple of the attention heads.
 
     Raises:
-        InputError: naming both.
+        InputError: names both numbers.
     """
     heads = int(knobs.variant.option("heads"))
     if knobs.channels % heads:

@@ -1,7 +1,18 @@
-"""What Compass needs to know of a model family. Nothing has to be inherited; a class with these members fits.
+"""The workload protocol. A class with these members is a workload; it need not inherit from anything.
 
-`MinimalWorkload` is the least that a person writes, `Declares` what may be added, `Workload` what the rest of Compass works with:
-`compass.workloads.adapter` makes the last from the first.
+A user writes a `MinimalWorkload`. Compass works with a `Workload`, which `compass.workloads.adapter` makes from it. Optional
+members are looked up by name and have defaults (`compass.workloads.defaults`):
+
+- `version`: part of the default digest; raise it if earlier measurements no longer hold and no source file shows it.
+- `space`: the workload's defaults for settings of `space`; a setting that the user changed overrides it.
+- `capacity`: the knobs that make a model larger, `("layers", "channels")` by default. Only these are searched; any other knob
+  stays at the low end of its range.
+- `supports_checkpointing`: whether `build` honours `knobs.variant.checkpointing`; False by default. See
+  `compass.workloads.checkpointing`.
+- `micro_loads`: small synthetic loads whose sizes vary independently, one more than there are features. `collate` then gets
+  `Batch(synthetic=load)`. By default, calibration uses copies of small samples.
+- `predict(model, batch)`: the model's predictions (n,) for the samples of a collated batch, which training's metrics need.
+- `start_at(model, mean)`: makes a new model predict about the mean label.
 """
 
 from __future__ import annotations
@@ -15,23 +26,23 @@ if TYPE_CHECKING:
     from compass.records import Batch, Knobs, Load
 
 PlainLoad = Mapping[str, float]
-"""A load as a person writes it: the amount of every feature. `compass.records.Load` is taken as well."""
+"""A load as a plain mapping from feature to amount. `compass.records.Load` is accepted too."""
 
 
 @runtime_checkable
 class MinimalWorkload(Protocol):
-    """The least: the data, the model, and the loss it is trained on."""
+    """The members that a user must write: data, model and loss."""
 
     features: tuple[str, ...]
-    """The sizes that drive memory and time, e.g. `("nodes", "edges")`; every load has exactly these. A batch's are the
-    sums of its members'."""
+    """The sizes that drive memory and time, such as `("nodes", "edges")`. Every load has exactly these; the load of a batch is
+    the sum over its members."""
 
     def samples(self) -> Mapping[str, Load | PlainLoad]:
         """The load of one copy of every sample, by id."""
         ...
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
-        """A freshly initialised model. When its parameters are only counted, what draws their values does nothing.
+        """A newly initialised model. When Compass only counts parameters, functions that draw random values do nothing.
 
         Raises:
             InputError: the family cannot be built with these knobs.
@@ -39,7 +50,7 @@ class MinimalWorkload(Protocol):
         ...
 
     def collate(self, batch: Batch) -> Any:
-        """The batch as the model takes it, on the CPU; it has a `to(device)` method or is a tree of tensors."""
+        """The batch in the form that the model takes, on the CPU: with a `to(device)` method, or a tree of tensors."""
         ...
 
     def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
@@ -49,14 +60,14 @@ class MinimalWorkload(Protocol):
 
 @runtime_checkable
 class Workload(Protocol):
-    """A model family, the data it eats, and the loss it is trained on, with nothing left out."""
+    """A model family, its data and its loss, with all members that Compass uses."""
 
     name: str
     features: tuple[str, ...]
 
     @property
     def digest(self) -> str:
-        """Changes whenever figures measured earlier would no longer hold: code, options, samples."""
+        """Changes if earlier measurements no longer hold: with code, options or samples."""
         ...
 
     def samples(self) -> Mapping[str, Load]:
@@ -64,20 +75,19 @@ class Workload(Protocol):
         ...
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
-        """As in `MinimalWorkload`."""
+        """See `MinimalWorkload`."""
         ...
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The repeated layers in forward order, `knobs.layers` of them; empty if the family has none.
+        """The `knobs.layers` repeated layers in forward order; empty if the family has none.
 
-        Of a layer whose activations are recomputed, the part that runs twice. A layer of two halves that compete for the
-        most memory (messages and attention) may be given as those, one after the other: the peak within a layer is then
-        known for each.
+        For a checkpointed layer, the part that runs twice. If either half of a layer may hold the peak (messages and
+        attention), give both halves, one after the other: each then has segments of its own.
         """
         ...
 
     def collate(self, batch: Batch) -> Any:
-        """As in `MinimalWorkload`."""
+        """See `MinimalWorkload`."""
         ...
 
     def load(self, batch: Batch) -> Load:
@@ -85,5 +95,5 @@ class Workload(Protocol):
         ...
 
     def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        """As in `MinimalWorkload`."""
+        """See `MinimalWorkload`."""
         ...

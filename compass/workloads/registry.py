@@ -1,4 +1,4 @@
-"""From a workload's name to the workload: a family inside, an installed one, `package.module:factory`, or a file."""
+"""Lookup of a workload by name: a built-in family, an installed one, `package.module:factory`, or a file."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FAMILIES = {
 
 
 def load_workload(source: str, config: OptimizerConfig) -> Workload:
-    """The workload that `source` names; its factory is called with `config`.
+    """The workload with the name `source`; its factory is called with `config`.
 
     Raises:
-        InputError: there is no such family, module, file or factory, it fails, or what it makes is not a workload.
+        InputError: there is no such family, module, file or factory, it fails, or its result is not a workload.
     """
     factory = _factory(source)
     try:
@@ -72,9 +72,9 @@ def _from_file(path: Path) -> Any:
     if spec is None or spec.loader is None:  # pragma: no cover - a .py file always has a loader
         raise ImportError(f"{path} cannot be loaded")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look a class's module up there
+    sys.modules[spec.name] = module  # dataclasses and pickle look up a class's module there
     folder = str(path.resolve().parent)
-    if folder not in sys.path:  # as for a script: it may import its neighbours, now and later
+    if folder not in sys.path:  # as for a script, which may import its neighbours at any time
         sys.path.insert(0, folder)
     spec.loader.exec_module(module)
     return module

@@ -7,7 +7,7 @@ from torch_geometric.nn.models import SchNet
 
 from compass.data.structures.graphs import Graph
 from compass.records import Knobs
-from compass.workloads.checkpointing import recomputed, unwrapped
+from compass.workloads.checkpointing import checkpointed, unwrapped
 from compass.workloads.complexes import (
     N_ELEMENTS,
     GraphBatch,
@@ -19,11 +19,11 @@ from compass.workloads.complexes import (
 from compass.workloads.options import check_options
 
 _OPTIONS = {"gaussians": range(2, 1025)}
-"""The family's own knob: Gaussians a distance is spread over."""
+"""Knob of the family: Gaussians that a distance is expanded in."""
 
 
 class AffinitySchNet(torch.nn.Module):
-    """PyG's SchNet on given edges, with a mean readout over the ligand; one number a graph.
+    """PyG's SchNet on given edges, with a mean readout over the ligand; one number for each graph.
 
     As in the publication, filters are as wide as the atoms' features.
     """
@@ -39,7 +39,7 @@ class AffinitySchNet(torch.nn.Module):
         )
         self.net.embedding = torch.nn.Embedding(2 * N_ELEMENTS, knobs.channels)
         if knobs.variant.checkpointing:
-            self.net.interactions = recomputed(self.net.interactions, random=False)
+            self.net.interactions = checkpointed(self.net.interactions, random=False)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
         """Predicted pK (g,)."""
@@ -54,7 +54,7 @@ class AffinitySchNet(torch.nn.Module):
 
 
 class SchNetWorkload(OnComplexes):
-    """The family behind Compass's protocol."""
+    """SchNet as a workload."""
 
     name = "schnet"
     space = {"layers": (2, 10), "channels": (32, 512), "options": {"gaussians": 50}}
@@ -65,10 +65,10 @@ class SchNetWorkload(OnComplexes):
         return AffinitySchNet(knobs, cutoff=self.config.graph.cutoff)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The interaction blocks, without their checkpointing."""
+        """The interaction blocks, unwrapped."""
         assert isinstance(model, AffinitySchNet)  # noqa: S101 - tells the type checker what build() returned
         return unwrapped(model.net.interactions)
 
     def join(self, graphs: list[Graph]) -> GraphBatch:
-        """Without self-loops, which SchNet has none of."""
+        """`graphs` as one batch without self-loops, which SchNet does not use."""
         return collate([without_self_loops(graph) for graph in graphs])

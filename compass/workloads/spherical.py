@@ -4,8 +4,8 @@ Notation: S orders l, R roots n of each, e edges, t triplets.
 
     a_ln(x, θ) = u(x) · √2 / |j_{l+1}(z_ln)| · j_l(z_ln x) · √((2l+1)/4π) · P_l(cos θ)
 
-x is the distance as a share of the cutoff, z_ln the n-th root of j_l, u the envelope that ends it smoothly. PyG has the same from
-sympy, whose formulas take half a minute to derive; here recurrences do.
+x is the distance as a share of the cutoff, z_ln the n-th root of j_l, u the envelope that goes smoothly to zero at the cutoff.
+PyG derives the same functions with sympy, which takes half a minute; this module uses recurrences.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from scipy.special import spherical_jn
 from torch_geometric.nn.models.dimenet import Envelope
 
 SMALL, STABLE = 1.0, 2
-"""Below the first the recurrence loses its digits, from the second order on; two terms of the series are as good there."""
+"""Below the argument SMALL, the recurrence is inexact from order STABLE on; two terms of the series are used there."""
 
 
 class SphericalBasis(torch.nn.Module):
-    """The basis of `n_orders` × `n_roots` functions, without weights."""
+    """The basis of `n_orders` × `n_roots` functions. It has no weights."""
 
     roots: torch.Tensor
     norms: torch.Tensor
@@ -42,7 +42,7 @@ class SphericalBasis(torch.nn.Module):
         self.register_buffer("norms", torch.tensor(norms, dtype=torch.float32), persistent=False)
 
     def forward(self, lengths: torch.Tensor, cosines: torch.Tensor, out_of: torch.Tensor) -> torch.Tensor:
-        """(t, S·R) for `lengths` (e,) of edges and `cosines` (t,) between an edge and its `out_of` (t,) edge."""
+        """The basis (t, S·R), from `lengths` (e,) of edges and `cosines` (t,) of their angles with the edges `out_of` (t,)."""
         shares = lengths / self.cutoff
         radial = _bessel(shares[:, None, None] * self.roots) * self.norms * self.envelope(shares)[:, None, None]
         angular = _legendre(cosines, len(self.roots))
@@ -52,7 +52,7 @@ class SphericalBasis(torch.nn.Module):
 
 @cache
 def bessel_roots(n_orders: int, n_roots: int) -> tuple[tuple[float, ...], ...]:
-    """The first roots of j_0, j_1, …; between two of an order lies one of the next."""
+    """The first roots of j_0, j_1, …. Between two roots of one order lies one of the next order."""
     roots = [math.pi * n for n in range(1, n_roots + n_orders)]
     found = [tuple(roots[:n_roots])]
     for order in range(1, n_orders):

@@ -1,4 +1,4 @@
-"""The training step. Probes and training call this one function, so a probe measures what training does."""
+"""The training step. Probes and training call the same function, so a probe measures the step that training runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """What one batch is of a weight update that may gather several."""
+    """The part of a weight update that one batch is, if an update gathers several."""
 
     weight: float = 1.0
-    """Of the batch's mean loss in the update's."""
+    """Weight of the batch's mean loss in the loss of the update."""
     first: bool = True
     last: bool = True
 
@@ -48,7 +48,7 @@ def on_device(batch: Any, device: str) -> Any:
     return batch
 
 
-def training_step(  # noqa: PLR0913 - a step has that many parts
+def training_step(  # noqa: PLR0913 - each varies on its own
     workload: Workload,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -81,7 +81,7 @@ def training_step(  # noqa: PLR0913 - a step has that many parts
 
 
 def update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: TrainingRules) -> None:
-    """What a step does once its gradients are complete."""
+    """Clip the gradients and update the weights."""
     torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
     optimizer.step()
 

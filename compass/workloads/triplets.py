@@ -1,4 +1,4 @@
-"""Pairs of edges that meet: k → j → i. Their angle is what DimeNet passes messages about.
+"""Triplets: pairs of edges that meet, k → j → i. DimeNet passes messages between them, depending on their angle.
 
 Notation: n nodes, e edges, t triplets. `edge_index` (2, e) has sources in row 0 and targets in row 1, sorted by target, without
 self-loops.
@@ -19,10 +19,10 @@ _Indices = NDArray[np.int64]
 
 
 def triplets(edge_index: _Indices, n_nodes: int) -> tuple[_Indices, _Indices]:
-    """(t,) edges k → j and (t,) the edges j → i they lead into, k ≠ i; sorted by the second."""
+    """Edges k → j (t,) and the edges j → i (t,) that they lead into, with k ≠ i; sorted by the second."""
     source, target = edge_index
     incoming = np.bincount(target, minlength=n_nodes)
-    first = np.concatenate([[0], np.cumsum(incoming)[:-1]])  # where each target's edges begin
+    first = np.concatenate([[0], np.cumsum(incoming)[:-1]])  # the first edge of each target
     counts = incoming[source]
     into = np.repeat(np.arange(len(source)), counts)
     place = np.arange(len(into)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -32,17 +32,18 @@ def triplets(edge_index: _Indices, n_nodes: int) -> tuple[_Indices, _Indices]:
 
 
 def count_triplets(edge_index: _Indices, n_nodes: int) -> int:
-    """How many there are: t, without making them."""
+    """The number of triplets, t, without listing them."""
     source, target = edge_index
     n_pairs = int(np.bincount(target, minlength=n_nodes)[source].sum())
     n_back = int(np.isin(target * n_nodes + source, source * n_nodes + target).sum())
     return n_pairs - n_back
 
 
-def remembered(path: Path, digest: str, names: Iterable[str], count: Callable[[str], int]) -> dict[str, int]:
-    """The count of every one of `names`, kept in `path` for next time under `digest` of what was counted.
+def cached_counts(path: Path, digest: str, names: Iterable[str], count: Callable[[str], int]) -> dict[str, int]:
+    """The count of each of `names`, from the file `path` if it holds them under the same `digest` of the data.
 
-    A file that cannot be read is counted anew, one that cannot be written is not missed.
+    Missing counts are computed and added to the file. A file that cannot be read is replaced; one that cannot be written is
+    ignored.
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +58,7 @@ def remembered(path: Path, digest: str, names: Iterable[str], count: Callable[[s
 
 
 def _write(path: Path, text: str) -> None:
-    """In one motion: another worker may be reading."""
+    """Replace the file atomically, because another worker may be reading it."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -6,29 +6,29 @@ import torch
 from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
 from compass.records import Knobs
-from compass.workloads.checkpointing import recomputed, unwrapped
+from compass.workloads.checkpointing import checkpointed, unwrapped
 from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes, ligand_mean
 from compass.workloads.options import check_channels_per_head, check_options
 
 VISNET_OPTIONS = {"heads": range(1, 257), "lmax": range(1, 3), "rbf": range(1, 1025)}
-"""The family's own knobs, and what they may be; PyG has spherical harmonics up to the second degree."""
+"""Knobs of the family with their ranges. PyG has spherical harmonics up to the second degree."""
 
 
 class GivenEdges(torch.nn.Module):
-    """Stands in for PyG's neighbour search: takes the edges it is handed and measures them.
+    """Replaces PyG's neighbour search: takes given edges and measures them.
 
-    Returns what PyG's `Distance` does: edge_index (2, e), lengths (e,) and vectors (e, 3). The vectors are new every
-    time, because ViSNet normalises them in place.
+    Returns the same as PyG's `Distance`: edge_index (2, e), lengths (e,) and vectors (e, 3). The vectors are a new tensor in
+    each call, because ViSNet normalises them in place.
     """
 
     def forward(self, positions: torch.Tensor, edge_index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`edge_index` arrives where PyG passes its batch vector, which the block uses for nothing else."""
+        """`edge_index` takes the place of PyG's batch vector, which the block passes on without using it."""
         vectors = positions[edge_index[0]] - positions[edge_index[1]]
         return edge_index, torch.linalg.vector_norm(vectors, dim=-1), vectors
 
 
 class AffinityViSNet(torch.nn.Module):
-    """ViSNet with a mean readout over the ligand; one number a graph."""
+    """ViSNet with a mean readout over the ligand; one number for each graph."""
 
     def __init__(self, knobs: Knobs, *, cutoff: float, max_neighbours: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class AffinityViSNet(torch.nn.Module):
         )
         self.representation.distance = GivenEdges()
         if knobs.variant.checkpointing:
-            self.representation.vis_mp_layers = recomputed(self.representation.vis_mp_layers, random=False)
+            self.representation.vis_mp_layers = checkpointed(self.representation.vis_mp_layers, random=False)
         self.head = EquivariantScalar(hidden_channels=knobs.channels)
 
     def forward(self, batch: GraphBatch) -> torch.Tensor:
@@ -55,7 +55,7 @@ class AffinityViSNet(torch.nn.Module):
 
 
 class ViSNetWorkload(OnComplexes):
-    """The family behind Compass's protocol."""
+    """ViSNet as a workload."""
 
     name = "visnet"
 
@@ -67,6 +67,6 @@ class ViSNetWorkload(OnComplexes):
         return AffinityViSNet(knobs, cutoff=rules.cutoff, max_neighbours=rules.max_neighbours)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:
-        """The message-passing layers, without their checkpointing."""
+        """The message-passing layers, unwrapped."""
         assert isinstance(model, AffinityViSNet)  # noqa: S101 - tells the type checker what build() returned
         return unwrapped(model.representation.vis_mp_layers)

@@ -147,7 +147,7 @@ def test_a_protein_that_is_cut(refused):
          r"error: --set stages.prototyping.target: got .*; expected .*target_s.*"),
         (["--set", "batch.min_batch=-1"], r"error: --set batch.min_batch: got -1; expected .*"),
         (["--config", "no.toml"], r"error: config no.toml: got No such file or directory; expected .*"),
-        (["--device", "tpu"], r"error: device: got 'tpu'; expected one of .*cpu. Choose one that is here.*"),
+        (["--device", "tpu"], r"error: device: got 'tpu'; expected one of .*cpu. Choose one of these.*"),
         (["--workload", "nothing"], r"error: workload: got nothing; expected one of .*visnet.*. Name one of these."),
         (["--set", "space.options.heads=0"],
          "error: space.options.heads: got 0; expected a whole number above zero. PyG's ViSNet has 8."),

@@ -1,4 +1,4 @@
-"""Hardware that exists only as physics: for tests, benchmarks, and to try a search without a device.
+"""Simulated hardware, for tests, benchmarks, and trying a search without a device.
 
 `SimulatedRunner(machine_named("A100"), seed=0)` is a `compass.probe.runner.Runner`.
 """

@@ -1,19 +1,19 @@
-"""A caching device allocator, as PyTorch's `c10/cuda/CUDACachingAllocator.cpp` behaves by default.
+"""A caching device allocator that behaves like the default of PyTorch's `c10/cuda/CUDACachingAllocator.cpp`.
 
-Requests are rounded to 512 bytes and served best-fit from two pools; a pool that has nothing large enough reserves a
-whole segment from the device. Blocks are split and merged inside their segment only, so memory falls into pieces and
-`reserved` grows beyond what was ever allocated at once.
+Requests are rounded up to 512 bytes and served best-fit from two pools. A pool without a large enough block reserves a whole
+segment from the device. Blocks are split and merged only inside their segment, so memory fragments, and `reserved` grows
+beyond the most that was ever allocated at once.
 
-Large blocks are split only where more than a MiB would be left, so a block may be that much larger than what was asked
-for. PyTorch counts both: `requested_bytes` is what tensors hold, `allocated_bytes` (what `max_memory_allocated` reports)
-is what their blocks hold. The first is a law of the model and its load, the second only nearly.
+A large block is split only if more than a MiB would be left, so it may be that much larger than the request. PyTorch counts
+both: `requested_bytes` are the tensors' bytes, `allocated_bytes` (reported by `max_memory_allocated`) their blocks'. The
+first are exactly affine in the load, the second only nearly.
 
-With expandable segments, which PyTorch has on Linux only and our workers ask for there, each pool is one segment that grows at
-its end by pages: what a smaller batch left free joins what is added, so that batches of many sizes waste little. There
-every block is split to size.
+With expandable segments (on Linux only, where workers request them), each pool is one segment that grows at its end by pages.
+Memory that a smaller batch left free joins the new pages, so that batches of many sizes waste little. Every block is split
+to size.
 
-One difference is deliberate: the real allocator, when the device refuses a segment, empties its cache and tries again.
-Here the refusal is final. A configuration that lives on such retries stalls in every step and proves nothing.
+One difference is deliberate. If the device refuses a segment, the real allocator empties its cache and tries again. Here the
+refusal is final, because a configuration that depends on such retries stalls in every step.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from bisect import bisect_left, insort
 
 BLOCK_ROUNDING = 512
 SMALL_LIMIT = 1024**2
-"""Requests up to this come from the small pool."""
+"""Requests up to this size are served from the small pool."""
 SMALL_SEGMENT = 2 * 1024**2
 LARGE_SEGMENT = 20 * 1024**2
-"""For requests up to ten MiB; larger ones get a segment of their own, rounded up to two MiB."""
+"""Segment of requests up to 10 MiB; a larger request gets a segment of its own, rounded up to 2 MiB."""
 OWN_SEGMENT_FROM = 10 * 1024**2
 SEGMENT_ROUNDING = 2 * 1024**2
 SMALL_PAGE, LARGE_PAGE = 2 * 1024**2, 20 * 1024**2
-"""By which an expandable segment grows."""
+"""Steps by which an expandable segment grows."""
 
 _NONE = -1
 
 
 class CachingAllocator:
-    """Hands out block numbers. All figures are bytes; `start_peaks` begins the peaks anew."""
+    """Returns numbers of blocks. All sizes are bytes; `start_peaks` resets the peaks."""
 
     def __init__(self, *, expandable: bool = False) -> None:
         self._expandable = expandable
@@ -56,7 +56,7 @@ class CachingAllocator:
         self._large: list[tuple[int, int]] = []
 
     def malloc(self, n_bytes: int) -> int:
-        """A block of at least `n_bytes`."""
+        """Number of a block of at least `n_bytes`."""
         size = (n_bytes + BLOCK_ROUNDING - 1) // BLOCK_ROUNDING * BLOCK_ROUNDING or BLOCK_ROUNDING
         small = size <= SMALL_LIMIT
         pool = self._small if small else self._large
@@ -77,11 +77,11 @@ class CachingAllocator:
         return block
 
     def start_peaks(self) -> None:
-        """Forget the peaks: from here on only what comes counts."""
+        """Reset the peaks to the present values."""
         self.peak_requested, self.peak_allocated = self.requested, self.allocated
 
     def free(self, block: int) -> None:
-        """Give `block` back to its pool, merged with free neighbours."""
+        """Return `block` to its pool, merged with free neighbours."""
         self.requested -= self._asked[block]
         self.allocated -= self._size[block]
         pool = self._small if self._is_small[block] else self._large
@@ -153,7 +153,7 @@ class CachingAllocator:
         self._merge(block, after)
 
     def _merge(self, block: int, after: int) -> None:
-        """`after` becomes part of `block`, its left neighbour."""
+        """Make `after` a part of `block`, its left neighbour."""
         self._size[block] += self._size[after]
         self._is_free[after] = False
         beyond = self._after[after]

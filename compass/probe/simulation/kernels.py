@@ -1,17 +1,17 @@
-"""How long each kernel of a step takes on a machine, and how the host's queue hides it or is hidden by it.
+"""The time of each kernel of a step on a machine, and the queue between host and device.
 
-Four kinds of kernel, each with its own physics:
+There are four kinds of kernels:
 
-- *matrix products* run in tiles on multiprocessors, in whole waves; short dimensions fill a tile badly, weight
-  gradients have few tiles and are split along the sum (split-K), and small ones are limited by bandwidth;
-- *maps* (element-wise, norms, sums over a feature) are limited by bandwidth, which few threads cannot saturate and a
-  cache that holds everything multiplies;
-- *gathers* fetch whole cache lines, so rows that do not fill them waste bandwidth; a table that fits the cache is cheap;
-- *scatters* add atomically, at a rate of their own that falls when many edges meet at a node.
+- *matrix products* run in tiles on multiprocessors, in whole waves. Short dimensions fill a tile badly. Weight gradients have
+  few tiles and are split along the sum (split-K). Small products are limited by bandwidth.
+- *maps* (element-wise, norms, sums over a feature) are limited by bandwidth. Few threads cannot saturate it; a cache that
+  holds all data multiplies it.
+- *gathers* fetch whole cache lines, so shorter rows waste bandwidth. A table that fits the cache is cheap.
+- *scatters* add atomically, at a rate that falls if many edges meet at a node.
 
-The host sends kernels one after another. The device starts each when it has been sent and the one before is done, so a
-step of small kernels takes as long as the host and a step of large ones as long as the device, with every mixture
-between. Loads are arrays, so that an exhaustive oracle can ask for all batch sizes at once.
+The host launches kernels one after another. The device starts a kernel when it has been launched and the previous one is
+done. A step of small kernels therefore takes as long as the host, a step of large ones as long as the device. Loads are
+arrays, so that an exhaustive oracle can compute all batch sizes at once.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _TILES = ((128, 128, 1.0), (128, 64, 0.84), (64, 64, 0.72), (64, 32, 0.5))
 _TILE_START_S = 1.1e-6
 """Filling a tile's pipeline and writing it back."""
 _STREAM_SHARE = 0.88
-"""Of the datasheet's bandwidth that a copy reaches."""
+"""Share of the datasheet's bandwidth that a copy reaches."""
 _THREADS = 2048
-"""Resident on a multiprocessor."""
+"""Threads resident on a multiprocessor."""
 _CACHE_GAIN = 1.12
-"""What a kernel gains when all it touches fits the second-level cache. The cache itself is three times as fast as
-memory, but half of the traffic is writes, and most of what is read was last touched many kernels ago."""
+"""Factor on the bandwidth if all data of a kernel fits the second-level cache. The cache is three times as fast as memory, but
+half of the traffic is writes, and most data was last used many kernels ago."""
 _ATOMICS_PER_MULTIPROCESSOR = 9e9
-"""fp32 additions a second that a multiprocessor's share of the cache takes."""
+"""fp32 additions per second in one multiprocessor's share of the cache."""
 _LINE = 128
 _SECTOR = 32
 
 
 @dataclass(frozen=True)
 class _Kernel:
-    """One launch, before the load is known."""
+    """One launch, independent of the load."""
 
     engine: Engine
     on_nodes: bool
@@ -59,15 +59,15 @@ class _Kernel:
     inner: int
     outer: int
     width: int
-    """Bytes an element."""
+    """Bytes per element."""
     host: float
     """Host time in units of the machine's dispatch."""
 
 
 _FORWARD_HOST = {"gemm": 2.0, "map": 1.3, "gather": 1.8, "scatter": 3.0}
-"""A linear layer is a module call, PyG's scatter expands its index first."""
+"""Host time in units of the dispatch cost. A linear layer is a module call; PyG's scatter first expands its index."""
 _BACKWARD_HOST = 0.9
-"""Autograd runs in C++, with no Python between kernels."""
+"""The same in the backward pass: autograd runs in C++, without Python between kernels."""
 
 
 def _forward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
@@ -101,7 +101,7 @@ def _backward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
 
 
 class _Table:
-    """Kernels in the order they are sent, as columns (k, 1) that broadcast over loads (b,)."""
+    """Kernels in launch order, as columns (k, 1) that broadcast over loads (b,)."""
 
     def __init__(self, kernels: list[_Kernel]) -> None:
         def column(name: str) -> _Floats:
@@ -136,7 +136,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Of kernels of one engine: rows (k, b), everything else (k, 1)."""
+    """The columns of kernels of one engine: rows (k, b), all others (k, 1)."""
 
     rows: _Floats
     reads: _Floats
@@ -148,18 +148,18 @@ class _Columns:
 
 
 def _cached(machine: Machine, n_bytes: _Floats) -> _Floats:
-    """How much of a working set the second-level cache serves, 0 to 1."""
+    """Share of a working set that the second-level cache serves, 0 to 1."""
     return 1.0 / (1.0 + (n_bytes / (0.6 * machine.l2_bytes)) ** 2)
 
 
 def _peak(machine: Machine, width: _Floats) -> _Floats:
-    """FLOP/s of matrix products at 2 or 4 bytes an element."""
+    """FLOP/s of matrix products with 2 or 4 bytes per element."""
     narrow = machine.bf16_flops or 0.5 * machine.vector_flops
     return np.where(width == 2, narrow, machine.tf32_flops or machine.vector_flops)
 
 
 def _summed(machine: Machine, inner: _Floats, width: _Floats) -> _Floats:
-    """The summed dimension as the kernel runs it: in steps of 64 bytes on tensor cores, of 8 elements otherwise."""
+    """The summed dimension as the kernel pads it: to 128 bytes on tensor cores, to 8 elements otherwise."""
     tensor = (width == 2) & (machine.bf16_flops is not None) | (width == 4) & (machine.tf32_flops is not None)
     step = np.where(tensor, 128 / width, 8.0)
     return np.ceil(inner / step) * step
@@ -172,7 +172,7 @@ def _product_s(machine: Machine, k: _Columns) -> _Floats:
     for high, wide, share in _TILES:
         n_tiles = np.ceil(matrix_rows / high) * np.ceil(k.outer / wide)
         waves = np.ceil(n_tiles / machine.n_multiprocessors)
-        # The last wave of many is overlapped with the one before: quantisation is sharpest for few waves.
+        # The last of many waves overlaps with the one before, so rounding to whole waves matters for few waves only.
         waves = np.where(waves > 8, n_tiles / machine.n_multiprocessors + 0.5, waves)
         tile_s = 2 * high * wide * _summed(machine, k.inner, k.width) / (per_multiprocessor * share)
         best = np.minimum(best, waves * (tile_s + _TILE_START_S / 4) + _TILE_START_S)
@@ -194,26 +194,26 @@ def _weight_gradient_s(machine: Machine, k: _Columns) -> _Floats:
 
 
 def _overlapped(compute_s: _Floats, traffic_s: _Floats) -> _Floats:
-    """Both at once, but not perfectly: where they are equal, a fifth more than either."""
+    """Time of both with imperfect overlap: a fifth more than either if they are equal."""
     together: _Floats = (compute_s**4 + traffic_s**4) ** 0.25
     return together
 
 
 def _stream_s(machine: Machine, n_bytes: _Floats, n_threads: _Floats) -> _Floats:
-    """Time to move `n_bytes` with so many threads in flight."""
+    """Seconds to move `n_bytes` with `n_threads` in flight."""
     in_flight = 1.0 - np.exp(-(n_threads + 256.0) / (0.5 * machine.n_multiprocessors * _THREADS))
     bandwidth = machine.bandwidth * _STREAM_SHARE * (1.0 + (_CACHE_GAIN - 1.0) * _cached(machine, n_bytes))
     return n_bytes / (bandwidth * in_flight)
 
 
 def _map_s(machine: Machine, reads: _Floats, writes: _Floats, width: _Floats) -> _Floats:
-    # A sum down the rows (a bias gradient) writes next to nothing; its threads are the elements it reads.
+    # A sum over rows (a bias gradient) writes almost nothing; its threads follow the elements that it reads.
     n_threads = np.where(writes > 0, writes, reads / 4)
     return machine.launch_floor_s / 2 + _stream_s(machine, (reads + writes) * width, n_threads)
 
 
 def _touched(row_bytes: _Floats) -> _Floats:
-    """Bytes fetched for one row at an arbitrary place: whole sectors, and part of a line for rows that straddle."""
+    """Bytes fetched for one row at an arbitrary address: whole sectors, and part of a line for unaligned rows."""
     sectors = np.ceil(row_bytes / _SECTOR) * _SECTOR
     return sectors + np.where(row_bytes % _LINE == 0, 0.0, 0.35 * _LINE)
 
@@ -234,12 +234,12 @@ def _scatter_s(machine: Machine, k: _Columns, nodes: _Floats, edges: _Floats) ->
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Kernels in a row, reduced to what the queue needs; `device_s` and `latest_s` are (b,)."""
+    """A sequence of kernels, reduced to the figures that the queue needs; `device_s` and `latest_s` are (b,)."""
 
     host_s: float
     device_s: _Floats
     latest_s: _Floats
-    """When the device is done if it was idle when the host began."""
+    """Time from the host's start to the device's end, if the device was idle at the start."""
 
 
 class _Queue:
@@ -256,13 +256,13 @@ class _Queue:
         self.busy_host_s += stretch.host_s
 
     def wait(self, latency_s: float) -> None:
-        """The host waits for the device, as reading the loss does."""
+        """Let the host wait for the device, as reading the loss does."""
         self.done_s = np.maximum(self.done_s, self.sent_s)
         self.sent_s = self.done_s + latency_s
 
 
 def _reduce(machine: Machine, table: _Table, nodes: _Floats, edges: _Floats) -> _Stretch:
-    """A stretch from its kernels: the device is done at max over j of (sent_j + the time of kernels j and after)."""
+    """A sequence from its kernels: the device ends at the maximum over j of (launch of j + time of kernels from j on)."""
     device = table.seconds(machine, nodes, edges)
     sent = np.cumsum(table.host) * machine.dispatch_s
     remaining = np.cumsum(device[::-1], axis=0)[::-1]
@@ -271,10 +271,10 @@ def _reduce(machine: Machine, table: _Table, nodes: _Floats, edges: _Floats) -> 
 
 @lru_cache(maxsize=4096)
 def _tables(block: tuple[Op, ...], knobs: Knobs) -> tuple[_Table, _Table]:
-    """A block's kernels, forward and backward."""
+    """Kernels of a block's forward and backward pass."""
     forward = [kernel for op in block for kernel in _forward_kernels(op, knobs)]
     backward = [kernel for op in reversed(block) for kernel in _backward_kernels(op, knobs)]
-    if knobs.variant.precision == "bf16":  # weights are cast once a step, a launch each
+    if knobs.variant.precision == "bf16":  # each weight matrix is cast once per step, in a launch of its own
         casts = sum(1 for op in block if op.kind == "gemm")
         cast = _Kernel("map", on_nodes=True, reads=0, writes=0, lanes=1, inner=0, outer=0, width=2, host=0.8)
         forward += [cast] * casts
@@ -282,17 +282,17 @@ def _tables(block: tuple[Op, ...], knobs: Knobs) -> tuple[_Table, _Table]:
 
 
 def _optimizer(machine: Machine, knobs: Knobs, n_loads: int) -> _Stretch:
-    """Norm clipping and AdamW in multi-tensor kernels: about eleven passes, chunks of some thirty tensors a launch."""
+    """Norm clipping and AdamW in multi-tensor kernels: about eleven passes, with some thirty tensors per launch."""
     n_tensors = sum(len(op.weights) for block in blocks(knobs) for op in block)
     n_launches = 11 * -(-n_tensors // 30)
     traffic = np.full(n_loads, 4.0 * 19 * n_parameters(knobs))
     device_s = _stream_s(machine, traffic, traffic / 4) + n_launches * machine.launch_floor_s
-    host_s = (1.2 * n_launches + 0.9 * n_tensors) * machine.dispatch_s  # its Python walks over every tensor
+    host_s = (1.2 * n_launches + 0.9 * n_tensors) * machine.dispatch_s  # its Python code loops over all tensors
     return _Stretch(host_s, device_s, np.maximum(device_s, host_s))
 
 
 def step_seconds(machine: Machine, knobs: Knobs, nodes: _Floats, edges: _Floats) -> tuple[_Floats, float]:
-    """A settled step without noise at each load (b,), and the host's own time in it, in seconds."""
+    """Seconds (b,) of a settled step without noise at each load, and the host's own seconds in it."""
     nodes, edges = np.atleast_1d(nodes).astype(float), np.atleast_1d(edges).astype(float)
     plan = blocks(knobs)
     stretches = {}

@@ -1,8 +1,8 @@
-"""Machines to simulate, from a 6 GB laptop to an 80 GB datacentre card.
+"""Simulated machines, from a 6 GB laptop to an 80 GB datacentre card.
 
-Datasheet figures (multiprocessors, clocks, bandwidth, cache, tensor rates) are the vendors' published ones, dense and
-with 32-bit accumulation. What no datasheet gives (dispatch cost, launch floor, noise, heat) is set to what such
-machines typically show: a desktop processor dispatches faster than a server's, a laptop is noisier and hotter.
+Multiprocessors, clocks, bandwidth, cache and tensor rates are the vendors' published figures, dense and with 32-bit
+accumulation. Dispatch cost, launch floor, noise and heat are in no datasheet. They are set to typical values: a desktop
+processor dispatches faster than a server's, a laptop is noisier and hotter.
 """
 
 from __future__ import annotations
@@ -22,41 +22,42 @@ class Machine:
     """Device memory as the driver reports it."""
     n_multiprocessors: int
     vector_flops: float
-    """fp32 multiply-adds outside tensor cores, FLOP/s at the sustained clock."""
+    """fp32 FLOP/s outside tensor cores, at the sustained clock."""
     tf32_flops: float | None
-    """None: no such unit, or not switched on; fp32 matrix products then run on the vector units."""
+    """FLOP/s; None if there is no such unit or it is off: fp32 matrix products then run on the vector units."""
     bf16_flops: float | None
-    """None: no such unit; bf16 is emulated at half the vector rate."""
+    """FLOP/s; None if there is no such unit: bf16 is then emulated at half the vector rate."""
     bandwidth: float
-    """bytes/s."""
+    """Bytes per second."""
     l2_bytes: float
     context_bytes: int
-    """What the driver, the libraries' kernels and the context take before the first tensor."""
+    """Memory of the driver, the libraries' kernels and the context before the first tensor."""
     others_bytes: int = 0
-    """Held by the desktop and other programs."""
+    """Memory of the desktop and other programs."""
     cublas_workspace_bytes: int = 8 * _MIB + 128 * 1024
     """PyTorch's default CUBLAS_WORKSPACE_CONFIG is :4096:2:16:8; 32 MiB from Hopper on."""
     launch_floor_s: float = 2.2e-6
-    """No kernel is shorter."""
+    """Duration of the shortest kernel."""
     dispatch_s: float = 14e-6
-    """Host time to send one kernel on its way from Python, through PyG's message passing, dispatcher and autograd."""
+    """Host time to launch one kernel from Python, through PyG's message passing, torch's dispatcher and autograd."""
     startup_s: float = 5.0
-    """Interpreter, libraries and context of a fresh process."""
+    """Start of a fresh process: interpreter, libraries and context."""
     noise_share: float = 0.006
     """Standard deviation of the log of a step's time."""
     jitter_share: float = 0.02
-    """Mean of the host's hiccups, as a share of its time in a step."""
+    """Mean of the host's delays, as a share of its time in a step."""
     spike_share: float = 0.01
-    """How often a step is hit by something else entirely."""
+    """Share of steps that another activity of the machine delays."""
     boost_share: float = 0.015
-    """How much faster a cool device is."""
+    """Speed gain of a cool device, as a share."""
     boost_decay_s: float = 6.0
     """Time constant of the fall from the boost to the sustained clock."""
     drift_share: float = 0.004
-    """Amplitude of the slow wandering of clock and temperature."""
+    """Amplitude of slow changes of clock and temperature, as a share of a step's time."""
     spills: bool = False
-    """The driver moves what does not fit into the host's memory instead of failing (Windows' default)."""
+    """Whether the driver moves memory that does not fit to the host instead of failing (Windows' default)."""
     spill_slowdown: float = 25.0
+    """Factor on the time of a step that spills."""
 
 
 MACHINES: tuple[Machine, ...] = (
@@ -71,12 +72,12 @@ MACHINES: tuple[Machine, ...] = (
         "RTX 3060 Ti 8GB", 8 * _GIB, 38, 16.2e12, None, 32.4e12, 448e9, 4 * _MIB, 360 * _MIB, 300 * _MIB,
         dispatch_s=13e-6, noise_share=0.008,
     ),
-    # AD104, 46 SMs at 2.48 GHz. The large second-level cache of its generation changes where bandwidth binds.
+    # AD104, 46 SMs at 2.48 GHz. The large second-level cache of its generation changes which kernels bandwidth limits.
     Machine(
         "RTX 4070 12GB", 12 * _GIB, 46, 29.1e12, None, 58e12, 504e9, 36 * _MIB, 400 * _MIB, 350 * _MIB,
         dispatch_s=10e-6, noise_share=0.006,
     ),
-    # GB206, 36 SMs at 2.57 GHz: the card of the tool this one succeeds. Windows as well.
+    # GB206, 36 SMs at 2.57 GHz: the card for which Compass's predecessor was written. Windows too.
     Machine(
         "RTX 5060 Ti 16GB", 16 * _GIB, 36, 23.7e12, None, 47e12, 448e9, 32 * _MIB, 480 * _MIB, 500 * _MIB,
         launch_floor_s=3e-6, dispatch_s=16e-6, noise_share=0.01, spike_share=0.02, spills=True, spill_slowdown=15.0,
@@ -117,10 +118,10 @@ MACHINES: tuple[Machine, ...] = (
 
 
 def machine_named(name: str) -> Machine:
-    """The machine whose name begins with `name`.
+    """The first machine whose name begins with `name`.
 
     Raises:
-        KeyError: none does.
+        KeyError: there is none.
     """
     for machine in MACHINES:
         if machine.name.startswith(name):

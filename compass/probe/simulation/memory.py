@@ -1,7 +1,7 @@
 """The memory of a training run as an explicit timeline of allocations.
 
-Every result, gradient, weight copy, workspace and optimizer state is asked for and given back in the order eager
-PyTorch would, through the simulated allocator. The peaks are whatever comes out.
+Each result, gradient, weight copy, workspace and optimizer state is allocated and freed by the simulated allocator, in the
+order of eager PyTorch. The peaks follow from that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compass.probe.simulation.step import Op, blocks
 from compass.records import Knobs
 
 Counted = Literal["requested", "allocated"]
-"""What counts as live: what tensors asked for, or the blocks they got (see `allocator`)."""
+"""Meaning of live bytes: those that tensors requested, or those of their blocks (see `allocator`)."""
 BatchSizes = tuple[int, int, int]
 """(graphs, nodes, edges) of a batch."""
 SETTLED_STEPS = 3
@@ -25,26 +25,26 @@ SETTLED_STEPS = 3
 
 @dataclass(frozen=True)
 class Memory:
-    """What a sequence of batches does to the device's memory."""
+    """Memory of the device during a sequence of batches."""
 
     reserved_bytes: tuple[int, ...]
-    """After each step: the most that was ever reserved."""
+    """Peak of reserved bytes from the start to the end of each step."""
     live_bytes: tuple[int, ...]
     """Peak of live bytes within each step."""
     segments: tuple[tuple[str, int], ...]
-    """Own peaks of the last step's segments, in the order they are passed."""
+    """(segment, its peak of live bytes) of the last step, in order."""
 
 
 @dataclass(frozen=True)
 class _Row:
-    """An operation with its bytes filled in."""
+    """An operation with its sizes in bytes."""
 
     out: int
     keep: str
     gradient: int
-    """Of its inputs; 0 if the backward pass does not go through."""
+    """Gradient of its inputs; 0 if the backward pass does not go through it."""
     weights: tuple[int, ...]
-    """Bytes of its weight tensors, always fp32."""
+    """Its weight tensors, always fp32."""
     copy: int
     """Autocast's bf16 copy of a weight matrix."""
     workspace: int
@@ -69,7 +69,7 @@ def _fill(op: Op, knobs: Knobs, nodes: int, edges: int) -> _Row:
 
 
 class _Process:
-    """One training process: weights, gradients, states and the passes over the blocks."""
+    """One training process: weights, gradients, optimizer states and the passes over the blocks."""
 
     def __init__(self, knobs: Knobs, workspace_bytes: int, counted: Counted, *, expandable: bool) -> None:
         self.counted = counted
@@ -123,9 +123,9 @@ class _Process:
         memory.start_peaks()
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
-        """Run a block; what the backward pass will need, as (position of the operation, block of memory).
+        """Run a block. Returns the memory that its backward pass needs, as (place of the operation, block of memory).
 
-        With `drop` (checkpointing) only the block's outputs outlive it.
+        With `drop` (activation checkpointing), only the block's outputs are kept.
         """
         malloc, free = self.memory.malloc, self.memory.free
         until_next: list[int] = []
@@ -172,7 +172,7 @@ class _Process:
             free(upstream)
 
     def _optimizer(self) -> None:
-        """AdamW over lists of tensors: two states a weight, and a temporary denominator for all of them at once."""
+        """AdamW over lists of tensors: two states for each weight, and temporary denominators for all weights at once."""
         malloc = self.memory.malloc
         if not self.has_states:
             for n_bytes in self.weights:
@@ -200,7 +200,7 @@ def simulate_memory(
     *,
     expandable: bool = False,
 ) -> Memory:
-    """The memory of a fresh process that trains on `batches` in order, the last of them until nothing changes."""
+    """The memory of a fresh process that trains on `batches` in order, and on the last one until nothing changes."""
     process = _Process(knobs, workspace_bytes, counted, expandable=expandable)
     reserved, live = [], []
     peaks: dict[str, int] = {}

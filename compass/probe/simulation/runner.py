@@ -1,4 +1,4 @@
-"""Probes on a machine that does not exist, through the interface of the real ones, on a clock of their own."""
+"""The runner of a simulated machine: the interface of a real one, on a simulated clock."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from compass.units import format_bytes
 _Floats = NDArray[np.float64]
 FEATURES = ("nodes", "edges")
 _BUILD_S = 0.15
-"""Building a model and moving it to the device."""
+"""Time to build a model and move it to the device."""
 _PROFILED_FACTOR = 3.0
-"""A step under the memory profiler."""
+"""Factor on the time of a step under the memory profiler."""
 
 
 def load_of(nodes: float, edges: float, graphs: int = 1) -> Load:
-    """A load as the simulated workload declares it."""
+    """A load with the simulated workload's features."""
     return Load(graphs=graphs, sizes=(("nodes", nodes), ("edges", edges)))
 
 
 DEFAULT_SAMPLES = (("pocket", load_of(400, 11_000)),)
-"""A pocket of 8 Å in size and density."""
+"""As large and as dense as a pocket of 8 Å."""
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """The first step whose memory is refused, or spills."""
+    """The first step whose memory is refused or spills."""
 
     step: int
     detail: str
@@ -59,22 +59,22 @@ class _Refusal:
 
 @dataclass(frozen=True)
 class _Course:
-    """How a probe went on the simulated clock."""
+    """A probe on the simulated clock."""
 
     seconds: _Floats
-    """Of each step that ran, (n,)."""
+    """Times of all steps that ran, (n,)."""
     timed: _Floats
-    """Of the last load's steps once warm, (m,)."""
+    """Times of the steps with the last load after warm-up, (m,)."""
     refusal: _Refusal | None
     timed_out: bool
 
 
 class SimulatedRunner:
-    """A `Runner` whose machine is physics and whose clock is virtual: no probe waits for anything.
+    """A `Runner` with a simulated machine and a simulated clock: a probe returns in milliseconds.
 
-    An outcome depends on the seed, on what was asked and on how often it was asked before, on nothing else.
-    `true_step_s`, `true_live_bytes` and `true_footprint_bytes` are the noise-free truth, for oracles and judges; whoever
-    searches must not look at them.
+    An outcome depends only on the seed, the spec, and the number of times that the spec was probed before. `true_step_s`,
+    `true_live_bytes` and `true_footprint_bytes` are the noise-free truth. They serve to judge a search, which must not use
+    them.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SimulatedRunner:
         memory_limit_bytes: int | None = None,
         counted: Counted = "requested",
     ) -> None:
-        """`counted` is what live bytes are: PyTorch's `requested_bytes`, or its `allocated_bytes`."""
+        """`counted` is the meaning of live bytes: PyTorch's `requested_bytes` or its `allocated_bytes`."""
         self.machine = machine
         self._counted = counted
         self.samples = dict(samples)
@@ -95,7 +95,7 @@ class SimulatedRunner:
         self._asked: Counter[str] = Counter()
         self._started = False
 
-    # ------------------------------------------------------------------------------------------------- the protocol
+    # -------------------------------------------------------------------------------------------- runner protocol
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
@@ -112,7 +112,7 @@ class SimulatedRunner:
         )  # fmt: skip
 
     def probe(self, spec: ProbeSpec) -> Outcome:
-        """Run the training steps `spec` asks for, on paper."""
+        """Simulate the training steps of `spec`."""
         count, self._asked[spec.key] = self._asked[spec.key], self._asked[spec.key] + 1
         start_s = _BUILD_S + (self.machine.startup_s if spec.fresh or not self._started else 0.0)
         self._started = True
@@ -156,10 +156,10 @@ class SimulatedRunner:
         )
 
     def close(self) -> None:
-        """The next probe starts a process again."""
+        """End the simulated process: the next probe starts a new one."""
         self._started = False
 
-    # ---------------------------------------------------------------------------------------------------- the truth
+    # ------------------------------------------------------------------------------------------ noise-free truth
 
     def true_step_s(self, knobs: Knobs, load: Load) -> float:
         """Seconds of a settled step at the sustained clock, without noise."""
@@ -170,14 +170,14 @@ class SimulatedRunner:
         return step_seconds(self.machine, knobs, nodes, edges)[0]
 
     def true_live_bytes(self, knobs: Knobs, load: Load) -> int:
-        """Peak of live bytes when training on `load` again and again."""
+        """Peak of live bytes in training on `load` repeatedly."""
         return max(self._memory(knobs, load).live_bytes)
 
     def true_footprint_bytes(self, knobs: Knobs, load: Load) -> int:
-        """Reserved and context bytes of a fresh process that trains on `load` again and again."""
+        """Reserved and context bytes of a fresh process that trains on `load` repeatedly."""
         return self._memory(knobs, load).reserved_bytes[-1] + self.machine.context_bytes
 
-    # --------------------------------------------------------------------------------------------------- the inside
+    # --------------------------------------------------------------------------------------------------- internals
 
     def _memory(self, knobs: Knobs, *loads: Load) -> Memory:
         machine = self.machine
@@ -204,7 +204,7 @@ class SimulatedRunner:
         return batch.load(self.samples)
 
     def _fault(self, spec: ProbeSpec) -> str:
-        """Why the real family could not run this; empty if it could."""
+        """The reason why the real family could not run `spec`; empty if it could."""
         options = DEFAULT_OPTIONS | dict(spec.knobs.variant.options)
         heads, lmax = int(options["heads"]), int(options["lmax"])
         if spec.knobs.channels % heads:
@@ -214,13 +214,13 @@ class SimulatedRunner:
         for batch in (*spec.sequence, *spec.evaluated):
             unknown = [name for name, _ in batch.members if name not in self.samples]
             if unknown:
-                return f"sample {unknown[0]!r} is not known"
+                return f"there is no sample {unknown[0]!r}"
             if batch.synthetic is None and not batch.members:
                 return "a batch is empty"
         return ""
 
     def _refusal(self, memory: Memory, ceiling_bytes: int | None) -> _Refusal | None:
-        """What the device or the ceiling says to `memory`; None if all of it fits."""
+        """The refusal of `memory` by the device or the ceiling; None if all of it fits."""
         physical = self.machine.total_bytes - self.machine.others_bytes
         ceiling = min(physical, ceiling_bytes or physical)
         for step, reserved in enumerate(memory.reserved_bytes):
@@ -246,9 +246,9 @@ class SimulatedRunner:
         *,
         refusal: _Refusal | None,
     ) -> _Course:
-        """The steps on the clock: every batch once, the last until settled, one more profiled.
+        """The steps on the clock: each batch once, the last one until its time has settled, and one more if profiled.
 
-        A step that is refused memory takes no time and is not counted; one that spills runs, slowly, and is the last.
+        A step whose memory is refused takes no time and does not count. One that spills runs slowly and is the last.
         """
         settled = {load: step_seconds(self.machine, spec.knobs, *_arrays(load)) for load in loads}
         in_order = [loads[min(step, len(loads) - 1)] for step in range(spec.max_steps)]
@@ -261,7 +261,7 @@ class SimulatedRunner:
         if spec.profile:
             seconds = np.append(seconds, settled_s[-1] * _PROFILED_FACTOR)
         if refusal is not None and refusal.step >= len(seconds):
-            refusal = None  # over before it came to that
+            refusal = None  # the probe ended before
         if refusal is not None:
             slow = seconds[refusal.step : refusal.step + refusal.spilled] * self.machine.spill_slowdown
             seconds = np.concatenate([seconds[: refusal.step], slow])
@@ -272,7 +272,7 @@ class SimulatedRunner:
 
 
 def _settle(spec: ProbeSpec, seconds: _Floats, is_last: NDArray[np.bool_]) -> tuple[int, _Floats]:
-    """(steps run, the last load's steps once warm), by the rules of the real worker (`compass.probe.measure`)."""
+    """(steps run, times of the last load's steps after warm-up), by the rules of `compass.probe.measure`."""
     n_warm = min(N_WARM_STEPS, spec.min_steps - 1)
     warm = is_last & (np.arange(len(seconds)) >= n_warm)
     for n in range(min(max(spec.min_steps, len(spec.sequence)), spec.max_steps), spec.max_steps):

@@ -1,7 +1,7 @@
-"""What a training step of ViSNet does, operation by operation: shapes, lifetimes and weights, no times and no bytes.
+"""The operations of a ViSNet training step: shapes, lifetimes and weights, without times and bytes.
 
-Written down from PyG's `torch_geometric.nn.models.visnet` (Wang et al., Nature Communications 2024) as eager PyTorch
-runs it. Parameter counts follow from the same list and equal the real model's.
+They follow PyG's `torch_geometric.nn.models.visnet` (Wang et al., Nature Communications 2024) as eager PyTorch runs it.
+Parameter counts follow from the same list and equal those of the real model.
 
 Notation: C channels, V components of a vector feature ((lmax + 1)² − 1), H heads, R radial basis functions.
 """
@@ -15,39 +15,39 @@ from typing import Literal
 from compass.records import Knobs, Variant
 
 EMBEDDING_ROWS = 238
-"""119 elements, twice: ligand atoms have their own range of the embedding."""
+"""119 elements, twice, because ligand atoms have their own range of the embedding."""
 DEFAULT_OPTIONS = {"heads": 8, "lmax": 1, "rbf": 32}
-"""PyG's defaults, for knobs that do not say."""
+"""PyG's defaults, for knobs without these options."""
 
 OpKind = Literal["gemm", "map", "gather", "scatter"]
 Rows = Literal["nodes", "edges"]
 Keep = Literal["next", "block", "backward", "output"]
-"""How long a result lives: through the next operation, to the end of its block, until the backward pass has used it,
-or, as a block's output, until then even where the block is checkpointed."""
+"""Lifetime of a result: through the next operation, to the end of its block, or until the backward pass has used it; `output`
+is the last, even if the block is checkpointed."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """One forward operation; what its backward does follows from its kind."""
+    """One forward operation. Its backward operations follow from its kind."""
 
     kind: OpKind
     rows: Rows
-    """What there is one row of its result for; for `scatter`, of its input."""
+    """The items of which each has a row in its result; for `scatter`, in its input."""
     reads: int
-    """Elements read a row."""
+    """Elements read per row."""
     writes: int
-    """Elements written a row."""
+    """Elements written per row."""
     keep: Keep
     lanes: int = 1
-    """Matrix rows a row stands for (V for vector features)."""
+    """Matrix rows per row: V for vector features, else 1."""
     inner: int = 0
     """Summed dimension of a matrix product."""
     outer: int = 0
     """Output dimension of a matrix product."""
     weights: tuple[int, ...] = ()
-    """Elements of its weight tensors."""
+    """Number of elements of each weight tensor."""
     wide: bool = False
-    """Stays fp32 under autocast."""
+    """Whether it stays fp32 under autocast."""
     gradient: bool = True
     """Whether the backward pass goes through it."""
 
@@ -79,7 +79,7 @@ def _casts(variant: Variant, *widths: tuple[Rows, int]) -> list[Op]:
 
 
 def _shape(variant: Variant) -> tuple[int, int, int]:
-    """(V, H, R)."""
+    """(V, H, R) of a variant."""
     options = DEFAULT_OPTIONS | {name: int(value) for name, value in variant.options}
     return (options["lmax"] + 1) ** 2 - 1, options["heads"], options["rbf"]
 
@@ -114,7 +114,7 @@ def stem(channels: int, variant: Variant) -> tuple[Op, ...]:
 
 
 def _attention(c: int, v: int, h: int) -> list[Op]:
-    """Messages from neighbours: scalars weighted by attention, vectors by gates."""
+    """Messages from neighbours: scalars weighted by attention, vectors weighted by gates."""
     return [
         _gather(c), _gather(c), _gather(c), _gather(v * c),
         _map("edges", 2 * c, c, "backward"),
@@ -134,7 +134,7 @@ def _attention(c: int, v: int, h: int) -> list[Op]:
 
 
 def _rejection(c: int, v: int) -> list[Op]:
-    """One side of the edge update: the neighbour's vectors, projected, without their part along the edge."""
+    """One side of the edge update: the neighbour's projected vectors minus their part along the edge."""
     return [
         _gather(v * c),
         _linear("edges", c, c, "block", lanes=v, bias=False),
@@ -159,7 +159,7 @@ def _edge_update(c: int, v: int) -> list[Op]:
 
 @lru_cache(maxsize=512)
 def layer(channels: int, variant: Variant, *, last: bool) -> tuple[Op, ...]:
-    """One message-passing layer; the last one leaves the edges alone."""
+    """One message-passing layer. The last one does not update the edges."""
     c, (v, h, _) = channels, _shape(variant)
     residuals = [_map("nodes", 2 * c, c, "output", wide=True), _map("nodes", 2 * v * c, v * c, "output", wide=True)]
     if not last:
@@ -225,5 +225,5 @@ def blocks(knobs: Knobs) -> tuple[tuple[Op, ...], ...]:
 
 
 def n_parameters(knobs: Knobs) -> int:
-    """Trainable parameters, exactly those of PyG's `ViSNetBlock` and `EquivariantScalar`."""
+    """Trainable parameters, equal to those of PyG's `ViSNetBlock` and `EquivariantScalar`."""
     return sum(sum(op.weights) for block in blocks(knobs) for op in block)

@@ -44,7 +44,7 @@ def test_an_absent_device_is_refused(fakes, asked):
         resolve(asked, torch=fakes.torch(cuda=[fakes.Device(), fakes.Device()]))
     assert str(caught.value) == (
         f"device: got {asked!r}; expected one of cuda:0, cuda:1, cpu. "
-        "Choose one that is here, or leave it out to take cuda:0."
+        "Choose one of these, or leave the option out to take cuda:0."
     )
 
 
@@ -107,7 +107,7 @@ def test_a_limit_above_what_there_is_is_refused(fakes, root, group_gib):
         look(root, limit=20 * GIB, torch=fakes.torch())
     assert str(caught.value) == (
         f"memory limit: got 20.00 GiB; expected at most the {group_gib or 16}.00 GiB of this machine. "
-        "Lower the limit, or leave it out to use what is free."
+        "Lower the limit, or leave it out to use the free memory."
     )
 
 

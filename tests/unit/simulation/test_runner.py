@@ -136,7 +136,7 @@ def test_synthetic_batches(runner):
     [
         ({"knobs": Knobs(layers=2, channels=20)}, "channels: got 20, expected a multiple of the 8 heads"),
         ({"knobs": Knobs(layers=2, channels=16, variant=Variant(options=(("lmax", 3),)))}, "lmax: got 3, expected 1 or 2"),
-        ({"batches": (Batch(members=(("2xyz", 1),)),)}, "sample '2xyz' is not known"),
+        ({"batches": (Batch(members=(("2xyz", 1),)),)}, "there is no sample '2xyz'"),
         ({"batches": (Batch(),)}, "a batch is empty"),
     ],
 )  # fmt: skip

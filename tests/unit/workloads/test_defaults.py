@@ -10,8 +10,8 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Batch, Family, Knobs, Load, Variant
 from compass.workloads.adapter import WorkloadAdapter, find_blocks
-from compass.workloads.checkpointing import recomputed
-from compass.workloads.defaults import COPIES, as_load, chosen, family_of, micro_batches, samples_of
+from compass.workloads.checkpointing import checkpointed
+from compass.workloads.defaults import COPIES, as_load, family_of, micro_batches, samples_of, spread_batches
 from compass.workloads.registry import load_workload
 
 
@@ -32,7 +32,7 @@ class Least:
 
     def build(self, knobs):
         layers = [torch.nn.Linear(knobs.channels, knobs.channels) for _ in range(knobs.layers)]
-        kept = recomputed(layers) if knobs.variant.checkpointing else torch.nn.ModuleList(layers)
+        kept = checkpointed(layers) if knobs.variant.checkpointing else torch.nn.ModuleList(layers)
         return torch.nn.ModuleDict({"ends": torch.nn.ModuleList([torch.nn.Linear(1, 2)] * 1), "layers": kept})
 
     def collate(self, batch):
@@ -187,7 +187,7 @@ def total(batch, samples):
 def test_small_samples_determine_what_any_can(lengths, n_features):
     powers = [0.5, 1.0, 2.0][:n_features]
     samples = {str(n): load_of(**{f"s{p}": n**p for p in powers}) for n in lengths}
-    batches = chosen(samples)
+    batches = spread_batches(samples)
     rows = np.array([total(batch, samples) for batch in batches])
     cap = max(COPIES) * np.median([[size for _, size in load.sizes] for load in samples.values()], axis=0)
     assert (rows[1:, 1:] <= cap * (1 + 1e-9)).all()  # none is large
@@ -198,7 +198,7 @@ def test_small_samples_determine_what_any_can(lengths, n_features):
 
 
 def test_one_sample_is_enough():
-    batches = chosen({"window": load_of(tokens=128.0, tokens_squared=16384.0)})
+    batches = spread_batches({"window": load_of(tokens=128.0, tokens_squared=16384.0)})
     assert sorted(batch.members for batch in batches) == [(("window", n),) for n in COPIES]
 
 
@@ -237,7 +237,7 @@ class Dropping(torch.nn.Module):
 def test_what_is_drawn_is_drawn_alike_the_second_time():
     layer = Dropping()
     gradients = []
-    for one in (layer, recomputed([layer])[0]):
+    for one in (layer, checkpointed([layer])[0]):
         torch.manual_seed(3)
         layer.inner.weight.grad = None
         one(torch.ones(4, 16)).sum().backward()

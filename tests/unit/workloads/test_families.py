@@ -77,7 +77,7 @@ def test_recomputing_changes_no_gradient(family):
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
         blocks = workload.blocks(model)
         assert len(blocks) % 3 == 0
-        assert not any(type(block).__name__ == "Recomputed" for block in blocks)
+        assert not any(type(block).__name__ == "Checkpointed" for block in blocks)
     assert len(gradients[0]) == len(gradients[1])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.workloads.triplets import count_triplets, remembered, triplets
+from compass.workloads.triplets import cached_counts, count_triplets, triplets
 
 
 def brute_force(edges):
@@ -38,10 +38,10 @@ def test_counts_are_kept(tmp_path):
         asked.append(name)
         return len(name)
 
-    assert remembered(place, "d1", ["a", "bb"], count) == {"a": 1, "bb": 2}
-    assert remembered(place, "d1", ["bb", "ccc"], count) == {"bb": 2, "ccc": 3}
+    assert cached_counts(place, "d1", ["a", "bb"], count) == {"a": 1, "bb": 2}
+    assert cached_counts(place, "d1", ["bb", "ccc"], count) == {"bb": 2, "ccc": 3}
     assert asked == ["a", "bb", "ccc"]
-    assert remembered(place, "d2", ["a"], count) == {"a": 1}  # of other data
+    assert cached_counts(place, "d2", ["a"], count) == {"a": 1}  # of other data
     assert asked[3:] == ["a"]
     assert json.loads(place.read_text()) == {"digest": "d2", "counts": {"a": 1}}
     assert [path.name for path in tmp_path.iterdir()] == ["counts.json"]
@@ -51,15 +51,15 @@ def test_counts_are_kept(tmp_path):
 def test_a_damaged_file_is_counted_anew(tmp_path, text):
     place = tmp_path / "counts.json"
     place.write_text(text)
-    assert remembered(place, "d1", ["a"], len) == {"a": 1}
+    assert cached_counts(place, "d1", ["a"], len) == {"a": 1}
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root writes everywhere")
 def test_a_folder_that_cannot_be_written_is_not_missed(tmp_path):
     tmp_path.chmod(0o500)
-    assert remembered(tmp_path / "counts.json", "d1", ["a"], len) == {"a": 1}
+    assert cached_counts(tmp_path / "counts.json", "d1", ["a"], len) == {"a": 1}
     tmp_path.chmod(0o700)
 
 
 def test_a_folder_that_is_not_there_is_not_missed(tmp_path):
-    assert remembered(tmp_path / "no" / "counts.json", "d1", ["a"], len) == {"a": 1}
+    assert cached_counts(tmp_path / "no" / "counts.json", "d1", ["a"], len) == {"a": 1}
