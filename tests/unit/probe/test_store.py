@@ -313,3 +313,22 @@ def test_a_user_without_a_home(monkeypatch):
     assert str(caught.value) == (
         "cache: got no home folder for this user; expected HOME or XDG_CACHE_HOME in the environment. Set one, or give --cache."
     )
+
+
+OLD_LEDGER = Path(__file__).with_name("ledger_0.1.0.jsonl")
+"""Written by Compass 0.1.0: three micro-probes, a certificate that ran out of memory, and a cycle of training."""
+OLD_KEYS = ["d19b977dc42477f0", "38ff768a52b51105", "67c5a8f5e9a77bcd", "2d22def9c20a868f", "b69fb7c0db55bd84"]
+
+
+def test_a_ledger_of_0_1_0_is_read_and_its_questions_are_found_again(path):
+    content = read_ledger(OLD_LEDGER)
+    assert (content.n_older, content.n_damaged) == (0, 0)
+    assert [spec.key for _, spec, _ in content.entries] == OLD_KEYS
+    assert {outcome.source for _, _, outcome in content.entries} == {"probe", "training"}
+    path.parent.mkdir()
+    path.write_bytes(OLD_LEDGER.read_bytes())
+    store = Store(path)
+    for fingerprint, spec, outcome in content.entries:
+        assert store.find(fingerprint, spec) == outcome
+    store.close()
+    assert path.read_bytes() == OLD_LEDGER.read_bytes()
