@@ -125,7 +125,7 @@ def _metered(
         segment = name
 
     meter.reset_peak()
-    held_bytes = meter.peak_live_bytes() or 0  # just after a reset, the peak is what is held
+    held_bytes = meter.peak_live_bytes() or 0  # just after a reset, the peak equals the present live bytes
     with _marks(model, blocks, optimizer, mark):
         step()
         mark(START)

@@ -39,8 +39,12 @@ def default_cache() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
     except RuntimeError as error:
-        raise InputError("cache", got="no home folder for this user", expected="HOME or XDG_CACHE_HOME in the environment",
-                         fix="Set one, or give --cache.") from error  # fmt: skip
+        raise InputError(
+            "cache",
+            got="no home folder for this user",
+            expected="HOME or XDG_CACHE_HOME in the environment",
+            fix="Set one, or give --cache.",
+        ) from error
 
 
 def append(path: Path, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
@@ -211,5 +215,9 @@ def _read(content: bytes) -> LedgerContent:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"probe store {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                      fix="Choose another --cache.")  # fmt: skip
+    return InputError(
+        f"ledger {path}",
+        got=error.strerror or str(error),
+        expected="a file in a writable folder",
+        fix="Choose another --cache.",
+    )

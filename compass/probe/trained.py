@@ -26,8 +26,8 @@ NO_TIME = {"step": None, "timed_load": None}
 def record_cycle(ledger: Path, fingerprint: Fingerprint, plan: StagePlan, cycle: TrainedCycle) -> None:
     """Append a finished cycle of training `plan` to the ledger at `ledger`, under the profile's `fingerprint`.
 
-    The next optimization under this fingerprint uses the footprint as that of a fresh process, and the step time in place of
-    its own timings of this model under this allocator. Do not call this if the profile was stale in training.
+    The next optimization under this fingerprint uses the footprint as that of a fresh process. The step time replaces its own
+    timings of this model under this allocator. Do not call this if the profile was stale in training.
 
     Raises:
         InputError: the ledger cannot be written.

@@ -100,6 +100,10 @@ def device_kind(device: str) -> DeviceKind:
     """
     name = device.partition(":")[0]
     if name not in DEVICE_KINDS:
-        raise InputError("device", got=repr(device), expected=f"one of {', '.join(DEVICE_KINDS)}",
-                         fix="Correct the device, or upgrade Compass if a newer version wrote it.")  # fmt: skip
+        raise InputError(
+            "device",
+            got=repr(device),
+            expected=f"one of {', '.join(DEVICE_KINDS)}",
+            fix="Correct the device, or upgrade Compass if a newer version wrote it.",
+        )
     return DEVICE_KINDS[name]

@@ -50,9 +50,12 @@ class GraphBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on `device`."""
-        return type(self)(**{
-            name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in vars(self).items()
-        })  # fmt: skip
+        return type(self)(
+            **{
+                name: value.to(device) if isinstance(value, torch.Tensor) else value
+                for name, value in vars(self).items()
+            }
+        )
 
 
 class OnComplexes:

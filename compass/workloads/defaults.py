@@ -33,9 +33,11 @@ def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
     sizes = dict(load.sizes) if isinstance(load, Load) else dict(load)
     if set(sizes) != set(features):
         raise InputError(
-            "the workload's loads", got=f"one of {', '.join(map(repr, sizes)) or 'nothing'}",
-            expected=f"its features, {', '.join(map(repr, features))}", fix="Give every load each feature once.",
-        )  # fmt: skip
+            "the workload's loads",
+            got=f"one of {', '.join(map(repr, sizes)) or 'nothing'}",
+            expected=f"its features, {', '.join(map(repr, features))}",
+            fix="Give every load each feature once.",
+        )
     graphs = load.graphs if isinstance(load, Load) else 1
     return Load(graphs=graphs, sizes=tuple((name, float(sizes[name])) for name in features))
 
@@ -60,14 +62,22 @@ def family_of(workload: object) -> Family:
     """
     capacity = tuple(getattr(workload, "capacity", KNOBS))
     if not capacity or not set(capacity) <= set(KNOBS):
-        raise InputError("the workload's capacity", got=repr(capacity), expected="'layers', 'channels' or both",
-                         fix="Name the knobs that make a model larger.")  # fmt: skip
+        raise InputError(
+            "the workload's capacity",
+            got=repr(capacity),
+            expected="'layers', 'channels' or both",
+            fix="Name the knobs that make a model larger.",
+        )
     space: Any = getattr(workload, "space", {})
     try:
         space = json.loads(json.dumps(dict(space)))
     except (TypeError, ValueError) as error:
-        raise InputError("the workload's space", got=str(error), expected="settings of `space` by name",
-                         fix="Use numbers, text, tuples and dictionaries only.") from error  # fmt: skip
+        raise InputError(
+            "the workload's space",
+            got=str(error),
+            expected="settings of `space` by name",
+            fix="Use numbers, text, tuples and dictionaries only.",
+        ) from error
     return Family(space=space, capacity=capacity, supports_checkpointing=_supports_checkpointing(workload))
 
 

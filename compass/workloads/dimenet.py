@@ -37,8 +37,11 @@ from compass.workloads.spherical import SphericalBasis
 from compass.workloads.triplets import cached_counts, count_triplets, triplets
 
 _OPTIONS = {
-    "basis": range(1, 129), "radial": range(1, 65), "spherical": range(2, 17), "triplet_channels": range(1, 1025),
-}  # fmt: skip
+    "basis": range(1, 129),
+    "radial": range(1, 65),
+    "spherical": range(2, 17),
+    "triplet_channels": range(1, 1025),
+}
 """Knobs of the family: embedding width of the bases, radial and spherical functions, width of a triplet's message."""
 DEFAULTS = {"basis": 8, "radial": 6, "spherical": 7, "triplet_channels": 64}
 """Values of the publication."""

@@ -21,11 +21,19 @@ def check_options(knobs: Knobs, allowed: Options) -> None:
     for name in sorted(allowed.keys() | options.keys()):
         value = options.get(name, "nothing")
         if name not in allowed:
-            raise InputError(f"space.options.{name}", got=str(value), expected=f"only {', '.join(allowed)}",
-                             fix="Remove it, or choose another workload.")  # fmt: skip
+            raise InputError(
+                f"space.options.{name}",
+                got=str(value),
+                expected=f"only {', '.join(allowed)}",
+                fix="Remove it, or choose another workload.",
+            )
         if type(value) is not int or value not in allowed[name]:
-            raise InputError(f"space.options.{name}", got=str(value), fix="Correct it.",
-                             expected=f"a whole number from {allowed[name][0]} to {allowed[name][-1]}")  # fmt: skip
+            raise InputError(
+                f"space.options.{name}",
+                got=str(value),
+                fix="Correct it.",
+                expected=f"a whole number from {allowed[name][0]} to {allowed[name][-1]}",
+            )
 
 
 def check_channels_per_head(knobs: Knobs) -> None:
@@ -37,6 +45,8 @@ def check_channels_per_head(knobs: Knobs) -> None:
     heads = int(knobs.variant.option("heads"))
     if knobs.channels % heads:
         raise InputError(
-            "channels", got=str(knobs.channels), expected=f"a multiple of the {heads} attention heads",
+            "channels",
+            got=str(knobs.channels),
+            expected=f"a multiple of the {heads} attention heads",
             fix="Change space.channel_step or the number of heads.",
-        )  # fmt: skip
+        )

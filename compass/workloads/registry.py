@@ -43,9 +43,11 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
         raise _failed(source, error, "a factory that takes an OptimizerConfig", "Correct the factory.") from error
     if missing:
         raise InputError(
-            f"workload {source}", got=f"an object without {', '.join(missing)}",
-            expected="the members of compass.workloads.protocol.MinimalWorkload", fix="Add what is missing.",
-        )  # fmt: skip
+            f"workload {source}",
+            got=f"an object without {', '.join(missing)}",
+            expected="the members of compass.workloads.protocol.MinimalWorkload",
+            fix="Add what is missing.",
+        )
     is_whole = type(workload).__module__.startswith(f"{__package__}.")
     return cast("Workload", workload if is_whole else WorkloadAdapter(workload, factory))
 
@@ -56,9 +58,11 @@ def _factory(source: str) -> Any:
     place, _, name = target.rpartition(":")
     if not place:
         raise InputError(
-            "workload", got=source, fix="Name one of these.",
+            "workload",
+            got=source,
+            fix="Name one of these.",
             expected=f"one of {', '.join(sorted(known))}, package.module:factory or path/to/file.py:factory",
-        )  # fmt: skip
+        )
     try:
         if place.endswith(".py"):
             return getattr(_from_file(Path(place)), name)

@@ -119,8 +119,10 @@ class _Table:
         result = np.empty(rows.shape)
         for engine in np.unique(self.engine):
             chosen = self.engine == engine
-            part = _Columns(rows[chosen], *(c[chosen] for c in (self.reads, self.writes, self.lanes, self.inner,
-                                                                self.outer, self.width)))  # fmt: skip
+            part = _Columns(
+                rows[chosen],
+                *(c[chosen] for c in (self.reads, self.writes, self.lanes, self.inner, self.outer, self.width)),
+            )
             if engine == "product":
                 result[chosen] = _product_s(machine, part)
             elif engine == "weight_gradient":

@@ -101,7 +101,10 @@ class SimulatedRunner:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         return Description(
             fingerprint=Fingerprint(
-                device=self.machine.name, driver="simulated", torch="simulated", versions=(),
+                device=self.machine.name,
+                driver="simulated",
+                torch="simulated",
+                versions=(),
                 workload=digest("visnet", sorted(self.samples.items())),
             ),
             hardware=self._hardware(),
@@ -109,7 +112,7 @@ class SimulatedRunner:
             baseline_bytes=self.machine.context_bytes,
             samples=tuple(self.samples.items()),
             parameters=tuple((k, n_parameters(k)) for k in knobs),
-        )  # fmt: skip
+        )
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Simulate the training steps of `spec`."""
@@ -120,9 +123,9 @@ class SimulatedRunner:
         if fault:
             return Outcome(status=Status.INVALID, detail=fault, wall_s=start_s)
         loads = [self._load(batch) for batch in spec.sequence]
-        rng = np.random.default_rng(int.from_bytes(
-            hashlib.blake2b(f"{self._seed}/{spec.key}/{count}".encode(), digest_size=8).digest(), "big"
-        ))  # fmt: skip
+        rng = np.random.default_rng(
+            int.from_bytes(hashlib.blake2b(f"{self._seed}/{spec.key}/{count}".encode(), digest_size=8).digest(), "big")
+        )
         memory = self._memory(spec.knobs, *loads)
         course = self._course(spec, loads, rng, start_s, refusal=self._refusal(memory, spec.ceiling_bytes))
         n_steps, wall_s = len(course.seconds), start_s + float(course.seconds.sum())
@@ -194,11 +197,16 @@ class SimulatedRunner:
         usable = machine.total_bytes - machine.others_bytes
         budget = usable - int(MemoryRules().reserve_share * machine.total_bytes)
         return Hardware(
-            kind="cuda", name=machine.name, driver="simulated", total_bytes=machine.total_bytes, free_bytes=usable,
-            others_bytes=machine.others_bytes, limit_bytes=self._limit_bytes,
+            kind="cuda",
+            name=machine.name,
+            driver="simulated",
+            total_bytes=machine.total_bytes,
+            free_bytes=usable,
+            others_bytes=machine.others_bytes,
+            limit_bytes=self._limit_bytes,
             budget_bytes=budget if self._limit_bytes is None else min(usable, self._limit_bytes),
             expandable_segments=not machine.spills,
-        )  # fmt: skip
+        )
 
     def _load(self, batch: Batch) -> Load:
         return batch.load(self.samples)

@@ -45,9 +45,16 @@ def test_a_test_of_a_name_would_be_found(code):
 @pytest.fixture
 def npu(fakes, monkeypatch):
     """A torch with one device of a kind that Compass does not have, and its row."""
-    row = DeviceKind("npu", memory="caching", has_index=True, is_available="npu.is_available",
-                     device_count="npu.device_count", get_random_state="npu.get_rng_state",
-                     set_random_state="npu.set_rng_state", versions=(("npu", "version.npu"),))  # fmt: skip
+    row = DeviceKind(
+        "npu",
+        memory="caching",
+        has_index=True,
+        is_available="npu.is_available",
+        device_count="npu.device_count",
+        get_random_state="npu.get_rng_state",
+        set_random_state="npu.set_rng_state",
+        versions=(("npu", "version.npu"),),
+    )
     monkeypatch.setattr("compass.records.devices.DEVICE_KINDS", {"npu": row} | DEVICE_KINDS)
     monkeypatch.setattr("compass.device.kinds.DEVICE_KINDS", {"npu": row} | DEVICE_KINDS)
     device = fakes.Device(name="A new device", others=0, context=0)

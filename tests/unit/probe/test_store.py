@@ -181,7 +181,7 @@ def test_a_place_that_cannot_be_written(tmp_path, place, why):
     with pytest.raises(InputError) as caught:
         Store(path)
     assert str(caught.value) == (
-        f"probe store {path}: got {why}; expected a file in a writable folder. Choose another --cache."
+        f"ledger {path}: got {why}; expected a file in a writable folder. Choose another --cache."
     )
 
 

@@ -90,7 +90,7 @@ def test_a_ledger_that_cannot_be_written_costs_training_nothing(run, tmp_path, c
     with caplog.at_level(logging.WARNING, logger="compass"):
         LedgerFeedback(run).tell(*cycle_on("a"))
     assert [record.message for record in caplog.records] == [
-        f"the ledger does not learn of this: probe store {tmp_path}/file/{LEDGER}: got File exists; "
+        f"the ledger does not learn of this: ledger {tmp_path}/file/{LEDGER}: got File exists; "
         "expected a file in a writable folder. Choose another --cache."
     ]
 
