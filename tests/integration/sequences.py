@@ -78,7 +78,7 @@ class Padded(Honest):
 
 
 class Careless(Honest):
-    """Draws from a source that nobody seeds, makes part of the model when it first sees data, keeps what it computed."""
+    """Draws from an unseeded source, makes a part of the model at its first batch, and keeps its results."""
 
     drawn = itertools.count()
 

@@ -41,7 +41,7 @@ def hang_with_children() -> None:
 
 
 def exit_with_child() -> None:
-    """The child holds whatever it inherited: were the answers' pipe among it, nobody would notice that we are gone."""
+    """The child inherits open files. If the pipe of the answers were among them, the parent would not notice the worker's end."""
     pid = os.fork()
     if pid == 0:
         time.sleep(600)

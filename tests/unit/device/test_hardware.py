@@ -61,7 +61,7 @@ def test_cpu_memory_without_limits(fakes, root):
     assert (found.kind, found.name) == ("cpu", "Fake CPU @ 3 GHz")
     assert (found.total_bytes, found.free_bytes, found.others_bytes) == (16 * GIB, 12 * GIB, 3 * GIB)
     assert found.limit_bytes is None
-    assert found.budget_bytes == 13 * GIB - int(0.05 * 16 * GIB)  # what is free, and what we hold already
+    assert found.budget_bytes == 13 * GIB - int(0.05 * 16 * GIB)  # free memory, and memory that the process holds
 
 
 def test_a_control_group_lowers_the_budget(fakes, root):
@@ -72,7 +72,9 @@ def test_a_control_group_lowers_the_budget(fakes, root):
     root.write("sys/fs/cgroup/user.slice/job/memory.current", f"{2 * GIB}")
     found = look(root, reserve=0.1, torch=fakes.torch())
     assert (found.total_bytes, found.free_bytes, found.limit_bytes) == (16 * GIB, 4 * GIB, 6 * GIB)
-    assert found.budget_bytes == 6 * GIB - 22 * 48 * MIB - int(0.1 * 6 * GIB)  # a GiB of others', in 128ths of 6 GiB
+    assert found.budget_bytes == 6 * GIB - 22 * 48 * MIB - int(
+        0.1 * 6 * GIB
+    )  # a GiB of other processes, in 128ths of 6 GiB
 
 
 def test_a_users_limit_is_the_budget(fakes, root):
@@ -153,10 +155,10 @@ def test_cuda_memory(fakes, sees_us, generic):
     assert (found.kind, found.name, found.driver) == ("cuda", "NVIDIA Fake", "NVIDIA 570.86.15")
     assert (found.total_bytes, found.others_bytes) == (16 * GIB, 2 * GIB)
     assert found.free_bytes == 16 * GIB - 2 * GIB - 512 * MIB
-    assert found.budget_bytes == 14 * GIB - int(0.05 * 16 * GIB)  # the context is ours
+    assert found.budget_bytes == 14 * GIB - int(0.05 * 16 * GIB)  # the context belongs to this process
 
 
-def test_without_a_management_library_the_context_counts_as_somebody_elses(fakes):
+def test_without_a_management_library_the_context_counts_as_another_processs(fakes):
     gpu = fakes.Device(others=2 * GIB, context=512 * MIB)
     found = look(kind="cuda", torch=fakes.torch(cuda=[gpu]), nvml=fakes.Nvml([gpu], works=False))
     assert found.driver == "CUDA 12.8"

@@ -1,4 +1,4 @@
-"""Questions and answers for whoever needs some."""
+"""Specs and outcomes for tests."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Counting parameters of models whose values nobody needs."""
+"""Counting the parameters of models that have no values."""
 
 import pytest
 import torch

@@ -208,7 +208,7 @@ def test_the_order_of_the_segments(visnet):
     ]  # fmt: skip
 
 
-def test_a_layer_that_runs_again_is_recomputed(visnet):
+def test_a_checkpointed_layer_has_a_segment_of_its_second_forward_pass(visnet):
     again = [name for name in profile(visnet) if name.startswith("recompute")]
     assert again == (
         ["recompute:last", "recompute:late", "recompute:early", "recompute:first"] if visnet.checkpointing else []

@@ -220,7 +220,7 @@ def test_what_another_process_appended_stays(path, ask, found):
 
 
 @pytest.mark.parametrize("left", [b"0", b"1234abcd f1 {", b"\x00" * 5000])
-def test_half_a_line_of_a_dead_process_costs_nobody_elses(path, ask, found, left):
+def test_half_a_line_of_a_dead_process_costs_no_line_of_another_process(path, ask, found, left):
     whole = fill(path, ask, found)
     ours = Store(path)
     with path.open("ab") as file:

@@ -63,10 +63,10 @@ def test_live_bytes_grow_with_the_load_and_fit_what_is_reserved(
 
 def test_checkpointing_saves_memory_and_costs_time():
     runner = SimulatedRunner(machine_named("RTX 3090"))
-    plain, recomputed = knobs(6, 128), knobs(6, 128, checkpointing=True)
+    plain, checkpointed = knobs(6, 128), knobs(6, 128, checkpointing=True)
     load = POCKET * 4
-    assert runner.true_live_bytes(recomputed, load) < 0.5 * runner.true_live_bytes(plain, load)
-    assert 1.1 < runner.true_step_s(recomputed, load) / runner.true_step_s(plain, load) < 1.6
+    assert runner.true_live_bytes(checkpointed, load) < 0.5 * runner.true_live_bytes(plain, load)
+    assert 1.1 < runner.true_step_s(checkpointed, load) / runner.true_step_s(plain, load) < 1.6
 
 
 def test_bf16_saves_memory_and_time_where_the_hardware_has_it():

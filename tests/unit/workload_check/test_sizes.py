@@ -1,4 +1,4 @@
-"""The missing size is found among made-up batches whose truth is known."""
+"""The missing size is found among synthetic batches whose memory follows a known law."""
 
 import numpy as np
 import pytest

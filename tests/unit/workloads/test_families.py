@@ -40,7 +40,7 @@ def make(workload, asked):
 
 
 def small(workload, n=2):
-    """A batch of small made-up graphs that differ in size."""
+    """A batch of small synthetic graphs that differ in size."""
     return workload.join([workload._made_up(20 + 7 * i, (20 + 7 * i) * 6) for i in range(n)])
 
 
@@ -68,7 +68,7 @@ def test_neither_turning_nor_moving_matters(family):
     assert not torch.allclose(other, expected, rtol=1e-3)
 
 
-def test_recomputing_changes_no_gradient(family):
+def test_checkpointing_changes_no_gradient(family):
     name, workload = family
     batch, gradients = small(workload), []
     for checkpointing in (False, True):

@@ -112,7 +112,7 @@ def test_an_installed_family():
     )
 
 
-def test_a_name_that_nobody_has():
+def test_an_unknown_name():
     assert refusal("visnt") == (
         "workload: got visnt; expected one of dimenet++, gps, schnet, visnet, package.module:factory or path/to/file.py:factory. "
         "Name one of these."
