@@ -78,7 +78,7 @@ def lab_of(known):
     def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0, others_cores=1.0):
         told = known({(3, 48): {"capacity": 10}}, changes=changes)
         samples = (("one", Load(graphs=1, sizes=(("nodes", nodes), ("edges", edges)))),)
-        hardware = SimpleNamespace(kind=kind, budget_bytes=2**32)
+        hardware = SimpleNamespace(kind=kind, on_host=kind == "cpu", budget_bytes=2**32)
         return Experiment(
             config=told.config,
             runner=Bench(step_s, others_cores),

@@ -40,7 +40,7 @@ def test_a_micro_probe_is_small_and_fixed():
         assert (spec.timeout_s, spec.runtime) == (RULES.micro_timeout_s, RUNTIME)
 
 
-def test_made_up_loads_count_self_loops_and_can_be_made():
+def test_synthetic_loads_count_self_loops_and_can_be_made():
     loads = {spec.batches[0].synthetic for spec in micro()}
     assert loads == {
         Load(graphs=1, sizes=(("nodes", nodes), ("edges", nodes * (neighbours + 1))))

@@ -70,7 +70,7 @@ def test_two_sizes_and_what_they_make():
     assert found[f"bonds, {PADDED}"][0] == 2 * 30
 
 
-def test_a_made_up_batch_is_one_member():
+def test_a_synthetic_batch_is_one_member():
     load = Load(graphs=4, sizes=(("tokens", 128.0),))
     assert members_of(Batch(synthetic=load), {}).tolist() == [[128.0]]
 

@@ -172,7 +172,7 @@ def test_a_declaration_that_cannot_be_used(least, member, value, text):
 # ---------------------------------------------------------------------------------------------------- micro-batches
 
 
-def test_declared_loads_are_made_up(least):
+def test_declared_loads_become_synthetic_batches(least):
     least.micro_loads = [{"tokens": n, "tokens_squared": n * n} for n in (4, 8)]
     batches = micro_batches(least, least.samples())
     assert batches == tuple(Batch(synthetic=load_of(tokens=float(n), tokens_squared=float(n * n))) for n in (4, 8))

@@ -41,13 +41,13 @@ def make(workload, asked):
 
 def small(workload, n=2):
     """A batch of small synthetic graphs that differ in size."""
-    return workload.join([workload._made_up(20 + 7 * i, (20 + 7 * i) * 6) for i in range(n)])
+    return workload.join([workload._synthetic(20 + 7 * i, (20 + 7 * i) * 6) for i in range(n)])
 
 
 def test_members_do_not_feel_each_other(family):
     name, workload = family
     model = make(workload, knobs(name)).eval()
-    graphs = [workload._made_up(n, n * 6) for n in (20, 33)]
+    graphs = [workload._synthetic(n, n * 6) for n in (20, 33)]
     with torch.no_grad():
         together = workload.predict(model, workload.join(graphs))
         alone = torch.cat([workload.predict(model, workload.join([graph])) for graph in graphs])
@@ -58,7 +58,7 @@ def test_members_do_not_feel_each_other(family):
 def test_neither_turning_nor_moving_matters(family):
     name, workload = family
     model = make(workload, knobs(name)).eval()
-    graph = workload._made_up(20, 120)
+    graph = workload._synthetic(20, 120)
     turn, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))
     moved = dataclasses.replace(graph, positions=(graph.positions @ turn.T + 3.0).astype(np.float32))
     squeezed = dataclasses.replace(graph, positions=graph.positions * np.float32([0.8, 1.0, 1.0]))
@@ -155,4 +155,4 @@ def test_a_batch_moves_with_all_it_has():
     workload = load_workload("gps", CONFIG)
     batch = small(workload)
     assert batch.to("cpu").sizes == (20, 27)
-    assert type(collate([workload._made_up(20, 120)]).to("cpu")).__name__ == "GraphBatch"
+    assert type(collate([workload._synthetic(20, 120)]).to("cpu")).__name__ == "GraphBatch"
