@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from compass.probe.segment_names import block_name, by_ends
+from compass.probe.segment_names import block_name
 from compass.probe.simulation.allocator import CachingAllocator
 from compass.probe.simulation.step import Op, blocks
 from compass.records import Knobs
@@ -106,7 +106,6 @@ class _Process:
             kept, name = saved[place], _place_name(place, layers)
             if place in checkpointed:
                 kept = [*self._forward(rows[place], drop=False), *kept]
-                self._take_peak(peaks, f"recompute:{name}")
             self._backward(rows[place], kept)
             self._take_peak(peaks, f"backward:{name}")
         for block in batch:
@@ -119,7 +118,7 @@ class _Process:
         """Note the peak since the last call as that of `segment`."""
         memory = self.memory
         peak = memory.peak_requested if self.counted == "requested" else memory.peak_allocated
-        peaks[segment] = peak
+        peaks[segment] = max(peaks.get(segment, 0), peak)
         memory.start_peaks()
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
@@ -188,7 +187,8 @@ def _place_name(place: int, layers: int) -> str:
     """Segment name of a place in the step: 0 is the stem, `layers + 1` the head."""
     if place in (0, layers + 1):
         return "head" if place else "stem"
-    return block_name(place - 1, layers)
+    name = block_name(place - 1, layers)
+    return "inner" if name.isdigit() else name
 
 
 @lru_cache(maxsize=20_000)
@@ -208,4 +208,4 @@ def simulate_memory(
         peaks = process.step(sizes)
         reserved.append(process.memory.reserved)
         live.append(max(peaks.values()))
-    return Memory(tuple(reserved), tuple(live), by_ends(peaks, knobs.layers))
+    return Memory(tuple(reserved), tuple(live), tuple(peaks.items()))
