@@ -68,11 +68,11 @@ def check_plan(runner: LocalRunner, plan: StagePlan, *, cycle_batches: int, repe
         cycle_s = cycle_batches * median(run.step.median_s for run in held if run.step)
         footprint = max(run.footprint_bytes or 0 for run in held)
         found |= {
-            "cycle_s": round(plan.cycle_s, 2),
+            "cycle_s": round(plan.measured.cycle_s, 2),
             "cycle_again_s": round(cycle_s, 2),
-            "cycle_error": round(plan.cycle_s / cycle_s - 1, 4),
-            "live_error": round(plan.choice.live_bytes / plan.certificate.live_bytes - 1, 5),
-            "footprint_slack": round(plan.choice.footprint_bytes / footprint - 1, 4),
+            "cycle_error": round(plan.measured.cycle_s / cycle_s - 1, 4),
+            "live_error": round(plan.predicted.live_bytes / plan.measured.live_bytes - 1, 5),
+            "footprint_slack": round(plan.predicted.footprint_bound_bytes / footprint - 1, 4),
             "fill": round(footprint / plan.certificate.ceiling_bytes, 4),
         }
     if plan.stage == "production":

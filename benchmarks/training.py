@@ -48,10 +48,12 @@ from compass.records import (
     Affine,
     BytesLaw,
     Certificate,
-    Choice,
+    Configuration,
     Fingerprint,
     Knobs,
     Load,
+    Measured,
+    Predicted,
     RuntimeSettings,
     Stage,
     StagePlan,
@@ -135,18 +137,17 @@ def made_up_order(folder: Path, effort: Effort) -> RunSpec:
     pack_graphs(config)
     load = Load(graphs=4, sizes=(("nodes", 800.0), ("edges", 16_000.0)))
     knobs = Knobs(layers=2, channels=16, variant=variants(config.space, config.stages.prototyping)[0])
-    choice = Choice(
-        knobs=knobs, capacity=18_466, batch_size=4, load=load, live_bytes=1, footprint_bytes=1, step_s=0.1, cycle_s=45,
-        throughput=40,
-    )  # fmt: skip
     rates = (("nodes", 0.0), ("edges", 8_000.0))
     law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=rates)),), baseline_bytes=400 * MIB)
     step = StepTime(median_s=0.1, low_s=0.1, high_s=0.1, n_steps=1)
     plan = StagePlan(
-        stage=effort.stage, choice=choice, accumulate=1, runtime=RuntimeSettings(threads=available_cores()), bytes_law=law,
-        step=step, cycle_s=45, throughput=40, limited_by="memory", why="",
+        stage=effort.stage, accumulate=1, runtime=RuntimeSettings(threads=available_cores()), bytes_law=law,
+        limited_by="memory", why="",
+        choice=Configuration(knobs=knobs, capacity=18_466, batch_size=4, load=load),
+        predicted=Predicted(live_bytes=1, footprint_bound_bytes=1, step_s=0.1, cycle_s=45, throughput=40),
+        measured=Measured(step=step, cycle_s=45, throughput=40, live_bytes=1, footprint_bytes=1),
         certificate=Certificate(
-            ceiling_bytes=effort.limit_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=0, enforced=False
+            ceiling_bytes=effort.limit_bytes, batches=(), worst=load, footprint_bound_bytes=1, n_steps=0, enforced=False
         ),
     )  # fmt: skip
     return RunSpec(

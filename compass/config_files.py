@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import json
 import math
@@ -19,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig, Settings
+from compass.optimizer_config import OptimizerConfig, Settings, present_names, warn_of_old_name
 
 _HELP = "`compass config` shows every key with its reason."
 _SHOULD = re.compile(r"^(Input|Tuple|List|String) should (be|have) |, (got|unable) .*| after validation, .*")
@@ -86,8 +87,8 @@ def load_config(
     """
     tree: Tree = base.model_dump()
     if path is not None:
-        _merge(tree, _read_tree(path), source=f"config {path}: ")
-    parsed = [Change.parse(change) if isinstance(change, str) else change for change in changes]
+        _merge(tree, present_names(_read_tree(path), warn_of_old_name), source=f"config {path}: ")
+    parsed = [_by_present_name(Change.parse(change) if isinstance(change, str) else change) for change in changes]
     for change in parsed:
         _apply(tree, change)
     try:
@@ -157,6 +158,18 @@ def _merge(tree: Tree, given: Tree, *, source: str, group: str = "") -> None:
             _merge(tree[name], value, source=source, group=f"{key}.")
         else:
             tree[name] = value
+
+
+def _by_present_name(change: Change) -> Change:
+    *groups, name = change.key.split(".")
+    given: Tree = {name: change.value}
+    for group in reversed(groups):
+        given = {group: given}
+    parts, below = [], present_names(given, warn_of_old_name)
+    for _ in (*groups, name):
+        ((part, below),) = below.items()
+        parts.append(part)
+    return dataclasses.replace(change, key=".".join(parts))
 
 
 def _apply(tree: Tree, change: Change) -> None:

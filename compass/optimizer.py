@@ -23,7 +23,7 @@ from compass.planning.session import (
 )
 from compass.planning.strategies import search_stage
 from compass.probe.runner import Runner
-from compass.profile import Ledger, Profile, read_earlier, write_profile
+from compass.profile import ProbeCosts, Profile, read_earlier, write_profile
 from compass.records import STAGES, ProbeNote, Progress, Stage, StageFailure, StagePlan
 from compass.stages import POLICIES
 from compass.stages.validation import follows
@@ -115,8 +115,8 @@ def with_result(profile: Profile, result: StagePlan | StageFailure, experiment: 
             "plans": plans,
             "failures": failures,
             "runtime": runtime,
-            "ledger": Ledger(**experiment.runner.counts, wall_s=wall_s),
-            "trail": with_notes(profile.trail, experiment.notes, result.stage),
+            "probe_costs": ProbeCosts(**experiment.runner.counts, wall_s=wall_s),
+            "probe_log": with_notes(profile.probe_log, experiment.notes, result.stage),
         }
     )
 

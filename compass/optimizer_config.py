@@ -6,7 +6,9 @@ The classes are frozen and refuse unknown keys. Values here are the only place w
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import logging
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,11 +25,34 @@ Shapes = tuple[tuple[PositiveInt, PositiveInt], ...]
 """(layers, channels) of models."""
 SomeShapes = Annotated[Shapes, Field(min_length=1)]
 
+log = logging.getLogger(__name__)
+
 
 class Settings(BaseModel):
     """A frozen group of tunables that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Former names of this group's settings: old → present. They are accepted, with a warning, until the next release."""
+
+    @classmethod
+    def group(cls, name: str) -> type[Settings] | None:
+        """The class of the group of settings in field `name`; None if that is a plain setting, or unknown."""
+        kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+        return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.keys() & cls.old_names.keys():
+            return given
+        return present_names(given, warn_of_old_name, kind=cls)
+
+
+def warn_of_old_name(old: str, new: str) -> None:
+    """Log that a setting was given by its former name."""
+    log.warning("the setting %s is now called %s; the next release will refuse the old name", old, new)
 
 
 # ------------------------------------------------------------------------------------------- structures and graphs
@@ -292,6 +317,13 @@ class MemoryRules(Settings):
 class ProbeRules(Settings):
     """How long and how often to measure."""
 
+    old_names: ClassVar[Mapping[str, str]] = {
+        "anchor_recomputing": "anchor_checkpointing",
+        "anchor_recomputing_cpu": "anchor_checkpointing_cpu",
+        "confirm_rounds": "certify_rounds",
+        "confirm_again": "certify_again",
+    }
+
     micro_loads: Annotated[tuple[tuple[PositiveInt, PositiveInt], ...], Field(min_length=1)] = (
         (100, 8),
         (300, 8),
@@ -469,3 +501,23 @@ class OptimizerConfig(Settings):
     """Batches in a cycle."""
     seed: int = 0
     """Of everything random."""
+
+
+def present_names(
+    given: Mapping[str, Any],
+    on_rename: Callable[[str, str], None] = lambda _old, _new: None,
+    *,
+    kind: type[Settings] = OptimizerConfig,
+) -> dict[str, Any]:
+    """`given`, nested settings by name, with former names replaced by the present ones; unknown keys stay.
+
+    Each replacement is reported to `on_rename` as (old name, present name).
+    """
+    renamed: dict[str, Any] = {}
+    for old, value in given.items():
+        name = kind.old_names.get(old, old)
+        if name != old:
+            on_rename(old, name)
+        group = kind.group(name)
+        renamed[name] = present_names(value, on_rename, kind=group) if group and isinstance(value, dict) else value
+    return renamed

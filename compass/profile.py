@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.profile_lift import lifted
 from compass.records import (
     Choice,
     DatasetSummary,
@@ -27,11 +28,12 @@ from compass.records import (
     StagePlan,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised with every change that an older release could not read, together with a step in `profile_lift`."""
 
 
-class Ledger(Record):
-    """What it cost to find out."""
+class ProbeCosts(Record):
+    """Probes and training steps that a run made, by phase."""
 
     runtime_probes: int = 0
     """To compare runtime settings."""
@@ -69,8 +71,8 @@ class Profile(Record):
     """What is fixed before anything is measured, and how much it gains. Training starts with exactly this."""
     plans: dict[Stage, StagePlan] = {}
     failures: dict[Stage, StageFailure] = {}
-    ledger: Ledger = Ledger()
-    trail: tuple[ProbeNote, ...] = ()
+    probe_costs: ProbeCosts = ProbeCosts()
+    probe_log: tuple[ProbeNote, ...] = ()
     """Every probe behind the plans, beside what was predicted of it."""
     config: OptimizerConfig
 
@@ -109,13 +111,13 @@ class Profile(Record):
         plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}
         failures = {stage: failure for stage, failure in earlier.failures.items() if stage not in redone}
         runtime = tuple(choice for choice in earlier.runtime if choice.stage in plans)
-        trail = (*(one for one in earlier.trail if one.stage in plans or one.stage in failures), *self.trail)
+        kept = (note for note in earlier.probe_log if note.stage in plans or note.stage in failures)
         return self.model_copy(
             update={
                 "plans": {**plans, **self.plans},
                 "failures": {**failures, **self.failures},
                 "runtime": (*self.runtime, *runtime),
-                "trail": trail,
+                "probe_log": (*kept, *self.probe_log),
             }
         )
 
@@ -216,7 +218,7 @@ def read_profile(path: Path) -> Profile:
         raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
                                 fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
     try:
-        return Profile.model_validate(data)
+        return Profile.model_validate(lifted(data) if isinstance(data, dict) else data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"

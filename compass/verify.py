@@ -17,10 +17,10 @@ from compass.profile import Profile, stale
 from compass.records import (
     STAGES,
     BatchBudget,
-    Certificate,
     Description,
     Fingerprint,
     Hardware,
+    Measured,
     Outcome,
     ProbeSpec,
     Progress,
@@ -102,7 +102,7 @@ def verify(
             checks = []
             for n_done, plan in enumerate(plans):
                 spec = certificate_again(plan, profile.config)
-                rest_s = plan.step.median_s * spec.min_steps
+                rest_s = plan.measured.step.median_s * spec.min_steps
                 watch(
                     Progress(phase="verify", what=plan.stage, n_done=n_done, n_expected=len(plans), remaining_s=rest_s)
                 )
@@ -128,7 +128,7 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
         config.probe,
         plan.choice.knobs,
         certificate.batches,
-        step_s=plan.choice.step_s,
+        step_s=plan.predicted.step_s,
         ceiling_bytes=certificate.ceiling_bytes,
         runtime=plan.runtime,
         evaluated=certificate.evaluated,
@@ -140,28 +140,27 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
 def has_room(plan: StagePlan, description: Description) -> bool:
     """Whether what the certificate held is free here; if it is not, running it would only harm whoever holds the rest."""
     free_bytes = description.hardware.free_bytes + description.baseline_bytes  # the worker that says so is gone by then
-    return plan.certificate.footprint_bytes <= free_bytes
+    return plan.measured.footprint_bytes <= free_bytes
 
 
 def check(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
     """What `outcome` says about `plan`; None stands for no room to find out."""
-    certificate = plan.certificate
     if outcome is None:
-        free, held = description.hardware.free_bytes, certificate.footprint_bytes
+        free, held = description.hardware.free_bytes, plan.measured.footprint_bytes
         problem = f"not run: {format_bytes(free)} are free now, and it held {format_bytes(held)}"
         return PlanCheck(stage=plan.stage, outcome=None, problems=(problem,))
     if not outcome.ok:
         return PlanCheck(stage=plan.stage, outcome=outcome, problems=(f"{outcome.status}: {outcome.detail}",))
     problems = []
     footprint_bytes = outcome.footprint_bytes or 0
-    bound_bytes = certificate.bound_bytes or plan.choice.footprint_bytes
+    bound_bytes = plan.certificate.footprint_bound_bytes
     if footprint_bytes > bound_bytes:
         problems.append(
             f"it held {format_bytes(footprint_bytes)}, and at most {format_bytes(bound_bytes)} was promised"
         )
     step_ratio = None
     if outcome.step is not None:
-        step_s, promised_s = outcome.step.median_s, plan.step.median_s
+        step_s, promised_s = outcome.step.median_s, plan.measured.step.median_s
         step_ratio = step_s / promised_s
         # Beyond doubt: on a busy machine the median's interval is wide, and says so.
         if outcome.step.low_s > (1 + step_tolerance) * promised_s and not plan.indicative:
@@ -173,7 +172,7 @@ def check(plan: StagePlan, outcome: Outcome | None, description: Description, st
         stage=plan.stage,
         outcome=outcome,
         step_ratio=step_ratio,
-        footprint_ratio=footprint_bytes / certificate.footprint_bytes if certificate.footprint_bytes else None,
+        footprint_ratio=footprint_bytes / plan.measured.footprint_bytes if plan.measured.footprint_bytes else None,
         problems=tuple(problems),
     )
 
@@ -206,34 +205,35 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
     if outcome is None or outcome.step is None:
         return plan
     step_s = outcome.step.median_s
-    slowdown = step_s / plan.step.median_s
+    slowdown = step_s / plan.measured.step.median_s
     cycle_s, throughput = step_s * config.cycle_batches, plan.choice.batch_size / step_s
     return plan.model_copy(
         update={
-            "step": outcome.step,
+            "measured": _measured_anew(plan.measured, outcome, cycle_s=cycle_s, throughput=throughput),
             "step_law": None if plan.step_law is None else plan.step_law * slowdown,
-            "cycle_s": cycle_s,
-            "throughput": throughput,
             "why": f"{plan.why.partition(AGAIN)[0]}{AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
-            "certificate": _certified(plan.certificate, outcome),
+            "certificate": plan.certificate.model_copy(
+                update={"n_steps": outcome.n_steps, "enforced": outcome.enforced}
+            ),
             "batch_budget": None if plan.batch_budget is None else _slowed(plan.batch_budget, slowdown),
         }
     )
 
 
-def _certified(certificate: Certificate, outcome: Outcome) -> Certificate:
-    """`certificate` with what `outcome` found; what it did not look at stays."""
+def _measured_anew(before: Measured, outcome: Outcome, *, cycle_s: float, throughput: float) -> Measured:
+    """The figures of `outcome`; those it did not look at stay as they were `before`."""
     found = {
         "live_bytes": outcome.live_bytes or None,
         "update_s": outcome.update_s,
         # Where it was not kept, a stand-in was copied, which does not show what loading takes.
-        "collate_s": None if certificate.collate_s is None else outcome.collate_s,
+        "collate_s": None if before.collate_s is None else outcome.collate_s,
     }
-    return certificate.model_copy(
+    return before.model_copy(
         update={
+            "step": outcome.step,
+            "cycle_s": cycle_s,
+            "throughput": throughput,
             "footprint_bytes": outcome.footprint_bytes or 0,
-            "n_steps": outcome.n_steps,
-            "enforced": outcome.enforced,
             **{name: value for name, value in found.items() if value is not None},
         }
     )

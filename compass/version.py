@@ -1,3 +1,3 @@
-"""The version, where everyone inside may read it: the package root is imported from outside only."""
+"""The version of the package. Code inside reads it here, because only code outside imports the package root."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -61,7 +61,7 @@ def report(
     evidence = read_evidence(path or Request.out)
     named = ledger or (cache / LEDGER if cache else None)
     # A profile holds the probes behind it; the ledger adds those of other runs, and need not be there.
-    if named or not evidence.trail or (default_cache() / LEDGER).exists():
+    if named or not evidence.probe_log or (default_cache() / LEDGER).exists():
         evidence = _with_ledger(evidence, named or default_cache() / LEDGER)
     view = view_of(evidence)
     written = [*_write_page(view, page), *_write_markdown(view, markdown), *_write_figures(view, figures, kinds)]

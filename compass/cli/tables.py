@@ -111,7 +111,7 @@ def failure_line(failure: StageFailure) -> str:
     near = failure.nearest
     return (
         f"{line.rstrip().removesuffix('.')}. Nearest miss: {_model(near.knobs)}, batch {near.batch_size}, "
-        f"{format_bytes(near.footprint_bytes)}, a cycle of {format_seconds(near.cycle_s)}."
+        f"{format_bytes(near.footprint_bound_bytes)}, a cycle of {format_seconds(failure.nearest_cycle_s or near.cycle_s)}."
     )
 
 
@@ -159,9 +159,9 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
             _model(plan.choice.knobs),
             format_count(plan.choice.capacity),
             format_count(plan.choice.batch_size),
-            f"{'~' if plan.indicative else ''}{format_seconds(plan.cycle_s)}",
-            rate(plan.throughput),
-            format_bytes(plan.certificate.footprint_bytes),
+            f"{'~' if plan.indicative else ''}{format_seconds(plan.measured.cycle_s)}",
+            rate(plan.measured.throughput),
+            format_bytes(plan.measured.footprint_bytes),
             plan.limited_by,
         )
     return table
@@ -179,14 +179,15 @@ def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
             format_count(choice.batch_size),
             format_seconds(choice.cycle_s),
             rate(choice.throughput),
-            format_bytes(choice.footprint_bytes),
+            format_bytes(choice.footprint_bound_bytes),
             "" if choice.score is None else f"{choice.score:.4f}",
         )
     return table
 
 
 def _details(plan: StagePlan) -> list[tuple[str, str]]:
-    choice, certificate, step = plan.choice, plan.certificate, plan.step
+    choice, predicted, measured, certificate = plan.choice, plan.predicted, plan.measured, plan.certificate
+    step = measured.step
     ceiling = "enforced" if certificate.enforced else "not enforced"
     rows = [
         ("stage", plan.stage),
@@ -195,11 +196,11 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("parameters", format_count(choice.capacity)),
         ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches a weight update"),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
-        ("cycle", f"{format_seconds(plan.cycle_s)}{', indicative only' if plan.indicative else ''}"),
-        ("throughput", f"{rate(plan.throughput)} graphs/s"),
-        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(certificate.live_bytes)} measured"),
-        ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
-                      f"{format_bytes(certificate.footprint_bytes)} measured")),
+        ("cycle", f"{format_seconds(plan.measured.cycle_s)}{', indicative only' if plan.indicative else ''}"),
+        ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
+        ("live memory", f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured"),
+        ("footprint", (f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
+                      f"{format_bytes(measured.footprint_bytes)} measured")),
         ("certificate", f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, {ceiling}"),
         ("worst batch", f"{certificate.worst}: {_names([name for name, _ in certificate.batches[0].members])}"),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),

@@ -87,14 +87,14 @@ def print_verdict(profile: Profile, verdict: Verdict) -> None:
         table.add_column(header, justify="right")
     for found in verdict.checks:
         plan, outcome = profile.plans[found.stage], found.outcome
-        certificate = plan.certificate
+        measured = plan.measured
         table.add_row(
             found.stage,
             format_seconds(outcome.step.median_s) if outcome and outcome.step else "",
-            format_seconds(plan.step.median_s),
+            format_seconds(measured.step.median_s),
             format_bytes(outcome.footprint_bytes) if outcome and outcome.footprint_bytes else "",
-            format_bytes(certificate.footprint_bytes),
-            format_bytes(certificate.bound_bytes or plan.choice.footprint_bytes),
+            format_bytes(measured.footprint_bytes),
+            format_bytes(plan.certificate.footprint_bound_bytes),
             "yes" if found.holds else "no",
         )
     console.print(table)

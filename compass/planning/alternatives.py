@@ -89,7 +89,7 @@ def _row(known: Knowledge, knobs: Knobs, verdict: Verdict, choice: Choice | None
         update={
             "batch_size": choice.batch_size,
             "live_bytes": _short(choice.live_bytes),
-            "footprint_bytes": _short(choice.footprint_bytes),
+            "footprint_bound_bytes": _short(choice.footprint_bound_bytes),
             "step_s": _short(choice.step_s),
             "spread": _short(known.costs.spread_of_runs(knobs, choice.step_s)),
             "score": None if score is None else _short(score),

@@ -40,7 +40,7 @@ def with_budget(plan: StagePlan, policy: Policy, lab: Experiment) -> StagePlan:
 
 def _budget(plan: StagePlan, policy: Policy, lab: Experiment) -> BatchBudget | None:
     known, work, choice = lab.known(), lab.work, plan.choice
-    late, step_law = is_late(known, known.config.stages[plan.stage], choice), plan.step_law
+    late, step_law = is_late(known, known.config.stages[plan.stage], plan.predicted_choice), plan.step_law
     max_step_s = step_law.at(choice.load) if late and step_law is not None and step_law.varies else None
     limits = Limits(
         law=plan.bytes_law,
@@ -67,7 +67,10 @@ def _budget(plan: StagePlan, policy: Policy, lab: Experiment) -> BatchBudget | N
     predicted = n_graphs / float(predicted_s.sum())
     throughput = predicted / wrong
     # Two timings minutes apart differ by as much as most gains are, so they do not show one alone; nor does the model.
-    shown = throughput / plan.throughput, predicted * known.step_s(choice.knobs, choice.load) / choice.batch_size
+    shown = (
+        throughput / plan.measured.throughput,
+        predicted * known.step_s(choice.knobs, choice.load) / choice.batch_size,
+    )
     return BatchBudget(
         budget_bytes=lab.budget_bytes,
         max_graphs=known.batch_cap,

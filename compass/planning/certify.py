@@ -18,6 +18,7 @@ from compass.records import (
     Certificate,
     Choice,
     Knobs,
+    Measured,
     Outcome,
     ProbeSpec,
     ScoreTerms,
@@ -87,7 +88,8 @@ def certify_stage(policy: Policy, lab: Experiment) -> StagePlan | StageFailure:
     if admissible:
         return with_budget(_plan(policy, lab, admissible), policy, lab)
     if measured:
-        return _too_slow(policy, lab, min(measured.values(), key=lambda choice: choice.cycle_s))
+        nearest = min(measured, key=lambda key: measured[key].cycle_s)
+        return _too_slow(policy, lab, certified_by_choice[nearest].choice, measured[nearest].cycle_s)
     return _failure(policy, lab, last)
 
 
@@ -191,16 +193,15 @@ def _plan(policy: Policy, lab: Experiment, certified_by_choice: dict[tuple[Knobs
     outcome, law = certified.outcome, known.bytes_law(pick.knobs, rules)
     return StagePlan(
         stage=policy.stage,
-        choice=certified.choice,
+        choice=certified.choice.configuration,
+        predicted=certified.choice.prediction,
+        measured=_measured_figures(policy, known, certified),
         accumulate=max(1, math.ceil(lab.config.batch.effective_batch / pick.batch_size)),
         runtime=certified.spec.runtime,
         bytes_law=law,
-        step=certified.step,
         step_law=known.step_law(
             certified.choice, certified.step.median_s, certified.timed.step_load or certified.choice.load
         ),
-        cycle_s=pick.cycle_s,
-        throughput=pick.throughput,
         indicative=policy.stage == "smoke_test" or lab.is_launching(pick.knobs, certified.step.median_s),
         limited_by=policy.limited_by(certified.known, pick),
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest)),
@@ -210,21 +211,32 @@ def _plan(policy: Policy, lab: Experiment, certified_by_choice: dict[tuple[Knobs
             evaluated=certified.spec.evaluated,
             timed=certified.spec.timed,
             worst=known.work.worst_load(pick.batch_size, law),
-            bound_bytes=int(max(law.upper_footprint(known.work.load(batch)) for batch in certified.spec.batches)),
+            footprint_bound_bytes=int(
+                max(law.upper_footprint(known.work.load(batch)) for batch in certified.spec.batches)
+            ),
             left_out=known.work.alone(law, lab.budget_bytes)[1],
-            live_bytes=outcome.live_bytes or 0,
-            footprint_bytes=outcome.footprint_bytes or 0,
             n_steps=outcome.n_steps,
-            update_s=outcome.update_s if certified.timed is outcome else None,
-            collate_s=outcome.collate_s if lab.work.stands_for == 1 else None,
             enforced=outcome.enforced,
         ),
         fastest=ranking.fastest,
         runners_up=tuple(others[: lab.config.search.runners_up]),
-        front=pareto_front([pick, *others]),
-        terms=_terms(policy, known, pick),
+        front=tuple(certified.choice if choice is pick else choice for choice in pareto_front([pick, *others])),
         candidates=candidates(policy, known, ranking, certified.choice),
         what_ifs=what_ifs(policy, known),
+    )
+
+
+def _measured_figures(policy: Policy, known: Knowledge, certified: Certified) -> Measured:
+    pick, outcome = _measured(known, policy, certified), certified.outcome
+    return Measured(
+        step=certified.step,
+        cycle_s=pick.cycle_s,
+        throughput=pick.throughput,
+        live_bytes=outcome.live_bytes or 0,
+        footprint_bytes=outcome.footprint_bytes or 0,
+        update_s=outcome.update_s if certified.timed is outcome else None,
+        collate_s=outcome.collate_s if known.work.stands_for == 1 else None,
+        terms=_terms(policy, known, pick),
     )
 
 
@@ -235,14 +247,14 @@ def _terms(policy: Policy, known: Knowledge, pick: Choice) -> ScoreTerms | None:
     return terms(pick.throughput, pick.cycle_s, pick.capacity, known.reference, rules, known.config.score)
 
 
-def _too_slow(policy: Policy, lab: Experiment, nearest: Choice) -> StageFailure:
+def _too_slow(policy: Policy, lab: Experiment, nearest: Choice, cycle_s: float) -> StageFailure:
     rules = lab.config.stages[policy.stage]
     allowed_s = (rules.target_s or math.inf) + rules.window_s
     reason = (
-        f"what was predicted to fit the window took {format_seconds(nearest.cycle_s)} a cycle, "
+        f"what was predicted to fit the window took {format_seconds(cycle_s)} a cycle, "
         f"and {format_seconds(allowed_s)} are allowed"
     )
-    return _nothing(policy, lab, "time", reason, nearest)
+    return _nothing(policy, lab, "time", reason, nearest).model_copy(update={"nearest_cycle_s": cycle_s})
 
 
 def _failure(policy: Policy, lab: Experiment, last: tuple[Choice, Outcome] | None) -> StageFailure:

@@ -28,7 +28,7 @@ def expectation(
     law = costs.bytes_law(knobs, spec.runtime.allocator)
     loads = [work.load(batch) for batch in spec.batches]
     memory = Expectation(
-        live_bytes=law.live(loads[-1]), footprint_bytes=max(law.upper_footprint(load) for load in loads)
+        live_bytes=law.live(loads[-1]), footprint_bound_bytes=max(law.upper_footprint(load) for load in loads)
     )
     if not timed or not costs.time.knows(knobs.variant):
         return memory

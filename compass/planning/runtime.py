@@ -179,7 +179,7 @@ def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: Ru
 
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:
     """How many processes make `plan`'s batches ready: none while that is a small part of a step, else enough to hide it."""
-    collate_s, step_s = plan.certificate.collate_s, plan.step.median_s
+    collate_s, step_s = plan.measured.collate_s, plan.measured.step.median_s
     if collate_s is None:
         return _loaders(plan, 0, "a stand-in complex does not show what loading takes")
     share = f"making a batch ready takes {format_seconds(collate_s)}, {collate_s / step_s:.1%} of a step"

@@ -74,7 +74,7 @@ def _verdict(policy: TimedStage, lab: Experiment, knobs: Knobs) -> TrialResult:
     if not lab.costs().is_timed(knobs):
         outcome = lab.time(knobs, "search")
         if outcome is None:
-            need_bytes = lab.known().choice(knobs, rules, 1).footprint_bytes
+            need_bytes = lab.known().choice(knobs, rules, 1).footprint_bound_bytes
             return TrialResult(NO_SCORE, max(REFUSED, need_bytes / lab.budget_bytes - 1.0))
         if not outcome.ok:
             _set_aside(lab, knobs, outcome)
@@ -83,9 +83,9 @@ def _verdict(policy: TimedStage, lab: Experiment, knobs: Knobs) -> TrialResult:
     choice = known.best_choice(knobs, rules)
     if choice is None:  # too slow even alone, or too big for the stage's own allocator
         alone = known.choice(knobs, rules, 1)
-        over = max(lateness(alone.cycle_s, rules), alone.footprint_bytes / lab.budget_bytes - 1.0)
+        over = max(lateness(alone.cycle_s, rules), alone.footprint_bound_bytes / lab.budget_bytes - 1.0)
         return TrialResult(NO_SCORE, max(over, 1e-6))
-    fill = choice.footprint_bytes / lab.budget_bytes - 1.0
+    fill = choice.footprint_bound_bytes / lab.budget_bytes - 1.0
     return TrialResult(choice.score or NO_SCORE, min(0.0, max(lateness(choice.cycle_s, rules), fill)))
 
 

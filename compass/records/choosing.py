@@ -60,22 +60,46 @@ class BytesLaw(Record):
         return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
 
 
-class Choice(Record):
-    """A configuration with a batch, and what it is predicted to do."""
+class Configuration(Record):
+    """A model with the batch it is trained with: the answer of a stage, without any figure about it."""
 
     knobs: Knobs
     capacity: int
     """Trainable parameters."""
     batch_size: int
+    """Graphs per batch."""
     load: Load
+    """Of a typical batch."""
+
+
+class Predicted(Record):
+    """Figures that the fitted cost models give for a configuration before it runs."""
+
     live_bytes: float
-    footprint_bytes: float
-    """Upper bound."""
+    """At the worst batch."""
+    footprint_bound_bytes: float
+    """Upper bound of the footprint at the worst batch. It is compared with the budget."""
     step_s: float
+    """At a typical batch, as are the figures below."""
     cycle_s: float
     throughput: float
     """Graphs per second."""
     score: float | None = None
+    """None where no score decides."""
+
+
+class Choice(Configuration, Predicted):
+    """A configuration beside its prediction, as the search compares them."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration alone."""
+        return Configuration(**{name: getattr(self, name) for name in Configuration.model_fields})
+
+    @property
+    def prediction(self) -> Predicted:
+        """The predicted figures alone."""
+        return Predicted(**{name: getattr(self, name) for name in Predicted.model_fields})
 
 
 class Interval(Record):
@@ -184,30 +208,43 @@ class BatchBudget(Record):
 
 
 class Certificate(Record):
-    """The proof that a plan fits: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
+    """How a plan was certified: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
 
     ceiling_bytes: int
     batches: tuple[Batch, ...]
-    """In the order they ran, with their members' ids; the first is the worst that the data can form, the one after it, if
-    it is a single sample, the largest that has a batch to itself."""
+    """In the order they ran, with their members' ids. The first is the worst that the data can form. The second, if it is
+    a single sample, is the largest sample that has a batch to itself."""
     evaluated: tuple[Batch, ...] = ()
     """The worst batch of validation, run without gradients."""
     timed: Batch | None = None
     """The batch of the mean load whose step was timed, where the data's batches differ."""
     worst: Load
-    bound_bytes: int = 0
-    """Upper bound of the footprint of whatever ran."""
+    footprint_bound_bytes: int
+    """Upper bound of the footprint of every batch that ran."""
     left_out: tuple[str, ...] = ()
     """Isolated samples that do not fit the budget even by themselves: this plan does not train on them."""
-    live_bytes: int
-    footprint_bytes: int
     n_steps: int
-    update_s: float | None = None
-    """Of every timed step, what went into updating weights; None where the step is one of training, which does so seldom."""
-    collate_s: float | None = None
-    """Median seconds to make one of its batches ready, on one core; None where a stand-in complex was copied."""
     enforced: bool
     """Whether the ceiling was enforced; without a limit nothing else would have stopped the process."""
+
+
+class Measured(Record):
+    """Figures of the run that certified a plan."""
+
+    step: StepTime
+    """Of the certificate; where this very plan was trained before, of its last cycle."""
+    cycle_s: float
+    """Batches per cycle × the median step."""
+    throughput: float
+    """Graphs per second at the median step."""
+    live_bytes: int
+    footprint_bytes: int
+    update_s: float | None = None
+    """Seconds of every timed step that went into updating weights; None where `step` is of training, which updates seldom."""
+    collate_s: float | None = None
+    """Median seconds to make one batch ready, on one core; None where a stand-in complex was copied."""
+    terms: ScoreTerms | None = None
+    """Of the score at the measured cycle, where a score decides."""
 
 
 class RuntimeTrial(Record):
@@ -233,30 +270,27 @@ class RuntimeChoice(Record):
 
 
 class StagePlan(Record):
-    """One stage's choice, proven."""
+    """One stage's choice, certified."""
 
     stage: Stage
-    choice: Choice
+    choice: Configuration
+    predicted: Predicted
+    measured: Measured
+    certificate: Certificate
     accumulate: int
-    """Batches a weight update gathers to reach the configured effective batch."""
+    """Batches per weight update, to reach the configured effective batch."""
     runtime: RuntimeSettings
     loader_workers: int = Field(ge=0, default=0)
-    """Processes that make batches ready beside training; 0: training does."""
+    """Processes that make batches ready beside training; 0: the training process does."""
     bytes_law: BytesLaw
-    step: StepTime
-    """Measured while confirming; where this very plan was trained before, by its last cycle."""
     step_law: Affine | None = None
-    """Its median as a function of the batch's load, near the one it was measured at: the batches of training may be others."""
-    cycle_s: float
-    """Measured: batches in a cycle × the median step."""
-    throughput: float
-    """Measured graphs per second."""
+    """The median step as a function of the batch's load, near the load it was measured at: training's batches may differ."""
     indicative: bool = False
-    """The cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
+    """The measured cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
     limited_by: str
-    """What keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke test, `nothing`."""
+    """The limit that keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke
+    test, `nothing`."""
     why: str
-    certificate: Certificate
     batch_budget: BatchBudget | None = None
     """The alternative to the fixed batch size, for a dataset of complexes that differ in size."""
     recommended: Literal["batch_size", "batch_budget"] = "batch_size"
@@ -264,23 +298,30 @@ class StagePlan(Record):
     """The pick at q = 0: highest throughput, largest batch."""
     runners_up: tuple[Choice, ...] = ()
     front: tuple[Choice, ...] = ()
-    """The Pareto front of throughput, capacity and cycle among the admissible."""
+    """The Pareto front of throughput, capacity and cycle among the admissible. The chosen one stands in it, if it does, by
+    its measured time, but its row holds its prediction like all others."""
     follows: str = ""
     """For validation: the prototyping plan whose findings it checks, and how much larger it is."""
-    terms: ScoreTerms | None = None
-    """Of the score, where one decides."""
     candidates: tuple[Candidate, ...] = ()
     """Every model of the stage's variants: the chosen first, the admissible by rank, then the others."""
     what_ifs: tuple[WhatIf, ...] = ()
 
+    @property
+    def predicted_choice(self) -> Choice:
+        """The choice beside its prediction, for comparison with runners-up."""
+        return Choice(**dict(self.choice), **dict(self.predicted))
+
 
 class StageFailure(Record):
-    """A stage that found nothing: which limit binds and what came nearest."""
+    """A stage that found no plan: the limit that prevented it, and the configuration that came nearest."""
 
     stage: Stage
     limited_by: str
     reason: str
     nearest: Choice | None = None
+    """As predicted; None: no configuration could be tried."""
+    nearest_cycle_s: float | None = None
+    """The measured cycle of the nearest, where it ran and took longer than the window allows."""
     candidates: tuple[Candidate, ...] = ()
     what_ifs: tuple[WhatIf, ...] = ()
 

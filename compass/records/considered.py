@@ -59,8 +59,7 @@ class Candidate(Model):
     batch_size: int | None = None
     """None, as all that follows: it does not run, or its size alone rules it out."""
     live_bytes: float | None = None
-    footprint_bytes: float | None = None
-    """Upper bound."""
+    footprint_bound_bytes: float | None = None
     step_s: float | None = None
     spread: float | None = None
     """Relative standard deviation of a run's step."""
@@ -107,8 +106,7 @@ class Expectation(Record):
     """What was predicted of a probe before it ran."""
 
     live_bytes: float
-    footprint_bytes: float
-    """Upper bound."""
+    footprint_bound_bytes: float
     step_s: float | None = None
     """None: the time model was still being made, or times are compared under another allocator."""
     spread: float | None = None

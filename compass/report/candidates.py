@@ -54,8 +54,8 @@ def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
     if entry.candidates or not isinstance(entry, StagePlan):
         return entry.candidates
     named: dict[object, Candidate] = {}
-    for choice in (entry.choice, *entry.runners_up, *entry.front):
-        verdict: Verdict = "chosen" if choice is entry.choice else "admissible"
+    for choice in (entry.predicted_choice, *entry.runners_up, *entry.front):
+        verdict: Verdict = "chosen" if choice.knobs == entry.choice.knobs else "admissible"
         named.setdefault(choice.knobs, _candidate(choice, verdict))
     return tuple(named.values())
 
@@ -97,7 +97,7 @@ def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
         verdict=verdict,
         batch_size=choice.batch_size,
         live_bytes=choice.live_bytes,
-        footprint_bytes=choice.footprint_bytes,
+        footprint_bound_bytes=choice.footprint_bound_bytes,
         step_s=choice.step_s,
         score=choice.score,
     )
@@ -114,7 +114,7 @@ def _predicted(evidence: Evidence, stage: Stage, row: Candidate, role: Role) -> 
         format_count(row.batch_size),
         rate(row.throughput or 0.0),
         format_seconds(row.step_s * evidence.config.cycle_batches) if evidence.config else "",
-        "" if row.footprint_bytes is None else format_bytes(row.footprint_bytes),
+        "" if row.footprint_bound_bytes is None else format_bytes(row.footprint_bound_bytes),
         "" if row.score is None else f"{row.score:.4f}",
         ROLES[role],
         excuse,
@@ -122,15 +122,15 @@ def _predicted(evidence: Evidence, stage: Stage, row: Candidate, role: Role) -> 
 
 
 def _measured(plan: StagePlan) -> tuple[str, ...]:
-    choice, terms = plan.choice, plan.terms
+    choice, measured = plan.choice, plan.measured
     return (
         model_name(choice.knobs),
         format_count(choice.capacity),
         format_count(choice.batch_size),
-        rate(plan.throughput),
-        format_seconds(plan.cycle_s),
-        f"{format_bytes(plan.certificate.footprint_bytes)} measured",
-        "" if terms is None else f"{terms.score:.4f}",
+        rate(measured.throughput),
+        format_seconds(measured.cycle_s),
+        f"{format_bytes(measured.footprint_bytes)} measured",
+        "" if measured.terms is None else f"{measured.terms.score:.4f}",
         "chosen, as measured",
         "",
     )
@@ -138,7 +138,7 @@ def _measured(plan: StagePlan) -> tuple[str, ...]:
 
 def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
     entry = evidence.found[stage]
-    measured = entry.throughput if isinstance(entry, StagePlan) else None
+    measured = entry.measured.throughput if isinstance(entry, StagePlan) else None
     return Figure(
         key=f"{stage}-throughput",
         title=f"{STAGE_NAMES[stage]}: throughput and capacity",
@@ -153,7 +153,7 @@ def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> 
 
 def _cycle(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
     entry, batches = evidence.found[stage], evidence.config.cycle_batches if evidence.config else 0
-    measured = entry.cycle_s / 60 if isinstance(entry, StagePlan) else None
+    measured = entry.measured.cycle_s / 60 if isinstance(entry, StagePlan) else None
     rules = evidence.config.stages[stage] if evidence.config else None
     limits = []
     if rules is not None and rules.target_s is not None:
@@ -241,6 +241,6 @@ def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str
     choice = entry.choice
     return (
         f"{what}, {models}. Chosen: {model_name(choice.knobs)}, batch {choice.batch_size}, "
-        f"{format_count(choice.capacity)} parameters, {rate(entry.throughput)} graphs/s and a cycle of "
-        f"{format_seconds(entry.cycle_s)} measured. The other models: {counts or 'none'}."
+        f"{format_count(choice.capacity)} parameters, {rate(entry.measured.throughput)} graphs/s and a cycle of "
+        f"{format_seconds(entry.measured.cycle_s)} measured. The other models: {counts or 'none'}."
     )

@@ -120,13 +120,13 @@ def _column(entry: StagePlan | StageFailure | None) -> dict[str, str]:
         return {"choice": "not in this profile"}
     if isinstance(entry, StageFailure):
         return {"choice": "nothing found", "limited by": entry.limited_by}
-    choice, certificate = entry.choice, entry.certificate
+    choice, measured = entry.choice, entry.measured
     return {
         "choice": f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}",
         "parameters": format_count(choice.capacity),
-        "graphs/s": rate(entry.throughput),
-        "cycle": format_seconds(entry.cycle_s),
-        "memory": f"{format_bytes(certificate.footprint_bytes)} of {format_bytes(certificate.ceiling_bytes)}",
+        "graphs/s": rate(measured.throughput),
+        "cycle": format_seconds(measured.cycle_s),
+        "memory": f"{format_bytes(measured.footprint_bytes)} of {format_bytes(entry.certificate.ceiling_bytes)}",
         "limited by": entry.limited_by,
     }
 
@@ -148,9 +148,10 @@ def _says(stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan |
         )
     else:
         yield f"{name}: {model_name(first.knobs)} → {model_name(second.knobs)}, {change(first.capacity, second.capacity)} in parameters"
+    was, now = one.measured, other.measured
     yield (
-        f"{name}: {rate(one.throughput)} → {rate(other.throughput)} graphs/s, {change(one.throughput, other.throughput)}; "
-        f"a cycle takes {format_seconds(one.cycle_s)} → {format_seconds(other.cycle_s)}"
+        f"{name}: {rate(was.throughput)} → {rate(now.throughput)} graphs/s, {change(was.throughput, now.throughput)}; "
+        f"a cycle takes {format_seconds(was.cycle_s)} → {format_seconds(now.cycle_s)}"
     )
     if one.limited_by != other.limited_by:
         yield f"{name}: limited by {one.limited_by} → {other.limited_by}"

@@ -16,7 +16,8 @@ from pydantic_core import from_json
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import SCHEMA_VERSION, Ledger, NewerProfileError, Profile
+from compass.profile import SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
+from compass.profile_lift import lifted
 from compass.records import (
     STAGES,
     Choice,
@@ -50,9 +51,9 @@ class Evidence:
     reference: Choice | None = None
     plans: dict[Stage, StagePlan] | None = None
     failures: dict[Stage, StageFailure] | None = None
-    cost: Ledger | None = None
+    probe_costs: ProbeCosts | None = None
     runtime: tuple[RuntimeChoice, ...] = ()
-    trail: tuple[ProbeNote, ...] = ()
+    probe_log: tuple[ProbeNote, ...] = ()
     config: OptimizerConfig | None = None
     probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
     """Of the ledger, made under the profile's fingerprint."""
@@ -73,7 +74,7 @@ class Evidence:
 def of_profile(profile: Profile, name: str) -> Evidence:
     """A whole profile as evidence."""
     given = {field: getattr(profile, field) for field in Profile.model_fields if field in Evidence.__dataclass_fields__}
-    return _with_gaps(Evidence(name=name, cost=profile.ledger, **given))
+    return _with_gaps(Evidence(name=name, **given))
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -93,10 +94,10 @@ def read_evidence(path: Path) -> Evidence:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
                                 fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
-    if not data.keys() & Profile.model_fields.keys():
+    if not lifted(data).keys() & Profile.model_fields.keys():
         raise InputError(where, got="nothing that a profile has", expected="a hardware_profile.json",
                          fix="Run `compass optimize` to write it anew.")  # fmt: skip
-    return _with_gaps(_salvaged(path.name, data, missing))
+    return _with_gaps(_salvaged(path.name, lifted(data), missing))
 
 
 def with_probes(
@@ -136,7 +137,7 @@ def _salvaged(name: str, data: dict[str, Any], missing: list[str]) -> Evidence:
     """Field by field, stage by stage, probe by probe."""
     fields: dict[str, Any] = {}
     for field, info in Profile.model_fields.items():
-        if field not in data or field in {"schema_version", "plans", "failures", "trail"}:
+        if field not in data or field in {"schema_version", "plans", "failures", "probe_log"}:
             continue
         try:
             fields[field] = TypeAdapter[Any](info.annotation or object).validate_python(data[field])
@@ -149,8 +150,7 @@ def _salvaged(name: str, data: dict[str, Any], missing: list[str]) -> Evidence:
             for stage, raw in (entries.items() if isinstance(entries, dict) else ())
             if stage in STAGES and (entry := _entry(kind, stage, raw, missing)) is not None
         }
-    fields["cost"] = fields.pop("ledger", None)
-    return Evidence(name=name, trail=_trail(data.get("trail"), missing), missing=tuple(missing), **fields)
+    return Evidence(name=name, probe_log=_probe_log(data.get("probe_log"), missing), missing=tuple(missing), **fields)
 
 
 def _entry(kind: type[BaseModel], stage: str, raw: Any, missing: list[str]) -> Any:
@@ -167,7 +167,7 @@ def _entry(kind: type[BaseModel], stage: str, raw: Any, missing: list[str]) -> A
         return None
 
 
-def _trail(raw: Any, missing: list[str]) -> tuple[ProbeNote, ...]:
+def _probe_log(raw: Any, missing: list[str]) -> tuple[ProbeNote, ...]:
     notes, n_bad = [], 0
     for one in raw if isinstance(raw, list) else ():
         try:
@@ -196,7 +196,7 @@ def _with_gaps(evidence: Evidence) -> Evidence:
                 f"Not in this profile: {', '.join(stage for stage in STAGES if stage not in evidence.found)}.",
                 0 < len(evidence.found) < len(STAGES),
             ),
-            ("The profile does not hold the probes behind it: an older Compass wrote it.", not evidence.trail),
+            ("The profile does not hold the probes behind it: an older Compass wrote it.", not evidence.probe_log),
         )
         if lacks
     ]

@@ -63,8 +63,8 @@ def explain_plan(evidence: Evidence, stage: Stage) -> Explanation:
     return Explanation(
         stage=stage,
         answer=(
-            f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}: {rate(entry.throughput)} graphs/s, "
-            f"a cycle of {format_seconds(entry.cycle_s)}"
+            f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}: {rate(entry.measured.throughput)} graphs/s, "
+            f"a cycle of {format_seconds(entry.measured.cycle_s)}"
         ),
         why=entry.why,
         limited_by=LIMITED_BY.get(entry.limited_by, f"Limited by {entry.limited_by}."),
@@ -107,29 +107,31 @@ def plan_limits(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
 def purchases(entry: StagePlan | StageFailure) -> tuple[Purchase, ...]:
     """The predicted change of each recorded what-if, against the choice predicted now."""
     now = next((one.pick for one in entry.what_ifs if one.change == "none"), None)
-    scored = isinstance(entry, StagePlan) and entry.terms is not None
+    scored = isinstance(entry, StagePlan) and entry.measured.terms is not None
     return tuple(_purchase(one, now, scored=scored) for one in entry.what_ifs if one.change != "none")
 
 
 def _memory(plan: StagePlan) -> Limit:
-    certificate, bound = plan.certificate, plan.certificate.bound_bytes or plan.choice.footprint_bytes
-    says = f"at most {of_bytes(bound, certificate.ceiling_bytes)}, {format_bytes(certificate.footprint_bytes)} measured"
+    certificate, bound = plan.certificate, plan.certificate.footprint_bound_bytes
+    says = (
+        f"at most {of_bytes(bound, certificate.ceiling_bytes)}, {format_bytes(plan.measured.footprint_bytes)} measured"
+    )
     return Limit("memory", bound, certificate.ceiling_bytes, says, plan.limited_by == "memory")
 
 
 def _time(evidence: Evidence, plan: StagePlan) -> Limit:
     most = allowed_s(plan.stage, evidence.config)
     if most is None:
-        says = f"a cycle of {format_seconds(plan.cycle_s)}, without a limit"
-        return Limit("time", plan.cycle_s, None, says, limited_by=False)
+        says = f"a cycle of {format_seconds(plan.measured.cycle_s)}, without a limit"
+        return Limit("time", plan.measured.cycle_s, None, says, limited_by=False)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
     target = "" if rules is None or rules.target_s is None else f", target {format_seconds(rules.target_s)}"
-    says = f"a cycle of {format_seconds(plan.cycle_s)}; {format_seconds(most)} allowed{target}"
-    return Limit("time", plan.cycle_s, most, says, plan.limited_by == "time")
+    says = f"a cycle of {format_seconds(plan.measured.cycle_s)}; {format_seconds(most)} allowed{target}"
+    return Limit("time", plan.measured.cycle_s, most, says, plan.limited_by == "time")
 
 
 def _score(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
-    terms, config = plan.terms, evidence.config
+    terms, config = plan.measured.terms, evidence.config
     if terms is None or config is None:
         return ()
     q = config.stages[plan.stage].quality_weight
@@ -162,9 +164,9 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
 
 def _behind(evidence: Evidence, plan: StagePlan, second: Choice) -> str:
     """The distance in score, if the stage has one; level scores are decided by the stage's preference."""
-    if second.score is None or plan.terms is None:
+    if second.score is None or plan.measured.terms is None:
         return ""
-    behind = second.score / plan.terms.score - 1
+    behind = second.score / plan.measured.terms.score - 1
     tie_share = evidence.config.score.tie_share if evidence.config else 0.0
     if abs(behind) <= tie_share:
         preferred = {"prototyping": "the faster", "validation": "the larger"}.get(plan.stage, "another")
@@ -183,8 +185,8 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
         near = failure.nearest
         beside = [
             (
-                f"Nearest miss: {_choice(near)}, {format_bytes(near.footprint_bytes)} at most, "
-                f"a cycle of {format_seconds(near.cycle_s)}."
+                f"Nearest miss: {_choice(near)}, {format_bytes(near.footprint_bound_bytes)} at most, "
+                f"a cycle of {format_seconds(failure.nearest_cycle_s or near.cycle_s)}."
             )
         ]
     return Explanation(

@@ -59,7 +59,7 @@ class _StepError:
 def predicted_probes(evidence: Evidence) -> list[PredictedProbe]:
     """The probes of which something was predicted and measured, in the order they were made."""
     found: list[PredictedProbe] = []
-    for number, note in enumerate(evidence.trail, 1):
+    for number, note in enumerate(evidence.probe_log, 1):
         if note.expected is not None and (note.step is not None or note.footprint_bytes is not None):
             found.append(PredictedProbe(len(found), number, note, note.expected))
     return found
@@ -84,7 +84,7 @@ def _row(probe: PredictedProbe) -> tuple[str, ...]:
         "" if note.load is None else f"{note.load.graphs:,}",
         format_bytes(expected.live_bytes),
         "" if note.live_bytes is None else format_bytes(note.live_bytes),
-        format_bytes(expected.footprint_bytes),
+        format_bytes(expected.footprint_bound_bytes),
         "" if note.footprint_bytes is None else format_bytes(note.footprint_bytes),
         _interval(expected),
         "" if step is None else f"{_s(step.median_s)}, {_s(step.low_s)} to {_s(step.high_s)}",
@@ -114,7 +114,7 @@ def _memory(evidence: Evidence) -> Figure | None:
     if not probes:
         return None
     live = tuple(probe.expected.live_bytes / GIB for probe in probes)
-    bound = tuple(probe.expected.footprint_bytes / GIB for probe in probes)
+    bound = tuple(probe.expected.footprint_bound_bytes / GIB for probe in probes)
     footprint = tuple((probe.note.footprint_bytes or 0) / GIB for probe in probes)
     n_held = sum(measured <= most for measured, most in zip(footprint, bound, strict=True))
     budget = evidence.hardware.budget_bytes if evidence.hardware else None

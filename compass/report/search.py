@@ -34,7 +34,7 @@ PHASES: dict[Role, str] = {
 
 def search_notes(evidence: Evidence) -> tuple[ProbeNote, ...]:
     """The probes of the profile; of an older profile, those of the ledger, with a phase guessed from the request."""
-    return evidence.trail or tuple(_noted(spec, outcome) for spec, outcome in evidence.probes)
+    return evidence.probe_log or tuple(_noted(spec, outcome) for spec, outcome in evidence.probes)
 
 
 def search_table(evidence: Evidence) -> Table:
@@ -76,7 +76,7 @@ def _says(evidence: Evidence, notes: Sequence[ProbeNote]) -> str:
     if n_reused:
         text += f", {n_reused} of them taken from the ledger of an earlier run"
     text += ". All ran to their end." if not failed else f". {failed} did not run to their end."
-    cost = evidence.cost
+    cost = evidence.probe_costs
     if cost is None or not cost.wall_s:
         return text
     return f"{text} The whole last run took {format_seconds(cost.wall_s)}."

@@ -154,39 +154,40 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
 
 
 def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
-    certificate, most_s = plan.certificate, allowed_s(plan.stage, evidence.config)
+    measured, certificate, most_s = plan.measured, plan.certificate, allowed_s(plan.stage, evidence.config)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
     target = f" of {format_seconds(rules.target_s)}" if rules and rules.target_s else ""
     return (
         Gauge("parameters", format_count(plan.choice.capacity)),
-        Gauge("throughput", f"{rate(plan.throughput)} graphs/s"),
+        Gauge("throughput", f"{rate(measured.throughput)} graphs/s"),
         Gauge(
             "cycle",
-            f"{'about ' if plan.indicative else ''}{format_seconds(plan.cycle_s)}{target}",
-            plan.cycle_s / most_s if most_s else None,
+            f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{target}",
+            measured.cycle_s / most_s if most_s else None,
         ),
         Gauge(
             "memory",
-            of_bytes(certificate.footprint_bytes, certificate.ceiling_bytes),
-            certificate.footprint_bytes / certificate.ceiling_bytes,
+            of_bytes(measured.footprint_bytes, certificate.ceiling_bytes),
+            measured.footprint_bytes / certificate.ceiling_bytes,
         ),
     )
 
 
 def _certificate_facts(plan: StagePlan) -> Facts:
-    choice, certificate, step = plan.choice, plan.certificate, plan.step
+    predicted, measured, certificate = plan.predicted, plan.measured, plan.certificate
+    step = measured.step
     rows = [
         ("batch", batch_words(plan)),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("certificate", (f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, "
                          f"{'enforced' if certificate.enforced else 'not enforced'}")),
         ("worst batch", str(certificate.worst)),
-        ("live memory", f"{format_bytes(choice.live_bytes)} predicted, {format_bytes(certificate.live_bytes)} measured"),
-        ("footprint", (f"{format_bytes(choice.footprint_bytes)} predicted at most, "
-                       f"{format_bytes(certificate.footprint_bytes)} measured")),
+        ("live memory", f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured"),
+        ("footprint", (f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
+                       f"{format_bytes(measured.footprint_bytes)} measured")),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
     ]  # fmt: skip
-    rows += [(name, str(value)) for name, value in choice.knobs.variant.options]
+    rows += [(name, str(value)) for name, value in plan.choice.knobs.variant.options]
     budget = plan.batch_budget
     if budget is not None:
         advice = "recommended" if plan.recommended == "batch_budget" else "the fixed batch is recommended"
@@ -205,7 +206,7 @@ def _alternative(choice: Choice) -> tuple[str, ...]:
         format_count(choice.batch_size),
         rate(choice.throughput),
         format_seconds(choice.cycle_s),
-        format_bytes(choice.footprint_bytes),
+        format_bytes(choice.footprint_bound_bytes),
         "" if choice.score is None else f"{choice.score:.4f}",
     )
 
@@ -260,7 +261,7 @@ def _sizes(sizes: tuple[tuple[str, float], ...]) -> str:
 
 
 def _cost(evidence: Evidence) -> Facts:
-    cost = evidence.cost
+    cost = evidence.probe_costs
     rows: list[tuple[str, str]] = []
     if cost is not None:
         phases: list[tuple[str, int, int]] = [

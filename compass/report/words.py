@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Candidate, Choice, Knobs, Model, Stage, StagePlan, Verdict
+from compass.records import Candidate, Configuration, Knobs, Model, Stage, StagePlan, Verdict
 from compass.report.evidence import Evidence
 from compass.units import format_bytes, format_count, format_seconds
 
@@ -93,8 +93,8 @@ def _limit_on_model(row: Candidate, evidence: Evidence, stage: Stage) -> str | N
 
 def _limit_on_batch(row: Candidate, evidence: Evidence) -> str | None:
     config, hardware = evidence.config, evidence.hardware
-    if row.verdict == "memory" and row.footprint_bytes is not None and hardware:
-        return f"one graph may need {format_bytes(row.footprint_bytes)} of {format_bytes(hardware.budget_bytes)}"
+    if row.verdict == "memory" and row.footprint_bound_bytes is not None and hardware:
+        return f"one graph may need {format_bytes(row.footprint_bound_bytes)} of {format_bytes(hardware.budget_bytes)}"
     if row.verdict == "time" and row.step_s is not None and config:
         return f"a cycle of {format_seconds(row.step_s * config.cycle_batches)} even at batch 1"
     if row.verdict == "batch" and config:
@@ -122,6 +122,6 @@ def allowed_s(stage: Stage, config: OptimizerConfig | None) -> float | None:
     return None if rules is None or rules.target_s is None else rules.target_s + rules.window_s
 
 
-def choice_words(choice: Choice) -> str:
+def choice_words(choice: Configuration) -> str:
     """A configuration and its batch."""
     return f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}"

@@ -130,7 +130,7 @@ class Knowledge:
             batch_size=batch_size,
             load=typical,
             live_bytes=law.live(worst),
-            footprint_bytes=law.upper_footprint(worst),
+            footprint_bound_bytes=law.upper_footprint(worst),
             step_s=step_s,
             cycle_s=step_s * self.config.cycle_batches,
             throughput=throughput,

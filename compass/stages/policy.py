@@ -69,8 +69,8 @@ def by_score(choices: Sequence[Choice], tie_share: float, prefer: Callable[[Choi
     best = min(_score(choice) for choice in choices)
     level = [choice for choice in choices if _score(choice) <= best * (1 + tie_share)]
     behind = [choice for choice in choices if _score(choice) > best * (1 + tie_share)]
-    level.sort(key=lambda choice: (-prefer(choice), choice.footprint_bytes, _score(choice)))
-    behind.sort(key=lambda choice: (_score(choice), choice.footprint_bytes))
+    level.sort(key=lambda choice: (-prefer(choice), choice.footprint_bound_bytes, _score(choice)))
+    behind.sort(key=lambda choice: (_score(choice), choice.footprint_bound_bytes))
     return level + behind
 
 
@@ -124,12 +124,12 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     fitting = [
         choice
         for choice in choices
-        if choice.footprint_bytes <= known.budget_bytes and known.pruned.reason(choice.knobs, stage.allocator) is None
+        if choice.footprint_bound_bytes <= known.budget_bytes and known.pruned.reason(choice.knobs, stage.allocator) is None
     ]
     if not fitting:
-        nearest = min(choices, key=lambda choice: choice.footprint_bytes)
+        nearest = min(choices, key=lambda choice: choice.footprint_bound_bytes)
         reason = known.pruned.reason(nearest.knobs, stage.allocator) or (
-            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bytes)} "
+            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)} "
             f"of the {format_bytes(known.budget_bytes)} there are"
         )
         return "memory", reason, nearest

@@ -49,7 +49,7 @@ class Production:
         largest = max(choice.capacity for choice in choices)
         least = largest * (1 - known.config.space.reference_share)
         level = [c for c in choices if c.capacity >= least]
-        level.sort(key=lambda choice: (-choice.throughput, choice.footprint_bytes))
+        level.sort(key=lambda choice: (-choice.throughput, choice.footprint_bound_bytes))
         rest = [c for c in choices if c.capacity < least]
         rest.sort(key=lambda choice: (-choice.capacity, -choice.throughput))
         return Ranking((*level, *rest), fastest_pick(choices))

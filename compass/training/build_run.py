@@ -112,7 +112,7 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
 
 def bound_of(spec: RunSpec, largest: Load, law: BytesLaw) -> int:
     """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's, or one of several ranks."""
-    held = spec.plan.certificate.bound_bytes
+    held = spec.plan.certificate.footprint_bound_bytes
     if spec.batching == "batch_budget" and spec.plan.batch_budget is not None:
         held = spec.plan.batch_budget.budget_bytes
     return max(held, int(law.upper_footprint(largest)))

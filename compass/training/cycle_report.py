@@ -109,14 +109,15 @@ def promised_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
     Certificates update weights at every step, training once in `plan.accumulate` batches. Budgeted batches are as full
     whatever they are made of.
     """
-    budget, step, certificate = plan.batch_budget, plan.step, plan.certificate
+    budget, measured = plan.batch_budget, plan.measured
+    step = measured.step
     hiccups = step.of_many_s / step.median_s
-    collate_s = 0.0 if plan.loader_workers else certificate.collate_s or 0.0
+    collate_s = 0.0 if plan.loader_workers else measured.collate_s or 0.0
     if budgeted and budget is not None:
         step_s = budget.mean_graphs / budget.throughput
     else:
         step_s = step.median_s if plan.step_law is None else plan.step_law.at(mean_load)
-    saved_s = (certificate.update_s or 0.0) * (1 - 1 / plan.accumulate)
+    saved_s = (measured.update_s or 0.0) * (1 - 1 / plan.accumulate)
     return hiccups * (step_s - saved_s) + collate_s
 
 

@@ -21,7 +21,7 @@ def main() -> None:
         )  # fmt: skip
     plan = profile.plans["prototyping"]
     knobs = plan.choice.knobs
-    print(f"{knobs}, batch {plan.choice.batch_size}: a cycle of {plan.cycle_s / 60:.1f} min. {plan.why}")
+    print(f"{knobs}, batch {plan.choice.batch_size}: a cycle of {plan.measured.cycle_s / 60:.1f} min. {plan.why}")
     train(knobs.layers, knobs.channels, plan.choice.batch_size, n_steps=2)
 
 

@@ -41,7 +41,7 @@ def machine(tmp_path):
 
 def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
     """A cycle that went as the plan says, but for these factors."""
-    certified, step = plan.certificate, plan.step
+    certified, step = plan.certificate, plan.measured.step
     load = certified.worst
     times = {name: value * slower for name, value in step.model_dump().items() if name != "n_steps"}
     return TrainedCycle(
@@ -49,7 +49,7 @@ def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
         fullest_load=load,
         mean_load=load.model_copy(update={"graphs": graphs or load.graphs}),
         step=StepTime(**times, n_steps=450),
-        footprint_bytes=round(certified.footprint_bytes * footprint),
+        footprint_bytes=round(plan.measured.footprint_bytes * footprint),
     )
 
 
@@ -61,8 +61,8 @@ def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
     assert again.choice.knobs == plan.choice.knobs
     assert again.choice.batch_size < plan.choice.batch_size
     bound = again.bytes_law.upper_footprint(plan.certificate.worst)
-    assert bound > 1.25 * plan.certificate.footprint_bytes
-    assert again.choice.footprint_bytes <= wiser.budget_bytes
+    assert bound > 1.25 * plan.measured.footprint_bytes
+    assert again.predicted.footprint_bound_bytes <= wiser.budget_bytes
 
 
 def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
@@ -97,7 +97,7 @@ def test_the_last_cycle_counts(machine):
     for slower in (1.6, 1.2):
         record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle_of(plan, slower=slower))
     predicted = machine.lab().known().step_s(plan.choice.knobs, plan.choice.load)
-    assert predicted == pytest.approx(1.2 * plan.step.median_s, rel=0.03)
+    assert predicted == pytest.approx(1.2 * plan.measured.step.median_s, rel=0.03)
 
 
 def test_a_plan_that_was_trained_promises_what_training_took(machine):
@@ -106,7 +106,7 @@ def test_a_plan_that_was_trained_promises_what_training_took(machine):
     record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
     _, again = machine.plan("smoke_test")
     assert again.step == cycle.step
-    assert again.cycle_s == 450 * cycle.step.median_s
+    assert again.measured.cycle_s == 450 * cycle.step.median_s
 
 
 def test_a_plan_that_was_certified_since_promises_that(machine):
@@ -121,7 +121,7 @@ def test_a_plan_that_was_certified_since_promises_that(machine):
     wiser, again = machine.plan("smoke_test")
     assert again.step == newer.step
     assert [(taught.step, taught.footprint_bytes) for _, taught in wiser.runner.trained] == [
-        (None, plan.certificate.footprint_bytes)
+        (None, plan.measured.footprint_bytes)
     ]
 
 
@@ -145,7 +145,7 @@ def test_times_under_another_allocator_are_not_used(machine):
     assert wiser.known().step_s(plan.choice.knobs, load) == lab.known().step_s(plan.choice.knobs, load)
     assert wiser.costs().bytes_law(plan.choice.knobs, "fast") == lab.costs().bytes_law(plan.choice.knobs, "fast")
     held = wiser.costs().bytes_law(plan.choice.knobs, "system").upper_footprint(load)
-    assert held > 1.25 * plan.certificate.footprint_bytes
+    assert held > 1.25 * plan.measured.footprint_bytes
 
 
 def test_a_variant_nobody_looks_at_is_left_out(machine):

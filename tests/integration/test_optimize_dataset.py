@@ -99,7 +99,7 @@ def test_the_cycle_is_that_of_the_mean_load(planned, stage):
             for name in ("nodes", "edges")
         )
     )
-    assert plan.cycle_s == pytest.approx(450 * runner.true_step_s(plan.choice.knobs, mean), rel=0.05)
+    assert plan.measured.cycle_s == pytest.approx(450 * runner.true_step_s(plan.choice.knobs, mean), rel=0.05)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -155,7 +155,7 @@ def test_from_files_to_a_certified_profile(tmp_path):
     batches = plan.certificate.batches
     assert "6abc" not in dict(batches[0].members)
     assert batches[1].members == (("6abc", 1),)
-    assert plan.certificate.footprint_bytes <= plan.certificate.bound_bytes <= 2 * GIB
+    assert plan.measured.footprint_bytes <= plan.certificate.footprint_bound_bytes <= 2 * GIB
     assert plan.batch_budget is not None
     assert "the largest 1 have a batch each: 6abc" in " ".join(done.output.split())
 

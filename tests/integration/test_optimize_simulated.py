@@ -82,27 +82,27 @@ def test_every_machine_gets_four_plans_that_hold(profiles, machine):
     profile, truth = profiles[machine.name], SimulatedRunner(machine)
     assert list(profile.plans) == ["smoke_test", "prototyping", "validation", "production"]
     assert profile.failures == {}
-    assert profile.ledger.out_of_memory == profile.ledger.runtime_probes == 0
+    assert profile.probe_costs.out_of_memory == profile.probe_costs.runtime_probes == 0
     assert [(choice.setting, choice.stage, choice.chosen) for choice in profile.runtime] == [
         ("loader_workers", stage, "0") for stage in profile.plans
     ]
     reference, rules = profile.reference, profile.config.stages
     for stage, plan in profile.plans.items():
         load = plan.certificate.worst
-        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.choice.footprint_bytes
-        assert plan.choice.footprint_bytes <= profile.hardware.budget_bytes
-        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.choice.live_bytes, rel=0.02)
-        assert plan.cycle_s == 450 * plan.step.median_s
+        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.predicted.footprint_bound_bytes
+        assert plan.predicted.footprint_bound_bytes <= profile.hardware.budget_bytes
+        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.predicted.live_bytes, rel=0.02)
+        assert plan.measured.cycle_s == 450 * plan.measured.step.median_s
         if stage != "smoke_test":
             # A passively cooled card is still fast for the seconds that a certificate takes.
             off = 0.08 if machine.boost_share > 0.04 else 0.05
-            assert 450 * truth.true_step_s(plan.choice.knobs, load) == pytest.approx(plan.cycle_s, rel=off)
-        assert plan.throughput == plan.choice.batch_size / plan.step.median_s
+            assert 450 * truth.true_step_s(plan.choice.knobs, load) == pytest.approx(plan.measured.cycle_s, rel=off)
+        assert plan.measured.throughput == plan.choice.batch_size / plan.measured.step.median_s
         assert plan.choice.capacity <= profile.data_cap
         assert plan.accumulate == max(1, -(-64 // plan.choice.batch_size))
         assert plan.indicative == (stage == "smoke_test")
         if rules[stage].target_s:
-            assert plan.cycle_s <= rules[stage].target_s + rules[stage].window_s
+            assert plan.measured.cycle_s <= rules[stage].target_s + rules[stage].window_s
             assert plan.fastest is not None
             assert 0 < len(plan.runners_up) <= 4
             assert plan.choice.knobs in [member.knobs for member in plan.front]
@@ -128,7 +128,7 @@ def test_one_seed_gives_one_profile(profiles, tmp_path):
     again = optimize(request(tmp_path), runner=SimulatedRunner(machine_named("RTX 3090"), seed=1))
 
     def lasting(profile):
-        return {**profile.model_dump(), "created": "", "ledger": {**profile.ledger.model_dump(), "wall_s": 0}}
+        return {**profile.model_dump(), "created": "", "probe_costs": {**profile.probe_costs.model_dump(), "wall_s": 0}}
 
     assert lasting(again) == lasting(profiles["RTX 3090 24GB"])
     assert read_profile(tmp_path / "p.json") == again
@@ -153,7 +153,9 @@ def test_a_certificate_far_slower_than_predicted_is_made_again(tmp_path, n_slow)
     if n_slow == 1:  # something else was running
         assert len(certified) == 2
         assert picks(profile) == picks(calm)
-        assert profile.plans["prototyping"].cycle_s == pytest.approx(calm.plans["prototyping"].cycle_s, rel=0.05)
+        assert profile.plans["prototyping"].measured.cycle_s == pytest.approx(
+            calm.plans["prototyping"].measured.cycle_s, rel=0.05
+        )
     else:  # so it is: twice the same, and what else there is to choose from
         assert certified[0] == certified[1]
         assert profile.plans["prototyping"].certificate.n_steps > calm.plans["prototyping"].certificate.n_steps
@@ -175,8 +177,8 @@ def test_other_heads_get_four_plans_that_hold(tmp_path, changes):
     truth = SimulatedRunner(machine_named("RTX 3060 Laptop 6GB"))
     for plan in profile.plans.values():
         load = plan.certificate.worst
-        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.choice.footprint_bytes
-        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.choice.live_bytes, rel=0.02)
+        assert truth.true_footprint_bytes(plan.choice.knobs, load) <= plan.predicted.footprint_bound_bytes
+        assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.predicted.live_bytes, rel=0.02)
 
 
 # ----------------------------------------------------------------------------------------------- laws of the decisions
@@ -258,7 +260,7 @@ def test_a_plan_that_is_measured_too_late_is_none(tmp_path):
     for stage, failure in profile.failures.items():
         assert failure.limited_by == "time"
         rules = profile.config.stages[stage]
-        assert failure.nearest.cycle_s > rules.target_s + rules.window_s
+        assert failure.nearest_cycle_s > rules.target_s + rules.window_s
 
 
 @pytest.mark.parametrize("status", [Status.CRASHED, Status.INVALID, Status.TIMED_OUT])
@@ -300,7 +302,7 @@ def test_running_out_of_memory_makes_the_next_batch_smaller(tmp_path):
     plan = profile.plans["production"]
     assert tried[1] < tried[0]
     assert plan.choice.batch_size in tried[1:]
-    assert profile.ledger.out_of_memory == 1
+    assert profile.probe_costs.out_of_memory == 1
 
 
 def test_when_every_certificate_runs_out_memory_binds(tmp_path):
@@ -341,7 +343,7 @@ def test_no_room_for_any_model(tmp_path):
     profile = optimize(asked, runner=SimulatedRunner(machine, memory_limit_bytes=limit))
     assert profile.plans == {}
     assert {failure.limited_by for failure in profile.failures.values()} == {"memory"}
-    assert all(failure.nearest.footprint_bytes > limit for failure in profile.failures.values())
+    assert all(failure.nearest.footprint_bound_bytes > limit for failure in profile.failures.values())
 
 
 def test_a_limit_below_an_idle_worker_is_refused(tmp_path):

@@ -72,21 +72,21 @@ def test_the_best_of_what_a_sampler_timed_is_proven(tmp_path, sampler):
     asked = request(tmp_path, f"search.sampler={sampler}", "search.sampler_trials=7", stages=STAGES)
     profile = optimize(asked, runner=machine)
     assert profile.failures == {}
-    assert profile.ledger.out_of_memory == 0
-    assert 2 <= profile.ledger.search_probes <= 14
+    assert profile.probe_costs.out_of_memory == 0
+    assert 2 <= profile.probe_costs.search_probes <= 14
     timed = machine.timed()
     for plan in profile.plans.values():
         assert {choice.knobs for choice in (plan.choice, *plan.runners_up, *plan.front)} <= set(timed)
         assert plan.certificate.batches[0].members[0][1] == plan.choice.batch_size
-        assert plan.choice.score <= min(choice.score for choice in plan.runners_up) * 1.01
-    searched = [spec for spec in machine.specs[-profile.ledger.search_probes - 6 :] if not spec.fresh]
+        assert plan.predicted.score <= min(choice.score for choice in plan.runners_up) * 1.01
+    searched = [spec for spec in machine.specs[-profile.probe_costs.search_probes - 6 :] if not spec.fresh]
     assert len({spec.knobs for spec in searched}) == len(searched)
 
 
 def test_ours_is_no_worse_for_a_third_of_the_probes(tmp_path):
     def scores(sampler):
         profile = optimize(request(tmp_path, f"search.sampler={sampler}"), runner=Watched())
-        return [profile.plans[stage].choice.score for stage in STAGES], profile.ledger.search_probes
+        return [profile.plans[stage].predicted.score for stage in STAGES], profile.probe_costs.search_probes
 
     ours, n_ours = scores("structured")
     for sampler in ("tpe", "random", "grid"):
@@ -178,7 +178,7 @@ def test_the_study_lies_beside_the_probes_and_shows_all_that_were_made(tmp_path,
     for stage in STAGES:
         plan = profile.plans[stage]
         measured = [t for t in shown[stage].trials if t.params["batch"] == plan.choice.batch_size]
-        assert any(t.user_attrs["throughput"] == pytest.approx(plan.throughput) for t in measured)
+        assert any(t.user_attrs["throughput"] == pytest.approx(plan.measured.throughput) for t in measured)
     optimize(request(tmp_path, *PLAIN, cache=tmp_path / "cache", stages=("smoke_test",)))
     assert here[1].specs == []
     again = studies(tmp_path / "cache" / "optuna_journal.log")

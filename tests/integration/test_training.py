@@ -19,10 +19,12 @@ from compass.records import (
     Affine,
     BytesLaw,
     Certificate,
-    Choice,
+    Configuration,
     Fingerprint,
     Knobs,
     Load,
+    Measured,
+    Predicted,
     RuntimeSettings,
     StagePlan,
     StepTime,
@@ -61,19 +63,20 @@ def make_spec(catalogue):
              "training.checkpoint_s=0.0001", *changes],
         )  # fmt: skip
         load = Load(graphs=batch_size, sizes=(("nodes", 300), ("edges", 5000)))
-        choice = Choice(
-            knobs=Knobs(layers=shape[0], channels=shape[1], variant=Variant(options=OPTIONS)), capacity=10_000, batch_size=batch_size,
-            load=load, live_bytes=1, footprint_bytes=1, step_s=0.05, cycle_s=0.5, throughput=60,
+        choice = Configuration(
+            knobs=Knobs(layers=shape[0], channels=shape[1], variant=Variant(options=OPTIONS)), capacity=10_000,
+            batch_size=batch_size, load=load,
         )  # fmt: skip
+        predicted = Predicted(live_bytes=1, footprint_bound_bytes=1, step_s=0.05, cycle_s=0.5, throughput=60)
+        step = StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9)
+        measured = Measured(step=step, cycle_s=0.5, throughput=60, live_bytes=1, footprint_bytes=1)
         law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 0.0), ("edges", 1000.0)))),))
         certificate = Certificate(
-            ceiling_bytes=budget_bytes, batches=(), worst=load, live_bytes=1, footprint_bytes=1, n_steps=1, enforced=True,
-            bound_bytes=budget_bytes,
+            ceiling_bytes=budget_bytes, batches=(), worst=load, n_steps=1, enforced=True, footprint_bound_bytes=budget_bytes,
         )  # fmt: skip
         plan = StagePlan(
-            stage="prototyping", choice=choice, accumulate=2, runtime=RuntimeSettings(threads=1), bytes_law=law,
-            step=StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9), cycle_s=0.5, throughput=60, limited_by="memory",
-            why="", certificate=certificate,
+            stage="prototyping", choice=choice, predicted=predicted, measured=measured, accumulate=2, bytes_law=law,
+            runtime=RuntimeSettings(threads=1), limited_by="memory", why="", certificate=certificate,
         )  # fmt: skip
         fingerprint = Fingerprint(device="cpu", driver="", torch="", versions=(), workload="crops")
         return RunSpec(

@@ -8,7 +8,7 @@ from compass.probe.local import LocalRunner
 from compass.probe.requests import certificate_probe
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import Profile
-from compass.records import Batch, Certificate, Choice, Knobs, RuntimeSettings, StagePlan
+from compass.records import Batch, Certificate, Configuration, Knobs, Measured, Predicted, RuntimeSettings, StagePlan
 from compass.verify import certificate_again, verify
 
 SAMPLES = [(f"c{i:03}", load_of(300.0 + 7 * i, 20.0 * (300 + 7 * i))) for i in range(200)]
@@ -66,15 +66,18 @@ def test_a_real_plan_holds(tmp_path):
 
 def made_up_plan(knobs, spec, outcome):
     bound_bytes = round(outcome.footprint_bytes * 1.1)
-    choice = Choice(
-        knobs=knobs, capacity=outcome.parameters, batch_size=2, load=outcome.load, live_bytes=outcome.live_bytes,
-        footprint_bytes=bound_bytes, step_s=0.5, cycle_s=225, throughput=4,
-    )  # fmt: skip
     return StagePlan(
-        stage="smoke_test", choice=choice, accumulate=1, runtime=spec.runtime, step=outcome.step, cycle_s=225,
-        bytes_law={"segments": (("all", {"base": 0, "per_unit": ()}),)}, throughput=4, limited_by="space", why="", indicative=True,
+        stage="smoke_test", accumulate=1, runtime=spec.runtime, limited_by="space", why="", indicative=True,
+        bytes_law={"segments": (("all", {"base": 0, "per_unit": ()}),)},
+        choice=Configuration(knobs=knobs, capacity=outcome.parameters, batch_size=2, load=outcome.load),
+        predicted=Predicted(
+            live_bytes=outcome.live_bytes, footprint_bound_bytes=bound_bytes, step_s=0.5, cycle_s=225, throughput=4,
+        ),
+        measured=Measured(
+            step=outcome.step, cycle_s=225, throughput=4, live_bytes=outcome.live_bytes, footprint_bytes=outcome.footprint_bytes,
+        ),
         certificate=Certificate(
-            ceiling_bytes=spec.ceiling_bytes, batches=spec.batches, worst=outcome.load, bound_bytes=bound_bytes,
-            live_bytes=outcome.live_bytes, footprint_bytes=outcome.footprint_bytes, n_steps=3, enforced=outcome.enforced,
+            ceiling_bytes=spec.ceiling_bytes, batches=spec.batches, worst=outcome.load, footprint_bound_bytes=bound_bytes,
+            n_steps=3, enforced=outcome.enforced,
         ),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from compass.config_files import load_config
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import Ledger, Profile
+from compass.profile import ProbeCosts, Profile
 from compass.records import (
     Affine,
     Batch,
@@ -19,6 +19,7 @@ from compass.records import (
     Hardware,
     Knobs,
     Load,
+    Measured,
     RuntimeSettings,
     StageFailure,
     StagePlan,
@@ -40,7 +41,7 @@ def make_choice(layers: int = 6, channels: int = 128, *, batch_size: int = 32, *
         "batch_size": batch_size,
         "load": load,
         "live_bytes": 900 * MIB,
-        "footprint_bytes": 1400 * MIB,
+        "footprint_bound_bytes": 1400 * MIB,
         "step_s": 2.0,
         "cycle_s": 900.0,
         "throughput": batch_size / 2.0,
@@ -49,23 +50,30 @@ def make_choice(layers: int = 6, channels: int = 128, *, batch_size: int = 32, *
     return Choice(**{**fields, **changes})
 
 
+def make_measured(**changes: object) -> Measured:
+    fields = {
+        "step": StepTime(median_s=2.0, low_s=1.96, high_s=2.05, n_steps=9), "cycle_s": 900.0, "throughput": 16.0,
+        "live_bytes": 895 * MIB, "footprint_bytes": 1350 * MIB,
+    }  # fmt: skip
+    return Measured(**{**fields, **changes})
+
+
 def make_plan(stage: str, choice: Choice | None = None, **changes: object) -> StagePlan:
     choice = choice or make_choice()
     batch = Batch(members=(("1ia1", choice.batch_size),))
     fields = {
         "stage": stage,
-        "choice": choice,
+        "choice": choice.configuration,
+        "predicted": choice.prediction,
+        "measured": make_measured(),
         "accumulate": 2,
         "runtime": RuntimeSettings(threads=2),
         "bytes_law": BytesLaw(segments=(("forward", Affine(base=1e6, per_unit=(("nodes", 2e3),))),)),
-        "step": StepTime(median_s=2.0, low_s=1.96, high_s=2.05, n_steps=9),
-        "cycle_s": 900.0,
-        "throughput": 16.0,
         "limited_by": "score",
         "why": "The best of 61 admissible configurations.",
         "certificate": Certificate(
-            ceiling_bytes=4096 * MIB, batches=(batch,), worst=choice.load, live_bytes=895 * MIB,
-            footprint_bytes=1350 * MIB, n_steps=12, enforced=True,
+            ceiling_bytes=4096 * MIB, batches=(batch,), worst=choice.load, n_steps=12, enforced=True,
+            footprint_bound_bytes=1400 * MIB,
         ),
         "fastest": make_choice(2, 48, batch_size=64),
         "runners_up": (make_choice(5, 112),),
@@ -77,7 +85,7 @@ def make_plan(stage: str, choice: Choice | None = None, **changes: object) -> St
 def profile() -> Profile:
     """Two plans and a failure on a machine of 8 GiB."""
     return Profile(
-        compass_version="0.1.0",
+        compass_version="0.2.0",
         created="2026-01-02T03:04:05+00:00",
         fingerprint=Fingerprint(
             device="Some CPU", driver="linux", torch="2.13.0", versions=(("torch_geometric", "2.8"),), workload="ab12"
@@ -100,7 +108,7 @@ def profile() -> Profile:
                 nearest=make_choice(4, 112, cycle_s=7_000.0),
             )
         },
-        ledger=Ledger(calibrate_probes=14),
+        probe_costs=ProbeCosts(calibrate_probes=14),
         config=OptimizerConfig(),
     )  # fmt: skip
 

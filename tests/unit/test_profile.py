@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from compass.errors import InputError
 from compass.profile import (
     SCHEMA_VERSION,
-    Ledger,
+    ProbeCosts,
     Profile,
     json_schema,
     laid_out,
@@ -29,9 +29,11 @@ def test_round_trip(profile, path):
     assert read_profile(path) == profile
 
 
-@given(st.builds(Ledger, wall_s=st.floats(0, 1e9), **{n: st.integers(0, 10**6) for n in ("reused", "out_of_memory")}))
+@given(
+    st.builds(ProbeCosts, wall_s=st.floats(0, 1e9), **{n: st.integers(0, 10**6) for n in ("reused", "out_of_memory")})
+)
 def test_a_ledger_round_trips(ledger):
-    assert Ledger.model_validate_json(ledger.model_dump_json()) == ledger
+    assert ProbeCosts.model_validate_json(ledger.model_dump_json()) == ledger
 
 
 def test_writing_replaces_and_leaves_nothing_beside_it(profile, path):
@@ -72,12 +74,12 @@ def test_the_schema_is_of_the_current_version(profile):
 
 
 def test_a_newer_schema_is_refused(profile, path):
-    data = json.loads(profile.model_dump_json()) | {"schema_version": 2, "from_the_future": True}
+    data = json.loads(profile.model_dump_json()) | {"schema_version": 3, "from_the_future": True}
     path.write_text(json.dumps(data))
     with pytest.raises(InputError) as error:
         read_profile(path)
     assert str(error.value) == (
-        f"profile {path}: got schema version 2; expected at most 1. Upgrade Compass, or write the profile anew."
+        f"profile {path}: got schema version 3; expected at most 2. Upgrade Compass, or write the profile anew."
     )
 
 

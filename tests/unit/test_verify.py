@@ -162,9 +162,10 @@ def test_an_update_writes_what_was_found(profile):
     new = updated(profile, verify(profile, runner=machine))
     assert new.fingerprint == machine.describe().fingerprint
     plan = new.plans["prototyping"]
-    assert (plan.step.median_s, plan.cycle_s, plan.throughput) == (2.1, 2.1 * 450, 32 / 2.1)
-    assert (plan.certificate.footprint_bytes, plan.certificate.n_steps) == (1360 * MIB, 11)
-    assert plan.choice == profile.plans["prototyping"].choice
+    assert (plan.measured.step.median_s, plan.measured.cycle_s, plan.measured.throughput) == (2.1, 2.1 * 450, 32 / 2.1)
+    assert (plan.measured.footprint_bytes, plan.certificate.n_steps) == (1360 * MIB, 11)
+    before = profile.plans["prototyping"]
+    assert (plan.choice, plan.predicted) == (before.choice, before.predicted)
     again = updated(new, verify(new, runner=machine)).plans["prototyping"]
     why = "The best of 61 admissible configurations.; when it was verified: 15.2 graphs/s, a cycle of 15.8 min"
     assert (plan.why, again.why) == (why, why)
@@ -221,15 +222,15 @@ def test_an_update_leaves_budgeted_batches_as_they_were_certified(profile, max_s
     ],
 )
 def test_an_update_takes_what_goes_into_weights_and_batches(profile, before, found, after):
-    certified = profile.plans["prototyping"].certificate.model_copy(update=before)
-    new = updated_plan(with_plan(profile, certificate=certified), **found).certificate
+    measured = profile.plans["prototyping"].measured.model_copy(update=before)
+    new = updated_plan(with_plan(profile, measured=measured), **found).measured
     assert (new.update_s, new.collate_s) == after
 
 
 def test_one_stage_may_be_updated_on_the_same_machine_only(profile):
     new = updated(profile, verify(profile, ["prototyping"], runner=Machine(profile)))
     assert new.plans["smoke_test"] == profile.plans["smoke_test"]
-    assert new.plans["prototyping"].step.median_s == 2.1
+    assert new.plans["prototyping"].measured.step.median_s == 2.1
     elsewhere = Machine(profile, fingerprint={"torch": "2.14.0"})
     with pytest.raises(InputError) as caught:
         updated(profile, verify(profile, ["prototyping"], runner=elsewhere))

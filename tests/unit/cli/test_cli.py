@@ -270,7 +270,8 @@ def test_a_failures_line_is_two_sentences(profile, reason):
 
 
 def test_many_graphs_a_second_are_written_out(profile):
-    plan = profile.plans["prototyping"].model_copy(update={"throughput": 1520.4})
+    plan = profile.plans["prototyping"]
+    plan = plan.model_copy(update={"measured": plan.measured.model_copy(update={"throughput": 1520.4})})
     write_profile(profile.model_copy(update={"plans": {"prototyping": plan}}), Path("p.json"))
     assert "1,520" in compass("show", "p.json").stdout
     assert "1,520 graphs/s" in compass("show", "p.json", "--stage", "prototyping").stdout

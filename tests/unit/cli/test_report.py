@@ -40,17 +40,17 @@ def compass(*args: str):
 def told(profile):
     """The profile of a run that recorded everything, on disk."""
     row = Candidate(layers=6, channels=128, capacity=96_000, verdict="chosen", batch_size=32, live_bytes=9e8,
-                    footprint_bytes=1.4e9, step_s=2.0, spread=0.05, score=1.1)  # fmt: skip
+                    footprint_bound_bytes=1.4e9, step_s=2.0, spread=0.05, score=1.1)  # fmt: skip
     slow = Candidate(layers=8, channels=128, capacity=120_000, verdict="time", batch_size=1, step_s=9.0)
     terms = ScoreTerms(worth=1.0, throughput_ratio=2.0, capacity_ratio=0.5, samples=0.66, parameters=0.24)
     more = row.model_copy(update={"batch_size": 48, "step_s": 2.5})
     what_ifs = (WhatIf(change="none", pick=row), WhatIf(change="memory", amount=GIB, pick=more),
                 WhatIf(change="time", amount=600, pick=row))  # fmt: skip
-    plan = profile.plans["prototyping"].model_copy(
-        update={"candidates": (row, slow), "terms": terms, "what_ifs": what_ifs}
-    )
+    plan = profile.plans["prototyping"]
+    measured = plan.measured.model_copy(update={"terms": terms})
+    plan = plan.model_copy(update={"candidates": (row, slow), "measured": measured, "what_ifs": what_ifs})
     note = ProbeNote(layers=6, channels=128, key="k", phase="certify", stage="prototyping", status="ok", wall_s=3.0)
-    profile = profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}, "trail": (note,)})
+    profile = profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}, "probe_log": (note,)})
     write_profile(profile, Path("hardware_profile.json"))
     return profile
 
@@ -207,7 +207,9 @@ def test_what_explain_refuses(told, stage, message):
 
 def test_compare(told):
     hardware = told.hardware.model_copy(update={"name": "Another CPU"})
-    plan = told.plans["prototyping"].model_copy(update={"throughput": 24.0, "limited_by": "memory"})
+    plan = told.plans["prototyping"]
+    faster = plan.measured.model_copy(update={"throughput": 24.0})
+    plan = plan.model_copy(update={"measured": faster, "limited_by": "memory"})
     write_profile(
         told.model_copy(update={"hardware": hardware, "plans": {**told.plans, "prototyping": plan}}), Path("b.json")
     )

@@ -46,7 +46,7 @@ def test_every_model_is_there_with_what_rules_it_out(known, reference):
     }  # fmt: skip
     assert [row.layers for row in rows] == [2, 3, 8, 7, 6, 5, 4]
     by_layers = {row.layers: row for row in rows}
-    assert (by_layers[4].batch_size, by_layers[4].footprint_bytes) == (1, 200)
+    assert (by_layers[4].batch_size, by_layers[4].footprint_bound_bytes) == (1, 200)
     assert (by_layers[5].batch_size, by_layers[5].step_s) == (1, 1000)
     assert by_layers[7].batch_size is None
     assert by_layers[7].throughput is None

@@ -260,8 +260,8 @@ def loaders(profile):
 
     def choose(collate_s, *, n_cores=8, on_cpu=False):
         plan = profile.plans["prototyping"]
-        certified = plan.certificate.model_copy(update={"collate_s": collate_s})
-        return choose_loaders(plan.model_copy(update={"certificate": certified}), n_cores, RULES, on_cpu=on_cpu)
+        measured = plan.measured.model_copy(update={"collate_s": collate_s})
+        return choose_loaders(plan.model_copy(update={"measured": measured}), n_cores, RULES, on_cpu=on_cpu)
 
     return choose
 

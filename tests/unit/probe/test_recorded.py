@@ -5,7 +5,7 @@ import pytest
 from compass.errors import InputError
 from compass.probe.recorded import Recorded
 from compass.probe.store import Store
-from compass.profile import Ledger
+from compass.profile import ProbeCosts
 from compass.records import Status, StepTime
 
 
@@ -89,7 +89,7 @@ def test_the_ledger_takes_the_counts(store, ask, found):
     for layers, phase in enumerate(("calibrate", "search", "certify"), start=1):
         recorded.probe(phase, ask(layers))
     assert recorded.probes == [(ask(layers), outcome) for layers, outcome in enumerate(outcomes, start=1)]
-    assert Ledger(**recorded.counts) == Ledger(
+    assert ProbeCosts(**recorded.counts) == ProbeCosts(
         calibrate_probes=1, calibrate_steps=3, search_probes=1, search_steps=1, certify_probes=1, certify_steps=9,
         out_of_memory=1,
     )  # fmt: skip

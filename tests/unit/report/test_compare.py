@@ -63,7 +63,7 @@ def test_stages_in_words(whole, tight):
     first, second = whole.plans["production"], tight.plans["production"]
     says = found["production"].says
     assert says[0].startswith(f"Production: {first.choice.knobs.layers} × {first.choice.knobs.channels} fp32 → ")
-    assert f"{first.throughput:,.0f} → " in says[1]
+    assert f"{first.measured.throughput:,.0f} → " in says[1]
     assert (first.limited_by != second.limited_by) == (len(says) == 3)
     turned = {one.stage: one for one in compared(tight, whole).stages}
     assert turned["prototyping"].says == ("Prototyping: only B has a plan",)

@@ -64,7 +64,7 @@ def test_any_field_may_be_missing_or_nonsense(written, damaged, field, change):
         data[field] = 17.5
     evidence = damaged(data)
     shown(evidence)
-    defaults = {"dataset", "ledger", "failures", "reference", "compass_version", "created", "workload", "dataset_size",
+    defaults = {"dataset", "probe_costs", "failures", "reference", "compass_version", "created", "workload", "dataset_size",
                 "data_cap", "fingerprint", "runtime"}  # fmt: skip
     assert evidence.missing or field in defaults
 
@@ -73,13 +73,13 @@ def test_any_field_may_be_missing_or_nonsense(written, damaged, field, change):
     ("place", "says"),
     [
         (("plans", "production", "candidates"), "production: candidates cannot be read and is left out."),
-        (("plans", "production", "step"), "production is left out: step: Input should be a valid dictionary or instance "
-                                          "of StepTime."),
+        (("plans", "production", "measured"), "production is left out: measured: Input should be a valid dictionary or instance "
+                                          "of Measured."),
         (("plans", "production"), "production is left out: the whole of it: Input should be a valid dictionary or "
                                   "instance of StagePlan."),
         (("hardware",), "`hardware` cannot be read: the whole of it: Input should be a valid dictionary or instance of "
                         "Hardware."),
-        (("trail", 3), "1 of {n} probes in the profile cannot be read."),
+        (("probe_log", 3), "1 of {n} probes in the profile cannot be read."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(written, damaged, place, says):
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_named(written, damaged, place, says):
         inner = inner[key]
     inner[place[-1]] = "nonsense"
     evidence = damaged(data)
-    assert says.format(n=len(data["trail"])) in evidence.missing
+    assert says.format(n=len(data["probe_log"])) in evidence.missing
     shown(evidence)
 
 
@@ -103,10 +103,11 @@ def test_a_field_of_a_newer_kind_costs_only_itself(written, damaged):
 
 def test_a_profile_of_before_candidates_were_recorded(whole):
     def older(plan):
-        return plan.model_copy(update={"candidates": (), "what_ifs": (), "terms": None})
+        measured = plan.measured.model_copy(update={"terms": None})
+        return plan.model_copy(update={"candidates": (), "what_ifs": (), "measured": measured})
 
     plans = {stage: older(plan) for stage, plan in whole.plans.items()}
-    evidence = of_profile(whole.model_copy(update={"plans": plans, "trail": ()}), "p.json")
+    evidence = of_profile(whole.model_copy(update={"plans": plans, "probe_log": ()}), "p.json")
     assert evidence.missing == (
         "The profile does not hold the probes behind it: an older Compass wrote it.",
         "The other candidates are not recorded for prototyping, validation, production: an older Compass wrote it.",
@@ -146,7 +147,7 @@ def test_a_newer_profile_is_not_guessed_at(written, damaged, tmp_path):
     with pytest.raises(NewerProfileError) as error:
         damaged({**written[1], "schema_version": 99})
     assert str(error.value) == (
-        f"profile {tmp_path}/damaged.json: got schema version 99; expected at most 1. "
+        f"profile {tmp_path}/damaged.json: got schema version 99; expected at most 2. "
         "Upgrade Compass, or write the profile anew."
     )
 
@@ -185,7 +186,7 @@ def test_without_a_fingerprint_the_ledger_is_left_out(written, damaged):
 
 def test_an_old_profile_tells_its_search_from_the_ledger(whole, evidence):
     own = evidence.fingerprint.key
-    old = of_profile(whole.model_copy(update={"trail": ()}), "p.json")
+    old = of_profile(whole.model_copy(update={"probe_log": ()}), "p.json")
     view = view_of(with_probes(old, [(own, *probe(2)), (own, *probe(3, Status.TIMED_OUT))]))
     assert [row[5] for row in view.tables["search"].rows] == ["ran", "timed out: why"]
     assert view.predictions == ()

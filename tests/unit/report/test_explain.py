@@ -21,7 +21,7 @@ def test_the_limit_of_a_plan_is_marked(whole, evidence, stage):
     assert by_name["data"].used_share == plan.choice.capacity / whole.data_cap
     assert by_name["batch"].allowed == 950
     if stage in {"prototyping", "validation"}:
-        assert by_name["time"].used_share == plan.cycle_s / (whole.config.stages[stage].target_s + 1200)
+        assert by_name["time"].used_share == plan.measured.cycle_s / (whole.config.stages[stage].target_s + 1200)
 
 
 def test_data_that_bind_a_batch_are_no_limit_of_parameters(whole, evidence):
@@ -35,10 +35,14 @@ def test_data_that_bind_a_batch_are_no_limit_of_parameters(whole, evidence):
 def test_the_terms_are_the_records(whole, evidence, stage):
     plan = whole.plans[stage]
     samples, parameters, total = explain_plan(evidence, stage).score
-    assert samples.startswith(f"samples {plan.terms.samples:.3f}: {plan.terms.throughput_ratio:.3g} times")
-    assert parameters.startswith(f"parameters {plan.terms.parameters:.3f}: {plan.terms.capacity_ratio:.3g} times")
-    assert total.startswith(f"score {plan.terms.score:.3f}:")
-    assert plan.terms.throughput_ratio == pytest.approx(plan.throughput / whole.reference.throughput)
+    assert samples.startswith(
+        f"samples {plan.measured.terms.samples:.3f}: {plan.measured.terms.throughput_ratio:.3g} times"
+    )
+    assert parameters.startswith(
+        f"parameters {plan.measured.terms.parameters:.3f}: {plan.measured.terms.capacity_ratio:.3g} times"
+    )
+    assert total.startswith(f"score {plan.measured.terms.score:.3f}:")
+    assert plan.measured.terms.throughput_ratio == pytest.approx(plan.measured.throughput / whole.reference.throughput)
 
 
 def test_a_stage_that_found_nothing_is_explained_too(tight):

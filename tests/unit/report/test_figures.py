@@ -81,7 +81,7 @@ def test_the_chosen_is_shown_as_measured_too(whole, view):
     for stage in STAGES:
         plan = whole.plans[stage]
         [(at, y)] = marks(figure(view, f"{stage}-throughput"), "achieved").items()
-        assert y == (plan.choice.capacity, plan.throughput)
+        assert y == (plan.choice.capacity, plan.measured.throughput)
         assert at[1] == len(plan.candidates)
         assert view.tables[stage].rows[at[1]][7] == "chosen, as measured"
 
@@ -111,13 +111,13 @@ def test_the_tight_machine_shows_every_kind_of_reason(tight):
 
 
 def test_predictions_lie_where_their_records_say(whole, view):
-    notes = [note for note in whole.trail if note.expected]
+    notes = [note for note in whole.probe_log if note.expected]
     memory, time = figure(view, "memory"), figure(view, "time")
     bounds, footprints, ratios = marks(memory, "bound"), marks(memory, "measured"), marks(time, "measured")
     interval = next(series for series in time.series if series.role == "bound")
     assert len(bounds) == len(notes)
     for row, note in enumerate(notes):
-        assert bounds["bound", row][1] == note.expected.footprint_bytes / GIB
+        assert bounds["bound", row][1] == note.expected.footprint_bound_bytes / GIB
         assert footprints["measured", row][1] == note.footprint_bytes / GIB
         assert memory.x.labels[row] == view.tables["predictions"].rows[row][0]
         assert (("measured", row) in ratios) == (note.phase != "calibrate")
@@ -132,7 +132,9 @@ def test_predictions_lie_where_their_records_say(whole, view):
 
 def test_the_search_has_a_bar_for_every_probe(whole, view):
     one = figure(view, "search")
-    assert {row: y for (_, row), (_, y) in marks(one).items()} == {i: note.wall_s for i, note in enumerate(whole.trail)}
+    assert {row: y for (_, row), (_, y) in marks(one).items()} == {
+        i: note.wall_s for i, note in enumerate(whole.probe_log)
+    }
     assert {role for role, _ in marks(one)} <= {"calibrate", "search", "certify", "failed"}
 
 

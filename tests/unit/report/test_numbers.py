@@ -49,7 +49,7 @@ def derived(data):
     """Arithmetic on records that a report may show, by name."""
     config, reference = data["config"], data["reference"]
     cap = max(1, min(config["batch"]["max_batch"], int(data["dataset_size"] * config["batch"]["training_share"])))
-    yield from (cap, len(data["trail"]))
+    yield from (cap, len(data["probe_log"]))
     for stage in ("smoke_test", "prototyping", "validation", "production"):
         entry, rules = data["plans"].get(stage) or data["failures"].get(stage), config["stages"][stage]
         if entry is None:
@@ -70,11 +70,11 @@ def derived(data):
         yield from between(entry)
         if "choice" in entry:
             yield entry["choice"]["capacity"] / reference["capacity"]
-            if entry["terms"]:
-                total = entry["terms"]["samples"] + entry["terms"]["parameters"]
-                yield from (total, 1 - entry["terms"]["worth"])
+            if terms := entry["measured"]["terms"]:
+                total = terms["samples"] + terms["parameters"]
+                yield from (total, 1 - terms["worth"])
                 yield from (abs(other["score"] / total - 1) for other in entry["runners_up"] if other["score"])
-    yield from probes(data["trail"])
+    yield from probes(data["probe_log"])
 
 
 def between(entry):
@@ -143,15 +143,14 @@ def test_the_cards_say_what_the_plan_says(whole, view, stage):
     plan = whole.plans[stage]
     card = next(one for one in view.stages if one.stage == stage)
     said = {gauge.label: gauge for gauge in card.gauges}
-    knobs, certified = plan.choice.knobs, plan.certificate
+    knobs, footprint_bytes = plan.choice.knobs, plan.measured.footprint_bytes
     assert card.headline == f"{knobs.layers} × {knobs.channels} fp32, batch {plan.choice.batch_size}"
     assert said["parameters"].says == f"{plan.choice.capacity:,}"
-    assert said["memory"].share == certified.footprint_bytes / certified.ceiling_bytes
-    measured = certified.footprint_bytes
+    assert said["memory"].share == footprint_bytes / plan.certificate.ceiling_bytes
     assert said["memory"].says.startswith(
-        f"{measured / 1024**3:.2f}" if measured >= 1024**3 else f"{measured / 1024**2:.2f}"
+        f"{footprint_bytes / 1024**3:.2f}" if footprint_bytes >= 1024**3 else f"{footprint_bytes / 1024**2:.2f}"
     )
     rules = whole.config.stages[stage]
     allowed = rules.target_s + rules.window_s if rules.target_s else None
-    assert said["cycle"].share == (plan.cycle_s / allowed if allowed else None)
+    assert said["cycle"].share == (plan.measured.cycle_s / allowed if allowed else None)
     assert card.limited_by == plan.limited_by

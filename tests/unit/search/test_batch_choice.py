@@ -102,7 +102,7 @@ def test_the_numbers_of_a_choice(known):
     knowledge = known({SHAPE: {"capacity": 1000, "graph_bytes": 3.0}})
     (knobs,) = knowledge.capacities
     choice = knowledge.choice(knobs, knowledge.config.stages.prototyping, 5)
-    assert (choice.footprint_bytes, choice.live_bytes, choice.load.graphs) == (15, 15, 5)
+    assert (choice.footprint_bound_bytes, choice.live_bytes, choice.load.graphs) == (15, 15, 5)
     assert (choice.step_s, choice.cycle_s, choice.throughput) == pytest.approx((0.5, 225, 10))
     assert choice.score is None  # there is no reference yet
     with_reference = known({SHAPE: {"capacity": 1000}}, reference=choice)

@@ -16,7 +16,7 @@ STAGES = CONFIG.stages
 def reference(throughput=10.0, capacity=1_000_000):
     return Choice(
         knobs=Knobs(layers=6, channels=128), capacity=capacity, batch_size=8, load=Load(graphs=8, sizes=()),
-        live_bytes=0, footprint_bytes=0, step_s=8 / throughput, cycle_s=3600 / throughput, throughput=throughput,
+        live_bytes=0, footprint_bound_bytes=0, step_s=8 / throughput, cycle_s=3600 / throughput, throughput=throughput,
     )  # fmt: skip
 
 

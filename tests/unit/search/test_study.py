@@ -42,7 +42,7 @@ KNOBS = [
 CAPACITY = {knobs: 1_000 * knobs.layers * knobs.channels for knobs in KNOBS}
 REFERENCE = Choice(
     knobs=KNOBS[-1], capacity=320_000, batch_size=10, load=Load(graphs=10, sizes=(("nodes", 1_000),)), live_bytes=1e6,
-    footprint_bytes=2e6, step_s=1.0, cycle_s=450.0, throughput=10.0, score=1.0,
+    footprint_bound_bytes=2e6, step_s=1.0, cycle_s=450.0, throughput=10.0, score=1.0,
 )  # fmt: skip
 FRAME = Frame(
     machine="Some CPU 12345678",

@@ -12,7 +12,7 @@ from compass.stages.policy import by_score, fastest_pick, pareto_front
 
 REFERENCE = Choice(
     knobs=Knobs(layers=6, channels=128), capacity=1000, batch_size=10, load=Load(graphs=10, sizes=()), live_bytes=0,
-    footprint_bytes=0, step_s=1.0, cycle_s=450.0, throughput=10.0,
+    footprint_bound_bytes=0, step_s=1.0, cycle_s=450.0, throughput=10.0,
 )  # fmt: skip
 SHARES = {"prototyping": (30, 300), "validation": (300, 800)}
 TIMED = list(SHARES)
@@ -25,7 +25,7 @@ def model(capacity, graphs_per_s=10.0, graph_bytes=1.0):
 def choice(number=1, **changes):
     fields = {
         "knobs": Knobs(layers=number, channels=16), "capacity": 100, "batch_size": 8, "load": Load(graphs=8, sizes=()),
-        "live_bytes": 0, "footprint_bytes": 100, "step_s": 1, "cycle_s": 450, "throughput": 8.0, "score": 1.0,
+        "live_bytes": 0, "footprint_bound_bytes": 100, "step_s": 1, "cycle_s": 450, "throughput": 8.0, "score": 1.0,
     }  # fmt: skip
     return Choice(**{**fields, **changes})
 
@@ -84,7 +84,11 @@ def test_level_scores_go_to_what_the_stage_values(known, stage, first):
 
 
 def test_what_is_level_in_all_goes_to_the_smaller_memory():
-    choices = [choice(1, footprint_bytes=300), choice(2, footprint_bytes=100), choice(3, footprint_bytes=200)]
+    choices = [
+        choice(1, footprint_bound_bytes=300),
+        choice(2, footprint_bound_bytes=100),
+        choice(3, footprint_bound_bytes=200),
+    ]
     for order in (choices, choices[::-1]):
         assert [c.knobs.layers for c in by_score(order, 0.01, lambda c: c.throughput)] == [2, 3, 1]
 
@@ -259,7 +263,7 @@ def test_nothing_fits_a_timed_stage(known, models, given, limited_by, reason, ne
 def test_without_a_reference_the_reason_is_productions(known, stage):
     knowledge = known({(2, 32): model(100, graph_bytes=300)})
     binds, reason, nearest = POLICIES[stage].nearest(knowledge)
-    assert (binds, nearest.footprint_bytes) == ("memory", 300)
+    assert (binds, nearest.footprint_bound_bytes) == ("memory", 300)
     assert reason == "one graph of the smallest model may need 300 B of the 100 B there are"
 
 

@@ -40,20 +40,23 @@ def test_rows_are_appended_under_one_heading(tmp_path):
 
 def test_a_batch_takes_its_mean_step_and_its_making(profile):
     plan = profile.plans["prototyping"]
-    assert promised_s(plan, LOAD, budgeted=False) == plan.step.median_s
-    assert promised_s(plan, LOAD, budgeted=True) == plan.step.median_s  # it has no budgeted batch
-    certificate = plan.certificate.model_copy(update={"collate_s": 0.1})
-    restless = plan.step.model_copy(update={"mean_s": 1.05 * plan.step.median_s})
-    plan = plan.model_copy(update={"step": restless, "certificate": certificate})
-    assert promised_s(plan, LOAD, budgeted=False) == 1.05 * plan.step.median_s + 0.1
-    assert promised_s(plan.model_copy(update={"loader_workers": 1}), LOAD, budgeted=False) == 1.05 * plan.step.median_s
+    assert promised_s(plan, LOAD, budgeted=False) == plan.measured.step.median_s
+    assert promised_s(plan, LOAD, budgeted=True) == plan.measured.step.median_s  # it has no budgeted batch
+    restless = plan.measured.step.model_copy(update={"mean_s": 1.05 * plan.measured.step.median_s})
+    measured = plan.measured.model_copy(update={"step": restless, "collate_s": 0.1})
+    plan = plan.model_copy(update={"measured": measured})
+    assert promised_s(plan, LOAD, budgeted=False) == 1.05 * plan.measured.step.median_s + 0.1
+    assert (
+        promised_s(plan.model_copy(update={"loader_workers": 1}), LOAD, budgeted=False)
+        == 1.05 * plan.measured.step.median_s
+    )
 
 
 def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile):
     plan = profile.plans["prototyping"]
-    step_s = plan.step.median_s
-    certified = plan.certificate.model_copy(update={"update_s": 0.1 * step_s})
-    plan = plan.model_copy(update={"certificate": certified, "accumulate": 4})
+    step_s = plan.measured.step.median_s
+    measured = plan.measured.model_copy(update={"update_s": 0.1 * step_s})
+    plan = plan.model_copy(update={"measured": measured, "accumulate": 4})
     assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(0.925 * step_s)
     assert promised_s(plan.model_copy(update={"accumulate": 1}), LOAD, budgeted=False) == pytest.approx(step_s)
 
