@@ -105,7 +105,7 @@ def test_a_plan_that_was_trained_promises_what_training_took(machine):
     cycle = cycle_of(plan, slower=1.5)
     record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
     _, again = machine.plan("smoke_test")
-    assert again.step == cycle.step
+    assert again.measured.step == cycle.step
     assert again.measured.cycle_s == 450 * cycle.step.median_s
 
 
@@ -119,7 +119,7 @@ def test_a_plan_that_was_certified_since_promises_that(machine):
     store.add(lab.description.fingerprint.key, spec, newer)
     store.close()
     wiser, again = machine.plan("smoke_test")
-    assert again.step == newer.step
+    assert again.measured.step == newer.step
     assert [(taught.step, taught.footprint_bytes) for _, taught in wiser.runner.trained] == [
         (None, plan.measured.footprint_bytes)
     ]
