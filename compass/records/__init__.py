@@ -5,7 +5,7 @@ across a process boundary, kept in a ledger and written into a profile.
 """
 
 from compass.records.axes import AXES, Axis, AxisValues
-from compass.records.base import STAGES, Precision, Record, Scalar, Stage, digest
+from compass.records.base import STAGE_QUESTIONS, STAGES, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
     Affine,
     BatchBudget,
@@ -45,6 +45,7 @@ __all__ = [
     "AXES",
     "DEVICE_KINDS",
     "STAGES",
+    "STAGE_QUESTIONS",
     "Affine",
     "Allocator",
     "Axis",

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict
 Scalar = bool | int | float | str
 Precision = Literal["fp32", "bf16"]
 Stage = Literal["smoke_test", "prototyping", "validation", "production"]
-STAGES: tuple[Stage, ...] = ("smoke_test", "prototyping", "validation", "production")
+STAGE_QUESTIONS: dict[Stage, str] = {
+    "smoke_test": "Does it run at all?",
+    "prototyping": "Which ideas are worth more?",
+    "validation": "Does the finding hold when the model grows?",
+    "production": "How good can it get?",
+}
+"""The question that each stage answers."""
+STAGES: tuple[Stage, ...] = tuple(STAGE_QUESTIONS)
 
 
 class Record(BaseModel):

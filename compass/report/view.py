@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compass.records import Choice, RuntimeChoice, Stage, StagePlan
+from compass.records import STAGE_QUESTIONS, Choice, RuntimeChoice, Stage, StagePlan
 from compass.report.candidates import candidate_table, stage_figures
 from compass.report.evidence import Evidence
 from compass.report.explain import Explanation, explain_plan
@@ -13,7 +13,6 @@ from compass.report.predictions import prediction_figures, prediction_table
 from compass.report.search import search_figure, search_table
 from compass.report.sizes import size_figures, size_table
 from compass.report.words import (
-    QUESTIONS,
     STAGE_NAMES,
     allowed_s,
     batch_words,
@@ -141,7 +140,7 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
     return StageView(
         stage=stage,
         name=STAGE_NAMES[stage],
-        question=QUESTIONS[stage],
+        question=STAGE_QUESTIONS[stage],
         found=plan is not None,
         headline=choice_words(plan.choice) if plan else "nothing found",
         gauges=_gauges(evidence, plan) if plan else (),

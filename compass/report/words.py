@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Candidate, Configuration, Knobs, Model, Stage, StagePlan, Verdict
+from compass.records import STAGES, Candidate, Configuration, Knobs, Model, Stage, StagePlan, Verdict
 from compass.report.evidence import Evidence
 from compass.units import format_bytes, format_count, format_seconds
 
-STAGE_NAMES: dict[Stage, str] = {
-    "smoke_test": "Smoke test",
-    "prototyping": "Prototyping",
-    "validation": "Validation",
-    "production": "Production",
-}
-QUESTIONS: dict[Stage, str] = {
-    "smoke_test": "Does it run at all?",
-    "prototyping": "Which ideas are worth more?",
-    "validation": "Does the finding hold when the model grows?",
-    "production": "How good can it get?",
-}
+STAGE_NAMES: dict[Stage, str] = {stage: stage.replace("_", " ").capitalize() for stage in STAGES}
 VERDICTS: dict[Verdict, str] = {
     "chosen": "chosen",
     "admissible": "admissible",
