@@ -16,7 +16,10 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. stages.prototyping.target_s=1800."),
 ]
 Device = Annotated[
-    str | None, typer.Option(metavar="DEVICE", help="cuda, xpu, mps or cpu. Default: the best there is.")
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="A torch device such as cuda:1 or cpu. Default: the preferred one of this machine."
+    ),
 ]
 MemoryLimit = Annotated[
     str | None, typer.Option(metavar="SIZE", help="The most memory training may use, e.g. 6GiB. Enforced.")
