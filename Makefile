@@ -5,6 +5,7 @@
 # make examples   install what the examples need and run them
 # make lint       style, spelling, strict types, import contracts
 # make docs       the documentation site, checked strictly, in build/site
+# make schema     the profile's JSON Schema in docs/, written anew
 # make wheel      the distributions in dist/, tried in a clean environment outside the checkout
 #
 # If torch works in PYTHON, it is used as it is; otherwise the pinned one is installed.
@@ -14,7 +15,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize quick test gpu examples lint docs wheel
+.PHONY: optimize quick test gpu examples lint docs schema wheel
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -41,6 +42,10 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/zensical build --strict --clean
+
+schema: $(VENV)/.installed
+	$(BIN)/python -c 'import json; from compass.profile import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False))' \
+		> docs/hardware_profile.schema.json
 
 # The wheel is built from the source distribution, so that both are known to be whole. The clean environment finds its
 # torch by the same rule as this one.
