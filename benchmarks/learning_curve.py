@@ -26,8 +26,8 @@ from benchmarks.real_crops import NOISE_PK, write_crops
 from compass.config_files import load_config
 from compass.data.graphs.graph_packing import pack_graphs
 from compass.data.scan.catalogue import Catalogue
-from compass.data.scan.scan import scan
-from compass.data.splits.splits import split
+from compass.data.scan.scan import scan_source
+from compass.data.splits.splits import split_dataset
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.runtime import environment
 from compass.records import Batch, Knobs, RuntimeSettings
@@ -116,7 +116,7 @@ def make_data(folder: Path, effort: Effort) -> OptimizerConfig:
         "training.split.test_share=0.25",
         f"training.learning_rate={RATE}",
     ]
-    catalogue = scan(manifest, load_config(None, settings), folder / "cache")
+    catalogue = scan_source(manifest, load_config(None, settings), folder / "cache")
     config = load_config(None, [*settings, f"dataset.catalogue={catalogue}"])
     pack_graphs(config)
     return config
@@ -134,7 +134,7 @@ def tasks(effort: Effort) -> list[Task]:
 
 def parts_of(config: OptimizerConfig, n_train: int) -> Any:
     """The split, its training set cut to `n_train` by the same order for every model."""
-    found = split(Catalogue.open(Path(config.dataset.catalogue)), config.training.split, config.seed)
+    found = split_dataset(Catalogue.open(Path(config.dataset.catalogue)), config.training.split, config.seed)
     chosen = np.random.default_rng(0).permutation(len(found.train))[:n_train]
     return found.model_copy(update={"train": tuple(sorted(found.train[i] for i in chosen))})
 

@@ -39,8 +39,8 @@ from compass.batching.packing import Limits
 from compass.config_files import load_config
 from compass.data.graphs.graph_packing import pack_graphs
 from compass.data.scan.catalogue import Catalogue
-from compass.data.scan.scan import scan
-from compass.data.splits.splits import split
+from compass.data.scan.scan import scan_source
+from compass.data.splits.splits import split_dataset
 from compass.device import available_cores
 from compass.optimizer import Request, optimize
 from compass.optimizer_config import OptimizerConfig
@@ -114,7 +114,7 @@ def data_config(folder: Path, effort: Effort) -> OptimizerConfig:
     radii = np.random.default_rng(0).lognormal(np.log(MEDIAN_ANGSTROM), SIGMA, effort.n_complexes)
     manifest = write_crops(crops, np.clip(radii, 5.0, 16.0))
     settings = ["dataset.pocket_radius=null", f"dataset.path={manifest}"]
-    catalogue = scan(manifest, load_config(None, settings), folder / "cache")
+    catalogue = scan_source(manifest, load_config(None, settings), folder / "cache")
     return load_config(None, [*settings, f"dataset.catalogue={catalogue}"])
 
 
@@ -167,7 +167,7 @@ class Runs:
         self.order, self._folder = order, folder
         config = order.config
         catalogue = Catalogue.open(Path(config.dataset.catalogue))
-        self.ids = split(catalogue, config.training.split, config.seed).train
+        self.ids = split_dataset(catalogue, config.training.split, config.seed).train
         self.sizes = {row.id: row.sizes for row in catalogue.usable}
         self.safe = self._safe_batch()
 

@@ -1,4 +1,4 @@
-"""`compass predict`: what a trained model says of a dataset."""
+"""`compass predict`: predictions of a trained model for a dataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compass.training.prediction import Prediction
 
 
-def predict(
+def predict_command(
     checkpoint: Annotated[
         Path, typer.Argument(metavar="CHECKPOINT", help="E.g. runs/prototyping/checkpoints/best.ckpt.")
     ],
@@ -27,7 +27,7 @@ def predict(
     ],
     index: Index = None,
     out: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Where the table goes. Default: stdout.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="File for the table. Default: stdout.")
     ] = None,
     device: Device = None,
     cache: Cache = None,
@@ -42,10 +42,10 @@ def predict(
 
     check_csv(None if out is None else str(out), as_json=as_json)
     out = None if str(out) == "-" else out
-    # The training set's own: where its labels are, and what becomes of its largest complexes.
+    # Settings of the training set that do not apply here: its index file and its oversize policy.
     anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
     config = dataset_config(run_spec_of(checkpoint).config, anew, dataset, index, cache)
-    with redirect_stdout(sys.stderr):  # where a model's own words go
+    with redirect_stdout(sys.stderr):  # a model's own output must not mix with the table
         found = predict(checkpoint, config, device)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))

@@ -1,4 +1,4 @@
-"""`compass scan`: read a whole dataset, and say what became of every complex."""
+"""`compass scan`: read a whole dataset and report the status of every complex."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 
-def scan(
+def scan_command(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|MANIFEST", help="PDBbind-style, or a CSV or Parquet file.")],
     index: Index = None,
     pocket_radius: PocketRadius = None,
     max_atoms: MaxAtoms = None,
     only: Annotated[str | None, typer.Option(metavar="ID", help="Replay one complex alone, step by step.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write scan.jsonl and scan.md there.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one per core.")] = None,
     cache: Cache = None,
     config_file: Config = None,
     set_values: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read every complex of a dataset, and say which can be trained on and what is wrong with the others.
+    """Read every complex of a dataset, and report usable complexes and the faults of the others.
 
-    Exit codes: 0 done, 2 bad input, 3 nothing can be used, 130 interrupted (what was read is kept).
+    Exit codes: 0 done, 2 bad input, 3 no complex can be used, 130 interrupted (results are kept).
     """
     from compass.cli import parse
     from compass.config_files import load_config
@@ -73,21 +73,21 @@ def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: in
     from rich.console import Console
 
     from compass.data.scan.catalogue import Catalogue
-    from compass.data.scan.scan import scan as read
+    from compass.data.scan.scan import scan_source
     from compass.probe.store import default_cache
 
     try:
         with _live(Console(stderr=True)) as watch:
-            path = read(source, config, cache or default_cache(), workers=workers, watch=watch)
+            path = scan_source(source, config, cache or default_cache(), workers=workers, watch=watch)
     except KeyboardInterrupt:
-        typer.secho("interrupted: what was read is kept; the same command goes on from there", fg="yellow", err=True)
+        typer.secho("interrupted: results so far are kept; the same command continues", fg="yellow", err=True)
         raise typer.Exit(130) from None
     return Catalogue.open(path)
 
 
 @contextlib.contextmanager
 def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
-    """A line at the bottom of `console` that follows the scan; nothing if nobody is looking."""
+    """A progress line at the bottom of `console`; nothing if it is not a terminal."""
     from compass.cli.progress import bar_on
     from compass.cli.scan_tables import describe_progress
 
@@ -102,9 +102,9 @@ def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
 
 
 def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None:
-    from compass.cli.scan_tables import print_summary, summarise, write_report
+    from compass.cli.scan_tables import print_summary, summarise_scan, write_report
 
-    summary = summarise(catalogue)
+    summary = summarise_scan(catalogue)
     for warning in catalogue.about.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
@@ -121,11 +121,11 @@ def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None
 
 def _replay(source: Path, config: OptimizerConfig, only: str) -> None:
     from compass.data.scan.reading import ReadingRules
-    from compass.data.scan.replay import autopsy, candidate_of
+    from compass.data.scan.replay import listed_complex, replay_complex
     from compass.data.scan.scan import list_source
 
     listing = list_source(source, config.dataset.index)
-    steps = autopsy(candidate_of(listing, only), listing.root, ReadingRules.of(config))
+    steps = replay_complex(listed_complex(listing, only), listing.root, ReadingRules.of(config))
     usable = True
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A scan as tables that can be read in 80 columns, as JSON, and as files."""
+"""Scan results as tables of 80 columns, as JSON, and as files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from compass.profile import unwritable
 from compass.records import Record
 from compass.units import format_count, format_seconds
 
-QUANTILES = (("min", 0.0), ("5 %", 0.05), ("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75), ("95 %", 0.95),
+_QUANTILES = (("min", 0.0), ("5 %", 0.05), ("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75), ("95 %", 0.95),
              ("99 %", 0.99), ("max", 1.0))  # fmt: skip
 N_EXAMPLES = 3
 N_LARGEST = 10
 N_LISTED = 100
-"""Complexes under one heading of the report; the rest is in `scan.jsonl`."""
+"""Most complexes under one heading of the report; `scan.jsonl` lists all."""
 
 
-class Group(Record):
-    """Complexes that have something in common."""
+class ComplexGroup(Record):
+    """Complexes with a common status, reason or the like."""
 
     name: str
     n: int
@@ -34,7 +34,7 @@ class Group(Record):
 
 
 class Summary(Record):
-    """A scan in figures."""
+    """The figures of a scan."""
 
     source: str
     catalogue: str
@@ -44,26 +44,26 @@ class Summary(Record):
     n_complexes: int
     n_read: int
     n_known: int
-    """Unchanged since an earlier scan, and not read again."""
+    """Complexes that were not read, because they are unchanged since an earlier scan."""
     took_s: float
     per_s: float
-    """Complexes a second."""
-    statuses: tuple[Group, ...]
-    reasons: tuple[Group, ...]
-    repairs: tuple[Group, ...]
-    labels: tuple[Group, ...]
-    """Of the usable ones: exact, bounds, about, none."""
-    splits: tuple[Group, ...]
-    noted: Group
-    """Usable, with something that a person should know."""
+    """Complexes per second."""
+    statuses: tuple[ComplexGroup, ...]
+    reasons: tuple[ComplexGroup, ...]
+    repairs: tuple[ComplexGroup, ...]
+    labels: tuple[ComplexGroup, ...]
+    """Usable complexes by label: exact, bounds, about, none."""
+    splits: tuple[ComplexGroup, ...]
+    noted: ComplexGroup
+    """Usable complexes with notes."""
     quantiles: dict[str, dict[str, float]]
-    """Feature → quantile → the size of a complex that has it, among the usable."""
+    """Feature → quantile → size, over the usable complexes."""
     largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
     """(id, sizes), by the last feature, the largest first."""
 
 
-def summarise(catalogue: Catalogue) -> Summary:
-    """`catalogue` in figures."""
+def summarise_scan(catalogue: Catalogue) -> Summary:
+    """The figures of `catalogue`."""
     about, usable = catalogue.about, catalogue.usable
     noted = [row.id for row in usable if row.notes]
     return Summary(
@@ -75,20 +75,20 @@ def summarise(catalogue: Catalogue) -> Summary:
         repairs=_groups(usable, lambda row: row.repairs),
         labels=_groups(usable, lambda row: (_certainty(row),), order=("exact", "bounds", "about", "none")),
         splits=_groups(usable, lambda row: (row.split,) if row.split else (), order=("train", "val", "test")),
-        noted=Group(name="noted", n=len(noted), examples=tuple(noted[:N_EXAMPLES])),
+        noted=ComplexGroup(name="noted", n=len(noted), examples=tuple(noted[:N_EXAMPLES])),
         quantiles=_quantiles(usable),
         largest=tuple((row.id, row.sizes) for row in sorted(usable, key=lambda row: (-row.sizes[-1][1], row.id))[:N_LARGEST]),
     )  # fmt: skip
 
 
 def describe_progress(now: ScanProgress) -> str:
-    """How many of how many are done, how fast, and how long the rest should take, e.g. `30/90, 61/s, 1.0 s left`."""
+    """Progress, speed and remaining time, e.g. `30/90, 61/s, 1.0 s left`."""
     done = f"{format_count(now.n_done)}/{format_count(now.n_expected)}, {now.per_s:.0f}/s"
     return done if now.remaining_s is None else f"{done}, {format_seconds(now.remaining_s)} left"
 
 
 def print_summary(summary: Summary) -> None:
-    """The whole in a line, what became of the complexes in tables, their sizes, and where the catalogue is."""
+    """Print the speed, the counts, the size quantiles and the catalogue's path."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(_speed_line(summary))
     console.print(_groups_table("status", summary.statuses))
@@ -101,7 +101,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def write_report(catalogue: Catalogue, summary: Summary, folder: Path) -> None:
-    """`scan.jsonl`, a row a line, and `scan.md`, for a person, into `folder`.
+    """Write `scan.jsonl`, one row per line, and the readable `scan.md` to `folder`.
 
     Raises:
         InputError: they cannot be written.
@@ -117,13 +117,15 @@ def write_report(catalogue: Catalogue, summary: Summary, folder: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------ figures
 
 
-def _groups(rows: Iterable[Row], names: Callable[[Row], Iterable[str]], order: Sequence[str] = ()) -> tuple[Group, ...]:
-    """The complexes by each of their `names`: those of `order` in that order, the others by number."""
+def _groups(
+    rows: Iterable[Row], names: Callable[[Row], Iterable[str]], order: Sequence[str] = ()
+) -> tuple[ComplexGroup, ...]:
+    """Group complexes by `names`: the groups of `order` in that order, or all by falling size."""
     ids: dict[str, list[str]] = {name: [] for name in order}
     for row in rows:
         for name in names(row):
             ids.setdefault(name, []).append(row.id)
-    groups = [Group(name=name, n=len(found), examples=tuple(found[:N_EXAMPLES])) for name, found in ids.items()]
+    groups = [ComplexGroup(name=name, n=len(found), examples=tuple(found[:N_EXAMPLES])) for name, found in ids.items()]
     return tuple(groups if order else sorted(groups, key=lambda group: (-group.n, group.name)))
 
 
@@ -134,10 +136,10 @@ def _certainty(row: Row) -> str:
 
 
 def _quantiles(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Sizes that complexes really have, not means of two."""
+    """Quantiles without interpolation: each is the size of a real complex."""
     if not rows:
         return {}
-    names, shares = zip(*QUANTILES, strict=True)
+    names, shares = zip(*_QUANTILES, strict=True)
     features = [feature for feature, _ in rows[0].sizes]
     return {
         feature: dict(zip(names, np.quantile(sizes, shares, method="inverted_cdf").tolist(), strict=True))
@@ -152,16 +154,16 @@ def _speed_line(summary: Summary) -> str:
     n_listed_only = summary.n_complexes - summary.n_read - summary.n_known
     parts = [f"{format_count(summary.n_read)} read", f"{format_count(summary.n_known)} unchanged"]
     if n_listed_only:
-        parts.append(f"{format_count(n_listed_only)} without files to read")
+        parts.append(f"{format_count(n_listed_only)} without files")
     return (f"{format_count(summary.n_complexes)} complexes in {format_seconds(summary.took_s)} "
-            f"({', '.join(parts)}): {_rate(summary.per_s)} a second")  # fmt: skip
+            f"({', '.join(parts)}): {_rate(summary.per_s)} per second")  # fmt: skip
 
 
 def _rate(per_s: float) -> str:
     return format_count(per_s) if per_s >= 100 else f"{per_s:.3g}"
 
 
-def _groups_table(title: str, groups: Sequence[Group]) -> Table:
+def _groups_table(title: str, groups: Sequence[ComplexGroup]) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column(title, no_wrap=True, min_width=24)
     table.add_column("complexes", justify="right")
@@ -174,7 +176,7 @@ def _groups_table(title: str, groups: Sequence[Group]) -> Table:
 def _quantiles_table(summary: Summary) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("size", no_wrap=True)
-    for name, _ in QUANTILES:
+    for name, _ in _QUANTILES:
         table.add_column(name, justify="right")
     for feature, quantiles in summary.quantiles.items():
         table.add_row(feature, *(format_count(size) for size in quantiles.values()))
@@ -199,7 +201,7 @@ def _largest(summary: Summary) -> tuple[str, str]:
     return f"most {feature}", ", ".join(f"{id_} ({format_count(sizes[-1][1])})" for id_, sizes in summary.largest)
 
 
-def _counts(groups: Sequence[Group]) -> str:
+def _counts(groups: Sequence[ComplexGroup]) -> str:
     return ", ".join(f"{format_count(group.n)} {group.name}" for group in groups if group.n)
 
 
@@ -218,8 +220,8 @@ def _page(catalogue: Catalogue, summary: Summary) -> list[str]:
         *(f"| {group.name} | {group.n:,} |" for group in summary.statuses),
     ]
     if summary.quantiles:
-        header = " | ".join(name for name, _ in QUANTILES)
-        lines += ["", f"| size | {header} |", "|---" * (len(QUANTILES) + 1) + "|"]
+        header = " | ".join(name for name, _ in _QUANTILES)
+        lines += ["", f"| size | {header} |", "|---" * (len(_QUANTILES) + 1) + "|"]
         for feature, quantiles in summary.quantiles.items():
             lines.append(f"| {feature} | {' | '.join(format_count(size) for size in quantiles.values())} |")
     for reason in summary.reasons:

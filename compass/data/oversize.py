@@ -1,4 +1,4 @@
-"""The few complexes that are much larger than the rest, and what becomes of them before a model is chosen."""
+"""The few complexes that are much larger than the rest. A policy handles them before a model is chosen."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-Sizes = tuple[tuple[str, float], ...]
+_Sizes = tuple[tuple[str, float], ...]
 """(feature, amount) pairs."""
 
 
-def oversize(complexes: Mapping[str, Sizes], share: float) -> tuple[str, ...]:
+def oversize(complexes: Mapping[str, _Sizes], share: float) -> tuple[str, ...]:
     """The ids of the largest `share` of `complexes`, rounded down, largest first.
 
-    Size is the largest of all features, each relative to its mean. Complexes level with the largest that stays are none.
+    Size is the largest of all features, each relative to its mean. Complexes as large as the largest that stays are not oversize.
     """
     n_most = math.floor(share * len(complexes))
     if n_most == 0:
@@ -26,7 +26,7 @@ def oversize(complexes: Mapping[str, Sizes], share: float) -> tuple[str, ...]:
     return tuple(name for name in order[:n_most] if relative[name] > relative[order[n_most]])
 
 
-def size_limit(complexes: Mapping[str, Sizes], beyond: Collection[str]) -> dict[str, float]:
-    """The largest amount of every feature among `complexes` without those `beyond`: what cropping brings one under."""
+def size_limit(complexes: Mapping[str, _Sizes], beyond: Collection[str]) -> dict[str, float]:
+    """The largest amount of every feature among `complexes` without those `beyond`: the limit for cropping."""
     kept = [sizes for name, sizes in complexes.items() if name not in beyond]
     return {feature: max(dict(sizes)[feature] for sizes in kept) for feature, _ in kept[0]}

@@ -1,4 +1,4 @@
-"""Worker processes that may die: one that does costs the task it was at, not the others."""
+"""Worker processes that may die: a death costs one task and no other."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 8
-"""Tasks that travel together: few enough to lose little time when they must be done again one by one."""
+"""Tasks per message to a worker: few, because after a death they are repeated one by one."""
 _MOST_WORKERS = 61
-"""Windows waits for no more at once."""
+"""Windows cannot wait for more processes at once."""
 
 _work: dict[str, Callable[[Any], Any]] = {}
-"""What this process, a worker, is here for."""
+"""The function of this worker process."""
 
 
 def each(
     work: Callable[[T], R], tasks: Iterable[T], *, n_workers: int, died: Callable[[T], R]
 ) -> Generator[list[tuple[T, R]]]:
-    """(task, its result), some at a time and as they come, from `n_workers` processes.
+    """Yield lists of (task, result) in the order of completion, from `n_workers` processes.
 
-    A process that dies takes all tasks under way with it, and does not say which one it was at. They are then done again
-    one by one; for the one that its process dies of again, `died` gives the result.
+    When a process dies, all tasks under way are lost, and the one that caused it is unknown. They are repeated one by one;
+    `died` gives the result of a task that ends its process again.
 
     Args:
-        work: what is done with a task, pickled once for each process.
-        tasks: drawn as they are needed, so that there may be any number.
+        work: function of a task, pickled once per process.
+        tasks: drawn as they are needed, so their number is unlimited.
         n_workers: processes.
-        died: the result for a task that brings its process down, called in this process.
+        died: gives the result for a task that ends its process; called in this process.
 
     Raises:
-        WorkerError: processes do not even start.
+        WorkerError: processes do not start.
     """
     chunks = _chunks(tasks)
     while first := next(chunks, None):
@@ -60,11 +60,11 @@ def _chunks(tasks: Iterable[T]) -> Iterator[tuple[T, ...]]:
 def _together(
     work: Callable[[T], R], chunks: Iterator[tuple[T, ...]], n_workers: int, suspects: list[T]
 ) -> Iterator[list[tuple[T, R]]]:
-    """Results until the tasks run out or a process dies; what was under way by then goes to `suspects`."""
+    """Yield results until the tasks run out or a process dies; the tasks under way go to `suspects`."""
     under_way: dict[Future[list[R]], tuple[T, ...]] = {}
     with _pool(work, n_workers) as pool:
         while True:
-            # A little ahead of the workers, and no more: what waits is held in memory, and lost together.
+            # Only a little ahead of the workers: waiting tasks use memory and are lost together.
             while not suspects and len(under_way) < n_workers + 2 and (chunk := next(chunks, None)):
                 try:
                     under_way[pool.submit(_do, chunk)] = chunk
@@ -99,13 +99,13 @@ def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], 
 
 
 def _require_start(pool: ProcessPoolExecutor) -> None:
-    """Make sure that it is the task's fault when a process dies."""
+    """Check that a process starts, so that a later death is caused by a task."""
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         raise WorkerError(
-            "worker processes: got one that ended before it was given anything; expected it to start. Look above for its "
-            'own words; a script that starts them needs `if __name__ == "__main__":` around what it does.'
+            "worker processes: got one that ended before its first task; expected it to start. Its messages are above; "
+            'a script that starts processes needs `if __name__ == "__main__":` around its main part.'
         ) from None
 
 
@@ -116,7 +116,7 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
     try:
         yield pool
     except BaseException:
-        for process in set(active_children()) - others:  # an interrupt does not wait for what may be hanging
+        for process in set(active_children()) - others:  # an interrupt does not wait for tasks that may hang
             process.terminate()
         raise
     finally:
@@ -126,13 +126,13 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
 def _begin(work: Callable[[Any], Any]) -> None:
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides what ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent ends the workers
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _work["work"] = work
 
 
 def _end_with_the_parent() -> None:
-    """Ends this process when the parent is killed: the pool's pipes alone would keep it waiting for ever."""
+    """End this process when the parent is killed: otherwise it waits on the pool's pipes for ever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""What a dataset's complexes are like in size, for a person and for the profile."""
+"""Size statistics of a dataset's complexes, for the terminal and the profile."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from compass.data.scan.rows import Row
 from compass.optimizer_config import DatasetRules
 from compass.records import DatasetSummary, SizeSummary
 
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 N_LARGEST, N_BINS = 10, 20
 
 
-def summarise(catalogue: Catalogue, rules: DatasetRules) -> DatasetSummary:
-    """The dataset in a few dozen numbers; the histogram's bins are spaced evenly in the logarithm."""
+def summarise_sizes(catalogue: Catalogue, rules: DatasetRules) -> DatasetSummary:
+    """The size statistics of a dataset; histogram bins are spaced evenly in the logarithm."""
     rows = catalogue.usable
     beyond = oversize({row.id: row.sizes for row in rows}, rules.oversize_share)
     kept = [row for row in rows if row.id not in set(beyond)] if rules.oversize == "refuse" else rows
@@ -42,7 +42,7 @@ def _feature(rows: Sequence[Row], name: str) -> SizeSummary:
     return SizeSummary(
         feature=name,
         mean=float(values.mean()),
-        quantiles=tuple((q, float(np.quantile(values, q))) for q in QUANTILES),
+        quantiles=tuple((q, float(np.quantile(values, q))) for q in _QUANTILES),
         histogram=tuple((float(edge), int(count)) for edge, count in zip(edges[:-1], counts, strict=True)),
     )
 

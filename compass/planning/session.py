@@ -86,12 +86,12 @@ def scanned(request: Request, watch: Watch) -> Request:
     rules = request.config.dataset
     if not rules.path or rules.catalogue:
         return request
-    from compass.data.scan.scan import ScanProgress, scan  # not needed, and so not loaded, without a dataset
+    from compass.data.scan.scan import ScanProgress, scan_source  # not needed, and so not loaded, without a dataset
 
     def report(now: ScanProgress) -> None:
         watch(Progress(phase="scan", what=rules.path, n_done=now.n_done, n_expected=now.n_expected))
 
-    catalogue = scan(Path(rules.path), request.config, request.cache or default_cache(), watch=report)
+    catalogue = scan_source(Path(rules.path), request.config, request.cache or default_cache(), watch=report)
     found = Catalogue.open(catalogue)
     for warning in found.about.warnings:
         log.warning("%s", warning)
@@ -119,9 +119,9 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
     """The summary of the configured dataset; None without one."""
     if not config.dataset.catalogue:
         return None
-    from compass.data.sizes import summarise
+    from compass.data.sizes import summarise_sizes
 
-    return summarise(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
+    return summarise_sizes(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
 
 
 def study_place(request: Request, runner: Runner | None) -> str | Path | None:

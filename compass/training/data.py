@@ -11,7 +11,7 @@ import numpy as np
 
 from compass.data.oversize import oversize
 from compass.data.scan.catalogue import Catalogue
-from compass.data.splits.splits import Split, split
+from compass.data.splits.splits import Split, split_dataset
 from compass.records import Load
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
         everything = Split(train=tuple(sorted(loads)), val=(), test=(), why="all of them: there is no dataset to split")
         return TrainingData(loads, everything, {}, ())
     catalogue = Catalogue.open(Path(config.dataset.catalogue))
-    parts = split(catalogue, config.training.split, config.seed, among=loads)
+    parts = split_dataset(catalogue, config.training.split, config.seed, among=loads)
     labels = {row.id: row.label for row in catalogue.usable if row.label is not None}
     isolated: tuple[str, ...] = ()
     if config.dataset.oversize == "isolate":

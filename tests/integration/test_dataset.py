@@ -14,8 +14,8 @@ from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.data.graphs.dataset import Dataset
 from compass.data.graphs.graph_packing import pack_graphs
 from compass.data.scan.catalogue import Catalogue
-from compass.data.scan.scan import scan
-from compass.data.sizes import summarise
+from compass.data.scan.scan import scan_source
+from compass.data.sizes import summarise_sizes
 from compass.data.structures.graphs import graph_load
 from compass.records import Batch
 from compass.workloads.visnet import ViSNetWorkload
@@ -38,7 +38,7 @@ def catalogue(tmp_path_factory):
         shutil.copy(EMBEDDED_LIGAND, folder / f"{i}abc_ligand.sdf")
         index.append(f"{i}abc  2.00  2001  Kd=10nM  // x.pdf (MQ1)\n")
     (root / "INDEX_general_PL.2020").write_text("".join(index[1:]))
-    return scan(root, rules(), tmp_path_factory.mktemp("cache"), workers=1)
+    return scan_source(root, rules(), tmp_path_factory.mktemp("cache"), workers=1)
 
 
 def rules(*changes, catalogue=""):
@@ -83,7 +83,7 @@ def test_labels_and_splits_change_nothing_that_was_measured(catalogue, tmp_path)
     root = before.catalogue.about.source
     index = tmp_path / "INDEX"
     index.write_text("1abc  2.00  2001  Ki=3uM  // x.pdf (MQ1)\n")
-    after = Dataset(rules(catalogue=scan(Path(root), rules(f"dataset.index={index}"), tmp_path, workers=1)))
+    after = Dataset(rules(catalogue=scan_source(Path(root), rules(f"dataset.index={index}"), tmp_path, workers=1)))
     assert after.catalogue.digest != before.catalogue.digest
     assert after.digest == before.digest
 
@@ -100,7 +100,7 @@ def test_a_workload_collates_what_is_asked_for(catalogue):
 
 
 def test_the_summary_counts_what_there_is(catalogue):
-    found = summarise(Catalogue.open(Path(catalogue)), rules(catalogue=catalogue).dataset)
+    found = summarise_sizes(Catalogue.open(Path(catalogue)), rules(catalogue=catalogue).dataset)
     assert (found.n_complexes, found.n_usable, found.n_labelled, found.n_trained) == (5, 5, 4, 4)
     assert found.oversize == ("5abc",)
     assert [name for name, _ in found.largest] == [f"{i}abc" for i in range(5, 0, -1)]
@@ -111,7 +111,7 @@ def test_the_summary_counts_what_there_is(catalogue):
 
 
 def test_refusing_leaves_fewer_to_feed_the_parameters(catalogue):
-    found = summarise(Catalogue.open(Path(catalogue)), rules("dataset.oversize=refuse").dataset)
+    found = summarise_sizes(Catalogue.open(Path(catalogue)), rules("dataset.oversize=refuse").dataset)
     assert found.n_trained == 3
 
 

@@ -22,7 +22,7 @@ import pytest
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN, load_bench
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.rows import Label
-from compass.data.scan.scan import scan
+from compass.data.scan.scan import scan_source
 from compass.data.structures.graphs import build_graph, graph_load
 from compass.data.structures.ligand import read_ligand
 from compass.optimizer_config import OptimizerConfig
@@ -86,7 +86,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def catalogue(tree, tmp_path_factory):
-    return Catalogue.open(scan(tree, RULES, tmp_path_factory.mktemp("cache"), workers=2))
+    return Catalogue.open(scan_source(tree, RULES, tmp_path_factory.mktemp("cache"), workers=2))
 
 
 def test_real_complexes(catalogue, tree):
@@ -115,7 +115,7 @@ def test_a_graph_from_the_catalogue_is_that_of_the_files(catalogue):
 
 
 def test_the_next_scan_reads_nothing(catalogue, tree):
-    again = Catalogue.open(scan(tree, RULES, catalogue.path.parents[1], workers=1))
+    again = Catalogue.open(scan_source(tree, RULES, catalogue.path.parents[1], workers=1))
     assert (again.rows, again.digest) == (catalogue.rows, catalogue.digest)
     assert (again.about.n_read, again.about.n_known) == (0, 5)
 
@@ -190,7 +190,7 @@ def test_a_worker_that_is_killed_costs_one_complex(manifest, tmp_path):
     killer = threading.Thread(target=kill_whoever_reads_it)
     killer.start()
     try:
-        catalogue = Catalogue.open(scan(manifest, RULES, tmp_path / "cache", workers=2))
+        catalogue = Catalogue.open(scan_source(manifest, RULES, tmp_path / "cache", workers=2))
     finally:
         over.set()
         killer.join()
@@ -253,7 +253,7 @@ def test_an_interrupted_scan_ends_at_once_and_goes_on(hanging, manifest, tmp_pat
     os.killpg(hanging.pid, signal.SIGINT)  # as a terminal does
     out, err = hanging.communicate(timeout=10)
     assert (hanging.returncode, out) == (130, "")
-    assert err == "interrupted: what was read is kept; the same command goes on from there\n"
+    assert err == "interrupted: results so far are kept; the same command continues\n"
     gone, _ = psutil.wait_procs(workers, timeout=10)
     assert gone == workers
     summary = resumed(manifest, tmp_path)

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.real_crops import write_crops
 from compass.config_files import load_config
-from compass.data.scan.scan import scan
+from compass.data.scan.scan import scan_source
 from compass.records import (
     Affine,
     BytesLaw,
@@ -49,7 +49,7 @@ def manifest(tmp_path_factory):
 @pytest.fixture(scope="module")
 def catalogue(manifest, tmp_path_factory):
     """Scanned."""
-    return scan(manifest, load_config(), tmp_path_factory.mktemp("cache"), workers=1)
+    return scan_source(manifest, load_config(), tmp_path_factory.mktemp("cache"), workers=1)
 
 
 @pytest.fixture

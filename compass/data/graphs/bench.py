@@ -1,4 +1,4 @@
-"""The test bench: the one complex that stands for the data when no dataset is given."""
+"""The test bench: one complex, used when no dataset is given."""
 
 from __future__ import annotations
 
@@ -17,31 +17,35 @@ if TYPE_CHECKING:
     from compass.records import Load
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
-"""The embedded complex; PROVENANCE.md beside it says where it is from."""
+"""Folder of the embedded complex; PROVENANCE.md in it names its source."""
 EMBEDDED_PROTEIN = EMBEDDED / "1ia1_protein.pdb.gz"
 EMBEDDED_LIGAND = EMBEDDED / "1ia1_ligand.sdf"
 
 
 class Bench:
-    """The test bench as a dataset of one."""
+    """The test bench as a dataset of one complex."""
 
     def __init__(self, rules: OptimizerConfig) -> None:
         self._graph = load_bench(rules.test_bench, rules.structures, rules.graph)
 
     @property
     def loads(self) -> dict[str, Load]:
-        """The load of the complex, by its name."""
+        """Name of the complex → its load."""
         return {self._graph.name: graph_load(self._graph)}
 
     @cached_property
     def digest(self) -> str:
-        """Changes with the graph."""
+        """Digest of the graph."""
         graph = self._graph
         arrays = (graph.elements, graph.positions, graph.is_ligand, graph.edge_index)
         return digest(graph.name, graph.label, *(array.tobytes() for array in arrays))
 
     def graph(self, name: str) -> Graph:
-        """The graph of the complex. Raises KeyError if it is not called so."""
+        """The graph of the complex.
+
+        Raises:
+            KeyError: the complex has another name.
+        """
         return {self._graph.name: self._graph}[name]
 
 

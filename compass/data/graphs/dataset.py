@@ -1,4 +1,4 @@
-"""A scanned dataset as a model is trained on it: every usable complex's load, and its graph when it is asked for."""
+"""A scanned dataset for training: the load of every usable complex, and its graph on request."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from compass.optimizer_config import OptimizerConfig
 
 UNLABELLED = 0.0
-"""The label of a complex that has none: memory and time do not depend on it."""
+"""Placeholder for a missing label; memory and time do not depend on it."""
 
 
 class Dataset:
-    """The usable complexes of a catalogue, the oversize ones dealt with by the configured policy."""
+    """The usable complexes of a catalogue, with the configured policy applied to oversize ones."""
 
     def __init__(self, rules: OptimizerConfig) -> None:
         self._rules = rules
@@ -39,11 +39,11 @@ class Dataset:
         self._rows = {name: row for name, row in rows.items() if not (policy == "refuse" and name in beyond)}
         self._cropped = beyond if policy == "crop" else frozenset()
         self._limit = size_limit(sizes, beyond)
-        self.build(next(iter(self._rows)))  # loads what building needs before anybody measures an idle worker
+        self.build(next(iter(self._rows)))  # imports the libraries for building before an idle worker is measured
 
     @cached_property
     def loads(self) -> dict[str, Load]:
-        """The load of every complex, by id."""
+        """Id → load of every complex."""
         return {
             name: graph_load(self.graph(name)) if name in self._cropped else Load(graphs=1, sizes=row.sizes)
             for name, row in self._rows.items()
@@ -51,13 +51,13 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with the complexes, the rules they are read by, and what becomes of the largest; not with their labels and splits."""
+        """Digest of the complexes, the reading rules and the oversize policy; labels and splits do not count."""
         rules, complexes = self._rules.dataset, ((row.id, row.key) for row in self.catalogue.usable)
         return digest(self.catalogue.about.rules, *complexes, self._rules.graph, rules.oversize, rules.oversize_share)
 
     @property
     def store_path(self) -> Path:
-        """Where `pack_graphs` puts the graphs that were built."""
+        """The file that `pack_graphs` writes."""
         path = self.catalogue.path
         return path.with_name(f"{path.stem}.{self.digest}{SUFFIX}")
 
@@ -75,13 +75,17 @@ class Dataset:
         return tuple(self._rows)
 
     def graph(self, name: str) -> Graph:
-        """The graph of a complex, from the store if there is one. Raises KeyError if there is no complex of that id."""
+        """The graph of a complex, from the store if there is one.
+
+        Raises:
+            KeyError: no complex has that id.
+        """
         row = self._rows[name]
         stored = self._store.read(self._numbers[name]) if self._store else None
         return self.build(name) if stored is None else _labelled(stored, row)
 
     def build(self, name: str) -> Graph:
-        """The same from its atoms, store or not."""
+        """The graph of a complex, built from its atoms without the store."""
         row = self._rows[name]
         complex_ = self.catalogue.complex(name)
         if name in self._cropped:
@@ -89,7 +93,7 @@ class Dataset:
         return _labelled(build_graph(complex_, self._rules.graph, UNLABELLED), row)
 
     def _cropped_to_limit(self, complex_: Complex) -> Complex:
-        """As many of the atoms nearest to the ligand as keep the graph under the limit; the ligand stays whole."""
+        """The complex reduced to the atoms nearest to the ligand, until its graph is within the limit. The ligand stays whole."""
         distances, _ = cKDTree(complex_.positions[complex_.is_ligand]).query(complex_.positions)
         distances = np.where(complex_.is_ligand, -1.0, distances)
         order = np.argsort(distances, kind="stable")
@@ -112,7 +116,7 @@ def _labelled(graph: Graph, row: Row) -> Graph:
 
 
 def _part(complex_: Complex, places: np.ndarray) -> Complex:
-    """The atoms at `places`, in their old order."""
+    """The atoms at `places`, in their original order."""
     kept = np.sort(places)
     return replace(
         complex_,

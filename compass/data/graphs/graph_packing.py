@@ -1,4 +1,4 @@
-"""Building a dataset's graphs once, in processes, for every later reading."""
+"""Building all graphs of a dataset once, in several processes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from compass.optimizer_config import OptimizerConfig
 log = logging.getLogger(__name__)
 
 PER_WORKER = 400
-"""Graphs worth a process of their own: building them takes as long as starting it."""
+"""Graphs per process: building so many takes as long as starting a process."""
 ABANDONED_S = 3600.0
-"""A file that nobody has written to for so long belongs to a process that was killed."""
+"""Seconds without a write after which a partial file belongs to a killed process."""
 
 
 def pack_graphs(
     rules: OptimizerConfig, *, workers: int | None = None, watch: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Path | None:
-    """Build every graph of `rules.dataset.catalogue`, unless that was done before; a `Dataset` made from now on reads them.
+    """Build every graph of `rules.dataset.catalogue`, unless they exist. A later `Dataset` reads them from the store.
 
-    Several processes may do so at once: each writes its own file, and the last one's stays. Stores of what the dataset was
-    before are removed.
+    Several processes may run this at once: each writes its own file, and the last one stays. Stores of earlier states of the
+    dataset are removed.
 
     Args:
-        rules: of the dataset.
-        workers: processes; None: as many as there are cores and work for.
-        watch: told (graphs done, graphs in all) after every few.
+        rules: configuration that names the catalogue.
+        workers: processes; None: limited by cores and by the number of graphs.
+        watch: called with (graphs done, all graphs) after every few.
 
     Returns:
-        The store's path; None if it cannot be written: graphs are then built whenever they are read.
+        The store's path; None if it cannot be written. Graphs are then built at every access.
 
     Raises:
         InputError: the catalogue cannot be used.
@@ -56,7 +56,7 @@ def pack_graphs(
             write_store(path, digest, len(names), _numbered(built, names, watch))
     except OSError as error:
         log.warning(
-            "graphs will be built anew for every batch: %s cannot be written (%s)", path, error.strerror or error
+            "graphs are built again for every batch, because %s cannot be written (%s)", path, error.strerror or error
         )
         return None
     _tidy(path, dataset.catalogue.path.stem)
@@ -64,7 +64,7 @@ def pack_graphs(
 
 
 def _built(rules: OptimizerConfig, names: Sequence[str], n_workers: int) -> Generator[list[tuple[str, bytes]]]:
-    """(id, record) pairs, some at a time and in no order; a graph that its process dies of has an empty record."""
+    """Yield lists of (id, record), in no order. If building a graph ends its process, the record is empty."""
     build = _Builder(rules)
     if n_workers > 1:
         yield from each(build, names, n_workers=n_workers, died=lambda _: b"")
@@ -86,7 +86,7 @@ def _numbered(
 
 @dataclass(frozen=True)
 class _Builder:
-    """Builds graphs; travels to a worker once."""
+    """Builds graphs. It is pickled to each worker once."""
 
     rules: OptimizerConfig
 
@@ -100,9 +100,9 @@ class _Builder:
 
 
 def _tidy(path: Path, stem: str) -> None:
-    """Remove the stores of what the dataset was before, and what killed processes left."""
+    """Remove stores of earlier states of the dataset and partial files of killed processes."""
     for other in path.parent.glob(f"{stem}.*{SUFFIX}*"):
-        with suppress(OSError):  # somebody else was faster, or Windows still has it open
+        with suppress(OSError):  # another process removed it first, or Windows still has it open
             abandoned = time.time() - other.stat().st_mtime > ABANDONED_S
             if other != path and (other.suffix == SUFFIX or (other.suffix == PART and abandoned)):
                 other.unlink()

@@ -1,12 +1,11 @@
-"""Graphs that are built once and read many times: one packed file a dataset.
+"""Graphs that are built once and read many times: one packed file per dataset.
 
-A training reads every graph in every epoch; its neighbours are the same each time. A file is named after the dataset's digest
-and put in place whole, so that it is either all of that dataset or not there, whoever else writes it at the same time. Every
-record has a checksum; one that does not hold is as if it were not there. Reading copies what is asked for and maps nothing, because
-mapped pages would count towards the footprint that was promised.
+A training reads every graph in every epoch, and its edges never change. The file is named after the dataset's digest and
+appears only when complete, even if several processes write it at once. Every record has a checksum; a record with a wrong
+checksum counts as missing. Reading copies one record and maps nothing, because mapped pages would add to the footprint.
 
-A record: crc32, n atoms, e edges, bytes a source; then elements (n), marks of the ligand (n), positions (n, 3), edges a target
-(n), sources (e). Edges are sorted by target, so that targets need no more than their counts.
+A record holds: crc32, n atoms, e edges, bytes per source; then elements (n), ligand flags (n), positions (n, 3), edges per
+target (n), sources (e). Edges are sorted by target, so that the counts determine the targets.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from compass.data.structures.graphs import Graph
 SUFFIX = ".graphs"
 
 MAGIC = b"CMPSGR01"
-"""Ours, and a version: of the layout, and of what makes graphs of atoms."""
+"""Marks our files; ends with the version of the layout and of graph building."""
 _HEAD = struct.Struct("<8s16sQQI")
 """magic, digest, records, offset of their table of (offset, size), crc32 of all before it and of the table."""
 _RECORD = struct.Struct("<IIII")
 _CRC = struct.Struct("<I")
 PART = ".part"
-"""Ends the names of files that are being written."""
+"""Suffix of files that are being written."""
 
 
 def encode(graph: Graph) -> bytes:
@@ -75,7 +74,7 @@ def decode(record: bytes) -> Graph | None:
 
 
 class GraphStore:
-    """A finished file, open for reading by number. Forks share it; where it is pickled to, it is opened again."""
+    """A finished file, open for reading by number. Forks share it; unpickling opens it again."""
 
     def __init__(self, path: Path, digest: str) -> None:
         """Open `path`.
@@ -111,12 +110,12 @@ class GraphStore:
     def _at(self, offset: int, size: int) -> bytes:
         if hasattr(os, "pread"):
             return os.pread(self._fd, size, offset)
-        os.lseek(self._fd, offset, os.SEEK_SET)  # Windows: no forks, so that nobody else moves the place
+        os.lseek(self._fd, offset, os.SEEK_SET)  # Windows has no forks, so no other process moves the position
         return os.read(self._fd, size)
 
 
 def open_store(path: Path, digest: str) -> GraphStore | None:
-    """The store in `path`, if it is there and whole."""
+    """The store in `path`; None if it is missing or damaged."""
     try:
         return GraphStore(path, digest)
     except (OSError, ValueError):
@@ -124,7 +123,7 @@ def open_store(path: Path, digest: str) -> GraphStore | None:
 
 
 def write_store(path: Path, digest: str, n_graphs: int, records: Iterable[tuple[int, bytes]]) -> None:
-    """Write the (number, record) pairs as the store `path`, which appears when all are there.
+    """Write the (number, record) pairs as the store `path`, which appears when it is complete.
 
     Raises:
         OSError: it cannot be written.
@@ -144,7 +143,7 @@ def write_store(path: Path, digest: str, n_graphs: int, records: Iterable[tuple[
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file of its own name, put in the place of `path` once it is on disk."""
+    """A temporary file that replaces `path` once it is on disk."""
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=PART)
     try:
         with os.fdopen(fd, "wb") as file:

@@ -1,6 +1,6 @@
-"""What a scan found, in one SQLite file: readings by content, kept for the next scan, and the rows of the last finished one.
+"""The results of a scan in one SQLite file: readings by file content, and the rows of the last finished scan.
 
-Importing this loads nothing that reads structures, because the deciding process does.
+Readings are kept for the next scan. Importing this module loads no structure reader, because the planning process imports it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from compass.data.scan.reading import Atoms, Outcome, Reading
+from compass.data.scan.reading import PackedAtoms, Reading, ReadResult
 from compass.data.scan.rows import Row
 from compass.errors import InputError
 from compass.records import Record, digest
@@ -22,19 +22,19 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
 
-VERSION = 1
-"""Of the file's layout and of the records in it."""
+CATALOGUE_VERSION = 1
+"""Version of the file's layout and of the records in it."""
 _APPLICATION_ID = 0x434D5053
-"""SQLite's own place for saying whose file it is: "CMPS"."""
+"""SQLite's application id, "CMPS": it marks a file as a Compass catalogue."""
 _SCHEMA = (
     "CREATE TABLE results (key TEXT PRIMARY KEY, outcome TEXT NOT NULL, elements BLOB, positions BLOB, is_ligand BLOB)",
     "CREATE TABLE rows (id TEXT PRIMARY KEY, row TEXT NOT NULL)",
     "CREATE TABLE about (about TEXT NOT NULL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
+    f"PRAGMA user_version = {CATALOGUE_VERSION}",
 )
 _PATIENCE_S = 60.0
-"""For another scan of the same dataset to finish writing."""
+"""Seconds to wait while another scan of the same dataset writes."""
 _AGAIN = "Run `compass scan` again"
 
 
@@ -44,13 +44,13 @@ class About(Record):
     source: str
     """The folder or manifest, as an absolute path."""
     labels: str = ""
-    """The file that the labels are from."""
+    """Source file of the labels."""
     warnings: tuple[str, ...] = ()
     rules: str
-    """Digest of what the structures were read by."""
+    """Digest of the reading rules."""
     n_read: int
     n_known: int
-    """Complexes whose files had not changed since an earlier scan: not read."""
+    """Complexes that were not read, because their files had not changed since an earlier scan."""
     took_s: float
 
 
@@ -68,20 +68,20 @@ class Catalogue:
         """The catalogue in `path`.
 
         Raises:
-            InputError: no such file, not a catalogue, one of another version, or of a scan that did not finish.
+            InputError: no such file, not a catalogue, another version, or an unfinished scan.
         """
         if not path.is_file():
             raise _unusable(path, "no such file", f"{_AGAIN.removesuffix(' again')}.")
         try:
             with closing(_connected(path)) as db:
                 if not _is_ours(db):
-                    raise _unusable(path, "a file that is none", "Give the file that `compass scan` names.")
+                    raise _unusable(path, "a file that is no catalogue", "Give the file that `compass scan` names.")
                 (version,) = db.execute("PRAGMA user_version").fetchone()
-                if version != VERSION:
-                    raise _unusable(path, f"one of version {version}, not {VERSION}", f"{_AGAIN}.")
+                if version != CATALOGUE_VERSION:
+                    raise _unusable(path, f"one of version {version}, not {CATALOGUE_VERSION}", f"{_AGAIN}.")
                 about = db.execute("SELECT about FROM about").fetchone()
                 if about is None:
-                    raise _unusable(path, "a scan that did not finish", f"{_AGAIN}: it goes on where it stopped.")
+                    raise _unusable(path, "an unfinished scan", f"{_AGAIN}: it continues where it stopped.")
                 rows = [Row.model_validate_json(row) for (row,) in db.execute("SELECT row FROM rows ORDER BY id")]
                 return cls(path, About.model_validate_json(about[0]), tuple(rows))
         except (sqlite3.Error, ValueError) as error:
@@ -89,7 +89,7 @@ class Catalogue:
 
     @property
     def root(self) -> Path:
-        """The folder that rows name their files from."""
+        """The folder that the file names in rows are relative to."""
         source = Path(self.about.source)
         return source if source.is_dir() else source.parent
 
@@ -100,22 +100,22 @@ class Catalogue:
 
     @cached_property
     def digest(self) -> str:
-        """Sixteen hex digits that change with the content of the usable complexes, their labels, their splits and the rules."""
+        """Sixteen hex digits; they change with the usable complexes' content, labels, splits and the rules."""
         return digest(self.about.rules, *((row.id, row.key, row.label, row.split) for row in self.usable))
 
     def complex(self, id: str) -> Complex:  # noqa: A002 - as the row calls it
         """The atoms of the usable complex `id`, cleaned and cut.
 
         Raises:
-            InputError: there is none of that id.
+            InputError: no usable complex has that id.
         """
         key = self._keys.get(id)
         with closing(_connected(self.path)) as db:  # not kept: a connection must not cross into a forked loader
             found = db.execute("SELECT elements, positions, is_ligand FROM results WHERE key = ?", (key,)).fetchone()
         if found is None:
             raise InputError(f"catalogue {self.path}", got=f"{id!r}", expected="the id of a usable complex",
-                             fix="`compass scan` says what became of each.")  # fmt: skip
-        return Atoms(*found).named(id)
+                             fix="`compass scan --report FOLDER` lists every complex.")  # fmt: skip
+        return PackedAtoms(*found).named(id)
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -123,10 +123,10 @@ class Catalogue:
 
 
 class ScanStore:
-    """The same file while a scan fills it. Nothing of an earlier scan is lost before this one has finished."""
+    """The catalogue file while a scan writes it. The last finished scan stays readable until this one finishes."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path`, creating it if need be. A damaged file is set aside: whatever it held can be read again.
+        """Open or create `path`. A damaged file is renamed: its readings can be repeated.
 
         Raises:
             InputError: it cannot be written.
@@ -154,18 +154,18 @@ class ScanStore:
         self._db.close()
 
     def known(self) -> frozenset[str]:
-        """The keys of all readings that are kept."""
+        """The keys of all stored readings."""
         with self._writing():
             return frozenset(key for (key,) in self._db.execute("SELECT key FROM results"))
 
-    def outcome(self, key: str) -> Outcome:
-        """What the reading of a known `key` gave."""
+    def outcome(self, key: str) -> ReadResult:
+        """The stored result of a known `key`."""
         with self._writing():
             (outcome,) = self._db.execute("SELECT outcome FROM results WHERE key = ?", (key,)).fetchone()
-        return Outcome.model_validate_json(outcome)
+        return ReadResult.model_validate_json(outcome)
 
     def add(self, found: Iterable[tuple[Row, Reading | None]]) -> None:
-        """Take in complexes of this scan, each with its reading if its files were looked at; on disk before this returns."""
+        """Store complexes of this scan with their readings, if any. They are on disk when this returns."""
         rows, results = [], []
         for row, reading in found:
             rows.append((row.id, row.model_dump_json(exclude_defaults=True)))
@@ -173,13 +173,13 @@ class ScanStore:
                 atoms = reading.atoms
                 blobs = (None, None, None) if atoms is None else (atoms.elements, atoms.positions, atoms.is_ligand)
                 results.append((reading.key, reading.outcome.model_dump_json(exclude_defaults=True), *blobs))
-        # Results of files that have changed since stay: an open catalogue of an earlier scan may still ask for them.
+        # Results of changed files stay: an open catalogue of an earlier scan may still read them.
         with self._writing(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", results)
             self._db.executemany("INSERT INTO new_rows VALUES (?, ?)", rows)
 
     def finish(self, about: About) -> None:
-        """Make this scan's rows those of the catalogue, all at once."""
+        """Replace the catalogue's rows by this scan's in one transaction."""
         with self._writing(), self._db:
             self._db.execute("DELETE FROM rows")
             self._db.execute("INSERT INTO rows SELECT id, row FROM new_rows")
@@ -196,11 +196,11 @@ class ScanStore:
 
 
 class _DamagedError(Exception):
-    """The file is no database, or a broken one."""
+    """The file is not a database, or a damaged one."""
 
 
 def _connected(path: Path, mode: str = "rw") -> sqlite3.Connection:
-    # Not `ro`: a reader must be able to roll back what a killed scan left half-written.
+    # Not `ro`: a reader must be able to roll back the unfinished transaction of a killed scan.
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_PATIENCE_S)
 
 
@@ -210,7 +210,7 @@ def _is_ours(db: sqlite3.Connection) -> bool:
 
 
 def _writable(path: Path) -> sqlite3.Connection:
-    """A connection to a sound database with our tables."""
+    """A connection to an undamaged database with the tables of a catalogue."""
     db = _connected(path, "rwc")
     verdict = "ok"
     try:
@@ -221,7 +221,7 @@ def _writable(path: Path) -> sqlite3.Connection:
                 for statement in () if _is_ours(db) else _SCHEMA:
                     db.execute(statement)
             return db
-    except sqlite3.OperationalError:  # locked, no room: nothing is wrong with the file
+    except sqlite3.OperationalError:  # locked, or the disk is full: the file itself is sound
         db.close()
         raise
     except sqlite3.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""PDBbind's index files: how strongly each complex binds.
+"""PDBbind's index files: the affinity of each complex.
 
 A line is `code  resolution  year  binding data  // reference (ligand)`; files with `_data` in their name have a column
 with the pK before the binding data.
@@ -12,21 +12,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compass.data.scan.listing import decoded, read_label, settled
+from compass.data.scan.listing import agreed_label, decoded, read_label
 from compass.data.scan.rows import Label
 from compass.errors import InputError
 from compass.units import format_count
 
 PK_TOLERANCE = 0.05
-"""The pK column is rounded to two decimals; a larger difference to the binding data beside it is worth a note."""
+"""The pK column is rounded to two decimals. A larger difference to the binding data gives a note."""
 
 _ENTRY = re.compile(r"(\S+)\s+(NMR|\d{1,2}(?:\.\d+)?)\s+((?:19|20)\d\d)\b\s*(.*)", re.IGNORECASE)
 _PK = re.compile(r"(-?\d+(?:\.\d+)?)\s+(?=\S)")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What an index says of one complex."""
+class IndexEntry:
+    """One complex in an index file."""
 
     code: str
     label: Label | None
@@ -37,22 +37,22 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Index:
+class IndexFile:
     """One index file."""
 
     path: Path
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, IndexEntry]
     """By the code in lower case."""
     unread: tuple[tuple[int, str], ...] = ()
-    """(line number, line) of what is neither an entry nor a comment."""
+    """(line number, line) of lines that are neither entries nor comments."""
 
     def n_labelled(self, codes: Collection[str]) -> int:
-        """How many of `codes`, in lower case, it has a label for."""
+        """How many of `codes` (in lower case) have a label here."""
         return sum(code in codes and entry.label is not None for code, entry in self.entries.items())
 
 
-def read_index(path: Path) -> Index:
-    """The entries of an index file. Bytes that are no UTF-8 are read as Latin-1, line by line.
+def read_index(path: Path) -> IndexFile:
+    """The entries of an index file. Lines that are not UTF-8 are read as Windows-1252.
 
     Raises:
         InputError: the file cannot be opened.
@@ -61,8 +61,8 @@ def read_index(path: Path) -> Index:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"index {path}", got=error.strerror or str(error), expected="a PDBbind index file",
-                         fix="Check the path, or leave it out to have the index looked for.") from error  # fmt: skip
-    found: dict[str, list[Entry]] = defaultdict(list)
+                         fix="Check the path, or leave it out to search the folder.") from error  # fmt: skip
+    found: dict[str, list[IndexEntry]] = defaultdict(list)
     unread = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         line = decoded(raw).strip()
@@ -73,14 +73,14 @@ def read_index(path: Path) -> Index:
             unread.append((number, line))
         else:
             found[entry.code.lower()].append(entry)
-    return Index(path, {code: _one(entries, path.name) for code, entries in found.items()}, tuple(unread))
+    return IndexFile(path, {code: _one(entries, path.name) for code, entries in found.items()}, tuple(unread))
 
 
-def require_entries(index: Index) -> None:
-    """Refuse a file that is no index.
+def require_entries(index: IndexFile) -> None:
+    """Refuse a file that is not an index.
 
     Raises:
-        InputError: it has no entry.
+        InputError: it has no entries.
     """
     if not index.entries:
         got = f"{index.unread[0][1][:60]!r} in line {index.unread[0][0]}" if index.unread else "no entries"
@@ -88,8 +88,8 @@ def require_entries(index: Index) -> None:
                          fix="Give an index file of PDBbind, for example INDEX_general_PL_data.2020.")  # fmt: skip
 
 
-def choose_index(indices: Sequence[Index], codes: Collection[str]) -> tuple[Index | None, tuple[str, ...]]:
-    """The index that labels most of `codes` (in lower case), and what to tell a person.
+def choose_index(indices: Sequence[IndexFile], codes: Collection[str]) -> tuple[IndexFile | None, tuple[str, ...]]:
+    """The index that labels most of `codes` (in lower case), and warnings.
 
     A tie goes to the file with PL in its name, then to one with data, then to the first in the alphabet.
     """
@@ -98,7 +98,7 @@ def choose_index(indices: Sequence[Index], codes: Collection[str]) -> tuple[Inde
         looked = f" ({', '.join(index.path.name for index in indices)}: no entries)" if indices else ""
         return None, (f"no index file (INDEX…) found{looked}: no complex has a label",)
 
-    def merit(index: Index) -> tuple[int, bool, bool, str]:
+    def merit(index: IndexFile) -> tuple[int, bool, bool, str]:
         name = index.path.name.lower()
         return -index.n_labelled(codes), "pl" not in name, "data" not in name, str(index.path)
 
@@ -108,17 +108,17 @@ def choose_index(indices: Sequence[Index], codes: Collection[str]) -> tuple[Inde
         left_out = ", ".join(f"{index.path.name} ({format_count(index.n_labelled(codes))})" for index in others)
         warnings.append(f"{len(useful)} index files: {best.path.name} labels most of the complexes "
                         f"({format_count(best.n_labelled(codes))}) and is used; left out: {left_out}")  # fmt: skip
-    return best, (*warnings, *told_of(best, codes))
+    return best, (*warnings, *index_warnings(best, codes))
 
 
-def told_of(index: Index, codes: Collection[str]) -> tuple[str, ...]:
-    """What a person should know of the index that is used."""
+def index_warnings(index: IndexFile, codes: Collection[str]) -> tuple[str, ...]:
+    """Warnings about the index that is used."""
     lines = []
     if not index.n_labelled(codes):
         lines.append(f"{index.path.name} labels none of the complexes")
     if index.unread:
         number, line = index.unread[0]
-        lines.append(f"{index.path.name}: lines that are no entries: {format_count(len(index.unread))}, "
+        lines.append(f"{index.path.name}: lines that are not entries: {format_count(len(index.unread))}, "
                      f"the first is line {number}: {line[:60]!r}")  # fmt: skip
     return tuple(lines)
 
@@ -130,12 +130,12 @@ def _pk(text: str, *, where: str) -> float | None:
         return None
 
 
-def _read_line(line: str, *, where: str) -> Entry | None:
+def _read_line(line: str, *, where: str) -> IndexEntry | None:
     match = _ENTRY.fullmatch(line)
     if match is None:
         return None
     code, resolution, year, rest = match.groups()
-    entry = Entry(code, None, None if resolution.upper() == "NMR" else float(resolution), int(year))
+    entry = IndexEntry(code, None, None if resolution.upper() == "NMR" else float(resolution), int(year))
     data = rest.partition("//")[0].strip()
     column = _PK.match(data)
     given = None if column is None else _pk(column[1], where=where)
@@ -151,9 +151,9 @@ def _read_line(line: str, *, where: str) -> Entry | None:
     return replace(entry, label=label)
 
 
-def _one(entries: Sequence[Entry], name: str) -> Entry:
-    """Several entries of one code as one."""
+def _one(entries: Sequence[IndexEntry], name: str) -> IndexEntry:
+    """Merge the entries of one code."""
     if len(entries) == 1:
         return entries[0]
-    label, note = settled([entry.label for entry in entries], where=name)
+    label, note = agreed_label([entry.label for entry in entries], where=name)
     return replace(entries[0], label=label, notes=(*entries[0].notes, note))

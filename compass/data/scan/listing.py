@@ -1,4 +1,4 @@
-"""What a dataset lists, before any structure file is opened."""
+"""The complexes that a dataset lists, before any structure file is opened."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from compass.data.structures.structure_file import StructureError
 from compass.errors import InputError
 
 PLAUSIBLE_PK = (-2.0, 20.0)
-"""Beyond, a bare number is no pK: 49000 is a concentration, −4.2 an energy in kcal/mol."""
+"""A bare number outside is no pK: 49000 is a concentration, −4.2 an energy in kcal/mol."""
 LEAST_PK = 0.01
-"""Nearer to zero it is none either, but for zero itself: 4.9e-05 is a concentration in mol/L."""
+"""A bare number nearer to zero is no pK either, except zero itself: 4.9e-05 is a concentration in mol/L."""
 SAME_PK = 0.005
-"""Indices round to two decimals."""
+"""Index files round to two decimals."""
 
 POCKET_FOR_PROTEIN = "pocket_for_protein"
 """The repair of a complex without a protein file: PDBbind's pocket holds the residues within 10 Å of the ligand."""
 
 _OF_PK: dict[str, Relation] = {"=": "=", "<": ">", ">": "<", "~": "~"}
-"""A concentration's bound, turned over: the smaller the concentration, the larger the pK."""
+"""Relation of a concentration → relation of its pK, which grows as the concentration falls."""
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Listed:
     """One complex that a dataset lists."""
 
     row: Row
-    """What is known of it so far. Rejected: there is nothing to read."""
+    """Its row so far. If it is already rejected, no file is read."""
     proteins: tuple[str, ...] = ()
-    """Files to try, best first, relative to the listing's root."""
+    """Protein files to try, best first, relative to the listing's root."""
     ligands: tuple[str, ...] = ()
-    """The same of the ligand."""
+    """Ligand files to try, best first."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a dataset lists."""
+    """All complexes of a dataset."""
 
     root: Path
-    candidates: tuple[Candidate, ...]
+    complexes: tuple[Listed, ...]
     """Sorted by id, each id once."""
     labels: str = ""
-    """The file that the labels are from; empty if there is none."""
+    """Source file of the labels; empty if there is none."""
     warnings: tuple[str, ...] = ()
-    """What a person should know of the whole, a line each."""
+    """Warnings about the whole dataset, one line each."""
 
 
 def read_label(text: str, *, where: str) -> Label:
     """The label in `text`: a bare pK, or an affinity such as `Kd=49uM`.
 
     Raises:
-        InputError: neither of them.
+        InputError: it is neither of them.
     """
     try:
         pk = float(text)
@@ -71,7 +71,7 @@ def read_label(text: str, *, where: str) -> Label:
 
 
 def decoded(raw: bytes) -> str:
-    """`raw` as text: UTF-8, or what spreadsheets write."""
+    """`raw` as text: UTF-8, UTF-16 with a byte order mark, or Windows-1252, as spreadsheets write it."""
     if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
         return raw.decode("utf-16", errors="replace")
     try:
@@ -81,22 +81,22 @@ def decoded(raw: bytes) -> str:
 
 
 def same_label(one: Label, other: Label) -> bool:
-    """Whether two labels say the same, whatever was measured."""
+    """Whether two labels have the same relation and, up to rounding, the same pK; the kind does not count."""
     return one.relation == other.relation and math.isclose(one.pk, other.pk, rel_tol=0.0, abs_tol=2 * SAME_PK)
 
 
-def settled(labels: Sequence[Label | None], *, where: str) -> tuple[Label | None, str]:
-    """The label of what `where` lists more than once, and a note on it.
+def agreed_label(labels: Sequence[Label | None], *, where: str) -> tuple[Label | None, str]:
+    """One label for a complex that `where` lists several times, and a note on it.
 
-    Labels that contradict each other leave none: a wrong label costs more than a missing one.
+    Contradicting labels give none: a wrong label costs more than a missing one.
     """
     known = [label for label in labels if label is not None]
     if any(not same_label(known[0], label) for label in known):
-        told = ", ".join(f"{label.relation}{label.pk:.2f}" for label in known)
-        return None, f"{where}: listed {len(labels)} times, no label: they contradict each other (pK {told})"
+        values = ", ".join(f"{label.relation}{label.pk:.2f}" for label in known)
+        return None, f"{where}: listed {len(labels)} times, no label: they contradict each other (pK {values})"
     return (known[0] if known else None), f"{where}: listed {len(labels)} times, the first counts"
 
 
-def rejected(row: Row, error: StructureError) -> Candidate:
-    """A candidate whose files need not be looked at."""
-    return Candidate(row.model_copy(update={"status": "rejected", "reason": str(error.reason), "detail": str(error)}))
+def rejected(row: Row, error: StructureError) -> Listed:
+    """A rejected complex, whose files are not read."""
+    return Listed(row.model_copy(update={"status": "rejected", "reason": str(error.reason), "detail": str(error)}))

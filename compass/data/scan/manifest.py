@@ -1,4 +1,4 @@
-"""A manifest: a CSV or Parquet table with a complex a line, for datasets that do not look like PDBbind."""
+"""Manifests: CSV or Parquet tables with one complex per line, for datasets in other layouts than PDBbind's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from compass.data.scan.listing import Candidate, Listing, decoded, read_label, rejected, settled
+from compass.data.scan.listing import Listed, Listing, agreed_label, decoded, read_label, rejected
 from compass.data.scan.rows import Label, Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
@@ -19,24 +19,25 @@ COLUMNS = (*REQUIRED, "split")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 DELIMITERS = ",;\t"
-"""Between cells; the one that the header has most of. A spreadsheet writes semicolons where commas are decimal."""
+"""Separators between cells; the most frequent one in the header counts. Spreadsheets write semicolons under locales with
+decimal commas."""
 
 _NOTHING = {"", "nan", "none", "null", "na", "n/a"}
-"""What tables hold where there is nothing."""
+"""Cells that mean "no value"."""
 
 Line = tuple[int, dict[str, str]]
-"""(line number, cell by column in lower case)."""
+"""(line number, column in lower case → cell)."""
 
 
 def list_manifest(path: Path) -> Listing:
-    """The complexes of a manifest; its paths are relative to the folder it lies in.
+    """The complexes of a manifest. Its paths are relative to the manifest's folder.
 
     Raises:
         InputError: it cannot be read, lacks a column, or lists nothing.
     """
     lines = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
     if not lines:
-        raise InputError(f"manifest {path}", got="no lines below the header", expected="a complex a line",
+        raise InputError(f"manifest {path}", got="no lines below the header", expected="one complex per line",
                          fix="Add the complexes.")  # fmt: skip
     by_id: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
@@ -51,7 +52,7 @@ def _csv(path: Path) -> Iterator[Line]:
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     head = text.partition("\n")[0]
-    # Strict: a quote that is never closed would swallow all lines after it.
+    # Strict: otherwise an unclosed quote swallows all following lines.
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
     try:
         names = _columns(path, reader.fieldnames or ())
@@ -59,7 +60,7 @@ def _csv(path: Path) -> Iterator[Line]:
             if any(cells.pop(None, ())):
                 raise InputError(
                     f"manifest {path}", got=f"more cells than columns in line {reader.line_num}",
-                    expected="a cell a column", fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
+                    expected="one cell per column", fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
                 )  # fmt: skip
             yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
     except csv.Error as error:
@@ -92,7 +93,7 @@ def _text(value: Any) -> str:
 
 
 def _columns(path: Path, found: Sequence[str]) -> dict[str, str]:
-    """Our name of each column → the file's, the first if two differ only in case."""
+    """Column name in lower case → its name in the file; of names that differ only in case the first counts."""
     names = {name.strip().lower(): name for name in reversed(found)}
     missing = [column for column in REQUIRED if column not in names]
     if missing:
@@ -107,8 +108,8 @@ def _unreadable(path: Path, why: str) -> InputError:
                       fix="Check the path and the file.")  # fmt: skip
 
 
-def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Candidate]:
-    """The complex that one or more lines with the same id stand for; lines with other files are rejected by number."""
+def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Listed]:
+    """The complex of one or more lines with the same id. Later lines with other files are rejected, named by their number."""
     if id_.lower() in _NOTHING:
         for number, _ in same:
             yield rejected(Row(id=f"line {number}", status="ok"), StructureError(
@@ -119,7 +120,7 @@ def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Candidate
     read = [_label(line, name) for line in same]
     label, notes = read[0]
     if again:
-        label, note = settled([label for label, _ in read], where=name)
+        label, note = agreed_label([label for label, _ in read], where=name)
         notes = (*notes, note)
     split, on_split = _split(cells.get("split", ""), f"{name} line {number}")
     row = Row(id=id_, status="ok", label=label, split=split, notes=(*notes, *on_split))
@@ -133,14 +134,14 @@ def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Candidate
             ))  # fmt: skip
 
 
-def _candidate(row: Row, cells: dict[str, str], where: str) -> Candidate:
+def _candidate(row: Row, cells: dict[str, str], where: str) -> Listed:
     for column in ("protein", "ligand"):
         if cells[column].lower() in _NOTHING:
             return rejected(row, StructureError(
                 Reason.MISSING, where, got=f"no {column} for {row.id}", expected=f"the path of its {column} file",
                 fix="Fill it in, or remove the line.",
             ))  # fmt: skip
-    return Candidate(row, (cells["protein"],), (cells["ligand"],))
+    return Listed(row, (cells["protein"],), (cells["ligand"],))
 
 
 def _label(line: Line, name: str) -> tuple[Label | None, tuple[str, ...]]:
@@ -157,4 +158,4 @@ def _split(text: str, where: str) -> tuple[str | None, tuple[str, ...]]:
     if text.lower() in _NOTHING:
         return None, ()
     known = SPLITS.get(text.lower())
-    return known, () if known else (f"{where}: the split {text!r} is none of train, val and test: it counts as none",)
+    return known, () if known else (f"{where}: the split {text!r} is not one of train, val and test and is ignored",)

@@ -1,4 +1,4 @@
-"""One complex: reading it from the files it has, and what that gave. This is what a scan's worker processes do."""
+"""Reading one complex from its files. The worker processes of a scan do this."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from compass.data.scan.listing import POCKET_FOR_PROTEIN, Candidate
+from compass.data.scan.listing import POCKET_FOR_PROTEIN, Listed
 from compass.data.scan.rows import Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
@@ -21,16 +21,16 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
 
-VERSION = 2
-"""Of the reading: to be raised when the same files and rules give something else than before."""
+READING_VERSION = 2
+"""Raised whenever the same files and rules give another result than before."""
 POCKET_FILE_ANGSTROM = 10.0
-"""How far PDBbind's pocket files reach from the ligand."""
+"""Reach of PDBbind's pocket files around the ligand, in Å."""
 NOT_A_FILES_FAULT = {Reason.TOO_MANY_ATOMS, Reason.EMPTY_POCKET}
-"""Another file of the same complex would not help, or would mean something else."""
+"""Reasons that another file of the same complex would not remedy."""
 
 
-class Outcome(Record):
-    """What the files of a complex gave; the part of its row that depends on nothing else."""
+class ReadResult(Record):
+    """The result of reading a complex: the part of its row that depends only on its files and the rules."""
 
     status: Literal["ok", "repaired", "rejected"]
     reason: str = ""
@@ -42,7 +42,7 @@ class Outcome(Record):
     sizes: tuple[tuple[str, float], ...] = ()
 
     def completes(self, row: Row, key: str) -> Row:
-        """`row` with what its files gave."""
+        """`row` completed with this result."""
         repairs = tuple(dict.fromkeys((*row.repairs, *self.repairs)))
         status = "repaired" if self.status == "ok" and repairs else self.status
         notes = (*row.notes, *self.notes)
@@ -50,8 +50,8 @@ class Outcome(Record):
 
 
 @dataclass(frozen=True)
-class Atoms:
-    """The atoms of a complex as bytes: n elements (uint8), n · 3 positions (float32, Å), n marks of the ligand (uint8)."""
+class PackedAtoms:
+    """The atoms of a complex as bytes: n elements (uint8), 3n positions (float32, Å), n ligand flags (uint8)."""
 
     elements: bytes
     positions: bytes
@@ -80,21 +80,21 @@ class Atoms:
 
 @dataclass(frozen=True)
 class Reading:
-    """What looking at one complex gave."""
+    """One complex after its files were looked at."""
 
     key: str
-    """Digest of its files and the rules. Readings with the same key are the same. Empty if it crashed."""
-    outcome: Outcome | None = None
-    """None: the key was known, nothing was read."""
-    atoms: Atoms | None = None
+    """Digest of its files and the rules: equal keys mean equal results. Empty after a crash."""
+    outcome: ReadResult | None = None
+    """None if the key was known, so that nothing was read."""
+    atoms: PackedAtoms | None = None
     """None if rejected or not read."""
     lasting: bool = True
-    """Whether it would come out the same the next time: not if the system could not open a file, or something crashed."""
+    """Whether the result may be stored: not if the system could not open a file, or the reading crashed."""
 
 
 @dataclass(frozen=True)
 class ReadingRules:
-    """All that decides what becomes of a complex's files."""
+    """All rules that the result of reading depends on."""
 
     structures: StructureRules
     graph: GraphRules
@@ -103,33 +103,33 @@ class ReadingRules:
 
     @classmethod
     def of(cls, config: OptimizerConfig) -> Self:
-        """Those of `config`."""
+        """The reading rules of `config`."""
         return cls(config.structures, config.graph, config.dataset.pocket_radius, config.dataset.max_atoms)
 
     @property
     def digest(self) -> str:
         """Sixteen hex digits that change with any rule."""
-        return digest(VERSION, self)
+        return digest(READING_VERSION, self)
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads complexes; travels to a worker once, with the keys that need no reading."""
+    """Reads complexes. It is pickled to each worker once, with the keys that need no reading."""
 
     root: Path
     rules: ReadingRules
     known: frozenset[str] = frozenset()
 
-    def __call__(self, candidate: Candidate) -> Reading:
-        """What `candidate`'s files give. Whatever is wrong with them is in the outcome."""
+    def __call__(self, candidate: Listed) -> Reading:
+        """Read `candidate`. Faults of its files are part of the result."""
         try:
             key = self.key(candidate)
             return Reading(key) if key in self.known else self._read(candidate, key)
-        except Exception as error:  # noqa: BLE001 - one complex must not cost the others
+        except Exception as error:  # noqa: BLE001 - one complex must not end the scan
             return crashed(f"reading it ended in {type(error).__name__}: {' '.join(str(error).split())}")
 
-    def key(self, candidate: Candidate) -> str:
-        """Digest of the rules, of the names of `candidate`'s files, which say their format, and of their content."""
+    def key(self, candidate: Listed) -> str:
+        """Digest of the rules and of the names and content of `candidate`'s files; names determine formats."""
         content = hashlib.blake2b(self.rules.digest.encode(), digest_size=16)
         for part, names in (("protein", candidate.proteins), ("ligand", candidate.ligands)):
             for name in names:
@@ -141,8 +141,8 @@ class Reader:
                     content.update(f"errno {error.errno}".encode())
         return content.hexdigest()
 
-    def _read(self, candidate: Candidate, key: str) -> Reading:
-        """Reads the best files. One that has a fault gives way to the next of its kind, if there is one."""
+    def _read(self, candidate: Listed, key: str) -> Reading:
+        """Read the best files. A file with a fault is replaced by the next of its kind, if there is one."""
         from compass.data.structures.graphs import build_graph, graph_load
         from compass.data.structures.reading import read_complex
 
@@ -157,38 +157,40 @@ class Reader:
                 )  # fmt: skip
                 break
             except StructureError as error:
-                cause = error.__context__  # what the system would not open today, it may tomorrow
+                cause = error.__context__  # a file that the system could not open today may open tomorrow
                 lasting &= not isinstance(cause, OSError) or isinstance(cause, gzip.BadGzipFile | FileNotFoundError)
-                told = str(error).replace(f"{self.root}{os.sep}", "")
+                message = str(error).replace(f"{self.root}{os.sep}", "")
                 at_fault = next(
                     (names for names in (ligands, proteins) if error.where == str(self.root / names[0])), []
                 )
                 if len(at_fault) < 2 or error.reason in NOT_A_FILES_FAULT:
-                    outcome = Outcome(status="rejected", reason=str(error.reason), detail=told, notes=tuple(faults))
+                    outcome = ReadResult(
+                        status="rejected", reason=str(error.reason), detail=message, notes=tuple(faults)
+                    )
                     return Reading(key, outcome, lasting=lasting and not isinstance(cause, FileNotFoundError))
                 del at_fault[0]
-                faults.append(told)
+                faults.append(message)
         load_neighbour_list()
-        outcome = Outcome(
+        outcome = ReadResult(
             status="ok", repairs=_repairs(candidate, proteins[0], ligands[0]), protein=proteins[0], ligand=ligands[0],
             notes=(*faults, *self._missed(proteins[0])), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
         )  # fmt: skip
-        return Reading(key, outcome, Atoms.of(complex_), lasting=lasting)
+        return Reading(key, outcome, PackedAtoms.of(complex_), lasting=lasting)
 
     def _missed(self, protein: str) -> tuple[str, ...]:
         radius = self.rules.pocket_radius
         if not _is_pocket(protein) or (radius is not None and radius <= POCKET_FILE_ANGSTROM):
             return ()
-        asked = "the whole protein" if radius is None else f"all within {radius:g} Å of the ligand"
-        return (f"{protein}: a pocket file, where {asked} was asked for",)
+        asked = "the whole protein" if radius is None else f"all atoms within {radius:g} Å of the ligand"
+        return (f"{protein}: a pocket file, although the rules ask for {asked}",)
 
 
 def crashed(why: str) -> Reading:
-    """The reading of a complex that brought something down. It is tried again in the next scan."""
-    return Reading("", Outcome(status="rejected", reason=str(Reason.CRASHED), detail=why), lasting=False)
+    """The reading of a complex whose reader failed. The next scan tries it again."""
+    return Reading("", ReadResult(status="rejected", reason=str(Reason.CRASHED), detail=why), lasting=False)
 
 
-def _repairs(candidate: Candidate, protein: str, ligand: str) -> tuple[str, ...]:
+def _repairs(candidate: Listed, protein: str, ligand: str) -> tuple[str, ...]:
     repairs = []
     if protein != candidate.proteins[0]:
         repairs.append(POCKET_FOR_PROTEIN if _is_pocket(protein) else f"protein_from_{_extension(protein)}")
@@ -206,10 +208,10 @@ def _is_pocket(name: str) -> bool:
 
 
 def load_neighbour_list() -> None:
-    """Loads vesin without torch, which it takes where it finds it: 190 MiB and a second in every worker, for nothing."""
+    """Import vesin without torch. vesin imports torch if it is installed: 190 MiB and a second per worker, unused here."""
     if "vesin" in sys.modules or "torch" in sys.modules:
         return
-    sys.modules["torch"] = None  # type: ignore[assignment] # Python's way to say that there is no such module
+    sys.modules["torch"] = None  # type: ignore[assignment] # marks the module as absent
     try:
         import vesin  # noqa: F401
     finally:

@@ -1,4 +1,4 @@
-"""One complex read alone, in this process, saying everything on the way: what to look at when a scan rejects it."""
+"""Reading one complex in this process, step by step, to see why a scan rejects it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import traceback
 from collections.abc import Generator
 from pathlib import Path
 
-from compass.data.scan.listing import Candidate, Listing
-from compass.data.scan.reading import Outcome, Reader, ReadingRules
+from compass.data.scan.listing import Listed, Listing
+from compass.data.scan.reading import Reader, ReadingRules, ReadResult
 from compass.data.scan.rows import Row
 from compass.data.structures.structure_file import StructureError
 from compass.errors import InputError
@@ -18,14 +18,14 @@ from compass.units import format_bytes, format_count
 EVERYTHING = StructureRules(
     hydrogens="keep", waters="keep", metals="keep", cofactors="keep", alternates="all", models="all"
 )
-"""Rules that leave a file as it is."""
+"""Rules that keep every atom of a file."""
 
 Steps = Generator[tuple[str, str]]
-"""(what was looked at, what was found), as it is found: whatever ends the process has been announced."""
+"""Yields (step, finding) at once, so that the step that ends the process is known."""
 
 
-def autopsy(candidate: Candidate, root: Path, rules: ReadingRules) -> Generator[tuple[str, str], None, Row]:
-    """Replay `candidate` without any cache. Returns its row."""
+def replay_complex(candidate: Listed, root: Path, rules: ReadingRules) -> Generator[tuple[str, str], None, Row]:
+    """Read `candidate` without any cache, yielding each step. Returns its row."""
     row = candidate.row
     yield "id", row.id
     label = row.label
@@ -36,7 +36,7 @@ def autopsy(candidate: Candidate, root: Path, rules: ReadingRules) -> Generator[
         yield from _file("protein file", root / name, name, rules)
     if row.usable:
         reading = Reader(root, rules)(candidate)
-        row = (reading.outcome or Outcome(status="rejected")).completes(row, reading.key)
+        row = (reading.outcome or ReadResult(status="rejected")).completes(row, reading.key)
     if row.usable:
         yield "used", f"{row.protein}, {row.ligand}"
         yield from _cut(root / row.protein, root / row.ligand, rules)
@@ -47,13 +47,13 @@ def autopsy(candidate: Candidate, root: Path, rules: ReadingRules) -> Generator[
     return row
 
 
-def candidate_of(listing: Listing, id_: str) -> Candidate:
-    """The candidate called `id_`, in upper or lower case.
+def listed_complex(listing: Listing, id_: str) -> Listed:
+    """The complex with the id `id_`, in upper or lower case.
 
     Raises:
-        InputError: none is.
+        InputError: no complex has that id.
     """
-    by_id = {candidate.row.id: candidate for candidate in listing.candidates}
+    by_id = {candidate.row.id: candidate for candidate in listing.complexes}
     in_lower_case = {name.lower(): name for name in by_id}
     found = by_id.get(id_) or by_id.get(in_lower_case.get(id_.lower(), ""))
     if found is None:
@@ -64,7 +64,7 @@ def candidate_of(listing: Listing, id_: str) -> Candidate:
 
 
 def _file(what: str, path: Path, name: str, rules: ReadingRules) -> Steps:
-    """What is in one file, and what its rules keep of that, or why it cannot be read."""
+    """The atoms of one file and the atoms that the rules keep, or why it cannot be read."""
     try:
         size = format_bytes(path.stat().st_size)
     except OSError as error:
@@ -83,12 +83,12 @@ def _file(what: str, path: Path, name: str, rules: ReadingRules) -> Steps:
             yield "  atoms", f"{format_count(n_whole)}, {format_count(n_kept)} of them kept by the structure rules"
     except StructureError as error:
         yield f"  {error.reason}", str(error)
-    except Exception:  # noqa: BLE001 - this is where one comes to see it
+    except Exception:  # noqa: BLE001 - a replay shows every error
         yield "  crashed", traceback.format_exc()
 
 
 def _cut(protein: Path, ligand: Path, rules: ReadingRules) -> Steps:
-    """How many atoms are left after cleaning, and after cutting the pocket out."""
+    """The numbers of atoms after cleaning and after cutting out the pocket."""
     from compass.data.structures.reading import read_complex
 
     for step, radius in (("cleaned", None), ("pocket", rules.pocket_radius)):
@@ -98,7 +98,7 @@ def _cut(protein: Path, ligand: Path, rules: ReadingRules) -> Steps:
             complex_ = read_complex(
                 protein.name, protein, ligand, pocket_radius=radius, max_atoms=10**9, rules=rules.structures
             )
-        except StructureError as error:  # what is far from the ligand may be at fault, and is not cut out
+        except StructureError as error:  # an atom far from the ligand may be at fault, and the pocket leaves it out
             yield step, str(error)
             continue
         n_ligand = int(complex_.is_ligand.sum())

@@ -1,4 +1,4 @@
-"""What a scan finds of each complex."""
+"""One row for each complex of a scan."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from compass.records import Record
 
 
 class Label(Record):
-    """A complex's binding affinity as a network is trained on it, and how sure it is."""
+    """A complex's binding affinity as a training label: an exact value, a bound or an estimate."""
 
     pk: float
     """−log10 of the molar value."""
     relation: Relation = "="
-    """How the true pK stands to `pk`: equal, below, above or about. `Kd<10mM` says that pK is above 2."""
+    """Relation of the true pK to `pk`: equal, below, above or about. `Kd<10mM` means a pK above 2."""
     kind: Literal["Kd", "Ki", "IC50"] | None = None
-    """What was measured; None if the source gave a bare pK."""
+    """The measured quantity; None if the source gave a bare pK."""
 
 
 class Row(Record):
-    """One complex: usable as it is, usable after repairs, or not, and why."""
+    """One complex: usable, usable after repairs, or rejected with a reason."""
 
     id: str
     status: Literal["ok", "repaired", "rejected"]
     reason: str = ""
-    """Why it was rejected: a `Reason` of structure files, or what was wrong with the entry. Stable, to count by."""
+    """Why it was rejected: a value of `Reason`. The values are stable, so that they can be counted."""
     detail: str = ""
-    """The reason for a person: which file, what it held, what was expected, what to do."""
+    """The reason in words: the file, its content, the expected content and a remedy."""
     repairs: tuple[str, ...] = ()
-    """What was done to make it usable, e.g. `ligand_from_mol2`. Stable, to count by."""
+    """Repairs that made it usable, e.g. `ligand_from_mol2`. The values are stable, so that they can be counted."""
     notes: tuple[str, ...] = ()
-    """What a person should know of a usable complex: a label that does not parse, say."""
+    """Remarks on the complex, e.g. that its label could not be read."""
     protein: str = ""
-    """The file that was read."""
+    """The protein file that was read."""
     ligand: str = ""
-    """The file that was read."""
+    """The ligand file that was read."""
     label: Label | None = None
     resolution: float | None = None
     """Å; None for NMR or unknown."""
     year: int | None = None
     split: str | None = None
-    """The part of the data that a manifest puts it in: `train`, `val` or `test`."""
+    """`train`, `val` or `test`, if the manifest has a split."""
     sizes: tuple[tuple[str, float], ...] = ()
     """(feature, amount) of its graph; empty if rejected."""
     key: str = ""
-    """Digest of the files' content and of the rules they were read by."""
+    """Digest of the files' content and of the reading rules."""
 
     @property
     def usable(self) -> bool:
-        """Whether it can be trained on, a label provided."""
+        """Whether it can be trained on, if it has a label."""
         return self.status != "rejected"

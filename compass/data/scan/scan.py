@@ -1,4 +1,4 @@
-"""Reading a whole dataset: list → read in processes → catalogue. Killed and started again, it goes on where it stopped."""
+"""Reading a whole dataset: list, read in processes, store in the catalogue. A killed scan continues where it stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from compass.data.pool import CHUNK, each
-from compass.data.scan.catalogue import VERSION, About, ScanStore
+from compass.data.scan.catalogue import CATALOGUE_VERSION, About, ScanStore
 from compass.data.scan.listing import Listing
 from compass.data.scan.manifest import list_manifest
 from compass.data.scan.reading import Reader, Reading, ReadingRules, crashed
@@ -21,33 +21,33 @@ from compass.optimizer_config import OptimizerConfig
 from compass.records import Record, digest
 
 MANIFESTS = {".csv", ".parquet"}
-DIED = "the process that read it died, alone with it as well. Replay it with `compass scan … --only`"
+DIED = "the process that read it died twice, the second time with this complex alone. Replay it with `compass scan … --only`"
 
 
 class ScanProgress(Record):
-    """How far a scan is, for whoever watches."""
+    """How far a scan is."""
 
     n_done: int
     n_expected: int
     n_read: int
-    """Of those done, how many were read. Some have no files to read."""
+    """How many of those done were read. Some have no files to read."""
     n_known: int
-    """And how many were known from an earlier scan."""
+    """How many were known from an earlier scan."""
     n_rejected: int
     elapsed_s: float
 
     @property
     def per_s(self) -> float:
-        """Complexes a second, so far."""
+        """Complexes per second so far."""
         return self.n_done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def remaining_s(self) -> float | None:
-        """How long the rest should take; None before there is a speed."""
+        """Expected time for the rest, in seconds; None before there is a speed."""
         return (self.n_expected - self.n_done) / self.per_s if self.per_s else None
 
 
-def scan(
+def scan_source(
     source: Path,
     rules: OptimizerConfig,
     cache: Path,
@@ -55,17 +55,17 @@ def scan(
     workers: int | None = None,
     watch: Callable[[ScanProgress], None] = lambda _: None,
 ) -> Path:
-    """Read every complex of `source` and write down what became of it.
+    """Read every complex of `source` and store one row for each.
 
-    Only what has changed since an earlier scan by the same rules is read. What has been read is on disk at once, so
-    that a scan may be killed at any time.
+    Only files that changed since an earlier scan by the same rules are read. Results are on disk at once, so a scan may be
+    killed at any time and continues where it stopped.
 
     Args:
         source: a PDBbind-style folder, or a CSV or Parquet manifest.
         rules: `structures`, `graph` and `dataset` count.
         cache: the folder of caches; the catalogue goes to `scans` in it.
         workers: processes; None: as many as there are cores.
-        watch: told after every few complexes.
+        watch: called with the progress after every few complexes.
 
     Returns:
         The catalogue's path, for `Catalogue.open`.
@@ -81,7 +81,7 @@ def scan(
     with ScanStore(catalogue_path(source, rules, cache)) as store:
         rows = _rows(listing, reading_rules, store, n_workers)
         with closing(rows):
-            now = _read_all(rows, store, len(listing.candidates), started_s, watch)
+            now = _read_all(rows, store, len(listing.complexes), started_s, watch)
         store.finish(
             About(
                 source=str(source.absolute()),
@@ -97,10 +97,10 @@ def scan(
 
 
 def list_source(source: Path, index: str = "") -> Listing:
-    """What `source` lists, with its labels.
+    """The complexes that `source` lists, with their labels.
 
     Raises:
-        InputError: no such folder or file, of another kind, or without complexes; or `index` is none.
+        InputError: no such folder or file, a file of another kind, no complexes, or `index` is no index file.
     """
     try:
         source.stat()
@@ -122,13 +122,17 @@ def list_source(source: Path, index: str = "") -> Listing:
 
 
 def catalogue_path(source: Path, rules: OptimizerConfig, cache: Path) -> Path:
-    """Where the scan of `source` by `rules` is kept."""
-    name = digest(VERSION, str(source.resolve()), ReadingRules.of(rules).digest)
+    """The catalogue's path for a scan of `source` by `rules`."""
+    name = digest(CATALOGUE_VERSION, str(source.resolve()), ReadingRules.of(rules).digest)
     return cache / "scans" / f"{name}.sqlite"
 
 
 def check_workers(workers: int | None) -> int | None:
-    """Make sure that there is one, if a number is given."""
+    """Return `workers` if it is None or positive.
+
+    Raises:
+        InputError: it is below 1.
+    """
     if workers is not None and workers < 1:
         raise InputError("workers", got=str(workers), expected="a whole number above zero",
                          fix="Give the processes that may run, or leave it out.")  # fmt: skip
@@ -142,7 +146,7 @@ def _read_all(
     started_s: float,
     watch: Callable[[ScanProgress], None],
 ) -> ScanProgress:
-    """Take `rows` into `store` as they come; returns where that ended."""
+    """Store `rows` as they come. Returns the final progress."""
     now = ScanProgress(n_done=0, n_expected=n_expected, n_read=0, n_known=0, n_rejected=0, elapsed_s=0.0)
     for found in rows:
         store.add(found)
@@ -163,9 +167,9 @@ def _read_all(
 def _rows(
     listing: Listing, rules: ReadingRules, store: ScanStore, n_workers: int
 ) -> Generator[list[tuple[Row, Reading | None]]]:
-    """(row, reading if its files were looked at) of every candidate, some at a time and in no order."""
-    yield [(candidate.row, None) for candidate in listing.candidates if not candidate.row.usable]
-    tasks = [candidate for candidate in listing.candidates if candidate.row.usable]
+    """Yield lists of (row, reading), in no order; the reading is None where no file was read."""
+    yield [(candidate.row, None) for candidate in listing.complexes if not candidate.row.usable]
+    tasks = [candidate for candidate in listing.complexes if candidate.row.usable]
     n_workers = min(n_workers, math.ceil(len(tasks) / CHUNK))
     reader = Reader(listing.root.absolute(), rules, store.known())
     with closing(each(reader, tasks, n_workers=n_workers, died=lambda _: crashed(DIED))) as chunks:

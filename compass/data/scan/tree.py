@@ -1,7 +1,7 @@
-"""A PDBbind-style folder: which complexes it holds, which files each has, and where its index is.
+"""PDBbind-style folders: their complexes, the files of each complex, and the index files.
 
-A complex is known by its files' names, `<code>_protein.pdb` and so on, so that it does not matter how deep its folder
-lies or whether several share one.
+Complexes are recognised by file names such as `<code>_protein.pdb`. The depth of a folder does not matter, and several
+complexes may share one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compass.data.scan.index import Entry, Index, choose_index, read_index, require_entries, told_of
-from compass.data.scan.listing import POCKET_FOR_PROTEIN, Candidate, Listing, rejected
+from compass.data.scan.index import IndexEntry, IndexFile, choose_index, index_warnings, read_index, require_entries
+from compass.data.scan.listing import POCKET_FOR_PROTEIN, Listed, Listing, rejected
 from compass.data.scan.rows import Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
@@ -23,9 +23,9 @@ from compass.units import format_count
 DEEPEST = 3
 """Levels below the given folder: PDBbind's releases nest complexes by one or two."""
 PROTEIN_EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
-"""What is tried first comes first."""
+"""In the order in which they are tried."""
 LIGAND_EXTENSIONS = (".sdf", ".sd", ".mol", ".mol2")
-"""The same: SDF before MOL2, whose atom types leave more to guess."""
+"""In the order in which they are tried: SDF before MOL2, because MOL2's atom types are ambiguous."""
 
 _PART = re.compile(r"(?:(.+)_)?(protein|pocket|ligand)", re.IGNORECASE)
 _PDB_CODE = re.compile(r"\d[a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE)
@@ -35,25 +35,25 @@ _NO_INDEX = {".gz", ".tgz", ".tar", ".zip", ".pdf", ".html", ".htm"}
 
 
 @dataclass
-class Tree:
-    """What walking through a folder finds."""
+class FolderTree:
+    """The content of a folder, after a walk through it."""
 
     complexes: list[tuple[str, str, list[str]]] = field(default_factory=list)
     """(code, folder, its files); folder and files relative to the root."""
     indices: list[str] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
-    """Folders that are called like a PDB entry and hold no file of one."""
+    """Folders named like a PDB entry that hold no structure file."""
     passed_over: list[str] = field(default_factory=list)
-    """Other folders in which nothing was found."""
+    """Other folders without structure or index files."""
     closed: list[tuple[str, str]] = field(default_factory=list)
-    """(folder, why it cannot be looked into)."""
+    """(folder, why it cannot be read)."""
 
 
 def list_tree(root: Path, index: str = "") -> Listing:
     """The complexes below `root`, with their labels from the index file `index` or, if empty, from one found there.
 
     Raises:
-        InputError: no complexes, or an index that was named and is none.
+        InputError: no complexes, or the file `index` is not an index.
     """
     tree = walk(root)
     if not tree.complexes and not tree.bare:
@@ -68,23 +68,23 @@ def list_tree(root: Path, index: str = "") -> Listing:
     entries = used.entries if used else {}
     return Listing(
         root=root,
-        candidates=tuple(sorted(_candidates(root, tree, entries, used), key=lambda candidate: candidate.row.id)),
+        complexes=tuple(sorted(_candidates(root, tree, entries, used), key=lambda candidate: candidate.row.id)),
         labels=str(used.path) if used else "",
         warnings=warnings,
     )
 
 
-def _index(root: Path, named: str, tree: Tree, codes: set[str]) -> tuple[Index | None, tuple[str, ...]]:
+def _index(root: Path, named: str, tree: FolderTree, codes: set[str]) -> tuple[IndexFile | None, tuple[str, ...]]:
     if not named:
         return choose_index([read_index(root / name) for name in tree.indices], codes)
     index = read_index(Path(named))
     require_entries(index)
-    return index, told_of(index, codes)
+    return index, index_warnings(index, codes)
 
 
-def walk(root: Path) -> Tree:
-    """Everything of interest below `root`, folder by folder in the order of names. Links are followed."""
-    tree = Tree()
+def walk(root: Path) -> FolderTree:
+    """Structure and index files below `root`, folder by folder in the order of names. Links are followed."""
+    tree = FolderTree()
     empty: list[str] = []
     for folder, depth, names in _folders(root, "", 0, tree):
         indices = [name for name in names if name.upper().startswith("INDEX") and Path(name).suffix not in _NO_INDEX]
@@ -105,8 +105,8 @@ def _parents(paths: Sequence[str]) -> set[str]:
     return {str(parent) for path in paths for parent in Path(path).parents}
 
 
-def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[str, int, list[str]]]:
-    """(folder, depth, names of its files), hidden ones left out; what cannot be looked into goes to `tree`."""
+def _folders(root: Path, folder: str, depth: int, tree: FolderTree) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield (folder, depth, names of its files) without hidden files. Unreadable folders go to `tree.closed`."""
     try:
         with os.scandir(root / folder) as entries:
             named = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
@@ -125,11 +125,11 @@ def _folders(root: Path, folder: str, depth: int, tree: Tree) -> Iterator[tuple[
             if is_folder and name.isprintable():
                 yield from _folders(root, _in(folder, name), depth + 1, tree)
             elif is_folder:
-                tree.closed.append((_in(folder, ascii(name)), "a name that is no text"))
+                tree.closed.append((_in(folder, ascii(name)), "a name that is not valid text"))
 
 
-def _is_folder(entry: os.DirEntry[str], folder: str, tree: Tree) -> bool | None:
-    """None, and into `tree`, where that cannot be said: a link to nowhere that answers."""
+def _is_folder(entry: os.DirEntry[str], folder: str, tree: FolderTree) -> bool | None:
+    """Whether `entry` is a folder; None, with a record in `tree.closed`, if a link leads nowhere."""
     try:
         return entry.is_dir()
     except OSError as error:
@@ -142,9 +142,9 @@ def _in(folder: str, name: str) -> str:
 
 
 def _by_code(names: Sequence[str], folder: str) -> dict[str, list[str]]:
-    """Code → its files among `names`, as it is spelt first, for case does not count.
+    """Code → its files among `names`. Case does not count; the first spelling is kept.
 
-    Files called plainly `protein.pdb` take the folder's name for a code.
+    A file named `protein.pdb` takes its folder's name as its code.
     """
     found: dict[str, list[str]] = defaultdict(list)
     whole: dict[str, list[str]] = defaultdict(list)
@@ -158,7 +158,7 @@ def _by_code(names: Sequence[str], folder: str) -> dict[str, list[str]]:
             found[code.lower()].append(name)
         elif extension in PROTEIN_EXTENSIONS:
             whole[stem.lower()].append(name)
-    # The whole entry stands in for the protein, but does not make a complex by itself.
+    # A whole entry can replace the protein file, but is no complex by itself.
     return {spelt[code]: files + whole.get(code, []) for code, files in found.items()}
 
 
@@ -170,7 +170,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _part(name: str) -> str:
-    """What a file holds by its name: protein, pocket or ligand; empty if it does not say."""
+    """The part that a file's name gives: protein, pocket or ligand; empty if none."""
     match = _PART.fullmatch(_split(name)[0])
     return match[2].lower() if match else ""
 
@@ -187,7 +187,9 @@ def _ranked(files: Sequence[str]) -> tuple[list[str], list[str]]:
     return chosen(("protein", "", "pocket"), PROTEIN_EXTENSIONS), chosen(("ligand",), LIGAND_EXTENSIONS)
 
 
-def _candidates(root: Path, tree: Tree, entries: Mapping[str, Entry], index: Index | None) -> Iterator[Candidate]:
+def _candidates(
+    root: Path, tree: FolderTree, entries: Mapping[str, IndexEntry], index: IndexFile | None
+) -> Iterator[Listed]:
     first: dict[str, str] = {}
     for code, folder, files in tree.complexes:
         if code.lower() in first:
@@ -216,8 +218,8 @@ def _candidates(root: Path, tree: Tree, entries: Mapping[str, Entry], index: Ind
             ))  # fmt: skip
 
 
-def _labelled(code: str, entries: Mapping[str, Entry], index: Index | None) -> Row:
-    """The row of a complex with what the index says of it."""
+def _labelled(code: str, entries: Mapping[str, IndexEntry], index: IndexFile | None) -> Row:
+    """The row of a complex, with its label, resolution and year from the index."""
     entry = entries.get(code.lower())
     if entry is not None:
         return Row(
@@ -226,16 +228,16 @@ def _labelled(code: str, entries: Mapping[str, Entry], index: Index | None) -> R
     return Row(id=code, status="ok", notes=(f"no label: not in {index.path.name}",) if index else ())
 
 
-def _candidate(place: Path, folder: str, row: Row, files: Sequence[str]) -> Candidate:
+def _candidate(place: Path, folder: str, row: Row, files: Sequence[str]) -> Listed:
     proteins, ligands = _ranked(files)
     if not proteins or not ligands:
         return _without(place, row, files, missing="ligand" if proteins else "protein")
     if _part(proteins[0]) == "pocket":
         row = row.model_copy(update={"repairs": (POCKET_FOR_PROTEIN,)})
-    return Candidate(row, tuple(_in(folder, name) for name in proteins), tuple(_in(folder, name) for name in ligands))
+    return Listed(row, tuple(_in(folder, name) for name in proteins), tuple(_in(folder, name) for name in ligands))
 
 
-def _without(place: Path, row: Row, files: Sequence[str], *, missing: str = "") -> Candidate:
+def _without(place: Path, row: Row, files: Sequence[str], *, missing: str = "") -> Listed:
     extensions = LIGAND_EXTENSIONS if missing == "ligand" else PROTEIN_EXTENSIONS
     beside = f" beside {', '.join(files[:3])}" if files else ""
     return rejected(row, StructureError(
@@ -246,7 +248,7 @@ def _without(place: Path, row: Row, files: Sequence[str], *, missing: str = "") 
     ))  # fmt: skip
 
 
-def _duplicate(root: Path, code: str, folder: str, first: str) -> Candidate:
+def _duplicate(root: Path, code: str, folder: str, first: str) -> Listed:
     name = folder or root.name
     return rejected(Row(id=f"{code} ({name})", status="ok"), StructureError(
         Reason.DUPLICATE, name,

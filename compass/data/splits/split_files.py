@@ -1,4 +1,4 @@
-"""Files that say how complexes are split: lists of ids, and clusters of proteins."""
+"""Files that define a split: lists of ids and clusters of proteins."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from scipy.sparse.csgraph import connected_components
 from compass.errors import InputError
 from compass.optimizer_config import SplitRules
 
-NAMED = 5
-"""Ids that a message names."""
+_N_NAMED = 5
+"""Most ids that a message names."""
 
 Resolve = Callable[[str], str | None]
-"""What a file calls a complex → its id, None if there is none."""
+"""Name in a file → id of the complex, None if there is none."""
 
 
 def resolver(ids: Iterable[str]) -> Resolve:
-    """Finds ids whatever their case, for PDB codes are written in both; the exact one first."""
+    """A function that finds ids; an exact match first, then one in another case, as PDB codes are written in both."""
     exact = set(ids)
     by_lower = {name.lower(): name for name in sorted(exact, reverse=True)}
     return lambda name: name if name in exact else by_lower.get(name.lower())
 
 
 def read_lists(rules: SplitRules, resolve: Resolve) -> dict[str, str]:
-    """Id → part (`train`, `val` or `test`), from the lists that there are.
+    """Id → part (`train`, `val` or `test`), from the lists that are given.
 
     Raises:
-        InputError: a list cannot be read or names what is not there, or an id is in two of them.
+        InputError: a list cannot be read, names an unknown id, or shares an id with another list.
     """
     paths = {"train": rules.train_list, "val": rules.val_list, "test": rules.test_list}
     part_of: dict[str, str] = {}
@@ -50,26 +50,28 @@ def read_lists(rules: SplitRules, resolve: Resolve) -> dict[str, str]:
 
 
 def read_clusters(path: str, resolve: Resolve) -> dict[str, int]:
-    """Id → cluster, for the ids that are in any.
+    """Id → number of its cluster, for the ids that are in a cluster.
 
-    A file of chains or entities (`1abc_A`, `1ABC_1`) will do, and so will pairs of a representative and a member, as MMseqs2
-    writes them: clusters that share a complex, or any other name, become one.
+    Names of chains or entities (`1abc_A`, `1ABC_1`) are accepted, and MMseqs2's pairs of a representative and a member.
+    Clusters that share a complex or any other name are merged.
 
     Raises:
         InputError: it cannot be read, or names no complex of the dataset.
     """
     where = "training.split.clusters"
-    found: dict[tuple[str, int], None] = {}  # pairs of a name and its line, each once
+    found: dict[tuple[str, int], None] = {}  # (name, line), each once
     for number, names in enumerate(_lines(path, where)):
         for name in names:
-            # A name that is not in the dataset is kept: it may be all that its cluster's lines have in common.
+            # Names outside the dataset are kept: they may be the only link between two lines of a cluster.
             found[resolve(name) or resolve(name.rpartition("_")[0]) or name, number] = None
     nodes = dict.fromkeys(node for node, _ in found)
     ids = sorted(node for node in nodes if resolve(node))
     if not ids:
-        raise InputError(f"{where} {path}", got="no id of the dataset", expected="a cluster a line, its ids separated by blanks",
+        raise InputError(f"{where} {path}", got="no id of the dataset", expected="one cluster per line, ids separated by blanks",
                          fix="Check the file, or choose another training.split.by.")  # fmt: skip
-    place = {node: i for i, node in enumerate(dict.fromkeys(ids) | nodes)}  # ids first: clusters are numbered by them
+    place = {
+        node: i for i, node in enumerate(dict.fromkeys(ids) | nodes)
+    }  # ids first, because clusters are numbered in this order
     rows, lines = zip(*((place[node], len(place) + number) for node, number in found), strict=True)
     n_nodes = max(lines) + 1
     _, cluster = connected_components(
@@ -79,7 +81,7 @@ def read_clusters(path: str, resolve: Resolve) -> dict[str, int]:
 
 
 def _lines(path: str, where: str) -> Iterator[list[str]]:
-    """The words of every line; lines that begin with # are comments."""
+    """The words of every line without comment lines, which begin with #."""
     if not path:
         raise InputError(where, got="nothing", expected="a file", fix=f"Set {where}.")
     try:
@@ -91,5 +93,5 @@ def _lines(path: str, where: str) -> Iterator[list[str]]:
 
 
 def _named(ids: list[str], what: str) -> str:
-    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
-    return f"{', '.join(ids[:NAMED])}{more}, {what}"
+    more = f" and {len(ids) - _N_NAMED} more" if len(ids) > _N_NAMED else ""
+    return f"{', '.join(ids[:_N_NAMED])}{more}, {what}"

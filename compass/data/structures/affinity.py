@@ -1,4 +1,4 @@
-"""Binding data as the PDBbind index writes it."""
+"""Binding data in the notation of the PDBbind index."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Affinity:
 
     @property
     def pk(self) -> float:
-        """−log10 of the molar value: what networks are trained on."""
+        """−log10 of the molar value, the training label."""
         return -math.log10(self.molar)
 
 
@@ -39,7 +39,7 @@ def parse_affinity(text: str, *, where: str) -> Affinity:
 
     Args:
         text: the entry.
-        where: the field or file it stood in, for the error.
+        where: its field or file, for the error.
 
     Raises:
         InputError: not such an entry, or a value of zero.

@@ -1,4 +1,4 @@
-"""A protein–ligand complex once it is read. Whoever has one needs none of the parsers."""
+"""A protein–ligand complex after reading. Importing this loads no parser."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Complex:
 
     @property
     def n_atoms(self) -> int:
-        """How many atoms there are."""
+        """Number of atoms."""
         return len(self.elements)

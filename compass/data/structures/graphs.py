@@ -1,4 +1,4 @@
-"""Complexes as graphs, and made-up graphs of an exact size.
+"""Complexes as graphs, and synthetic graphs of an exact size.
 
 Notation: n nodes (atoms), e edges; j is an edge's source, i its target. Row 0 of `edge_index` holds j and row 1 holds
 i, PyG's `source_to_target`.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A complex as a network takes it, with its label."""
+    """A complex as the input of a network, with its label."""
 
     name: str
     elements: NDArray[np.int64]
@@ -37,21 +37,21 @@ class Graph:
     label: float
     """−log10 of the molar affinity."""
     relation: Relation = "="
-    """How the true affinity stands to `label`."""
+    """Relation of the true affinity to `label`."""
 
     @property
     def n_nodes(self) -> int:
-        """How many atoms there are: n."""
+        """n, the number of atoms."""
         return len(self.elements)
 
     @property
     def n_edges(self) -> int:
-        """How many edges there are, self-loops included: e."""
+        """e, the number of edges, self-loops included."""
         return int(self.edge_index.shape[1])
 
 
 def build_graph(complex_: Complex, rules: GraphRules, label: float, relation: Relation = "=") -> Graph:
-    """Joins every atom to its nearest neighbours within the cutoff, and to itself.
+    """Join every atom to its nearest neighbours within the cutoff, and to itself.
 
     PyG's ViSNet adds the self-loops in its own `Distance` module; they do not count towards the cap. Where the cap
     must choose between neighbours at the very same distance, the one with the smaller (x, y, z) wins, so that the
@@ -61,7 +61,7 @@ def build_graph(complex_: Complex, rules: GraphRules, label: float, relation: Re
         complex_: n atoms, no two of them at one place.
         rules: cutoff in Å and cap.
         label: −log10 of the molar affinity.
-        relation: how the true affinity stands to `label`.
+        relation: relation of the true affinity to `label`.
     """
     return Graph(
         name=complex_.name,
@@ -75,14 +75,14 @@ def build_graph(complex_: Complex, rules: GraphRules, label: float, relation: Re
 
 
 def graph_load(graph: Graph) -> Load:
-    """The load of one copy of `graph`."""
+    """The load of a batch of `graph` alone."""
     return Load(graphs=1, sizes=(("nodes", graph.n_nodes), ("edges", graph.n_edges)))
 
 
 def synthetic_load_for(nodes: int, edges: int, seed: int) -> Graph:
     """A valid graph with exactly this many nodes and edges, self-loops included, the same for the same arguments.
 
-    For calibration, where only the size matters: neighbours are spread as evenly as the numbers allow, without regard
+    For calibration, which depends on the size alone: neighbours are spread as evenly as the numbers allow, without regard
     to the geometry, and any two atoms are closer than the default cutoff.
 
     Raises:
@@ -94,7 +94,7 @@ def synthetic_load_for(nodes: int, edges: int, seed: int) -> Graph:
         raise ValueError(f"edges: got {edges}; expected {nodes} to {nodes * nodes} for {nodes} nodes")
     rng = np.random.default_rng(seed)
     return Graph(
-        name=f"made-up-{nodes}-{edges}",
+        name=f"synthetic-{nodes}-{edges}",
         elements=rng.choice(np.array([6, 7, 8, 16]), size=nodes, p=[0.63, 0.17, 0.19, 0.01]),  # as in proteins
         positions=_two_clusters(nodes, rng),
         is_ligand=np.arange(nodes) >= nodes - max(1, nodes // 10),
@@ -105,13 +105,11 @@ def synthetic_load_for(nodes: int, edges: int, seed: int) -> Graph:
 
 def _nearest(positions: NDArray[np.float32], rules: GraphRules) -> NDArray[np.int64]:
     """(2, e) edges of atoms at `positions` (n, 3)."""
-    from vesin import (
-        NeighborList,
-    )  # it loads torch where torch is installed, which whoever only reads need not wait for
+    from vesin import NeighborList  # late: it imports torch if torch is installed, which readers do not need
 
     n = len(positions)
     points = positions.astype(np.float64)
-    # A hair wider, then cut here: the distance that is compared is then the same for every order of the atoms.
+    # Slightly wider, then cut here, so that the compared distance does not depend on the order of the atoms.
     finder = NeighborList(cutoff=rules.cutoff * (1 + 1e-6), full_list=True)
     target, source = finder.compute(points, np.zeros((3, 3)), periodic=False, quantities="ij")
     target, source = target.astype(np.int64), source.astype(np.int64)
@@ -120,12 +118,12 @@ def _nearest(positions: NDArray[np.float32], rules: GraphRules) -> NDArray[np.in
     itself = np.arange(n)
     target = np.concatenate([itself, target[near]])
     source = np.concatenate([itself, source[near]])
-    squared = np.concatenate([np.full(n, -1.0), squared[near]])  # below any distance: an atom comes first in its list
+    squared = np.concatenate([np.full(n, -1.0), squared[near]])  # below any distance, so that the self-loop comes first
     rank = np.empty(n, np.int64)
     rank[np.lexsort(points.T[::-1])] = np.arange(n)
     order = np.lexsort((rank[source], squared, target))
     target, source = target[order], source[order]
-    first = np.searchsorted(target, itself)  # where each target's list begins
+    first = np.searchsorted(target, itself)  # start of each target's list
     place = np.arange(len(target)) - first[target]
     kept = place <= rules.max_neighbours  # the self-loop has place 0
     return np.stack([source[kept], target[kept]])
@@ -149,14 +147,14 @@ def _two_clusters(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _across(n: int, e: int) -> NDArray[np.int64]:
-    """(2, e) edges: each node to itself, then to nodes of the other parity, and to those of its own when they run out."""
+    """(2, e) edges: each node to itself, then to nodes of the other parity, then to nodes of its own parity."""
     bounds = (np.arange(n + 1) * e) // n  # shares differ by at most one
     target = np.repeat(np.arange(n), np.diff(bounds))
-    place = np.arange(e) - bounds[target]  # 0 is the node itself
+    place = np.arange(e) - bounds[target]  # place 0 is the self-loop
     parity, rank = target % 2, target // 2
     n_other = np.where(parity == 0, n // 2, (n + 1) // 2)
     n_own = n - n_other
-    beyond = place - n_other  # above 0: among its own
+    beyond = place - n_other  # above 0: an edge within its own parity
     other = (rank + place - 1) % np.maximum(n_other, 1) * 2 + (1 - parity)
     own = (rank + beyond) % n_own * 2 + parity
     return np.stack([np.where(place == 0, target, np.where(beyond <= 0, other, own)), target])

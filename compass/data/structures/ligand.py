@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FORMATS = {".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".mol2": "mol2"}
+LIGAND_FORMATS = {".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".mol2": "mol2"}
 """Extensions that are read, each also with `.gz`."""
-WHAT = "an SDF or MOL2 file"
+LIGAND_FILE = "an SDF or MOL2 file"
 
 _END_OF_RECORD = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 _START_OF_MOLECULE = "@<TRIPOS>MOLECULE"
@@ -38,14 +38,14 @@ def read_ligand(path: Path) -> Atoms:
 def read_molecule(path: Path) -> Any:
     """The first record that can be read and has three-dimensional coordinates, as an RDKit molecule with its hydrogens.
 
-    Nothing is sanitised: only elements and coordinates are needed, and a quarter of a charge misplaced by some export
-    is no reason to lose a measured complex. RDKit's own messages are silenced; what matters in them is in the error.
+    Nothing is sanitised, because only elements and coordinates are needed: a misplaced charge must not cost a measured
+    complex. RDKit's own messages are silenced; the error holds the essentials.
 
     Raises:
         StructureError: the file's own faults, no_ligand if no record has atoms, no_3d if none has three-dimensional
             coordinates, truncated or unreadable if none could be read.
     """
-    kind, text = read_text(path, FORMATS, what=WHAT)
+    kind, text = read_text(path, LIGAND_FORMATS, what=LIGAND_FILE)
     n_read, n_with_atoms = 0, 0
     with rdBase.BlockLogs():
         for molecule in _molecules(kind, text):
@@ -65,13 +65,13 @@ def _molecules(kind: str, text: str) -> Iterator[Any]:
     if kind == "sdf":
         for record in _END_OF_RECORD.split(text):
             if record.strip():
-                # Not strict: an unknown symbol becomes element 0, which the structure rules decide about.
+                # Not strict: an unknown symbol becomes element 0, and the structure rules decide about it.
                 yield Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
         return
     for record in text.split(_START_OF_MOLECULE)[1:]:
         block = _START_OF_MOLECULE + record
         molecule = Chem.MolFromMol2Block(block, sanitize=False, removeHs=False)
-        # Some atom types are refused where they do not belong; elements and positions are there all the same.
+        # RDKit refuses some atom types in unusual places, although elements and positions are clear.
         yield molecule or Chem.MolFromMol2Block(block, sanitize=False, removeHs=False, cleanupSubstructures=False)
 
 
@@ -103,4 +103,4 @@ def _nothing_usable(path: Path, kind: str, text: str, *, n_read: int, n_with_ato
             got=f"a molecule that ends before its {ending!r}", expected="a complete file",
             fix="Fetch the file again.",
         )  # fmt: skip
-    return unreadable(path, why="no molecule that RDKit can read", expected=WHAT)
+    return unreadable(path, why="no molecule that RDKit can read", expected=LIGAND_FILE)

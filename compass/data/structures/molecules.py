@@ -1,4 +1,4 @@
-"""A ligand as a chemist sees it: what splits go by, and what a model that never sees the protein may know."""
+"""A ligand's chemistry, for scaffold splits and for ligand-only baselines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LENIENT = STRICT ^ Chem.SanitizeFlags.SANITIZE_PROPERTIES ^ Chem.SanitizeFlags.S
 def read_chemistry(path: Path) -> Any | None:
     """The ligand in `path` as an RDKit molecule with its rings and aromaticity, without hydrogens.
 
-    Where an export has misplaced a charge or a bond, valences are not insisted on. None if RDKit makes no sense of it even so.
+    Wrong valences, as some exports leave them, are tolerated. None if RDKit cannot sanitise it even so.
 
     Raises:
-        StructureError: the file is gone or has changed since the scan, which could read it.
+        StructureError: the file is missing or has changed since the scan.
     """
     molecule = read_molecule(path)
     with rdBase.BlockLogs():
@@ -36,15 +36,15 @@ def read_chemistry(path: Path) -> Any | None:
 
 
 def murcko_scaffold(molecule: Any) -> str:
-    """The ring systems of `molecule` and what joins them (Bemis and Murcko, J. Med. Chem. 1996) as canonical SMILES.
+    """The ring systems of `molecule` and their linkers (Bemis and Murcko, J. Med. Chem. 1996) as canonical SMILES.
 
-    Stereochemistry does not count. Empty where there is no ring: molecules without are one group.
+    Stereochemistry does not count. Empty if there is no ring: all molecules without rings are one group.
     """
     with rdBase.BlockLogs():
-        # Not GetScaffoldForMol, which refuses what `read_chemistry` lets pass.
+        # Not GetScaffoldForMol, which refuses molecules that `read_chemistry` accepts.
         scaffold = Chem.MurckoDecompose(molecule)
         scaffold.ClearComputedProps()
         scaffold.UpdatePropertyCache(strict=False)
         Chem.GetSymmSSSR(scaffold)
-        Chem.SanitizeMol(scaffold, catchErrors=True)  # without what hung on it, an odd valence may be one no more
+        Chem.SanitizeMol(scaffold, catchErrors=True)  # a wrong valence may be right without the side chains
         return str(Chem.MolToSmiles(scaffold, isomericSmiles=False))

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from compass.optimizer_config import StructureRules
 
-FORMATS = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
+PROTEIN_FORMATS = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
 """Extensions that are read, each also with `.gz`."""
-WHAT = "a PDB or mmCIF file"
+PROTEIN_FILE = "a PDB or mmCIF file"
 NOT_NEEDED = ("ANISOU", "SIGATM", "SIGUIJ")
-"""Records that belong to an atom and say nothing of where it is."""
+"""Records that belong to an atom and hold no position."""
 
 
 def read_protein(path: Path, rules: StructureRules) -> Atoms:
@@ -35,7 +35,7 @@ def read_protein(path: Path, rules: StructureRules) -> Atoms:
     Raises:
         StructureError: the file's own faults, or no_atoms if nothing was read or nothing is left.
     """
-    kind, text = read_text(path, FORMATS, what=WHAT)
+    kind, text = read_text(path, PROTEIN_FORMATS, what=PROTEIN_FILE)
     structure = _parse_pdb(path, text) if kind == "pdb" else _parse_mmcif(path, text)
     structure.setup_entities()
     if not any(len(chain) for model in structure for chain in model):
@@ -85,7 +85,7 @@ def _parse_pdb(path: Path, text: str) -> gemmi.Structure:
             raise unreadable(
                 path, why=f"{line[30:54].strip()!r} in line {number}", expected="coordinates in columns 31 to 54"
             ) from None
-    # One of an atom that somebody removed makes gemmi refuse the file.
+    # Such a record without its atom, which some tool removed, makes gemmi refuse the file.
     kept = [line for line in text.splitlines() if not line.startswith(NOT_NEEDED)]
     try:
         return gemmi.read_pdb_string("\n".join([*kept, ""]))

@@ -1,4 +1,4 @@
-"""A structure file before its chemistry is looked at: what can be wrong with it, and its text."""
+"""Structure files as text, and the reasons why they cannot be used."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reason(StrEnum):
     TOO_MANY_ATOMS = "too_many_atoms"
     UNKNOWN_ELEMENT = "unknown_element"
     OVERLAPPING = "overlapping"
-    # What can be wrong with an entry before any of its files is opened, or whatever they hold.
+    # Faults of an entry rather than of a file.
     NO_FILES = "no_files"
     NO_ID = "no_id"
     DUPLICATE = "duplicate"
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 class StructureError(InputError):
-    """A structure file that cannot be used, with a typed reason beside the line for the reader."""
+    """A structure file that cannot be used: an error message with a typed reason."""
 
     def __init__(self, reason: Reason, where: Path | str, *, got: str, expected: str, fix: str) -> None:
         super().__init__(str(where), got=got, expected=expected, fix=fix)
@@ -67,13 +67,13 @@ class Atoms:
     positions: NDArray[np.float64]
     """(n, 3) Å."""
     residues: NDArray[np.int64]
-    """(n,) which residue an atom belongs to; any numbering."""
+    """(n,) number of each atom's residue; any numbering."""
 
     def __len__(self) -> int:
         return len(self.elements)
 
     def where(self, keep: NDArray[np.bool_]) -> Atoms:
-        """The atoms that `keep` (n,) marks, in their order."""
+        """The atoms for which `keep` (n,) is true, in their order."""
         return Atoms(self.elements[keep], self.positions[keep], self.residues[keep])
 
 
@@ -81,9 +81,9 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
     """The format and the text of a structure file, plain or gzipped.
 
     Args:
-        path: the file; its extension, apart from a final `.gz`, says the format. Case does not matter.
+        path: the file; its extension, apart from a final `.gz`, determines the format. Case does not matter.
         formats: extension → format.
-        what: what the file should hold, for the error.
+        what: the expected content, for the error.
 
     Returns:
         (format, text).
@@ -120,7 +120,7 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
 
 
 def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
-    """Refuses coordinates (n, 3) that are not numbers.
+    """Refuse coordinates (n, 3) that are not finite.
 
     Raises:
         StructureError: unreadable.
@@ -135,7 +135,7 @@ def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
 
 
 def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
-    """The error for a file its parser gave up on; `why` is brought onto one line."""
+    """The error for a file that its parser refuses; `why` becomes one line."""
     return StructureError(
         Reason.UNREADABLE, path,
         got=" ".join(str(why).split()), expected=expected, fix="Fetch or export the file again.",

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from compass.cli.app import app
 from compass.cli.scan import _live
-from compass.cli.scan_tables import Summary, describe_progress, print_summary, summarise
+from compass.cli.scan_tables import Summary, describe_progress, print_summary, summarise_scan
 from compass.config_files import load_config
 from compass.data.scan.catalogue import About, Catalogue
 from compass.data.scan.rows import Label, Row
@@ -71,7 +71,7 @@ def asked(monkeypatch):
             raise found[0]
         return found[0].path
 
-    monkeypatch.setattr("compass.data.scan.scan.scan", fake)
+    monkeypatch.setattr("compass.data.scan.scan.scan_source", fake)
     monkeypatch.setattr(Catalogue, "open", lambda _: found[0])
     return SimpleNamespace(calls=calls, finds=lambda catalogue: found.__setitem__(0, catalogue))
 
@@ -81,7 +81,7 @@ def test_the_tables(asked):
     assert result.exit_code == 0
     assert result.stderr == "warning: something odd\n"
     assert [line.rstrip() for line in result.stdout.splitlines()] == [
-        "7 complexes in 500 ms (4 read, 1 unchanged, 2 without files to read): 10 a second",
+        "7 complexes in 500 ms (4 read, 1 unchanged, 2 without files): 10 per second",
         "status                    complexes  for example",
         "ok                                3  1abc, 2abc, 4abc",
         "repaired                          1  3abc",
@@ -106,7 +106,7 @@ def test_json_is_all_there_is_on_stdout(asked):
     result = compass("set", "--json", "--report", "out")
     summary = Summary.model_validate_json(result.stdout)
     assert (summary.n_complexes, summary.per_s, summary.largest[0][0]) == (7, 10.0, "3abc")
-    assert summary == summarise(make_catalogue())
+    assert summary == summarise_scan(make_catalogue())
     assert result.stderr == "warning: something odd\nwrote out/scan.jsonl and out/scan.md\n"
 
 
@@ -118,7 +118,7 @@ def test_the_reports(asked):
     assert json.loads(lines[4])["reason"] == "no_files"
     assert Path("deep/out/scan.md").read_text() == (
         "# Scan of /data/set\n\n"
-        "7 complexes in 500 ms (4 read, 1 unchanged, 2 without files to read): 10 a second.\n\n"
+        "7 complexes in 500 ms (4 read, 1 unchanged, 2 without files): 10 per second.\n\n"
         "- **most edges**: 3abc (26,000), 4abc (5,200), 1abc (5,000), 2abc (4,800)\n"
         "- **labels**: 1 exact, 1 bounds, 1 about, 1 none, from /data/set/INDEX_data\n"
         "- **splits**: 2 train, 1 test\n"
@@ -152,7 +152,7 @@ def test_nothing_that_can_be_used(asked):
     result = compass("set")
     assert result.exit_code == 3
     assert [line.rstrip() for line in result.stdout.splitlines()] == [
-        "3 complexes in 500 ms (1 read, 0 unchanged, 2 without files to read): 2 a second",
+        "3 complexes in 500 ms (1 read, 0 unchanged, 2 without files): 2 per second",
         "status                    complexes  for example",
         "ok                                0",
         "repaired                          0",
@@ -196,7 +196,7 @@ def test_an_interrupt_keeps_what_was_read(asked):
     asked.finds(KeyboardInterrupt())
     result = compass("set")
     assert (result.exit_code, result.stdout, result.stderr) == (
-        130, "", "interrupted: what was read is kept; the same command goes on from there\n",
+        130, "", "interrupted: results so far are kept; the same command continues\n",
     )  # fmt: skip
 
 
@@ -247,8 +247,8 @@ def test_progress_on_a_terminal():
 
 
 def test_a_fast_scan_is_told_in_whole_complexes(capsys):
-    print_summary(summarise(make_catalogue(n_read=0, n_known=20_000, took_s=10.0)))
-    assert ": 2,000 a second" in capsys.readouterr().out
+    print_summary(summarise_scan(make_catalogue(n_read=0, n_known=20_000, took_s=10.0)))
+    assert ": 2,000 per second" in capsys.readouterr().out
 
 
 # -------------------------------------------------------------------------------------------------------------- --only

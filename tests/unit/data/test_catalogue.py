@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.scan.catalogue import About, Catalogue, ScanStore
-from compass.data.scan.reading import Atoms, Outcome, Reading
+from compass.data.scan.reading import PackedAtoms, Reading, ReadResult
 from compass.data.scan.rows import Label, Row
 from compass.data.structures.complexes import Complex
 from compass.errors import InputError
@@ -30,7 +30,7 @@ def about(**changes):
 
 
 def reading(key, **changes):
-    return Reading(key, Outcome(status="ok", **changes), Atoms.of(make_complex()))
+    return Reading(key, ReadResult(status="ok", **changes), PackedAtoms.of(make_complex()))
 
 
 def write(path, *rows, **changes):
@@ -69,7 +69,7 @@ def test_atoms_come_back_as_they_were(tmp_path):
 def test_atoms_and_their_bytes(n, seed):
     rng = np.random.default_rng(seed)
     made = Complex("x", rng.integers(1, 119, n), rng.normal(size=(n, 3)).astype(np.float32), rng.random(n) < 0.5)
-    again = Atoms.of(made).named("y")
+    again = PackedAtoms.of(made).named("y")
     assert (again.name, again.n_atoms) == ("y", n)
     for field in ("elements", "positions", "is_ligand"):
         np.testing.assert_array_equal(getattr(again, field), getattr(made, field))
@@ -82,7 +82,7 @@ def test_no_atoms_of_what_cannot_be_used(tmp_path, name):
         catalogue.complex(name)
     assert str(caught.value) == (
         f"catalogue {tmp_path}/c.sqlite: got {name!r}; expected the id of a usable complex. "
-        "`compass scan` says what became of each."
+        "`compass scan --report FOLDER` lists every complex."
     )
 
 
@@ -120,7 +120,7 @@ def test_no_catalogue(tmp_path):
     with closing(sqlite3.connect(tmp_path / "d")) as db:
         db.execute("CREATE TABLE rows (id)")
     assert refused(tmp_path / "d") == (
-        "got a file that is none; expected a finished scan. Give the file that `compass scan` names."
+        "got a file that is no catalogue; expected a finished scan. Give the file that `compass scan` names."
     )
 
 
@@ -144,7 +144,7 @@ def test_a_scan_that_did_not_finish(tmp_path):
     with ScanStore(tmp_path / "c") as store:
         store.add([(ok(), reading("ka"))])
     assert refused(tmp_path / "c") == (
-        "got a scan that did not finish; expected a finished scan. Run `compass scan` again: it goes on where it stopped."
+        "got an unfinished scan; expected a finished scan. Run `compass scan` again: it continues where it stopped."
     )
 
 
@@ -164,7 +164,7 @@ def test_an_interrupted_scan_keeps_its_readings_and_the_scan_before(tmp_path):
     assert Catalogue.open(tmp_path / "c").rows == before.rows
     with ScanStore(tmp_path / "c") as store:
         assert store.known() == {"ka", "kz"}
-        assert store.outcome("kz") == Outcome(status="ok", repairs=("r",))
+        assert store.outcome("kz") == ReadResult(status="ok", repairs=("r",))
 
 
 def test_a_catalogue_stays_whole_while_the_next_scan_runs(tmp_path):
@@ -189,7 +189,7 @@ def test_two_scans_at_once(tmp_path):
 
 def test_what_may_come_out_differently_is_not_kept(tmp_path):
     with ScanStore(tmp_path / "c") as store:
-        store.add([(NO, Reading("kb", Outcome(status="rejected"), lasting=False))])
+        store.add([(NO, Reading("kb", ReadResult(status="rejected"), lasting=False))])
         store.finish(about())
         assert store.known() == frozenset()
     assert Catalogue.open(tmp_path / "c").rows == (NO,)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.scan.index import Entry, choose_index, read_index, require_entries, told_of
-from compass.data.scan.listing import read_label, same_label, settled
+from compass.data.scan.index import IndexEntry, choose_index, index_warnings, read_index, require_entries
+from compass.data.scan.listing import agreed_label, read_label, same_label
 from compass.data.scan.rows import Label
 from compass.errors import InputError
 
@@ -65,10 +65,10 @@ def test_saying_the_same_is_mutual(pk, relation, other_pk, other_relation):
 
 def test_what_is_listed_twice():
     one, near, far = Label(pk=6.0), Label(pk=6.004, kind="Ki"), Label(pk=6.0, relation="<")
-    assert settled([one, near], where="INDEX") == (one, "INDEX: listed 2 times, the first counts")
-    assert settled([None, near, None], where="INDEX") == (near, "INDEX: listed 3 times, the first counts")
-    assert settled([None, None], where="INDEX") == (None, "INDEX: listed 2 times, the first counts")
-    assert settled([one, far, one], where="INDEX") == (
+    assert agreed_label([one, near], where="INDEX") == (one, "INDEX: listed 2 times, the first counts")
+    assert agreed_label([None, near, None], where="INDEX") == (near, "INDEX: listed 3 times, the first counts")
+    assert agreed_label([None, None], where="INDEX") == (None, "INDEX: listed 2 times, the first counts")
+    assert agreed_label([one, far, one], where="INDEX") == (
         None,
         "INDEX: listed 3 times, no label: they contradict each other (pK =6.00, <6.00, =6.00)",
     )
@@ -81,15 +81,15 @@ def test_what_is_listed_twice():
     ("line", "entry"),
     [
         ("2tpi  2.10  1982  Kd=49uM       // 2tpi.pdf (2-mer)",
-         Entry("2tpi", Label(pk=-math.log10(49e-6), kind="Kd"), 2.1, 1982)),
+         IndexEntry("2tpi", Label(pk=-math.log10(49e-6), kind="Kd"), 2.1, 1982)),
         ("1fkf 1.70 1991 9.70 Kd=0.2nM // 1fkf.pdf (FK5)",
-         Entry("1fkf", Label(pk=-math.log10(0.2e-9), kind="Kd"), 1.7, 1991)),
-        ("6rsa   NMR  1986  Ki=40uM // 6rsa.pdf (UVC)", Entry("6rsa", Label(pk=-math.log10(40e-6), kind="Ki"), None, 1986)),
+         IndexEntry("1fkf", Label(pk=-math.log10(0.2e-9), kind="Kd"), 1.7, 1991)),
+        ("6rsa   NMR  1986  Ki=40uM // 6rsa.pdf (UVC)", IndexEntry("6rsa", Label(pk=-math.log10(40e-6), kind="Ki"), None, 1986)),
         ("4cts  2.90  1984  2.00  Kd<10mM  // 4cts.pdf (OAA) incomplete",
-         Entry("4cts", Label(pk=2.0, relation=">", kind="Kd"), 2.9, 1984)),
-        ("3ZZF  2.20  2012  IC50~1mM", Entry("3ZZF", Label(pk=3.0, relation="~", kind="IC50"), 2.2, 2012)),
-        ("9abc  2  2020  7.25", Entry("9abc", Label(pk=7.25), 2.0, 2020)),
-        ("9abc\t2.0\t2020\t7.25\tKi = 56 nM\t// a tab", Entry("9abc", Label(pk=-math.log10(56e-9), kind="Ki"), 2.0, 2020)),
+         IndexEntry("4cts", Label(pk=2.0, relation=">", kind="Kd"), 2.9, 1984)),
+        ("3ZZF  2.20  2012  IC50~1mM", IndexEntry("3ZZF", Label(pk=3.0, relation="~", kind="IC50"), 2.2, 2012)),
+        ("9abc  2  2020  7.25", IndexEntry("9abc", Label(pk=7.25), 2.0, 2020)),
+        ("9abc\t2.0\t2020\t7.25\tKi = 56 nM\t// a tab", IndexEntry("9abc", Label(pk=-math.log10(56e-9), kind="Ki"), 2.0, 2020)),
     ],
 )  # fmt: skip
 def test_lines(write, line, entry):
@@ -103,10 +103,10 @@ def test_a_label_that_cannot_be_read(write):
     index = write("1abc 2.0 2001 Ka=3uM // x\n2abc 2.0 2001 6.50 Ka=3uM // x\n3abc 2.0 2001 // x\n")
     expected = "expected Kd, Ki or IC50, one of = < > ~, a number above zero and a unit from fM to M. Write it as the PDBbind index does, for example Kd=49uM."
     name = "INDEX_general_PL_data.2020"
-    assert index.entries["1abc"] == Entry(
+    assert index.entries["1abc"] == IndexEntry(
         "1abc", None, 2.0, 2001, (f"no label: {name} line 1: got 'Ka=3uM'; {expected}",)
     )
-    assert index.entries["2abc"] == Entry(
+    assert index.entries["2abc"] == IndexEntry(
         "2abc", Label(pk=6.5), 2.0, 2001, (f"the label is the pK column's: {name} line 2: got 'Ka=3uM'; {expected}",)
     )
     assert index.entries["3abc"].notes == (f"no label: {name} line 3: got ''; {expected}",)
@@ -133,7 +133,7 @@ def test_the_encodings_and_line_ends_of_old_files(write):
 def test_codes_listed_twice(write):
     index = write("1abc 2.0 2001 Kd=1uM\n1ABC 1.5 2002 Ki=1uM\n2abc 2.0 2001 Kd=1uM\n2abc 2.0 2001 Kd=1nM\n")
     name = "INDEX_general_PL_data.2020"
-    assert index.entries["1abc"] == Entry(
+    assert index.entries["1abc"] == IndexEntry(
         "1abc", Label(pk=6.0, kind="Kd"), 2.0, 2001, (f"{name}: listed 2 times, the first counts",)
     )
     assert index.entries["2abc"].label is None
@@ -156,7 +156,7 @@ def lines(draw):
     column = f"{pk:.2f}  " if draw(st.booleans()) else ""
     line = f"{code}  {resolution or 'NMR'}  {year}  {column}{kind}{relation}{number}nM{comment}"
     label = Label(pk=pk, relation={"=": "=", "<": ">", ">": "<", "~": "~"}[relation[0]], kind=kind)
-    return line, Entry(code, label, None if resolution is None else float(resolution), year)
+    return line, IndexEntry(code, label, None if resolution is None else float(resolution), year)
 
 
 @given(lines())
@@ -177,7 +177,7 @@ def test_a_missing_file(tmp_path):
         read_index(tmp_path / "INDEX")
     assert str(caught.value) == (
         f"index {tmp_path}/INDEX: got No such file or directory; expected a PDBbind index file. "
-        "Check the path, or leave it out to have the index looked for."
+        "Check the path, or leave it out to search the folder."
     )
 
 
@@ -233,8 +233,8 @@ def test_without_an_index(write):
 
 def test_what_is_odd_about_the_index(write):
     index = write(entries("1abc") + "Kd = 3\n" + "x" * 99)
-    assert told_of(index, {"2abc"}) == (
+    assert index_warnings(index, {"2abc"}) == (
         "INDEX_general_PL_data.2020 labels none of the complexes",
-        "INDEX_general_PL_data.2020: lines that are no entries: 2, the first is line 2: 'Kd = 3'",
+        "INDEX_general_PL_data.2020: lines that are not entries: 2, the first is line 2: 'Kd = 3'",
     )
-    assert told_of(write(entries("1abc")), {"1abc"}) == ()
+    assert index_warnings(write(entries("1abc")), {"1abc"}) == ()

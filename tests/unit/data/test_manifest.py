@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.data.scan.listing import Candidate
+from compass.data.scan.listing import Listed
 from compass.data.scan.manifest import list_manifest
 from compass.data.scan.rows import Label, Row
 from compass.errors import InputError
@@ -42,33 +42,33 @@ def test_what_a_line_says(listed, tmp_path):
         "c,c.pdb,c.sdf,,\n"
     )
     assert (listing.root, listing.labels, listing.warnings) == (tmp_path, str(tmp_path / "data.csv"), ())
-    assert listing.candidates == (
-        Candidate(Row(id="a", status="ok", label=Label(pk=6.25), split="val"), ("p/a.cif.gz",), ("/l/a.mol2",)),
-        Candidate(
+    assert listing.complexes == (
+        Listed(Row(id="a", status="ok", label=Label(pk=6.25), split="val"), ("p/a.cif.gz",), ("/l/a.mol2",)),
+        Listed(
             Row(id="b", status="ok", label=Label(pk=2.0, relation=">", kind="Kd"), split="train"), ("p/b.pdb",), ("l/b.sdf",)
         ),
-        Candidate(Row(id="c", status="ok"), ("c.pdb",), ("c.sdf",)),
+        Listed(Row(id="c", status="ok"), ("c.pdb",), ("c.sdf",)),
     )  # fmt: skip
 
 
 def test_columns_by_any_case_and_in_any_order(listed):
-    (candidate,) = listed("\ufeffLabel,Note,LIGAND, Protein ,ID,id\r\n7,hello,l.sdf,p.pdb,first,second\r\n").candidates
-    assert candidate == Candidate(Row(id="first", status="ok", label=Label(pk=7.0)), ("p.pdb",), ("l.sdf",))
+    (candidate,) = listed("\ufeffLabel,Note,LIGAND, Protein ,ID,id\r\n7,hello,l.sdf,p.pdb,first,second\r\n").complexes
+    assert candidate == Listed(Row(id="first", status="ok", label=Label(pk=7.0)), ("p.pdb",), ("l.sdf",))
 
 
 def test_a_label_or_a_split_that_cannot_be_read(listed):
-    (candidate,) = listed("id,protein,ligand,label,split\na,p.pdb,l.sdf,strong,holdout\n").candidates
+    (candidate,) = listed("id,protein,ligand,label,split\na,p.pdb,l.sdf,strong,holdout\n").complexes
     assert (candidate.row.label, candidate.row.split) == (None, None)
     assert candidate.row.notes == (
         "no label: data.csv line 2: got 'strong'; expected Kd, Ki or IC50, one of = < > ~, a number above zero and a "
         "unit from fM to M. Write it as the PDBbind index does, for example Kd=49uM.",
-        "data.csv line 2: the split 'holdout' is none of train, val and test: it counts as none",
+        "data.csv line 2: the split 'holdout' is not one of train, val and test and is ignored",
     )
 
 
 def test_lines_without_an_id_or_a_file(listed):
     listing = listed("id,protein,ligand,label\n,p.pdb,l.sdf,7\na,,l.sdf,7\nb,p.pdb\nNaN,p.pdb,l.sdf,7\n")
-    assert [(c.row.id, c.row.reason, c.row.detail, c.proteins) for c in listing.candidates] == [
+    assert [(c.row.id, c.row.reason, c.row.detail, c.proteins) for c in listing.complexes] == [
         ("a", "missing", "data.csv line 3: got no protein for a; expected the path of its protein file. "
                          "Fill it in, or remove the line.", ()),
         ("b", "missing", "data.csv line 4: got no ligand for b; expected the path of its ligand file. "
@@ -85,7 +85,7 @@ def test_ids_given_twice(listed):
         "b,p.pdb,l.sdf,7\nb,p.pdb,l.sdf,8\n"
         "c,p.pdb,l.sdf,7\nc,q.pdb,l.sdf,7\n"
     )
-    rows = [candidate.row for candidate in listing.candidates]
+    rows = [candidate.row for candidate in listing.complexes]
     assert [(row.id, row.status, row.label and row.label.pk, row.notes) for row in rows] == [
         ("a", "ok", 7.0, ("data.csv: listed 2 times, the first counts",)),
         ("b", "ok", None, ("data.csv: listed 2 times, no label: they contradict each other (pK =7.00, =8.00)",)),
@@ -112,7 +112,7 @@ def test_missing_columns(refused):
 
 def test_nothing_listed(refused):
     assert refused("id,protein,ligand,label\n") == (
-        "data.csv: got no lines below the header; expected a complex a line. Add the complexes."
+        "data.csv: got no lines below the header; expected one complex per line. Add the complexes."
     )
 
 
@@ -148,8 +148,8 @@ def test_parquet(parquet):
     listing = parquet(
         Id=[7, 8], protein=["p.pdb", None], LIGAND=["l.sdf", "l.sdf"], label=[6.5, float("nan")], other=[1, 2]
     )
-    ready, broken = listing.candidates
-    assert ready == Candidate(Row(id="7", status="ok", label=Label(pk=6.5)), ("p.pdb",), ("l.sdf",))
+    ready, broken = listing.complexes
+    assert ready == Listed(Row(id="7", status="ok", label=Label(pk=6.5)), ("p.pdb",), ("l.sdf",))
     assert (broken.row.id, broken.row.reason, broken.row.label) == ("8", "missing", None)
     assert broken.row.detail == (
         "data.parquet line 2: got no protein for 8; expected the path of its protein file. "
@@ -203,27 +203,27 @@ def test_every_id_becomes_a_row(tmp_path_factory, proteins):
         writer.writerow(["id", "protein", "ligand", "label"])
         writer.writerow(["always", "p.pdb", "l.sdf", "7"])
         writer.writerows([id_, protein, "l.sdf", ""] for id_, protein in proteins.items())
-    assert [candidate.row.id for candidate in list_manifest(path).candidates] == sorted({"always", *proteins})
+    assert [candidate.row.id for candidate in list_manifest(path).complexes] == sorted({"always", *proteins})
 
 
-SAME = Candidate(Row(id="bär", status="ok", label=Label(pk=4.31, kind="Kd")), ("p.pdb",), ("l.sdf",))
+SAME = Listed(Row(id="bär", status="ok", label=Label(pk=4.31, kind="Kd")), ("p.pdb",), ("l.sdf",))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_what_spreadsheets_write(listed, encoding, delimiter):
     text = "id,protein,ligand,label,note\r\nbär,p.pdb,l.sdf,Kd=49µM,\r\n".replace(",", delimiter)
-    (candidate,) = listed(text.encode(encoding)).candidates
+    (candidate,) = listed(text.encode(encoding)).complexes
     label = candidate.row.label
     assert label.pk == pytest.approx(4.31, abs=0.005)
     row = candidate.row.model_copy(update={"label": label.model_copy(update={"pk": 4.31})})
-    assert Candidate(row, candidate.proteins, candidate.ligands) == SAME
+    assert Listed(row, candidate.proteins, candidate.ligands) == SAME
 
 
 def test_a_comma_within_a_cell(refused):
     text = "id,protein,ligand,name,logp,label\na,p.pdb,l.sdf,N,N-dimethyl,3.2,7.1\n"
     assert refused(text) == (
-        "data.csv: got more cells than columns in line 2; expected a cell a column. Put what holds a ',' into \"quotes\"."
+        "data.csv: got more cells than columns in line 2; expected one cell per column. Put what holds a ',' into \"quotes\"."
     )
 
 

@@ -53,6 +53,6 @@ def test_processes_that_do_not_start(monkeypatch):
     with pytest.raises(WorkerError) as caught:
         list(each(3, [1, 2], n_workers=1, died=abs))
     assert str(caught.value) == (
-        "worker processes: got one that ended before it was given anything; expected it to start. Look above for its "
-        'own words; a script that starts them needs `if __name__ == "__main__":` around what it does.'
+        "worker processes: got one that ended before its first task; expected it to start. Its messages are above; "
+        'a script that starts processes needs `if __name__ == "__main__":` around its main part.'
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from compass.data.scan.listing import Candidate, Listing
-from compass.data.scan.reading import Outcome, Reader, ReadingRules, crashed
-from compass.data.scan.replay import autopsy, candidate_of
+from compass.data.scan.listing import Listed, Listing
+from compass.data.scan.reading import Reader, ReadingRules, ReadResult, crashed
+from compass.data.scan.replay import listed_complex, replay_complex
 from compass.data.scan.rows import Label, Row
 from compass.errors import InputError
 from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
@@ -50,7 +50,7 @@ def files(tmp_path, pdb, methanol_at):
 
 
 def candidate(proteins=("p.pdb",), ligands=("l.sdf", "l.mol2"), **row):
-    return Candidate(Row(**{"id": "1abc", "status": "ok", **row}), proteins, ligands)
+    return Listed(Row(**{"id": "1abc", "status": "ok", **row}), proteins, ligands)
 
 
 def read(root, what=None, rules=None):
@@ -59,7 +59,7 @@ def read(root, what=None, rules=None):
 
 def test_a_good_complex(files):
     reading = read(files())
-    assert reading.outcome == Outcome(
+    assert reading.outcome == ReadResult(
         status="ok", protein="p.pdb", ligand="l.sdf", sizes=(("nodes", 17.0), ("edges", reading.outcome.sizes[1][1]))
     )
     assert reading.lasting
@@ -88,7 +88,7 @@ def test_a_bad_protein_gives_way_to_the_next(files, pdb):
 
 def test_the_last_fault_is_the_reason_and_the_others_are_noted(files):
     reading = read(files(l_sdf="", l_mol2="@<TRIPOS>MOLECULE\n"))
-    assert reading.outcome == Outcome(
+    assert reading.outcome == ReadResult(
         status="rejected",
         reason="truncated",
         detail="l.mol2: got a molecule that ends before its '@<TRIPOS>BOND'; expected a complete file. "
@@ -110,8 +110,8 @@ def test_what_another_file_would_not_cure(files, pdb, rules, reason):
 @pytest.mark.parametrize(
     ("radius", "note"),
     [(8.0, ()), (10.0, ()),
-     (12.0, ("pocket.pdb: a pocket file, where all within 12 Å of the ligand was asked for",)),
-     (None, ("pocket.pdb: a pocket file, where the whole protein was asked for",))],
+     (12.0, ("pocket.pdb: a pocket file, although the rules ask for all atoms within 12 Å of the ligand",)),
+     (None, ("pocket.pdb: a pocket file, although the rules ask for the whole protein",))],
 )  # fmt: skip
 def test_a_pocket_file_may_hold_too_little(files, pdb, radius, note):
     root = files(pocket_pdb=str(pdb.peptide()))
@@ -199,11 +199,11 @@ def test_reading_loads_no_torch_and_travels(files):
     subprocess.run([sys.executable, "-c", code, reader.hex()], check=True)
 
 
-# ------------------------------------------------------------------------------------------------------------ autopsy
+# ------------------------------------------------------------------------------------------------------------ replay_complex
 
 
 def replay(root, what, rules=None):
-    steps, said = autopsy(what, root, rules or make_rules()), []
+    steps, said = replay_complex(what, root, rules or make_rules()), []
     while True:
         try:
             said.append(next(steps))
@@ -266,7 +266,7 @@ def test_an_autopsy_shows_where_it_crashed(files, monkeypatch):
 
 
 def test_an_autopsy_of_an_entry_without_files(tmp_path):
-    said, row = replay(tmp_path, Candidate(Row(id="x", status="rejected", reason="no_files", detail="why")))
+    said, row = replay(tmp_path, Listed(Row(id="x", status="rejected", reason="no_files", detail="why")))
     assert said == [("id", "x"), ("label", "none"), ("outcome", "rejected, no_files: why")]
     assert not row.usable
 
@@ -274,8 +274,8 @@ def test_an_autopsy_of_an_entry_without_files(tmp_path):
 def test_finding_the_one(tmp_path):
     listing = Listing(tmp_path, (candidate(), candidate(id="2XYZ"), candidate(id="2xyz")))
     for asked, found in (("1ABC", "1abc"), ("2XYZ", "2XYZ"), ("2xyz", "2xyz")):
-        assert candidate_of(listing, asked).row.id == found
+        assert listed_complex(listing, asked).row.id == found
     for asked, fix in (("1abd", "Did you mean 1abc?"), ("what", "Check the id.")):
         with pytest.raises(InputError) as caught:
-            candidate_of(listing, asked)
+            listed_complex(listing, asked)
         assert str(caught.value) == f"--only: got {asked!r}; expected one of the 3 ids of {tmp_path}. {fix}"

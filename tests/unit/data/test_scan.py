@@ -11,7 +11,7 @@ from compass.config_files import load_config
 from compass.data.scan import scan as module
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.rows import Label
-from compass.data.scan.scan import ScanProgress, catalogue_path, list_source, scan
+from compass.data.scan.scan import ScanProgress, catalogue_path, list_source, scan_source
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 
@@ -55,7 +55,7 @@ def cache(tmp_path):
 
 
 def scanned(data, cache, *changes, **given):
-    return Catalogue.open(scan(data, load_config(None, changes), cache, **given))
+    return Catalogue.open(scan_source(data, load_config(None, changes), cache, **given))
 
 
 def by_id(catalogue):
@@ -136,8 +136,8 @@ def test_an_interrupted_scan_goes_on(data, cache, read):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        scan(data, RULES, cache, watch=stop)
-    with pytest.raises(InputError, match="got a scan that did not finish"):
+        scan_source(data, RULES, cache, watch=stop)
+    with pytest.raises(InputError, match="got an unfinished scan"):
         Catalogue.open(catalogue_path(data, RULES, cache))
     assert read == ["1abc", "2abc"]
     read.clear()
@@ -273,7 +273,7 @@ def test_an_index_beside_a_manifest(tmp_path):
 
 def test_no_workers(data, cache):
     with pytest.raises(InputError) as caught:
-        scan(data, RULES, cache, workers=0)
+        scan_source(data, RULES, cache, workers=0)
     assert str(caught.value) == (
         "workers: got 0; expected a whole number above zero. Give the processes that may run, or leave it out."
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from compass.data.scan.catalogue import About, Catalogue
 from compass.data.scan.rows import Label, Row
 from compass.data.splits.split_files import read_clusters, resolver
-from compass.data.splits.splits import split
+from compass.data.splits.splits import split_dataset
 from compass.data.structures.structure_file import StructureError
 from compass.errors import InputError
 from compass.optimizer_config import SplitRules
@@ -54,25 +54,27 @@ RULES = st.builds(SplitRules, val_share=st.sampled_from([0.0, 0.1, 0.25]), test_
 @given(st.integers(3, 200), RULES, st.integers(0, 9), st.randoms())
 def test_random(n, rules, seed, random):
     rows = many(n)
-    found = split(catalogue(*rows), rules, seed)
+    found = split_dataset(catalogue(*rows), rules, seed)
     check_laws(found, [row.id for row in rows], [1] * n, rules)
     random.shuffle(rows)
-    assert split(catalogue(*rows), rules, seed) == found
+    assert split_dataset(catalogue(*rows), rules, seed) == found
 
 
 def test_another_seed_is_another_split():
     rows = many(50)
-    assert split(catalogue(*rows), SplitRules(), 0).test != split(catalogue(*rows), SplitRules(), 1).test
+    assert (
+        split_dataset(catalogue(*rows), SplitRules(), 0).test != split_dataset(catalogue(*rows), SplitRules(), 1).test
+    )
 
 
 def test_what_is_added_moves_few():
-    before, after = (split(catalogue(*many(n)), SplitRules(), 0) for n in (200, 210))
+    before, after = (split_dataset(catalogue(*many(n)), SplitRules(), 0) for n in (200, 210))
     assert len(set(before.test) - set(after.test)) <= 3
 
 
 def test_what_has_no_label_or_is_not_asked_for_is_left_out():
     rows = [*many(30), row("bare", label=None), row("no", status="rejected")]
-    found = split(catalogue(*rows), SplitRules(), 0, among={f"c{i:03d}" for i in range(20)})
+    found = split_dataset(catalogue(*rows), SplitRules(), 0, among={f"c{i:03d}" for i in range(20)})
     assert sum(map(len, parts(found))) == 20
     assert found.why == "at random: 16 train, 2 val, 2 test"
 
@@ -83,7 +85,7 @@ def test_years(years, rules, random):
     if len(known) < 3:
         return
     rows = many(len(years), year=years)
-    found = split(catalogue(*rows), rules.model_copy(update={"by": "year"}), 0)
+    found = split_dataset(catalogue(*rows), rules.model_copy(update={"by": "year"}), 0)
     check_laws(found, [row.id for row in rows], known.values(), rules)
     of = {row.id: row.year for row in rows}
     train, val, test = ([of[name] for name in part] for part in parts(found))
@@ -92,12 +94,12 @@ def test_years(years, rules, random):
     for older, newer in ((train, val), (val, test), (train, test)):
         assert not older or not newer or max(older) < min(newer)
     random.shuffle(rows)
-    assert split(catalogue(*rows), rules.model_copy(update={"by": "year"}), 1) == found
+    assert split_dataset(catalogue(*rows), rules.model_copy(update={"by": "year"}), 1) == found
 
 
 def test_unknown_years_are_trained_on():
     rows = many(8, year=[2001, 2002, 2003, None, None, None, None, 2000])
-    found = split(catalogue(*rows), SplitRules(by="year"), 0)
+    found = split_dataset(catalogue(*rows), SplitRules(by="year"), 0)
     assert parts(found) == (("c000", "c003", "c004", "c005", "c006", "c007"), ("c001",), ("c002",))
     assert found.why == "by year, the newest tested (4 that could not be placed are trained on): 6 train, 1 val, 1 test"
 
@@ -111,19 +113,19 @@ def test_clusters(tmp_path_factory, groups, rules, seed, random):
     path = tmp_path_factory.mktemp("clusters") / "clusters.txt"
     path.write_text("\n".join(" ".join(f"{name.upper()}_1" for name in names) for names in members.values()))
     rules = rules.model_copy(update={"by": "clusters", "clusters": str(path)})
-    found = split(catalogue(*rows), rules, seed)
+    found = split_dataset(catalogue(*rows), rules, seed)
     check_laws(found, [row.id for row in rows], [len(names) for names in members.values()], rules)
     for names in members.values():
         assert sum(bool(set(names) & set(part)) for part in parts(found)) == 1
     random.shuffle(rows)
-    assert split(catalogue(*rows), rules, seed) == found
+    assert split_dataset(catalogue(*rows), rules, seed) == found
 
 
 def test_the_largest_cluster_is_trained_on_and_the_test_set_has_more_than_loners(tmp_path):
     names = [f"c{i:03d}" for i in range(200)]
     lines = [names[:60], *([*names[60:][2 * i : 2 * i + 2]] for i in range(40))]
     (tmp_path / "c").write_text("# from MMseqs2\n" + "\n".join(map(" ".join, lines)))
-    found = split(catalogue(*many(200)), SplitRules(by="clusters", clusters=str(tmp_path / "c")), 0)
+    found = split_dataset(catalogue(*many(200)), SplitRules(by="clusters", clusters=str(tmp_path / "c")), 0)
     assert set(names[:60]) <= set(found.train)
     assert (len(found.val), len(found.test)) == (20, 20)
     assert any(set(pair) <= set(found.test) for pair in lines[1:])
@@ -134,7 +136,7 @@ def test_clusters_that_share_a_complex_are_one(tmp_path):
     (tmp_path / "c").write_text("c000_A c001_A other_A\nc001_B c002_A\nc003 c004\nc005\nc006")
     rules = SplitRules(by="clusters", clusters=str(tmp_path / "c"))
     for seed in range(5):
-        found = split(catalogue(*many(7)), rules, seed)
+        found = split_dataset(catalogue(*many(7)), rules, seed)
         assert {"c000", "c001", "c002"} <= set(found.train)
 
 
@@ -174,7 +176,7 @@ def test_scaffolds_stay_together(tmp_path):
             rows.append(row(f"{group}{i}", ligand=f"{group}{i}.sdf"))
     rows.append(row("odd", ligand="odd.sdf"))
     (tmp_path / "odd.sdf").write_text(mol_block("CO").replace("0999", "    "))
-    found = split(catalogue(*rows, root=tmp_path), SplitRules(by="scaffold"), 0)
+    found = split_dataset(catalogue(*rows, root=tmp_path), SplitRules(by="scaffold"), 0)
     assert Counter(name for part in parts(found) for name in part) == Counter(row.id for row in rows)
     for group in smiles:
         assert sum(any(name.startswith(group) for name in part) for part in parts(found)) == 1
@@ -183,7 +185,7 @@ def test_scaffolds_stay_together(tmp_path):
 
 def test_a_ligand_that_is_gone_is_said_across_processes(tmp_path):
     with pytest.raises(StructureError) as raised:
-        split(catalogue(*many(3, ligand=["a.sdf"] * 3), root=tmp_path), SplitRules(by="scaffold"), 0)
+        split_dataset(catalogue(*many(3, ligand=["a.sdf"] * 3), root=tmp_path), SplitRules(by="scaffold"), 0)
     assert str(raised.value) == (
         f"{tmp_path / 'a.sdf'}: got no such file; expected an SDF or MOL2 file. Check the path."
     )
@@ -199,30 +201,30 @@ def listed(tmp_path, **lists):
 
 
 def test_lists(tmp_path):
-    found = split(catalogue(*many(6)), listed(tmp_path, val=["C001"], test=["c002", "c003"]), 0)
+    found = split_dataset(catalogue(*many(6)), listed(tmp_path, val=["C001"], test=["c002", "c003"]), 0)
     assert parts(found) == (("c000", "c004", "c005"), ("c001",), ("c002", "c003"))
     assert found.why == "as listed: 3 train, 1 val, 2 test"
 
 
 def test_with_a_list_for_training_the_rest_is_left_out(tmp_path):
     rows = [*many(6), row("bare", label=None)]
-    found = split(catalogue(*rows), listed(tmp_path, train=["c000", "bare"], test=["c002", "c003"]), 0)
+    found = split_dataset(catalogue(*rows), listed(tmp_path, train=["c000", "bare"], test=["c002", "c003"]), 0)
     assert parts(found) == (("c000",), (), ("c002", "c003"))
     assert found.why == "as listed (3 in none, left out): 1 train, 0 val, 2 test"
 
 
 def test_a_manifests_column():
     rows = many(5, split=["train", "val", "test", None, "train"])
-    assert parts(split(catalogue(*rows), SplitRules(by="given"), 0)) == (("c000", "c004"), ("c001",), ("c002",))
+    assert parts(split_dataset(catalogue(*rows), SplitRules(by="given"), 0)) == (("c000", "c004"), ("c001",), ("c002",))
 
 
 def test_a_column_without_training_leaves_it_the_rest():
     rows = many(4, split=[None, "val", "test", None])
-    assert parts(split(catalogue(*rows), SplitRules(by="given"), 0)) == (("c000", "c003"), ("c001",), ("c002",))
+    assert parts(split_dataset(catalogue(*rows), SplitRules(by="given"), 0)) == (("c000", "c003"), ("c001",), ("c002",))
 
 
 def test_the_digest_follows_the_parts():
-    digests = {split(catalogue(*many(50)), SplitRules(), seed).digest for seed in (0, 0, 1)}
+    digests = {split_dataset(catalogue(*many(50)), SplitRules(), seed).digest for seed in (0, 0, 1)}
     assert len(digests) == 2
 
 
@@ -231,7 +233,7 @@ def test_the_digest_follows_the_parts():
 
 def message(rows, rules):
     with pytest.raises(InputError) as raised:
-        split(catalogue(*rows), rules, 0)
+        split_dataset(catalogue(*rows), rules, 0)
     return str(raised.value)
 
 
@@ -244,18 +246,18 @@ def test_no_labels():
 
 def test_too_few():
     assert message(many(2), SplitRules()) == (
-        "training.split: got 2 complexes; expected at least 3, one a part. "
+        "training.split: got 2 complexes; expected at least 3, one per part. "
         "Give more data, a share of 0, or another training.split.by."
     )
     assert message(many(9, year=[2000] * 5 + [2001] * 4), SplitRules(by="year")) == (
-        "training.split: got 2 groups by year, the newest tested; expected at least 3, one a part. "
+        "training.split: got 2 groups by year, the newest tested; expected at least 3, one per part. "
         "Give more data, a share of 0, or another training.split.by."
     )
 
 
 def test_no_years():
     assert message(many(9), SplitRules(by="year")).startswith(
-        "training.split: got 0 groups by year, the newest tested; expected at least 2, one a part."
+        "training.split: got 0 groups by year, the newest tested; expected at least 2, one per part."
     )
 
 
@@ -289,7 +291,7 @@ def test_a_list_that_cannot_be_read(tmp_path):
 def test_a_list_of_what_has_no_label(tmp_path):
     rows = [*many(4), row("bare", label=None)]
     assert message(rows, listed(tmp_path, val=["c000"], test=["bare"])) == (
-        "training.split: got nothing in test, as listed; expected a labelled complex in each part that was asked for. "
+        "training.split: got nothing in test, as listed; expected a labelled complex in each requested part. "
         "Correct the lists, or choose another training.split.by."
     )
 
@@ -308,6 +310,6 @@ def test_no_clusters(tmp_path):
     )
     (tmp_path / "c").write_text("1xyz_A\n")
     assert message(many(4), SplitRules(by="clusters", clusters=str(tmp_path / "c"))) == (
-        f"training.split.clusters {tmp_path / 'c'}: got no id of the dataset; expected a cluster a line, its ids "
+        f"training.split.clusters {tmp_path / 'c'}: got no id of the dataset; expected one cluster per line, ids "
         "separated by blanks. Check the file, or choose another training.split.by."
     )

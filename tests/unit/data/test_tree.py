@@ -37,12 +37,12 @@ def both(place, code):
 
 
 def rows(listing):
-    return {candidate.row.id: candidate.row for candidate in listing.candidates}
+    return {candidate.row.id: candidate.row for candidate in listing.complexes}
 
 
 def test_the_extensions_are_those_that_are_read():
-    assert set(PROTEIN_EXTENSIONS) == set(protein.FORMATS)
-    assert set(LIGAND_EXTENSIONS) == set(ligand.FORMATS)
+    assert set(PROTEIN_EXTENSIONS) == set(protein.PROTEIN_FORMATS)
+    assert set(LIGAND_EXTENSIONS) == set(ligand.LIGAND_FORMATS)
 
 
 def test_complexes_at_every_depth(grow):
@@ -53,7 +53,7 @@ def test_complexes_at_every_depth(grow):
         "v2020/a/b/4abc/4abc_ligand.sdf",
     )
     listing = list_tree(root)
-    assert [(c.row.id, c.proteins, c.ligands) for c in listing.candidates] == [
+    assert [(c.row.id, c.proteins, c.ligands) for c in listing.complexes] == [
         ("1abc", ("1abc/1abc_protein.pdb",), ("1abc/1abc_ligand.sdf",)),
         ("2abc", ("refined-set/2abc/2abc_protein.pdb",), ("refined-set/2abc/2abc_ligand.sdf",)),
         ("3abc", ("v2020/other/3abc/3abc_protein.pdb",), ("v2020/other/3abc/3abc_ligand.sdf",)),
@@ -65,7 +65,7 @@ def test_files_are_tried_in_order(grow):
         "1abc_protein.cif.gz", "1abc_ligand.mol2", "1abc_pocket.pdb", "1abc.cif", "1abc_protein.pdb.gz", "1abc_ligand.sdf.gz",
         "1abc_protein.pdb", "1abc_ligand.MOL2.GZ", "1abc_ligand.sdf", "1abc_ligand.pdbqt", "._1abc_ligand.sdf", "2abc.pdb",
     )  # fmt: skip
-    (candidate,) = list_tree(grow(*(f"1abc/{name}" for name in names))).candidates
+    (candidate,) = list_tree(grow(*(f"1abc/{name}" for name in names))).complexes
     assert [name.removeprefix("1abc/1abc") for name in candidate.proteins] == [
         "_protein.pdb", "_protein.pdb.gz", "_protein.cif.gz", ".cif", "_pocket.pdb",
     ]  # fmt: skip
@@ -76,7 +76,7 @@ def test_files_are_tried_in_order(grow):
 
 
 def test_a_pocket_alone_is_a_repair(grow):
-    (candidate,) = list_tree(grow("1abc/1abc_pocket.pdb", "1abc/1abc_ligand.sdf")).candidates
+    (candidate,) = list_tree(grow("1abc/1abc_pocket.pdb", "1abc/1abc_ligand.sdf")).complexes
     assert (candidate.row.status, candidate.row.repairs) == ("ok", ("pocket_for_protein",))
 
 
@@ -85,14 +85,14 @@ def test_files_without_a_code_and_codes_that_share_a_folder(grow):
         "my complex/protein.pdb", "my complex/ligand.sdf",
         "flat/x_protein.pdb", "flat/x_ligand.sdf", "flat/y_1_protein.pdb", "flat/y_1_ligand.mol2",
     )  # fmt: skip
-    assert [(c.row.id, c.row.status) for c in list_tree(root).candidates] == [
+    assert [(c.row.id, c.row.status) for c in list_tree(root).complexes] == [
         ("my complex", "ok"), ("x", "ok"), ("y_1", "ok"),
     ]  # fmt: skip
 
 
 def test_a_single_complex_is_a_dataset(grow):
     grow(*both("", "1abc"))
-    (candidate,) = list_tree(grow() / "1abc").candidates
+    (candidate,) = list_tree(grow() / "1abc").complexes
     assert (candidate.row.id, candidate.proteins) == ("1abc", ("1abc_protein.pdb",))
 
 
@@ -100,7 +100,7 @@ def test_links_are_followed(grow, tmp_path):
     grow(*both("store/", "1abc"))
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "1abc").symlink_to(tmp_path / "store" / "1abc")
-    assert [c.row.id for c in list_tree(tmp_path / "set").candidates] == ["1abc"]
+    assert [c.row.id for c in list_tree(tmp_path / "set").complexes] == ["1abc"]
 
 
 def test_a_link_that_leads_nowhere_costs_nothing_else(grow, tmp_path):
@@ -112,7 +112,7 @@ def test_a_link_that_leads_nowhere_costs_nothing_else(grow, tmp_path):
 
 def test_case_does_not_tell_files_apart(grow):
     """RCSB's names are in capitals."""
-    found = list_tree(grow("1abc/1ABC.cif", "1abc/1abc_ligand.sdf", "2ABC_protein.pdb", "2abc_ligand.sdf")).candidates
+    found = list_tree(grow("1abc/1ABC.cif", "1abc/1abc_ligand.sdf", "2ABC_protein.pdb", "2abc_ligand.sdf")).complexes
     assert [(c.row.id, c.proteins, c.ligands) for c in found] == [
         ("1abc", ("1abc/1ABC.cif",), ("1abc/1abc_ligand.sdf",)),
         ("2ABC", ("2ABC_protein.pdb",), ("2abc_ligand.sdf",)),
@@ -154,7 +154,7 @@ def test_a_code_in_two_places(grow):
 def test_folders_passed_over(grow):
     root = grow(*both("2020/", "1abc"), "readme/intro.pdf", "docs/old/x.txt", "INDEX.pdf")
     listing = list_tree(root)
-    assert [c.row.id for c in listing.candidates] == ["1abc"]
+    assert [c.row.id for c in listing.complexes] == ["1abc"]
     assert listing.warnings == (
         "no index file (INDEX…) found: no complex has a label",
         "folders without structure files, passed over: docs, docs/old, readme",
@@ -245,7 +245,7 @@ def test_a_name_that_is_no_text(grow, tmp_path):
     found = rows(list_tree(root))
     assert (found.pop("1abc").status, [(row.reason, row.detail) for row in found.values()]) == (
         "ok",
-        [("unreadable", "'2ab\\udcff': got a name that is no text; expected a folder that can be read. "
+        [("unreadable", "'2ab\\udcff': got a name that is not valid text; expected a folder that can be read. "
                         "Check its name and permissions.")],
     )  # fmt: skip
 
@@ -268,7 +268,7 @@ def test_every_folder_called_like_an_entry_ends_as_a_row(tmp_path_factory, parts
     (root / "1abc").mkdir()
     for part in parts:
         (root / "1abc" / f"1abc_{part}").touch()
-    (candidate,) = list_tree(root).candidates
+    (candidate,) = list_tree(root).complexes
     assert candidate.row.id == "1abc"
     assert candidate.row.usable == bool(candidate.proteins and candidate.ligands)
     assert (candidate.row.status == "rejected") == bool(candidate.row.reason and candidate.row.detail)
