@@ -21,7 +21,7 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Raised whenever the same files and rules give another result than before."""
 POCKET_FILE_ANGSTROM = 10.0
 """Reach of PDBbind's pocket files around the ligand, in Å."""
@@ -172,8 +172,8 @@ class Reader:
                 faults.append(message)
         load_neighbour_list()
         outcome = ReadResult(
-            status="ok", repairs=_repairs(candidate, proteins[0], ligands[0]), protein=proteins[0], ligand=ligands[0],
-            notes=(*faults, *self._missed(proteins[0])), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
+            status="ok", repairs=(*_repairs(candidate, proteins[0], ligands[0]), *complex_.repairs),
+            protein=proteins[0], ligand=ligands[0], notes=(*faults, *self._missed(proteins[0]), *complex_.notes), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
         )  # fmt: skip
         return Reading(key, outcome, PackedAtoms.of(complex_), lasting=lasting)
 

@@ -21,6 +21,10 @@ class Complex:
     """(n, 3) Å."""
     is_ligand: NDArray[np.bool_]
     """(n,)"""
+    repairs: tuple[str, ...] = ()
+    """Names of what was mended while reading."""
+    notes: tuple[str, ...] = ()
+    """Remarks on the files, e.g. the atoms that were dropped and why."""
 
     @property
     def n_atoms(self) -> int:

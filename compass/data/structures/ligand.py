@@ -1,89 +1,104 @@
-"""The ligand side of a complex: SDF and MOL2 through RDKit."""
+"""The ligand side of a complex: SDF and MOL2."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rdkit import Chem, rdBase
 
-from compass.data.structures.structure_file import Atoms, Reason, StructureError, read_text, require_finite, unreadable
+from compass.data.structures.mol2_file import mol2_records, read_mol2_record
+from compass.data.structures.molecule_file import MoleculeFault
+from compass.data.structures.sdf_file import read_sdf_record, sdf_records
+from compass.data.structures.structure_file import Atoms, Reason, StructureError, read_text, require_finite
+from compass.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LIGAND_FORMATS = {".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".mol2": "mol2"}
 """Extensions that are read, each also with `.gz`."""
 LIGAND_FILE = "an SDF or MOL2 file"
 
-_END_OF_RECORD = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
-_START_OF_MOLECULE = "@<TRIPOS>MOLECULE"
-
 
 def read_ligand(path: Path) -> Atoms:
-    """The atoms of the first record that can be read and has three-dimensional coordinates.
+    """The atoms of the first record.
 
-    Raises:
-        StructureError: see `read_molecule`.
-    """
-    molecule = read_molecule(path)
-    elements = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.int64)
-    positions = np.array(molecule.GetConformer().GetPositions(), np.float64)
-    require_finite(path, positions)
-    return Atoms(elements, positions, np.zeros(len(elements), np.int64))
-
-
-def read_molecule(path: Path) -> Any:
-    """The first record that can be read and has three-dimensional coordinates, as an RDKit molecule with its hydrogens.
-
-    Nothing is sanitised, because only elements and coordinates are needed: a misplaced charge must not cost a measured
-    complex. RDKit's own messages are silenced; the error holds the essentials.
+    Records without atoms and flat drawings before it are passed over with a note. A record that cannot be read never gives
+    way to the next: that is another pose, or another molecule.
 
     Raises:
         StructureError: the file's own faults, no_ligand if no record has atoms, no_3d if none has three-dimensional
-            coordinates, truncated or unreadable if none could be read.
+            coordinates, truncated or unreadable if the record cannot be read.
     """
-    kind, text = read_text(path, LIGAND_FORMATS, what=LIGAND_FILE)
-    n_read, n_with_atoms = 0, 0
+    return _first_usable(path)[0]
+
+
+def read_molecule(path: Path) -> Any:
+    """The same record as an RDKit molecule with its hydrogens.
+
+    Nothing is sanitised, because a misplaced charge must not cost a measured complex. RDKit's own messages are silenced.
+
+    Raises:
+        StructureError: as `read_ligand`, and unreadable if RDKit refuses the record.
+    """
+    from rdkit import Chem, rdBase
+
+    _, (kind, record) = _first_usable(path)
     with rdBase.BlockLogs():
-        for molecule in _molecules(kind, text):
-            if molecule is None:
-                continue
-            n_read += 1
-            if molecule.GetNumAtoms() == 0:
-                continue
-            n_with_atoms += 1
-            if _has_3d(molecule):
-                return molecule
-    raise _nothing_usable(path, kind, text, n_read=n_read, n_with_atoms=n_with_atoms)
+        if kind == "sdf":
+            # Not strict: an unknown symbol becomes element 0.
+            molecule = Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
+        else:
+            block = f"@<TRIPOS>MOLECULE{record}"
+            # RDKit refuses some atom types in unusual places, although elements and positions are clear.
+            molecule = Chem.MolFromMol2Block(block, sanitize=False, removeHs=False) or Chem.MolFromMol2Block(
+                block, sanitize=False, removeHs=False, cleanupSubstructures=False
+            )
+    if molecule is None:
+        raise _unreadable(path, "no molecule that RDKit can read")
+    return molecule
 
 
-def _molecules(kind: str, text: str) -> Iterator[Any]:
-    """RDKit molecules record by record, None where a record cannot be read."""
-    if kind == "sdf":
-        for record in _END_OF_RECORD.split(text):
-            if record.strip():
-                # Not strict: an unknown symbol becomes element 0, and the structure rules decide about it.
-                yield Chem.MolFromMolBlock(record, sanitize=False, removeHs=False, strictParsing=False)
-        return
-    for record in text.split(_START_OF_MOLECULE)[1:]:
-        block = _START_OF_MOLECULE + record
-        molecule = Chem.MolFromMol2Block(block, sanitize=False, removeHs=False)
-        # RDKit refuses some atom types in unusual places, although elements and positions are clear.
-        yield molecule or Chem.MolFromMol2Block(block, sanitize=False, removeHs=False, cleanupSubstructures=False)
+def _first_usable(path: Path) -> tuple[Atoms, tuple[str, str]]:
+    """(atoms of the record with notes, (format, its text))."""
+    kind, text = read_text(path, LIGAND_FORMATS, what=LIGAND_FILE)
+    records = sdf_records(text) if kind == "sdf" else mol2_records(text)
+    if not records:
+        raise _unreadable(path, "no molecule")
+    n_with_atoms = 0
+    for number, record in enumerate(records):
+        try:
+            molecule = read_sdf_record(record) if kind == "sdf" else read_mol2_record(record)
+        except MoleculeFault as fault:
+            if fault.truncated:
+                raise StructureError(
+                    Reason.TRUNCATED, path, got=str(fault), expected="a complete file", fix="Fetch the file again."
+                ) from None
+            raise _unreadable(path, str(fault)) from None
+        n_with_atoms += len(molecule.elements) > 0
+        if len(molecule.elements) and _has_3d(molecule.positions):
+            require_finite(path, molecule.positions)
+            residues = np.zeros(len(molecule.elements), np.int64)
+            notes = (*molecule.notes, *_on_records(path, number, len(records)))
+            return Atoms(molecule.elements, molecule.positions, residues, notes), (kind, record)
+    raise _nothing_usable(path, n_with_atoms=n_with_atoms)
 
 
-def _has_3d(molecule: Any) -> bool:
-    """Whether there are coordinates that do not all lie in the drawing plane; a single atom always passes."""
-    if molecule.GetNumConformers() == 0:
-        return False
-    heights = molecule.GetConformer().GetPositions()[:, 2]
+def _on_records(path: Path, number: int, n_records: int) -> tuple[str, ...]:
+    """Notes on records that were not read."""
+    if n_records == 1:
+        return ()
+    before = f", after {format_count(number)} without atoms or three-dimensional coordinates" if number else ""
+    return (f"{path.name}: record {number + 1} of {format_count(n_records)} is read{before}",)
+
+
+def _has_3d(positions: np.ndarray) -> bool:
+    """Whether the atoms do not all lie in the drawing plane; a single atom always passes."""
+    heights = positions[:, 2]
     return len(heights) == 1 or bool(np.any(heights != 0.0))
 
 
-def _nothing_usable(path: Path, kind: str, text: str, *, n_read: int, n_with_atoms: int) -> StructureError:
+def _nothing_usable(path: Path, *, n_with_atoms: int) -> StructureError:
     if n_with_atoms:
         return StructureError(
             Reason.NO_3D, path,
@@ -91,16 +106,11 @@ def _nothing_usable(path: Path, kind: str, text: str, *, n_read: int, n_with_ato
             expected="the pose bound to the protein",
             fix="Give the docked or crystal pose, not a drawing.",
         )  # fmt: skip
-    if n_read:
-        return StructureError(
-            Reason.NO_LIGAND, path,
-            got="a molecule without atoms", expected="a ligand", fix="Export the ligand again."
-        )  # fmt: skip
-    ending = "M  END" if kind == "sdf" else "@<TRIPOS>BOND"
-    if ending not in text and (kind == "sdf" or _START_OF_MOLECULE in text):
-        return StructureError(
-            Reason.TRUNCATED, path,
-            got=f"a molecule that ends before its {ending!r}", expected="a complete file",
-            fix="Fetch the file again.",
-        )  # fmt: skip
-    return unreadable(path, why="no molecule that RDKit can read", expected=LIGAND_FILE)
+    return StructureError(
+        Reason.NO_LIGAND, path,
+        got="a molecule without atoms", expected="a ligand", fix="Export the ligand again."
+    )  # fmt: skip
+
+
+def _unreadable(path: Path, got: str) -> StructureError:
+    return StructureError(Reason.UNREADABLE, path, got=got, expected=LIGAND_FILE, fix="Fetch or export the file again.")

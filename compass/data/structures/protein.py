@@ -1,179 +1,180 @@
-"""The protein side of a complex: PDB and mmCIF through gemmi, cleaned as `StructureRules` says."""
+"""The protein side of a complex: PDB and mmCIF, cleaned as `StructureRules` says."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-import gemmi
 import numpy as np
+from scipy.spatial import cKDTree
 
-from compass.data.structures.structure_file import Atoms, Reason, StructureError, read_text, require_finite, unreadable
+from compass.data.structures.conformers import one_conformer
+from compass.data.structures.elements import ATOMIC_NUMBERS, WATERS, is_polymeric, with_elements
+from compass.data.structures.mmcif_file import parse_mmcif
+from compass.data.structures.pdb_file import parse_pdb
+from compass.data.structures.structure_file import Reason, StructureError, read_text, require_finite
+from compass.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from compass.data.structures.atom_table import AtomTable
     from compass.optimizer_config import StructureRules
 
 PROTEIN_FORMATS = {".pdb": "pdb", ".ent": "pdb", ".cif": "mmcif", ".mmcif": "mmcif"}
 """Extensions that are read, each also with `.gz`."""
 PROTEIN_FILE = "a PDB or mmCIF file"
-NOT_NEEDED = ("ANISOU", "SIGATM", "SIGUIJ")
-"""Records that belong to an atom and hold no position."""
+
+ANOTHER_PLACE_ANGSTROM = 5.0
+"""Models of one molecule lie over each other; a second model further away is another molecule."""
+_SEAM_ANGSTROM = 3.0
+"""Residues so far beyond the pocket are read too: bonds and conformers reach across its border."""
+_PEPTIDE_BOND_ANGSTROM = 2.0
+_METALS = frozenset(
+    ATOMIC_NUMBERS[symbol]
+    for symbol in ["LI", "BE", "NA", "MG", "AL", "K", "CA", "SC", "TI", "V", "CR", "MN", "FE", "CO", "NI", "CU", "ZN", "GA", "RB", "SR", "Y", "ZR", "NB", "MO", "TC", "RU", "RH", "PD", "AG", "CD", "IN", "SN", "CS", "BA", "LA", "CE", "PR", "ND", "PM", "SM", "EU", "GD", "TB", "DY", "HO", "ER", "TM", "YB", "LU", "HF", "TA", "W", "RE", "OS", "IR", "PT", "AU", "HG", "TL", "PB", "BI", "PO", "FR", "RA", "AC", "TH", "PA", "U", "NP", "PU", "AM", "CM", "BK", "CF", "ES", "FM", "MD", "NO", "LR"]
+)
 
 
-def read_protein(path: Path, rules: StructureRules) -> Atoms:
+def read_protein(
+    path: Path, rules: StructureRules, *, near: tuple[NDArray[np.float64], float] | None = None
+) -> AtomTable:
     """The atoms of a protein file that `rules` keep; hydrogens and unknown elements are left to the caller.
 
     Polymer residues, modified ones included, always stay. Of the rest, a residue with a single heavy atom is a water
-    if that is an oxygen (under whatever name a simulation package gave it) and a metal if it is one; everything else
+    if that is an oxygen (under any name that a simulation package gave it) and a metal if it is one; everything else
     (NADPH, sugars, chloride …) counts as a cofactor. Zero occupancy is no reason to leave an atom out. The same atom
     written twice at the same place, as alternates and models often do, counts once.
+
+    Args:
+        path: the file.
+        rules: what becomes of waters, metals, alternates and models.
+        near: (positions (m, 3), radius) in Å: only residues that reach so near, and a little more, are read in full.
 
     Raises:
         StructureError: the file's own faults, or no_atoms if nothing was read or nothing is left.
     """
     kind, text = read_text(path, PROTEIN_FORMATS, what=PROTEIN_FILE)
-    structure = _parse_pdb(path, text) if kind == "pdb" else _parse_mmcif(path, text)
-    structure.setup_entities()
-    if not any(len(chain) for model in structure for chain in model):
+    table = parse_pdb(path, text) if kind == "pdb" else parse_mmcif(path, text)
+    if not len(table):
         raise StructureError(
             Reason.NO_ATOMS, path,
             got="no atoms", expected="atom records with coordinates",
             fix=f"Check that the file is {'in PDB' if kind == 'pdb' else 'in mmCIF'} format, as its name says.",
         )  # fmt: skip
-    elements: list[int] = []
-    positions: list[tuple[float, float, float]] = []
-    residues: list[int] = []
-    seen: set[tuple[str, str, str, str, float, float, float]] = set()
-    for number, (chain, residue, atom) in _kept_atoms(structure, rules):
-        x, y, z = atom.pos.tolist()
-        site = (chain, str(residue.seqid), residue.name, atom.name, round(x, 2), round(y, 2), round(z, 2))
-        if site in seen:
-            continue
-        seen.add(site)
-        elements.append(atom.element.atomic_number)
-        positions.append((x, y, z))
-        residues.append(number)
-    if not elements:
+    require_finite(path, table.positions)
+    table = _chosen_models(table, rules)
+    whole = table
+    if near is not None:
+        table = _residues_near(table, *near)
+    kept = _kept(table, rules)
+    if not len(kept) and near is not None:
+        kept = _kept(whole, rules)
+    if not len(kept):
         raise StructureError(
             Reason.NO_ATOMS, path,
             got="no atoms after waters, metals and cofactors were dropped", expected="at least one protein atom",
             fix="Check that the file holds the protein, or keep more in structures.waters, .metals or .cofactors.",
         )  # fmt: skip
-    atoms = Atoms(np.array(elements, np.int64), np.array(positions, np.float64), np.array(residues, np.int64))
-    require_finite(path, atoms.positions)
-    return atoms
+    return kept
 
 
-def _parse_pdb(path: Path, text: str) -> gemmi.Structure:
-    # gemmi reads a damaged number as zero, which would put the atom at the origin without a word.
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.startswith(("ATOM  ", "HETATM")):
-            continue
-        if len(line) < 54:
-            raise StructureError(
-                Reason.TRUNCATED, path,
-                got=f"line {number} cut short at column {len(line)}", expected="coordinates in columns 31 to 54",
-                fix="Fetch the file again.",
-            )  # fmt: skip
-        try:
-            float(line[30:38]), float(line[38:46]), float(line[46:54])
-        except ValueError:
-            raise unreadable(
-                path, why=f"{line[30:54].strip()!r} in line {number}", expected="coordinates in columns 31 to 54"
-            ) from None
-    # Such a record without its atom, which some tool removed, makes gemmi refuse the file.
-    kept = [line for line in text.splitlines() if not line.startswith(NOT_NEEDED)]
-    try:
-        return gemmi.read_pdb_string("\n".join([*kept, ""]))
-    except (RuntimeError, ValueError) as error:
-        raise unreadable(path, why=error, expected="PDB records") from None
+def _kept(table: AtomTable, rules: StructureRules) -> AtomTable:
+    if not len(table):
+        return table
+    table = with_elements(table)
+    table = table.where(_allowed(table, rules))
+    return _each_once(one_conformer(table, rules))
 
 
-def _parse_mmcif(path: Path, text: str) -> gemmi.Structure:
-    try:
-        document = gemmi.cif.read_string(text)
-        with_atoms = [block for block in document if block.find_loop("_atom_site.id")]
-        return gemmi.make_structure_from_block(with_atoms[0]) if with_atoms else gemmi.Structure()
-    except (RuntimeError, ValueError) as error:
-        # A file cut inside its atom table shows itself by a row with too few values.
-        cut = "Wrong number of values in loop" in str(error)
-        if not cut:
-            raise unreadable(path, why=error, expected="mmCIF categories") from None
-        raise StructureError(
-            Reason.TRUNCATED, path,
-            got="a table that ends within a row", expected="a complete file", fix="Fetch the file again.",
-        ) from None  # fmt: skip
+def _chosen_models(table: AtomTable, rules: StructureRules) -> AtomTable:
+    """The first model, or all as the rules say. A further model that is another molecule gives a note."""
+    first = table.models == table.models[0]
+    if rules.models == "all" or first.all():
+        return table
+    one, other = table.where(first), table.where(table.models == table.models[~first][0])
+    if _lie_over_each_other(one, other):
+        return one
+    n_left = format_count(np.count_nonzero(~first))
+    return one.noting(
+        f"{n_left} atoms of further models lie elsewhere, as in a biological assembly, and are left out; "
+        "structures.models=all reads them"
+    )
 
 
-def _kept_atoms(
-    structure: gemmi.Structure, rules: StructureRules
-) -> Iterator[tuple[int, tuple[str, gemmi.Residue, gemmi.Atom]]]:
-    """(residue number, (chain, residue, atom)) of everything the rules keep."""
-    models = list(structure)[:1] if rules.models == "first" else list(structure)
-    number = 0
-    for model in models:
-        for chain in model:
-            # Two residues under one number are alternates of each other (microheterogeneity): chosen together.
-            for _, group in groupby(chain, key=lambda residue: str(residue.seqid)):
-                residues = list(group)
-                label = _chosen_alternate(residues, rules)
-                for residue in residues:
-                    number += 1
-                    if _is_kept(residue, rules):
-                        for atom in _one_conformer(residue, label):
-                            yield number, (chain.name, residue, atom)
+def _lie_over_each_other(one: AtomTable, other: AtomTable) -> bool:
+    """Whether `other` is another model of the molecules in `one`."""
+    same = len(one) == len(other) and np.array_equal(one.names, other.names)
+    if same and np.array_equal(one.chains, other.chains):
+        shift = np.linalg.norm(one.positions - other.positions, axis=1)
+        return bool(np.median(shift) < ANOTHER_PLACE_ANGSTROM)
+    distances, _ = cKDTree(one.positions).query(other.positions, distance_upper_bound=ANOTHER_PLACE_ANGSTROM)
+    return bool(np.mean(np.isfinite(distances)) > 0.5 and same)
 
 
-def _is_kept(residue: gemmi.Residue, rules: StructureRules) -> bool:
-    if residue.is_water():
-        return rules.waters == "keep"
-    if residue.entity_type == gemmi.EntityType.Polymer:
-        return True
-    listed = gemmi.find_tabulated_residue(residue.name)
-    if residue.het_flag == "A" and (listed.is_amino_acid() or listed.is_nucleic_acid()):
-        return True  # pocket files hold scraps of a chain, too short for gemmi to call a polymer
-    heavy = {atom.name: atom.element for atom in residue if not atom.is_hydrogen()}
-    if len(heavy) == 1:
-        (element,) = heavy.values()
-        if element.atomic_number == 8:
-            return rules.waters == "keep"
-        if element.is_metal:
-            return rules.metals == "keep"
-    return rules.cofactors == "keep"
+def _residues_near(table: AtomTable, points: NDArray[np.float64], radius: float) -> AtomTable:
+    """Whole residues with an atom within `radius` of `points`, and their neighbours across the border."""
+    reach = radius + _SEAM_ANGSTROM
+    low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
+    boxed = np.flatnonzero(((table.positions >= low) & (table.positions <= high)).all(axis=1))
+    distances, _ = cKDTree(points).query(table.positions[boxed], distance_upper_bound=reach)
+    sites = table.runs(by_name=False)
+    keep = np.zeros(int(sites.max()) + 1, np.bool_)
+    keep[sites[boxed[np.isfinite(distances)]]] = True
+    return table.where(keep[sites])
 
 
-def _chosen_alternate(residues: list[gemmi.Residue], rules: StructureRules) -> str | None:
-    """The alternate label to take for residues under one number; None where there is no choice to make.
+def _allowed(table: AtomTable, rules: StructureRules) -> NDArray[np.bool_]:
+    """(n,) whether the rules keep each atom's residue."""
+    runs = table.runs()
+    first = np.unique(runs, return_index=True)[1]
+    heavy = table.elements > 1
+    n_heavy = np.bincount(runs, weights=heavy)
+    single = np.bincount(runs, weights=np.where(heavy, table.elements, 0))  # of one heavy atom: its element
+    is_water = np.isin(table.residue_names[first], list(WATERS)) & ((n_heavy == 0) | (single == 8))
+    is_oxygen, is_metal = (n_heavy == 1) & (single == 8), (n_heavy == 1) & np.isin(single, list(_METALS))
+    polymer = _in_polymers(table, runs, first) if rules.cofactors == "drop" or rules.metals == "drop" else (
+        np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
+    )  # fmt: skip
+    allowed = np.full(len(first), rules.cofactors == "keep")
+    allowed[is_metal] = rules.metals == "keep"
+    allowed[is_oxygen] = rules.waters == "keep"
+    allowed[polymer] = True
+    allowed[is_water] = rules.waters == "keep"
+    return np.asarray(allowed[runs], np.bool_)
 
-    One label for the whole residue: atom by atom, a side chain could come out half of one conformer, half of another.
-    """
-    occupancies: dict[str, list[float]] = defaultdict(list)
-    for residue in residues:
-        for atom in residue:
-            if atom.has_altloc():
-                occupancies[atom.altloc].append(atom.occ)
-    if not occupancies or rules.alternates == "all":
-        return None
-    if rules.alternates == "first":
-        return min(occupancies)
-    means = {label: sum(values) / len(values) for label, values in occupancies.items()}
-    return min(means, key=lambda label: (-round(means[label], 3), label))
+
+def _in_polymers(table: AtomTable, runs: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each residue belongs to a chain: a common one in ATOM records, or one that a chain's bonds lead to."""
+    polymer = np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
+    ends = {}
+    for name in ("N", "C", "P", "O3'"):
+        places = np.flatnonzero(table.names == name)
+        ends[name] = {int(run): table.positions[i] for run, i in zip(runs[places], places, strict=True)}
+    for run in range(1, len(first)):
+        for leaving, arriving in (("C", "N"), ("O3'", "P")):
+            pair = ends[leaving].get(run - 1), ends[arriving].get(run)
+            if (
+                pair[0] is not None
+                and pair[1] is not None
+                and np.linalg.norm(pair[0] - pair[1]) < _PEPTIDE_BOND_ANGSTROM
+            ):
+                polymer[run - 1] = polymer[run] = True
+    return polymer
 
 
-def _one_conformer(residue: gemmi.Residue, label: str | None) -> list[gemmi.Atom]:
-    """The atoms of the alternate `label`; an atom that lacks it comes from its own most occupied alternate."""
-    if label is None:
-        return list(residue)
-    kept = [atom for atom in residue if not atom.has_altloc() or atom.altloc == label]
-    if not kept:
-        return []  # the other residue under this number was chosen
-    named = {atom.name for atom in kept}
-    others: dict[str, list[gemmi.Atom]] = defaultdict(list)
-    for atom in residue:
-        if atom.name not in named:
-            others[atom.name].append(atom)
-    return kept + [min(atoms, key=lambda atom: (-atom.occ, atom.altloc)) for atoms in others.values()]
+def _each_once(table: AtomTable) -> AtomTable:
+    """The same atom of the same residue at the same place counts once."""
+    if not len(table):
+        return table
+    places = np.round(table.positions, 2)
+    order = np.lexsort((places[:, 2], places[:, 1], places[:, 0]))
+    close = np.flatnonzero((places[order][1:] == places[order][:-1]).all(axis=1))
+    keep = np.ones(len(table), np.bool_)
+    columns = (table.chains, table.numbers, table.residue_names, table.names)
+    for k in close:
+        one, other = sorted((int(order[k]), int(order[k + 1])))
+        if all(column[one] == column[other] for column in columns):
+            keep[other] = False
+    return table.where(keep)

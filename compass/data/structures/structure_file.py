@@ -68,13 +68,14 @@ class Atoms:
     """(n, 3) Å."""
     residues: NDArray[np.int64]
     """(n,) number of each atom's residue; any numbering."""
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.elements)
 
     def where(self, keep: NDArray[np.bool_]) -> Atoms:
         """The atoms for which `keep` (n,) is true, in their order."""
-        return Atoms(self.elements[keep], self.positions[keep], self.residues[keep])
+        return Atoms(self.elements[keep], self.positions[keep], self.residues[keep], self.notes)
 
 
 def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str, str]:

@@ -45,11 +45,29 @@ def test_mol2(read):
     assert atoms.positions[1].tolist() == [2.4, 2.0, 3.0]
 
 
-def test_first_usable_record_counts(read, methanol_at):
-    broken = "broken\n\n\nnot a counts line\nM  END\n$$$$\n"
+def test_the_first_record_with_a_pose_counts(read, methanol_at):
     drawn = methanol_at(flat=True)
-    text = broken + drawn + methanol_at((1, 1, 1)) + methanol_at((9, 9, 9))
-    assert read(text).positions[0].tolist() == [1.0, 1.0, 1.0]
+    atoms = read(drawn + methanol_at((1, 1, 1)) + methanol_at((9, 9, 9)))
+    assert atoms.positions[0].tolist() == [1.0, 1.0, 1.0]
+    assert atoms.notes == (
+        "l.sdf: record 2 of 3 is read, after 1 without atoms or three-dimensional coordinates",
+    )
+
+
+def test_a_broken_record_does_not_give_way_to_the_next(read, methanol_at, tmp_path):
+    broken = "broken\n\n\nnot a counts line\nM  END\n$$$$\n"
+    fails(
+        read, broken + methanol_at(), Reason.UNREADABLE,
+        "got the counts line 'not a counts line'; expected an SDF or MOL2 file. Fetch or export the file again.",
+        tmp_path,
+    )  # fmt: skip
+    broken = MOL2.replace("C.3", "Zq")
+    fails(
+        read, broken + MOL2, Reason.UNREADABLE,
+        "got the atom types Zq, which are neither SYBYL's nor GAFF's; convert them to SYBYL types, or give an SDF; "
+        "expected an SDF or MOL2 file. Fetch or export the file again.",
+        tmp_path, "l.mol2",
+    )  # fmt: skip
 
 
 def test_first_molecule_of_a_mol2_counts(read):
@@ -122,7 +140,7 @@ def test_truncated_mol2(read, tmp_path):
 def test_mol2_that_is_something_else(read, tmp_path):
     fails(
         read, "rubbish\n", Reason.UNREADABLE,
-        "got no molecule that RDKit can read; expected an SDF or MOL2 file. Fetch or export the file again.",
+        "got no molecule; expected an SDF or MOL2 file. Fetch or export the file again.",
         tmp_path, "l.mol2",
     )  # fmt: skip
 

@@ -119,7 +119,7 @@ def test_damaged_pdb_coordinate(tmp_path, pdb):
     check(
         path,
         Reason.UNREADABLE,
-        "got '******** 0.800 0.000' in line 2; expected coordinates in columns 31 to 54. "
+        "got '******** 0.800 0.000' in 'ATOM 2 CA ALA A 1'; expected coordinates in columns 31 to 54. "
         "Fetch or export the file again.",
     )
 
@@ -130,7 +130,8 @@ def test_coordinate_that_is_not_a_number(tmp_path, pdb):
     check(
         path,
         Reason.UNREADABLE,
-        "got no coordinates for atom 2; expected three numbers for every atom. Fetch or export the file again.",
+        "got 'nan 0.800 0.000' in 'ATOM 2 CA ALA A 1'; expected coordinates in columns 31 to 54. "
+        "Fetch or export the file again.",
     )
 
 
@@ -181,7 +182,7 @@ def test_unreadable_sdf(tmp_path):
     check(
         path,
         Reason.UNREADABLE,
-        "got no molecule that RDKit can read; expected an SDF or MOL2 file. Fetch or export the file again.",
+        "got the counts line ''; expected an SDF or MOL2 file. Fetch or export the file again.",
     )
 
 

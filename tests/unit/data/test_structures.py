@@ -74,7 +74,7 @@ def with_methanol(pdb, shift=0.0):
     return pdb.atom("O1", "MOH", 90, (4.4, shift, 4.1), het=True)
 
 
-@pytest.mark.parametrize(("shift", "n_atoms"), [(0.0, 17), (0.15, 17), (0.25, 19)])
+@pytest.mark.parametrize(("shift", "n_atoms"), [(0.0, 17), (0.15, 17), (0.25, 17), (3.0, 19)])
 def test_the_ligand_in_the_protein_file_counts_once(read, pdb, shift, n_atoms):
     assert read(with_methanol(pdb, shift)).n_atoms == n_atoms
 

@@ -1,0 +1,157 @@
+"""One conformer for each residue, whether its alternates have letters or have lost them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compass.data.structures.elements import is_standard
+from compass.units import format_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from compass.data.structures.atom_table import AtomTable
+    from compass.optimizer_config import StructureRules
+
+CONFORMERS_WITHOUT_LETTERS = "conformers_without_letters"
+"""The repair of a residue that holds two conformers, at least one of them without a letter."""
+OVERLAP_ANGSTROM = 0.8
+"""No two atoms of one conformer come this near, hydrogen apart: the shortest bond between heavy atoms is 1.1 Å."""
+APART_ANGSTROM = 2.2
+"""Repeated atoms of one name and at least so far apart belong to two residues under one number."""
+
+
+def one_conformer(table: AtomTable, rules: StructureRules) -> AtomTable:
+    """`table` with one conformer for each residue; atoms without an alternate stay.
+
+    Residues under one number are alternates of each other (microheterogeneity) and are chosen together. One label counts for
+    the whole residue: atom by atom, a side chain could be half of one conformer and half of the other.
+    """
+    if rules.alternates == "all" or not len(table):
+        return table
+    sites = _sites(table)
+    keep = np.ones(len(table), np.bool_)
+    dropped: list[str] = []
+    for places in _in_question(table, sites):
+        labels, is_guess = _labels(table, places)
+        if labels is None:
+            continue
+        kept, chosen = _chosen(table, places, labels, rules)
+        keep[places] = kept
+        if is_guess and not kept.all():
+            dropped.append(f"{table.residue_label(places[0])}: {np.count_nonzero(~kept)} atoms ({chosen} kept)")
+    chosen_atoms = table.where(keep)
+    if not dropped:
+        return chosen_atoms
+    more = f" and {format_count(len(dropped) - 3)} more residues" if len(dropped) > 3 else ""
+    note = f"conformers without letters dropped: {'; '.join(dropped[:3])}{more}"
+    return chosen_atoms.noting(note, repairs=(CONFORMERS_WITHOUT_LETTERS,))
+
+
+def _sites(table: AtomTable) -> NDArray[np.int64]:
+    """(n,) number of each atom's site: consecutive residues under one number; with letters, wherever they stand."""
+    sites = table.runs(by_name=False)
+    lettered = np.flatnonzero(table.alternates != "")
+    if len(lettered):
+        first: dict[tuple[int, str, str], int] = {}
+        merged = np.arange(int(sites.max()) + 1)
+        for i in lettered[np.unique(sites[lettered], return_index=True)[1]]:
+            key = (int(table.models[i]), str(table.chains[i]), str(table.numbers[i]))
+            merged[sites[i]] = first.setdefault(key, int(sites[i]))
+        sites = merged[sites]
+    return sites
+
+
+def _in_question(table: AtomTable, sites: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The atoms of every site with letters, or with a heavy atom's name in one residue more than once."""
+    heavy = table.elements != 1
+    _, name = np.unique(table.names, return_inverse=True)
+    _, residue = np.unique(table.residue_names, return_inverse=True)
+    code = (sites * (int(residue.max()) + 1) + residue) * (int(name.max()) + 1) + name
+    _, where, counts = np.unique(code[heavy], return_inverse=True, return_counts=True)
+    odd = table.alternates != ""
+    odd[heavy] |= counts[where] > 1
+    return [np.flatnonzero(sites == site) for site in np.unique(sites[odd])]
+
+
+def _labels(table: AtomTable, places: NDArray[np.int64]) -> tuple[NDArray[np.str_] | None, bool]:
+    """(label of each atom, whether some are guessed); None if the residue has no alternates."""
+    labels = table.alternates[places].copy()
+    repeated = _repetitions(table, places)
+    twice = repeated.max(initial=0) > 0
+    if (labels != "").any():
+        # Beside the same atom with a letter, an atom without one is a conformer too.
+        partners = {(table.residue_names[i], table.names[i]) for i, label in zip(places, labels, strict=True) if label}
+        unlettered = np.array([
+            not label and (table.residue_names[i], table.names[i]) in partners
+            for i, label in zip(places, labels, strict=True)
+        ])  # fmt: skip
+        labels[unlettered] = " "
+        return labels, bool(unlettered.any())
+    if not twice or not _are_conformers(table, places, repeated):
+        return None, False
+    names = [(table.residue_names[i], table.names[i]) for i in places]
+    several = {name for name, count in zip(names, repeated, strict=True) if count > 0}
+    return np.array([
+        str(count + 1) if name in several else "" for name, count in zip(names, repeated, strict=True)
+    ]), True  # fmt: skip
+
+
+def _repetitions(table: AtomTable, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often the same name in the same residue came before each atom, among equal letters; hydrogens do not count."""
+    seen: dict[tuple[str, str, str], int] = defaultdict(int)
+    result = np.zeros(len(places), np.int64)
+    for k, i in enumerate(places):
+        if table.elements[i] != 1:
+            key = (str(table.residue_names[i]), str(table.names[i]), str(table.alternates[i]))
+            result[k] = seen[key]
+            seen[key] += 1
+    return result
+
+
+def _are_conformers(table: AtomTable, places: NDArray[np.int64], repeated: NDArray[np.int64]) -> bool:
+    """Whether repeated names mean two conformers: not in a residue whose names are no names, nor in two that share a number."""
+    again = places[repeated > 0]
+    same = [
+        np.linalg.norm(table.positions[places[(table.names[places] == table.names[i]) & (places < i)]] - table.positions[i], axis=1).min()
+        for i in again
+    ]  # fmt: skip
+    if not is_standard(str(table.residue_names[places[0]])):
+        return min(same) < OVERLAP_ANGSTROM
+    anchors = [distance for distance, i in zip(same, again, strict=True) if table.names[i] in {"CA", "C1'", "C1*"}]
+    return not anchors or min(anchors) < APART_ANGSTROM
+
+
+def _chosen(
+    table: AtomTable, places: NDArray[np.int64], labels: NDArray[np.str_], rules: StructureRules
+) -> tuple[NDArray[np.bool_], str]:
+    """(which atoms stay, why this label)."""
+    occupancies: dict[str, list[float]] = defaultdict(list)
+    for i, label in zip(places, labels, strict=True):
+        if label:
+            occupancies[str(label)].append(float(table.occupancies[i]))
+    means = {label: round(sum(values) / len(values), 3) for label, values in occupancies.items()}
+    best = min(means) if rules.alternates == "first" else min(means, key=lambda label: (-means[label], label))
+    kept = (labels == "") | (labels == best)
+    # An atom that lacks the chosen alternate comes from its own most occupied one, unless its residue was not chosen.
+    present = {(table.residue_names[i], table.names[i]) for i in places[kept]}
+    chosen_residues = {name for name, _ in present}
+    left: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for k in np.flatnonzero(~kept):
+        key = (table.residue_names[places[k]], table.names[places[k]])
+        if key not in present and key[0] in chosen_residues:
+            left[key].append(int(k))
+    for rest in left.values():
+        k = min(rest, key=lambda k: (-table.occupancies[places[k]], labels[k]))
+        if not _overlaps(table, places[k], places[kept]):
+            kept[k] = True
+    why = "the first" if rules.alternates == "first" or len(set(means.values())) == 1 else f"occupancy {means[best]:g}"
+    return kept, why
+
+
+def _overlaps(table: AtomTable, place: int, others: NDArray[np.int64]) -> bool:
+    distances = np.linalg.norm(table.positions[others] - table.positions[place], axis=1)
+    return bool(len(distances) and distances.min() < OVERLAP_ANGSTROM and table.elements[place] != 1)

@@ -1,0 +1,170 @@
+"""PDB text as an `AtomTable`, column by column.
+
+Every record is read to the letter or refused: a coordinate that is not a plain number is never cut to its first digits.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compass.data.structures.atom_table import NO_ELEMENT, AtomTable
+from compass.data.structures.elements import ATOMIC_NUMBERS
+from compass.data.structures.structure_file import Reason, StructureError, unreadable
+from compass.units import format_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_WIDTH = 80
+_COORDINATES = "coordinates in columns 31 to 54"
+_PLAIN = np.isin(np.arange(256), np.frombuffer(b" +-.0123456789", np.uint8))
+_LETTER = np.isin(np.arange(256), np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8))
+_PLAIN_NUMBER = re.compile(r" *[+-]?(\d+\.?\d*|\.\d+) *")
+
+
+def parse_pdb(path: Path, text: str) -> AtomTable:
+    """The atoms of a PDB file; empty if it has none.
+
+    Raises:
+        StructureError: truncated, or unreadable where a coordinate is not a plain number.
+    """
+    lines, hetero, segments, models, notes = _records(path, text)
+    raw = "".join([line[:_WIDTH].ljust(_WIDTH) for line in lines]).encode("ascii", "replace")
+    data = np.frombuffer(raw, np.uint8).reshape(-1, _WIDTH)
+    names, residue_names = _texts(data, 12, 16), _texts(data, 17, 20)
+    beyond = data[:, 20] != ord(" ")
+    if beyond.any():  # four-letter residue names, as CHARMM and GROMACS write them
+        residue_names = np.where(beyond, _texts(data, 17, 21), residue_names)
+    return AtomTable(
+        names=names,
+        alternates=_texts(data, 16, 17),
+        residue_names=residue_names,
+        chains=_texts(data, 21, 22),
+        numbers=_texts(data, 22, 27),
+        hetero=np.array(hetero, np.bool_),
+        segments=np.array(segments, np.int64),
+        models=np.array(models, np.int64),
+        elements=_elements(data),
+        two_letter=_two_letter(data),
+        occupancies=_occupancies(data),
+        positions=_positions(path, data, lines),
+        notes=tuple(notes),
+    )
+
+
+def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], list[int], list[str]]:
+    """(lines, hetero, segments, models) of the atom records, and notes."""
+    lines: list[str] = []
+    hetero: list[bool] = []
+    segments: list[int] = []
+    blocks: list[int] = []
+    segment = block = 0
+    has_models = False
+    for number, line in enumerate(text.splitlines(), start=1):
+        head = line[:6].upper()
+        if head.startswith("ATOM") or head == "HETATM":
+            if len(line.rstrip()) < 54:
+                raise StructureError(
+                    Reason.TRUNCATED, path,
+                    got=f"line {number} cut short at column {len(line)}", expected=_COORDINATES, fix="Fetch the file again.",
+                )  # fmt: skip
+            lines.append(line)
+            hetero.append(head == "HETATM")
+            segments.append(segment)
+            blocks.append(block)
+        elif head.startswith("TER"):
+            segment += 1
+        elif head.startswith(("MODEL", "END")):
+            has_models |= head.startswith("MODEL")
+            segment += 1
+            block = block + 1 if lines and blocks[-1] == block else block
+    if blocks and blocks[-1] and not has_models:
+        models, notes = _after_end(lines, blocks)
+        return lines, hetero, segments, models, notes
+    return lines, hetero, segments, blocks, []
+
+
+def _after_end(lines: list[str], blocks: list[int]) -> tuple[list[int], list[str]]:
+    """Models of a file with atoms after END or ENDMDL but without MODEL: a repetition is a further model."""
+    first = {line[12:27] for line, block in zip(lines, blocks, strict=True) if block == 0}
+    models, notes = list(blocks), []
+    for block in range(1, blocks[-1] + 1):
+        places = [i for i, of in enumerate(blocks) if of == block]
+        n_again = sum(lines[i][12:27] in first for i in places)
+        if 2 * n_again >= len(places):
+            notes.append(
+                f"{format_count(len(places))} atoms after END repeat the first ones and count as another model"
+            )
+            continue
+        notes.append(f"{format_count(len(places))} atoms after END are part of the structure")
+        for i in places:
+            models[i] = 0
+    return models, list(dict.fromkeys(notes))
+
+
+def _texts(data: NDArray[np.uint8], start: int, end: int) -> NDArray[Any]:
+    """(n,) stripped strings of the columns from `start` up to `end`."""
+    column = np.ascontiguousarray(data[:, start:end]).view(f"S{end - start}").ravel()
+    return np.strings.strip(column.astype(f"U{end - start}"))
+
+
+def _positions(path: Path, data: NDArray[np.uint8], lines: list[str]) -> NDArray[np.float64]:
+    field = np.ascontiguousarray(data[:, 30:54])
+    if _PLAIN[field].all():
+        try:
+            return field.view("S8").astype(np.float64)
+        except ValueError:
+            pass
+    for line in lines:
+        if not all(_PLAIN_NUMBER.fullmatch(line[start : start + 8]) for start in (30, 38, 46)):
+            raise unreadable(path, why=f"{line[30:54].strip()!r} in {line[:27].strip()!r}", expected=_COORDINATES)
+    return field.view("S8").astype(np.float64)
+
+
+def _occupancies(data: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(n,) occupancies; 1 where the field holds no number."""
+    field = np.ascontiguousarray(data[:, 54:60]).view("S6").ravel()
+    try:
+        return field.astype(np.float64)
+    except ValueError:
+        return np.array([_number_or_one(text) for text in field.tolist()])
+
+
+def _number_or_one(text: bytes) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
+
+
+def _elements(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(n,) atomic numbers of columns 77 and 78.
+
+    Old files have the entry's code and a line number in columns 73 to 80, AutoDock's have types in 78 and 79: digits and
+    words that go on are no elements.
+    """
+    codes, where = np.unique(np.ascontiguousarray(data[:, 75:79]).view("S4").ravel(), return_inverse=True)
+    known = np.array([_element(code.decode("ascii").ljust(4)) for code in codes.tolist()], np.int64)
+    return known[where] if len(codes) else np.empty(0, np.int64)
+
+
+def _element(text: str) -> int:
+    """The atomic number in the columns 76 to 79."""
+    symbol = text[1:3].strip()
+    goes_on = (text[0].isalpha() and text[1].isalpha()) or (text[2].isalpha() and text[3].isalpha())
+    if not symbol.isalpha() or goes_on:
+        return NO_ELEMENT
+    return ATOMIC_NUMBERS.get(symbol.upper(), 0)
+
+
+def _two_letter(data: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether names begin in column 13 and leave column 16 free; false if the file writes all names so."""
+    in_first = _LETTER[data[:, 12]] & (data[:, 15] == ord(" "))
+    is_backbone = in_first & np.isin(_texts(data, 12, 16), ("CA", "C", "N", "O", "CB", "P")) & (data[:, 17] != ord(" "))
+    n_named = np.count_nonzero(data[:, 15] == ord(" "))
+    return in_first if 10 * np.count_nonzero(is_backbone) < n_named else np.zeros(len(data), np.bool_)
