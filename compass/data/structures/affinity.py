@@ -13,7 +13,9 @@ Kind = Literal["Kd", "Ki", "IC50"]
 Relation = Literal["=", "<", ">", "~"]
 
 _MOLAR_PER_UNIT = {"fM": 1e-15, "pM": 1e-12, "nM": 1e-9, "uM": 1e-6, "µM": 1e-6, "μM": 1e-6, "mM": 1e-3, "M": 1.0}
-_ENTRY = re.compile(r"\s*(Kd|Ki|IC50)\s*(=|<=|>=|<|>|~)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([fpnuµμm]?M)\s*")
+_ENTRY = re.compile(
+    r"\s*(Kd|Ki|IC50)\s*(=~|~=|<~|>~|<=|>=|=<|=>|=|<|>|~|≤|≥|≈)\s*(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*([fpnuµμm]?M)\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Affinity:
 def parse_affinity(text: str, *, where: str) -> Affinity:
     """The affinity in an entry such as `Kd=49uM`, `IC50<10mM` or `Ki~5pM`.
 
-    `<=` and `>=` are read as `<` and `>`.
+    `<=` and `>=` are read as `<` and `>`, `=~` as `~`.
 
     Args:
         text: the entry.
@@ -53,4 +55,10 @@ def parse_affinity(text: str, *, where: str) -> Affinity:
             expected="Kd, Ki or IC50, one of = < > ~, a number above zero and a unit from fM to M",
             fix="Write it as the PDBbind index does, for example Kd=49uM.",
         )
-    return Affinity(cast("Kind", match[1]), cast("Relation", match[2][0]), molar)
+    return Affinity(cast("Kind", match[1]), _relation(match[2]), molar)
+
+
+def _relation(sign: str) -> Relation:
+    """The relation of a sign of one or two characters: a bound before `about`, `about` before `equal`."""
+    plain = sign.replace("≤", "<").replace("≥", ">").replace("≈", "~")
+    return cast("Relation", next(relation for relation in "<>~=" if relation in plain))

@@ -42,7 +42,7 @@ def one_conformer(table: AtomTable, rules: StructureRules) -> AtomTable:
         kept, chosen = _chosen(table, places, labels, rules)
         keep[places] = kept
         if is_guess and not kept.all():
-            dropped.append(f"{table.residue_label(places[0])}: {np.count_nonzero(~kept)} atoms ({chosen} kept)")
+            dropped.append(f"{table.residue_label(int(places[0]))}: {np.count_nonzero(~kept)} atoms ({chosen} kept)")
     chosen_atoms = table.where(keep)
     if not dropped:
         return chosen_atoms
@@ -120,9 +120,9 @@ def _are_conformers(table: AtomTable, places: NDArray[np.int64], repeated: NDArr
         for i in again
     ]  # fmt: skip
     if not is_standard(str(table.residue_names[places[0]])):
-        return min(same) < OVERLAP_ANGSTROM
+        return bool(min(same) < OVERLAP_ANGSTROM)
     anchors = [distance for distance, i in zip(same, again, strict=True) if table.names[i] in {"CA", "C1'", "C1*"}]
-    return not anchors or min(anchors) < APART_ANGSTROM
+    return not anchors or bool(min(anchors) < APART_ANGSTROM)
 
 
 def _chosen(
@@ -140,13 +140,13 @@ def _chosen(
     present = {(table.residue_names[i], table.names[i]) for i in places[kept]}
     chosen_residues = {name for name, _ in present}
     left: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for k in np.flatnonzero(~kept):
+    for k in np.flatnonzero(~kept).tolist():
         key = (table.residue_names[places[k]], table.names[places[k]])
         if key not in present and key[0] in chosen_residues:
-            left[key].append(int(k))
+            left[key].append(k)
     for rest in left.values():
-        k = min(rest, key=lambda k: (-table.occupancies[places[k]], labels[k]))
-        if not _overlaps(table, places[k], places[kept]):
+        k = min(rest, key=lambda k: (-float(table.occupancies[places[k]]), str(labels[k])))
+        if not _overlaps(table, int(places[k]), places[kept]):
             kept[k] = True
     why = "the first" if rules.alternates == "first" or len(set(means.values())) == 1 else f"occupancy {means[best]:g}"
     return kept, why

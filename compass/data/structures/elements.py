@@ -26,8 +26,87 @@ ATOMIC_NUMBERS = {gemmi.Element(number).name.upper(): number for number in range
 ELEMENTS_FROM_RESIDUES = "elements_from_residues"
 """The repair of elements that contradict the names of standard residues."""
 
-_AMINO_ACIDS = ["ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER", "THR", "TRP", "TYR", "VAL", "ASH", "GLH", "HID", "HIE", "HIP", "HSD", "HSE", "HSP", "HISA", "HISB", "HISH", "HISD", "HISE", "CYX", "CYM", "CYS1", "CYS2", "CYSH", "LYN", "LYP", "LYSH", "ARGN", "ASPH", "GLUH", "ACE", "NME", "NMA", "NH2", "NHE"]
-_NUCLEOTIDES = ["A", "C", "G", "U", "I", "DA", "DC", "DG", "DT", "DU", "DI", "ADE", "CYT", "GUA", "THY", "URA", "RA", "RC", "RG", "RU", "A3", "A5", "C3", "C5", "G3", "G5", "U3", "U5"]
+_AMINO_ACIDS = [
+    "ALA",
+    "ARG",
+    "ASN",
+    "ASP",
+    "CYS",
+    "GLN",
+    "GLU",
+    "GLY",
+    "HIS",
+    "ILE",
+    "LEU",
+    "LYS",
+    "MET",
+    "PHE",
+    "PRO",
+    "SER",
+    "THR",
+    "TRP",
+    "TYR",
+    "VAL",
+    "ASH",
+    "GLH",
+    "HID",
+    "HIE",
+    "HIP",
+    "HSD",
+    "HSE",
+    "HSP",
+    "HISA",
+    "HISB",
+    "HISH",
+    "HISD",
+    "HISE",
+    "CYX",
+    "CYM",
+    "CYS1",
+    "CYS2",
+    "CYSH",
+    "LYN",
+    "LYP",
+    "LYSH",
+    "ARGN",
+    "ASPH",
+    "GLUH",
+    "ACE",
+    "NME",
+    "NMA",
+    "NH2",
+    "NHE",
+]
+_NUCLEOTIDES = [
+    "A",
+    "C",
+    "G",
+    "U",
+    "I",
+    "DA",
+    "DC",
+    "DG",
+    "DT",
+    "DU",
+    "DI",
+    "ADE",
+    "CYT",
+    "GUA",
+    "THY",
+    "URA",
+    "RA",
+    "RC",
+    "RG",
+    "RU",
+    "A3",
+    "A5",
+    "C3",
+    "C5",
+    "G3",
+    "G5",
+    "U3",
+    "U5",
+]
 _NUCLEOTIDES += [f"D{base}{end}" for base in "ACGT" for end in "35"] + [
     f"R{base}{end}" for base in "ACGU" for end in "35"
 ]
@@ -35,7 +114,30 @@ STANDARD = frozenset((*_AMINO_ACIDS, *_NUCLEOTIDES))
 """Residues whose atom names begin with their element's one letter, under the names of PDB, AMBER, CHARMM and GROMACS."""
 _TERMINAL = frozenset(f"{end}{name}" for end in "NC" for name in _AMINO_ACIDS if len(name) == 3)  # AMBER's NALA, CALA
 WATERS = frozenset(
-    ["HOH", "WAT", "DOD", "H2O", "SOL", "TIP", "TIP2", "TIP3", "TIP4", "TIP5", "TP3", "TP4", "TP5", "TP3M", "TP4E", "T3P", "T4P", "SPC", "SPCE", "OPC", "OH2", "W"]
+    [
+        "HOH",
+        "WAT",
+        "DOD",
+        "H2O",
+        "SOL",
+        "TIP",
+        "TIP2",
+        "TIP3",
+        "TIP4",
+        "TIP5",
+        "TP3",
+        "TP4",
+        "TP5",
+        "TP3M",
+        "TP4E",
+        "T3P",
+        "T4P",
+        "SPC",
+        "SPCE",
+        "OPC",
+        "OH2",
+        "W",
+    ]
 )
 
 _IONS = {
@@ -62,7 +164,83 @@ _ORGANIC = "HCNOSPFIB"
 _HYDROGEN_LIKE = ("H", "D")
 _NOT_BONDED_SO_CLOSE = frozenset(
     ATOMIC_NUMBERS[symbol]
-    for symbol in ["HE", "NE", "AR", "KR", "XE", "RN", "NA", "K", "RB", "CS", "CA", "SR", "BA", "CD", "HG", "PB", "TL", "IN", "CE", "ND", "PR", "SM", "EU", "GD", "TB", "DY", "HO", "ER", "TM", "YB", "LU", "LA", "CO", "NI", "CU", "ZN", "AG", "AU", "SC", "Y", "TH", "PA", "U", "NP", "PU", "AM", "CM", "BK", "CF", "ES", "FM", "MD", "NO", "LR", "RF", "DB", "SG", "BH", "HS", "MT", "DS", "RG", "CN", "NH", "FL", "MC", "LV", "TS", "OG", "PM", "AC", "RA", "FR", "PO", "AT"]
+    for symbol in [
+        "HE",
+        "NE",
+        "AR",
+        "KR",
+        "XE",
+        "RN",
+        "NA",
+        "K",
+        "RB",
+        "CS",
+        "CA",
+        "SR",
+        "BA",
+        "CD",
+        "HG",
+        "PB",
+        "TL",
+        "IN",
+        "CE",
+        "ND",
+        "PR",
+        "SM",
+        "EU",
+        "GD",
+        "TB",
+        "DY",
+        "HO",
+        "ER",
+        "TM",
+        "YB",
+        "LU",
+        "LA",
+        "CO",
+        "NI",
+        "CU",
+        "ZN",
+        "AG",
+        "AU",
+        "SC",
+        "Y",
+        "TH",
+        "PA",
+        "U",
+        "NP",
+        "PU",
+        "AM",
+        "CM",
+        "BK",
+        "CF",
+        "ES",
+        "FM",
+        "MD",
+        "NO",
+        "LR",
+        "RF",
+        "DB",
+        "SG",
+        "BH",
+        "HS",
+        "MT",
+        "DS",
+        "RG",
+        "CN",
+        "NH",
+        "FL",
+        "MC",
+        "LV",
+        "TS",
+        "OG",
+        "PM",
+        "AC",
+        "RA",
+        "FR",
+        "PO",
+        "AT",
+    ]
 )
 """Elements that no carbon, nitrogen or oxygen comes within `TOO_CLOSE_ANGSTROM` of."""
 TOO_CLOSE_ANGSTROM = 1.7
@@ -115,7 +293,8 @@ def is_polymeric(residue: str) -> bool:
 def _looks_like_hydrogen(table: AtomTable) -> NDArray[np.bool_]:
     bare = np.strings.lstrip(table.names, "0123456789")
     named = np.strings.startswith(bare, "H") | np.strings.startswith(bare, "D")
-    return np.where(table.elements == NO_ELEMENT, named & (table.names != table.residue_names), table.elements == 1)
+    named &= table.names != table.residue_names
+    return np.asarray(np.where(table.elements == NO_ELEMENT, named, table.elements == 1), np.bool_)
 
 
 def _element_of(residue: str, name: str, alone: bool, two_letter: bool, given: int) -> tuple[int, str]:  # noqa: FBT001

@@ -128,10 +128,10 @@ def _overlapping(protein: AtomTable) -> NDArray[np.int64]:
     """(m, 2) indices of atoms at one place: heavy ones within 0.8 Å, any within 0.01 Å."""
     pairs = cKDTree(protein.positions).query_pairs(OVERLAP_ANGSTROM, output_type="ndarray")
     if not len(pairs):
-        return pairs
+        return np.asarray(pairs)
     both_heavy = (protein.elements[pairs] != 1).all(axis=1)
     apart_by = np.linalg.norm(protein.positions[pairs[:, 0]] - protein.positions[pairs[:, 1]], axis=1)
-    return pairs[both_heavy | (apart_by <= SAME_PLACE_ANGSTROM)]
+    return np.asarray(pairs[both_heavy | (apart_by <= SAME_PLACE_ANGSTROM)])
 
 
 def _loser(
@@ -195,6 +195,6 @@ def _noting_copies(protein: AtomTable, ligand: Atoms) -> AtomTable:
 
 def _named(protein: AtomTable, marked: NDArray[np.bool_]) -> str:
     """The residues of the marked atoms with their counts, a few of them by name."""
-    counts = Counter(protein.residue_label(i) for i in np.flatnonzero(marked))
+    counts = Counter(protein.residue_label(i) for i in np.flatnonzero(marked).tolist())
     shown = ", ".join(f"{name} ({n} atoms)" for name, n in counts.most_common(3))
     return shown + (f" and {len(counts) - 3} more" if len(counts) > 3 else "")

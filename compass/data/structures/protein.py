@@ -33,7 +33,87 @@ _SEAM_ANGSTROM = 3.0
 _PEPTIDE_BOND_ANGSTROM = 2.0
 _METALS = frozenset(
     ATOMIC_NUMBERS[symbol]
-    for symbol in ["LI", "BE", "NA", "MG", "AL", "K", "CA", "SC", "TI", "V", "CR", "MN", "FE", "CO", "NI", "CU", "ZN", "GA", "RB", "SR", "Y", "ZR", "NB", "MO", "TC", "RU", "RH", "PD", "AG", "CD", "IN", "SN", "CS", "BA", "LA", "CE", "PR", "ND", "PM", "SM", "EU", "GD", "TB", "DY", "HO", "ER", "TM", "YB", "LU", "HF", "TA", "W", "RE", "OS", "IR", "PT", "AU", "HG", "TL", "PB", "BI", "PO", "FR", "RA", "AC", "TH", "PA", "U", "NP", "PU", "AM", "CM", "BK", "CF", "ES", "FM", "MD", "NO", "LR"]
+    for symbol in [
+        "LI",
+        "BE",
+        "NA",
+        "MG",
+        "AL",
+        "K",
+        "CA",
+        "SC",
+        "TI",
+        "V",
+        "CR",
+        "MN",
+        "FE",
+        "CO",
+        "NI",
+        "CU",
+        "ZN",
+        "GA",
+        "RB",
+        "SR",
+        "Y",
+        "ZR",
+        "NB",
+        "MO",
+        "TC",
+        "RU",
+        "RH",
+        "PD",
+        "AG",
+        "CD",
+        "IN",
+        "SN",
+        "CS",
+        "BA",
+        "LA",
+        "CE",
+        "PR",
+        "ND",
+        "PM",
+        "SM",
+        "EU",
+        "GD",
+        "TB",
+        "DY",
+        "HO",
+        "ER",
+        "TM",
+        "YB",
+        "LU",
+        "HF",
+        "TA",
+        "W",
+        "RE",
+        "OS",
+        "IR",
+        "PT",
+        "AU",
+        "HG",
+        "TL",
+        "PB",
+        "BI",
+        "PO",
+        "FR",
+        "RA",
+        "AC",
+        "TH",
+        "PA",
+        "U",
+        "NP",
+        "PU",
+        "AM",
+        "CM",
+        "BK",
+        "CF",
+        "ES",
+        "FM",
+        "MD",
+        "NO",
+        "LR",
+    ]
 )
 
 
@@ -96,7 +176,7 @@ def _chosen_models(table: AtomTable, rules: StructureRules) -> AtomTable:
     one, other = table.where(first), table.where(table.models == table.models[~first][0])
     if _lie_over_each_other(one, other):
         return one
-    n_left = format_count(np.count_nonzero(~first))
+    n_left = format_count(int(np.count_nonzero(~first)))
     return one.noting(
         f"{n_left} atoms of further models lie elsewhere, as in a biological assembly, and are left out; "
         "structures.models=all reads them"
