@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 from compass.data.scan.rows import Label, Row
@@ -52,14 +53,14 @@ class Listing:
     """Warnings about the whole dataset, one line each."""
 
 
-def read_label(text: str, *, where: str) -> Label:
-    """The label in `text`: a bare pK, or an affinity such as `Kd=49uM`.
+def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
+    """The label in `text`: an affinity such as `Kd=49uM` or, if `bare_pk`, a number that is a pK.
 
     Raises:
         InputError: it is neither of them.
     """
     try:
-        pk = float(text)
+        pk = float(text if bare_pk else "no number")
     except ValueError:
         affinity = parse_affinity(text, where=where)
         return Label(pk=affinity.pk, relation=_OF_PK[affinity.relation], kind=affinity.kind)
@@ -95,6 +96,16 @@ def agreed_label(labels: Sequence[Label | None], *, where: str) -> tuple[Label |
         values = ", ".join(f"{label.relation}{label.pk:.2f}" for label in known)
         return None, f"{where}: listed {len(labels)} times, no label: they contradict each other (pK {values})"
     return (known[0] if known else None), f"{where}: listed {len(labels)} times, the first counts"
+
+
+def each_id_once(found: Iterable[Listed]) -> tuple[Listed, ...]:
+    """All of `found` sorted by id, each with an id of its own: a rejected one gets a number if its id is taken."""
+    taken: dict[str, Listed] = {}
+    for listed in sorted(found, key=lambda listed: not listed.row.usable):
+        given = listed.row.id
+        id_ = next(name for name in chain((given,), (f"{given} #{n}" for n in count(2))) if name not in taken)
+        taken[id_] = listed if id_ == given else replace(listed, row=listed.row.model_copy(update={"id": id_}))
+    return tuple(taken[id_] for id_ in sorted(taken))
 
 
 def rejected(row: Row, error: StructureError) -> Listed:

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from compass.data.scan.listing import Listed, Listing, agreed_label, decoded, read_label, rejected
+from compass.data.scan.listing import Listed, Listing, agreed_label, decoded, each_id_once, read_label, rejected
 from compass.data.scan.rows import Label, Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
@@ -22,7 +22,7 @@ DELIMITERS = ",;\t"
 """Separators between cells; the most frequent one in the header counts. Spreadsheets write semicolons under locales with
 decimal commas."""
 
-_NOTHING = {"", "nan", "none", "null", "na", "n/a"}
+NO_VALUE = {"", "nan", "none", "null", "na", "n/a"}
 """Cells that mean "no value"."""
 
 Line = tuple[int, dict[str, str]]
@@ -43,7 +43,7 @@ def list_manifest(path: Path) -> Listing:
     for line in lines:
         by_id[line[1]["id"]].append(line)
     found = [candidate for id_, same in by_id.items() for candidate in _candidates(id_, same, path.name)]
-    return Listing(path.parent, tuple(sorted(found, key=lambda candidate: candidate.row.id)), labels=str(path))
+    return Listing(path.parent, each_id_once(found), labels=str(path))
 
 
 def _csv(path: Path) -> Iterator[Line]:
@@ -99,7 +99,7 @@ def _columns(path: Path, found: Sequence[str]) -> dict[str, str]:
     if missing:
         raise InputError(f"manifest {path}", got=f"the columns {', '.join(found)}" if found else "no columns",
                          expected=f"{', '.join(REQUIRED)} and perhaps split",
-                         fix=f"Add {' and '.join(missing)}; a label's cell may be empty.")  # fmt: skip
+                         fix=f"Add {' and '.join(missing)}; a label's cell may be empty. A table of labels alone goes to --index beside a folder.")  # fmt: skip
     return {column: names[column] for column in COLUMNS if column in names}
 
 
@@ -110,7 +110,7 @@ def _unreadable(path: Path, why: str) -> InputError:
 
 def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Listed]:
     """The complex of one or more lines with the same id. Later lines with other files are rejected, named by their number."""
-    if id_.lower() in _NOTHING:
+    if id_.lower() in NO_VALUE:
         for number, _ in same:
             yield rejected(Row(id=f"line {number}", status="ok"), StructureError(
                 Reason.NO_ID, f"{name} line {number}", got="no id", expected="a name for each complex", fix="Give it one."
@@ -136,7 +136,7 @@ def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Listed]:
 
 def _candidate(row: Row, cells: dict[str, str], where: str) -> Listed:
     for column in ("protein", "ligand"):
-        if cells[column].lower() in _NOTHING:
+        if cells[column].lower() in NO_VALUE:
             return rejected(row, StructureError(
                 Reason.MISSING, where, got=f"no {column} for {row.id}", expected=f"the path of its {column} file",
                 fix="Fill it in, or remove the line.",
@@ -146,7 +146,7 @@ def _candidate(row: Row, cells: dict[str, str], where: str) -> Listed:
 
 def _label(line: Line, name: str) -> tuple[Label | None, tuple[str, ...]]:
     number, cells = line
-    if cells["label"].lower() in _NOTHING:
+    if cells["label"].lower() in NO_VALUE:
         return None, ()
     try:
         return read_label(cells["label"], where=f"{name} line {number}"), ()
@@ -155,7 +155,7 @@ def _label(line: Line, name: str) -> tuple[Label | None, tuple[str, ...]]:
 
 
 def _split(text: str, where: str) -> tuple[str | None, tuple[str, ...]]:
-    if text.lower() in _NOTHING:
+    if text.lower() in NO_VALUE:
         return None, ()
     known = SPLITS.get(text.lower())
     return known, () if known else (f"{where}: the split {text!r} is not one of train, val and test and is ignored",)

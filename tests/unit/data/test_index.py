@@ -86,7 +86,7 @@ def test_what_is_listed_twice():
          IndexEntry("1fkf", Label(pk=-math.log10(0.2e-9), kind="Kd"), 1.7, 1991)),
         ("6rsa   NMR  1986  Ki=40uM // 6rsa.pdf (UVC)", IndexEntry("6rsa", Label(pk=-math.log10(40e-6), kind="Ki"), None, 1986)),
         ("4cts  2.90  1984  2.00  Kd<10mM  // 4cts.pdf (OAA) incomplete",
-         IndexEntry("4cts", Label(pk=2.0, relation=">", kind="Kd"), 2.9, 1984)),
+         IndexEntry("4cts", Label(pk=2.0, relation=">", kind="Kd"), 2.9, 1984, ("INDEX_general_PL_data.2020 line 3: incomplete",))),
         ("3ZZF  2.20  2012  IC50~1mM", IndexEntry("3ZZF", Label(pk=3.0, relation="~", kind="IC50"), 2.2, 2012)),
         ("9abc  2  2020  7.25", IndexEntry("9abc", Label(pk=7.25), 2.0, 2020)),
         ("9abc\t2.0\t2020\t7.25\tKi = 56 nM\t// a tab", IndexEntry("9abc", Label(pk=-math.log10(56e-9), kind="Ki"), 2.0, 2020)),
@@ -116,7 +116,7 @@ def test_a_column_that_says_something_else(write):
     entry = write("1abc 2.0 2001 9.70 Kd=2nM // x\n").entries["1abc"]
     assert entry.label.pk == pytest.approx(8.70, abs=0.005)
     assert entry.notes == (
-        "INDEX_general_PL_data.2020 line 1: the pK column says 9.7, the binding data 8.70, which is used",
+        "INDEX_general_PL_data.2020 line 1: the pK column gives 9.7, the binding data 8.70, which is used",
     )
 
 
@@ -205,11 +205,103 @@ def test_the_index_that_labels_most_is_used(write):
     general = write(entries("1abc", "2abc", "9zzz"), "INDEX_general_PL.2020")
     names = write("1abc  2012  Q01217  KINASE\n", "INDEX_general_PL_name.2020")
     best, warnings = choose_index([refined, names, general], {"1abc", "2abc"})
-    assert best is general
-    assert warnings == (
-        "2 index files: INDEX_general_PL.2020 labels most of the complexes (2) and is used; "
-        "left out: INDEX_refined_data.2020 (1)",
+    assert best == general
+    assert warnings == ("labels are from INDEX_general_PL.2020 (2); INDEX_refined_data.2020 would add none",)
+
+
+def test_each_code_has_its_label_from_its_own_index(write):
+    """PL, NL and PP files together, and a file of R factors."""
+    general = write(entries("1abc", "2abc") + "3abc 2.0 2001 Kd>1pM // x\n", "INDEX_general_PL.2020")
+    nucleic = write(
+        "4abc 2.0 2001 Kd=1nM // x\n3abc 2.0 2001 Kd=1mM // x\n5abc 2.0 2001 Kd=1nM // x\n", "INDEX_general_NL.2020"
     )
+    factors = write("".join(f"{n}abc 2.0 2001 0.2{n} -1.000 -1.000\n" for n in range(1, 6)), "INDEX_structure.2020")
+    best, warnings = choose_index([factors, nucleic, general], {"1abc", "2abc", "3abc", "4abc"})
+    assert {code: entry.label and round(entry.label.pk, 2) for code, entry in best.entries.items()} == {
+        "1abc": 6.0, "2abc": 6.0, "3abc": 12.0, "4abc": 9.0,
+    }  # fmt: skip
+    assert best.entries["3abc"].notes == ("INDEX_general_NL.2020 gives another label: pK =3.00",)
+    assert best.others == (nucleic.path,)
+    assert warnings == (
+        "labels are from INDEX_general_PL.2020 (3), INDEX_general_NL.2020 (1)",
+        "no affinities in INDEX_structure.2020: not used for labels",
+    )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["1abc 2.0 2001 0.200 -1.000 -1.000\n2abc 2.0 2001 0.169 0.21 -1.000\n", "1abc 2.0 2001 0.2\n2abc 2.0 2001 0.17\n",
+     "1abc 2.0 2001 12 // x\n2abc 2.0 2001 21.5 // x\n1rst 2.0 2001 21.5 // x\n"],
+)  # fmt: skip
+def test_numbers_that_are_no_affinities(write, lines):
+    index = write(lines, "INDEX_structure.2020")
+    assert len(index.entries) >= 2
+    assert not index.has_labels
+    with pytest.raises(InputError, match="got entries without affinities; expected lines such as"):
+        require_entries(index)
+
+
+def test_a_bare_number_is_no_binding_data(write):
+    index = write("1abc 2.0 2001 6.00 Kd=1uM // x\n2abc 2.0 2001 6.00  12 // x\n3abc 2.0 2001 Kd=1uM // x\n")
+    assert index.entries["2abc"].label == Label(pk=6.0)
+    assert index.entries["2abc"].notes == (
+        "INDEX_general_PL_data.2020 line 2: 12 is no binding data; the pK column counts",
+    )
+
+
+@pytest.mark.parametrize("resolution", [".86", "0.86", "1.", "2", "NMR", "10.5"])
+def test_resolutions(write, resolution):
+    (entry,) = write(f"5mnn   {resolution}  2018   3.84  Kd=143uM      // 5mng.pdf (MRZ)\n").entries.values()
+    assert entry.resolution == (None if resolution == "NMR" else float(resolution))
+    assert entry.label.pk == pytest.approx(3.84, abs=0.01)
+
+
+def test_lists_without_references(write):
+    """CASF's CoreSet.dat: a number of the target follows the binding data."""
+    index = write(
+        "#code  resl  year    logKa      Ka          target\n4llx  1.75  2013     2.89    Ki=1.29mM       1\n"
+        "1abc  2.35  2012     5.00    Ki<10uM         2\n2abc  2.35  2012  6.00  Kd = 1 uM  3\n",
+        "CoreSet.dat",
+    )
+    assert index.entries["4llx"].label == Label(pk=index.entries["4llx"].label.pk, kind="Ki")
+    assert index.entries["1abc"].label == Label(pk=5.0, relation=">", kind="Ki")
+    assert index.entries["2abc"].label == Label(pk=6.0, kind="Kd")
+    assert all(entry.notes == () for entry in index.entries.values())
+
+
+@pytest.mark.parametrize(
+    "remark", ["covalent complex", "incomplete ligand structure", "isomer", "Ki=2nM for the R form"]
+)
+def test_remarks_are_notes(write, remark):
+    (entry,) = write(f"5tln 2.30 1982 6.37 Ki=0.43uM // 5tln.pdf (BAN (R)) {remark}\n").entries.values()
+    assert entry.notes == (f"INDEX_general_PL_data.2020 line 1: {remark}",)
+    assert entry.label.kind == "Ki"
+
+
+@pytest.mark.parametrize(
+    ("sign", "relation"), [("=~", "~"), ("~=", "~"), ("≤", ">"), ("≥", "<"), ("≈", "~"), ("=<", ">")]
+)
+def test_signs_of_two_characters(sign, relation):
+    assert read_label(f"Kd{sign}1uM", where="here") == Label(pk=6.0, relation=relation, kind="Kd")
+
+
+def test_a_table_of_labels(write):
+    """LP-PDBBind's columns."""
+    index = write(
+        ",header,smiles,resolution,date,new_split,kd/ki,value,covalent\n"
+        "6r8o,HYDROLASE,C,.97,2019-04-02,train,Ki=0.1uM//incorrect,7.0,False\n"
+        "2abc,HYDROLASE,C,2.0,2001,test,,6.25,True\n3abc,HYDROLASE,C,NMR,,val,,,False\n",
+        "LP_PDBBind.csv",
+    )
+    assert index.entries["6r8o"] == IndexEntry("6r8o", Label(pk=7.0, kind="Ki"), 0.97, 2019, split="train")
+    assert index.entries["2abc"] == IndexEntry(
+        "2abc", Label(pk=6.25), 2.0, 2001, ("LP_PDBBind.csv line 3: covalent complex",), split="test"
+    )
+    entry = index.entries["3abc"]
+    assert (entry.label, entry.resolution, entry.year, entry.split) == (None, None, None, "val")
+    assert entry.notes[0].startswith("no label: LP_PDBBind.csv line 4: got ''")
+    with pytest.raises(InputError, match="expected a column of ids"):
+        write("a,b\n1,2\n", "x.csv")
 
 
 def test_ties_go_by_name(write):
@@ -227,7 +319,7 @@ def test_ties_go_by_name(write):
 def test_without_an_index(write):
     assert choose_index([], set()) == (None, ("no index file (INDEX…) found: no complex has a label",))
     assert choose_index([write("rubbish\n", "INDEX_x"), write("", "INDEX_y")], set()) == (
-        None, ("no index file (INDEX…) found (INDEX_x, INDEX_y: no entries): no complex has a label",),
+        None, ("no index file (INDEX…) found (INDEX_x, INDEX_y: no affinities): no complex has a label",),
     )  # fmt: skip
 
 

@@ -99,14 +99,22 @@ def test_ids_given_twice(listed):
     )
 
 
+def test_an_id_that_looks_like_a_repeated_one(listed):
+    text = "id,protein,ligand,label\na,p.pdb,l.sdf,6.0\na,p.pdb,m.sdf,7\na (line 3),p.pdb,l.sdf,8\n,p.pdb,l.sdf,8\nline 5,p.pdb,l.sdf,8\n"
+    rows = [listed_one.row for listed_one in listed(text).complexes]
+    assert [(row.id, row.reason, row.label and row.label.pk) for row in rows] == [
+        ("a", "", None), ("a (line 3)", "", 8.0), ("a (line 3) #2", "duplicate", None), ("line 5", "", 8.0), ("line 5 #2", "no_id", None),
+    ]  # fmt: skip
+
+
 def test_missing_columns(refused):
     assert refused("ID,pdb,label\n1,2,3\n") == (
         "data.csv: got the columns ID, pdb, label; expected id, protein, ligand, label and perhaps split. "
-        "Add protein and ligand; a label's cell may be empty."
+        "Add protein and ligand; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
     assert refused("") == (
         "data.csv: got no columns; expected id, protein, ligand, label and perhaps split. "
-        "Add id and protein and ligand and label; a label's cell may be empty."
+        "Add id and protein and ligand and label; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
 
 
@@ -162,7 +170,7 @@ def test_parquet_without_a_column(parquet, tmp_path):
         parquet(id=["a"], protein=["p"], ligand=["l"])
     assert str(caught.value) == (
         f"manifest {tmp_path}/data.parquet: got the columns id, protein, ligand; "
-        "expected id, protein, ligand, label and perhaps split. Add label; a label's cell may be empty."
+        "expected id, protein, ligand, label and perhaps split. Add label; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
 
 
