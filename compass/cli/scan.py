@@ -124,7 +124,7 @@ def _replay(source: Path, config: OptimizerConfig, only: str) -> None:
     from compass.data.scan.replay import listed_complex, replay_complex
     from compass.data.scan.scan import list_source
 
-    listing = list_source(source, config.dataset.index)
+    listing = list_source(source, config.dataset)
     steps = replay_complex(listed_complex(listing, only), listing.root, ReadingRules.of(config))
     usable = True
     while True:

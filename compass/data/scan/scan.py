@@ -17,7 +17,7 @@ from compass.data.scan.rows import Row
 from compass.data.scan.tree import list_tree
 from compass.device import available_cores
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import DatasetRules, OptimizerConfig
 from compass.records import Record, digest
 
 MANIFESTS = {".csv", ".parquet"}
@@ -75,7 +75,7 @@ def scan_source(
         WorkerError: processes cannot be started.
     """
     started_s = time.monotonic()
-    listing = list_source(source, rules.dataset.index)
+    listing = list_source(source, rules.dataset)
     reading_rules = ReadingRules.of(rules)
     n_workers = check_workers(workers) or available_cores()
     with ScanStore(catalogue_path(source, rules, cache)) as store:
@@ -96,11 +96,11 @@ def scan_source(
     return store.path
 
 
-def list_source(source: Path, index: str = "") -> Listing:
+def list_source(source: Path, rules: DatasetRules) -> Listing:
     """The complexes that `source` lists, with their labels.
 
     Raises:
-        InputError: no such folder or file, a file of another kind, no complexes, or `index` is no index file.
+        InputError: no such folder or file, a file of another kind, no complexes, or the rules' index is no index file.
     """
     try:
         source.stat()
@@ -110,13 +110,13 @@ def list_source(source: Path, index: str = "") -> Listing:
         raise InputError(f"dataset {source}", got=error.strerror or str(error),
                          expected="a folder or manifest that can be read", fix="Check its permissions.") from error  # fmt: skip
     if source.is_dir():
-        return list_tree(source, index)
+        return list_tree(source, rules)
     if source.suffix.lower() not in MANIFESTS or not source.is_file():
         got = f"a {source.suffix or 'nameless'} file" if source.is_file() else "no such folder or file"
         raise InputError(f"dataset {source}", got=got, expected="a folder, or a manifest that ends in .csv or .parquet",
                          fix="Check the path.")  # fmt: skip
-    if index:
-        raise InputError(f"index {index}", got="an index beside a manifest", expected="labels from one of them",
+    if rules.index:
+        raise InputError(f"index {rules.index}", got="an index beside a manifest", expected="labels from one of them",
                          fix="Leave the index out: the manifest has a column for labels.")  # fmt: skip
     return list_manifest(source)
 

@@ -1,77 +1,116 @@
 """PDBbind-style folders: their complexes, the files of each complex, and the index files.
 
 Complexes are recognised by file names such as `<code>_protein.pdb`. The depth of a folder does not matter, and several
-complexes may share one.
+complexes may share one. PLINDER's systems (`receptor.pdb` or `system.cif` beside `ligand_files/`) are read too.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from compass.data.scan.index import IndexEntry, IndexFile, choose_index, index_warnings, read_index, require_entries
-from compass.data.scan.listing import POCKET_FOR_PROTEIN, Listed, Listing, rejected
+from compass.data.scan.listing import POCKET_FOR_PROTEIN, Listed, Listing, each_id_once, rejected
+from compass.data.scan.names import (
+    LIGAND_EXTENSIONS,
+    PROTEIN_EXTENSIONS,
+    PartNames,
+    is_structure,
+    is_text,
+    ranked,
+    split_name,
+)
 from compass.data.scan.rows import Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
+from compass.optimizer_config import DatasetRules
 from compass.units import format_count
 
 DEEPEST = 3
 """Levels below the given folder: PDBbind's releases nest complexes by one or two."""
-PROTEIN_EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
-"""In the order in which they are tried."""
-LIGAND_EXTENSIONS = (".sdf", ".sd", ".mol", ".mol2")
-"""In the order in which they are tried: SDF before MOL2, because MOL2's atom types are ambiguous."""
+LIGAND_FOLDER = "ligand_files"
+"""PLINDER's folder of a system's ligands."""
 
-_PART = re.compile(r"(?:(.+)_)?(protein|pocket|ligand)", re.IGNORECASE)
 _PDB_CODE = re.compile(r"\d[a-z0-9]{3}|pdb_[a-z0-9]{8}", re.IGNORECASE)
+_INDEX = re.compile(r"(INDEX|CoreSet)", re.IGNORECASE)
+_NO_INDEX = {".gz", ".tgz", ".tar", ".zip", ".pdf", ".html", ".htm"}
 _N_NAMED = 5
 _CHECK = "Check its name and permissions."
-_NO_INDEX = {".gz", ".tgz", ".tar", ".zip", ".pdf", ".html", ".htm"}
+
+
+@dataclass
+class Complex:
+    """The files of one complex, relative to its folder."""
+
+    code: str
+    folder: str
+    proteins: list[str] = field(default_factory=list)
+    """Best first, pocket files last."""
+    ligands: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    """Other files of the complex, or of its folder, that are not used."""
+    pockets: frozenset[str] = frozenset()
+    """Those of `proteins` that hold a pocket."""
 
 
 @dataclass
 class FolderTree:
     """The content of a folder, after a walk through it."""
 
-    complexes: list[tuple[str, str, list[str]]] = field(default_factory=list)
-    """(code, folder, its files); folder and files relative to the root."""
+    complexes: list[Complex] = field(default_factory=list)
     indices: list[str] = field(default_factory=list)
-    bare: list[str] = field(default_factory=list)
-    """Folders named like a PDB entry that hold no structure file."""
+    bare: list[Complex] = field(default_factory=list)
+    """Folders named like a PDB entry without a complex."""
     passed_over: list[str] = field(default_factory=list)
     """Other folders without structure or index files."""
+    unknown: list[str] = field(default_factory=list)
+    """Structure files whose names are no part's."""
+    unnamed: list[str] = field(default_factory=list)
+    """Files whose names are not valid text."""
     closed: list[tuple[str, str]] = field(default_factory=list)
     """(folder, why it cannot be read)."""
 
 
-def list_tree(root: Path, index: str = "") -> Listing:
-    """The complexes below `root`, with their labels from the index file `index` or, if empty, from one found there.
+def list_tree(root: Path, rules: DatasetRules) -> Listing:
+    """The complexes below `root`, with their labels from the rules' index file or, if there is none, from those found there.
 
     Raises:
-        InputError: no complexes, or the file `index` is not an index.
+        InputError: no complexes, or the index file is not an index.
     """
-    tree = walk(root)
+    tree = walk(root, PartNames.of(rules))
     if not tree.complexes and not tree.bare:
-        raise InputError(str(root), got="no complexes", expected="folders such as 1abc with 1abc_protein.pdb and 1abc_ligand.sdf",
+        passed = f"; {_some(tree.unknown)} passed over" if tree.unknown else ""
+        raise InputError(str(root), got=f"no complexes{passed}", expected="folders such as 1abc with 1abc_protein.pdb and 1abc_ligand.sdf",
                          fix="Check the path, or list the files in a CSV manifest.")  # fmt: skip
-    codes = {code.lower() for code, _, _ in tree.complexes}
-    used, warnings = _index(root, index, tree, codes)
-    if tree.passed_over:
-        n_more = len(tree.passed_over) - _N_NAMED
-        named = ", ".join(tree.passed_over[:_N_NAMED]) + (f" and {format_count(n_more)} more" if n_more > 0 else "")
-        warnings = (*warnings, f"folders without structure files, passed over: {named}")
+    codes = {found.code.lower() for found in tree.complexes}
+    used, warnings = _index(root, rules.index, tree, codes)
     entries = used.entries if used else {}
-    return Listing(
-        root=root,
-        complexes=tuple(sorted(_candidates(root, tree, entries, used), key=lambda candidate: candidate.row.id)),
-        labels=str(used.path) if used else "",
-        warnings=warnings,
-    )
+    complexes = each_id_once(_listed(root, tree, entries, used))
+    labels = ", ".join(map(str, (used.path, *used.others))) if used else ""
+    return Listing(root=root, complexes=complexes, labels=labels, warnings=(*warnings, *_warnings(tree)))
+
+
+def _warnings(tree: FolderTree) -> Iterator[str]:
+    if tree.passed_over:
+        yield f"folders without structure files, passed over: {_some(tree.passed_over)}"
+    if tree.unknown:
+        yield (f"structure files with other names, passed over: {_some(tree.unknown)} "
+               "(dataset.protein_suffixes and ligand_suffixes say which names count)")  # fmt: skip
+    if tree.unnamed:
+        yield f"files whose names are not valid text, passed over: {_some(tree.unnamed)}"
+    again = Counter(found.code.lower() for found in tree.complexes)
+    spelt = sorted({found.code for found in tree.complexes if again[found.code.lower()] > 1})
+    if len({code.lower() for code in spelt}) < len(spelt):
+        yield f"ids that differ only in case are complexes of their own: {_some(spelt)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    n_more = len(names) - _N_NAMED
+    return ", ".join(names[:_N_NAMED]) + (f" and {format_count(n_more)} more" if n_more > 0 else "")
 
 
 def _index(root: Path, named: str, tree: FolderTree, codes: set[str]) -> tuple[IndexFile | None, tuple[str, ...]]:
@@ -82,26 +121,43 @@ def _index(root: Path, named: str, tree: FolderTree, codes: set[str]) -> tuple[I
     return index, index_warnings(index, codes)
 
 
-def walk(root: Path) -> FolderTree:
+# ---------------------------------------------------------------------------------------------------------------- walk
+
+
+def walk(root: Path, names: PartNames) -> FolderTree:
     """Structure and index files below `root`, folder by folder in the order of names. Links are followed."""
     tree = FolderTree()
-    empty: list[str] = []
-    for folder, depth, names in _folders(root, "", 0, tree):
-        indices = [name for name in names if name.upper().startswith("INDEX") and Path(name).suffix not in _NO_INDEX]
-        complexes = _by_code(names, Path(folder).name if folder else root.resolve().name)
+    folders = {folder: (depth, files) for folder, depth, files in _folders(root, "", 0, tree)}
+    empty: list[tuple[str, list[str]]] = []
+    for folder, (depth, files) in folders.items():
+        if Path(folder).name == LIGAND_FOLDER:
+            continue
+        indices = [name for name in files if _INDEX.match(name) and Path(name).suffix not in _NO_INDEX]
         tree.indices += [_in(folder, name) for name in indices]
-        tree.complexes += [(code, folder, files) for code, files in complexes.items()]
+        inside = folders.get(_in(folder, LIGAND_FOLDER), (0, []))[1]
+        complexes = _complexes(files, folder, Path(folder).name if folder else root.resolve().name, names, inside)
+        tree.complexes += complexes
+        _pass_over(tree, folder, files, complexes)
         if not complexes and not indices and depth:
-            empty.append(folder)
+            empty.append((folder, [name for name in files if is_structure(name)]))
     # A folder that only holds other folders was passed through, not over.
-    through = _parents([folder for _, folder, _ in tree.complexes] + tree.indices)
-    tree.bare = [folder for folder in empty if folder not in through and _PDB_CODE.fullmatch(Path(folder).name)]
-    through |= _parents(tree.bare).union(tree.bare)
-    tree.passed_over = [folder for folder in empty if folder not in through]
+    through = _parents([_in(found.folder, "x") for found in tree.complexes] + tree.indices)
+    tree.bare = [Complex(Path(folder).name, folder, beside=files) for folder, files in empty
+                 if folder not in through and _PDB_CODE.fullmatch(Path(folder).name)]  # fmt: skip
+    bare = {found.folder for found in tree.bare}
+    through |= _parents(bare) | bare
+    tree.passed_over = [folder for folder, files in empty if folder not in through and not files]
+    tree.unknown = [name for name in tree.unknown if str(Path(name).parent) not in bare]
     return tree
 
 
-def _parents(paths: Sequence[str]) -> set[str]:
+def _pass_over(tree: FolderTree, folder: str, files: Sequence[str], complexes: Sequence[Complex]) -> None:
+    """Remember the structure files that no complex uses or names."""
+    used = {name for found in complexes for name in (*found.proteins, *found.ligands, *found.beside)}
+    tree.unknown += [_in(folder, name) for name in files if is_structure(name) and name not in used]
+
+
+def _parents(paths: Sequence[str] | set[str]) -> set[str]:
     return {str(parent) for path in paths for parent in Path(path).parents}
 
 
@@ -119,10 +175,12 @@ def _folders(root: Path, folder: str, depth: int, tree: FolderTree) -> Iterator[
             raise InputError(str(root), got=why, expected="a folder that can be read", fix=_CHECK) from error
         tree.closed.append((folder, why))
         return
-    yield folder, depth, [name for name, is_folder in seen if not is_folder and name.isprintable()]
+    files = [name for name, is_folder in seen if not is_folder]
+    tree.unnamed += [_in(folder, ascii(name)) for name in files if not is_text(name)]
+    yield folder, depth, [name for name in files if is_text(name)]
     if depth < DEEPEST:
         for name, is_folder in seen:
-            if is_folder and name.isprintable():
+            if is_folder and is_text(name):
                 yield from _folders(root, _in(folder, name), depth + 1, tree)
             elif is_folder:
                 tree.closed.append((_in(folder, ascii(name)), "a name that is not valid text"))
@@ -141,76 +199,113 @@ def _in(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _by_code(names: Sequence[str], folder: str) -> dict[str, list[str]]:
-    """Code → its files among `names`. Case does not count; the first spelling is kept.
+# ----------------------------------------------------------------------------------------------------------- complexes
 
-    A file named `protein.pdb` takes its folder's name as its code.
+
+def _complexes(
+    files: Sequence[str], folder: str, folder_name: str, names: PartNames, inside: Sequence[str]
+) -> list[Complex]:
+    """The complexes among `files`; those `inside` the folder of ligands belong to the folder's own protein.
+
+    A file without a code in its name, such as `protein.pdb`, takes its folder's name as its code.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    by_code: dict[str, list[str]] = defaultdict(list)
     whole: dict[str, list[str]] = defaultdict(list)
-    spelt: dict[str, str] = {}
-    for name in names:
-        stem, extension = _split(name)
-        part = _PART.fullmatch(stem)
-        if part:
-            code = part[1] or folder
-            spelt.setdefault(code.lower(), code)
-            found[code.lower()].append(name)
+    for name in files:
+        part = names.split(name)
+        stem, extension = split_name(name)
+        if part is not None:
+            by_code[part[0] or folder_name].append(name)
+        elif names.is_named(name) and (code := _code_before(name, names)):
+            by_code[code or folder_name].append(name)
         elif extension in PROTEIN_EXTENSIONS:
             whole[stem.lower()].append(name)
-    # A whole entry can replace the protein file, but is no complex by itself.
-    return {spelt[code]: files + whole.get(code, []) for code, files in found.items()}
+    if inside:
+        return _of_system(by_code.get(folder_name, []), whole.get("system", []), inside, folder, folder_name, names)
+    return [_complex(code, folder, members, whole.get(code.lower(), []), names) for code, members in _merged_case(by_code, names).items()]  # fmt: skip
 
 
-def _split(name: str) -> tuple[str, str]:
-    """(stem, extension in lower case without a final .gz)."""
-    plain = name[:-3] if name.lower().endswith(".gz") else name
-    stem, dot, extension = plain.rpartition(".")
-    return (stem, f".{extension.lower()}") if dot else (plain, "")
+def _code_before(name: str, names: PartNames) -> str:
+    """The code of a file with a part's name and a foreign extension, such as `1abc_ligand.pdbqt`."""
+    stem, _ = split_name(name)
+    found = names.split(f"{stem}.pdb") or names.split(f"{stem}.sdf")
+    return found[0] if found else ""
 
 
-def _part(name: str) -> str:
-    """The part that a file's name gives: protein, pocket or ligand; empty if none."""
-    match = _PART.fullmatch(_split(name)[0])
-    return match[2].lower() if match else ""
+def _merged_case(by_code: Mapping[str, list[str]], names: PartNames) -> dict[str, list[str]]:
+    """Codes that differ only in case are one complex, unless each of them has a protein and a ligand of its own."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for code in by_code:
+        spellings[code.lower()].append(code)
+    merged: dict[str, list[str]] = {}
+    for same in spellings.values():
+        parts = [{part[1] for name in by_code[code] if (part := names.split(name))} for code in same]
+        if all("ligand" in found and found & {"protein", "pocket"} for found in parts):
+            merged |= {code: by_code[code] for code in same}
+        else:
+            merged[same[0]] = [name for code in same for name in by_code[code]]
+    return merged
 
 
-def _ranked(files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(protein files, ligand files), best first: protein, whole entry, pocket; then by extension, plain before gzipped."""
+def _complex(code: str, folder: str, members: Sequence[str], whole: Sequence[str], names: PartNames) -> Complex:
+    """One complex: the protein file, the whole entry, the pocket, in this order; then by extension, plain before gzipped."""
+    found = Complex(code, folder)
+    parts = {name: part for name in members if (part := names.split(name))}
 
-    def chosen(parts: tuple[str, ...], extensions: tuple[str, ...]) -> list[str]:
-        usable = [name for name in files if _part(name) in parts and _split(name)[1] in extensions]
-        return sorted(usable, key=lambda name: (
-            parts.index(_part(name)), extensions.index(_split(name)[1]), name.lower().endswith(".gz"), name
-        ))  # fmt: skip
+    def of(kind: str, extensions: Sequence[str]) -> list[str]:
+        own = ranked([name for name, part in parts.items() if part[1] == kind], extensions)
+        return sorted(own, key=lambda name: parts[name][2])
 
-    return chosen(("protein", "", "pocket"), PROTEIN_EXTENSIONS), chosen(("ligand",), LIGAND_EXTENSIONS)
+    pockets = of("pocket", PROTEIN_EXTENSIONS)
+    found.proteins = [*of("protein", PROTEIN_EXTENSIONS), *ranked(whole, PROTEIN_EXTENSIONS), *pockets]
+    found.pockets = frozenset(pockets)
+    found.ligands = of("ligand", LIGAND_EXTENSIONS)
+    found.beside = [name for name in members if name not in parts]
+    return found
 
 
-def _candidates(
+def _of_system(
+    members: Sequence[str], system: Sequence[str], inside: Sequence[str], folder: str, code: str, names: PartNames
+) -> list[Complex]:
+    """A PLINDER system: one complex for each of its ligands."""
+    ligands = ranked([name for name in inside if split_name(name)[1] in LIGAND_EXTENSIONS], LIGAND_EXTENSIONS)
+    own = _complex(code, folder, members, system, names)
+    return [
+        Complex(
+            code if len(ligands) == 1 else f"{code}__{split_name(name)[0]}",
+            folder, own.proteins, [f"{LIGAND_FOLDER}/{name}"], [*own.ligands, *own.beside], own.pockets,
+        )
+        for name in ligands
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------------- rows
+
+
+def _listed(
     root: Path, tree: FolderTree, entries: Mapping[str, IndexEntry], index: IndexFile | None
 ) -> Iterator[Listed]:
     first: dict[str, str] = {}
-    for code, folder, files in tree.complexes:
-        if code.lower() in first:
-            yield _duplicate(root, code, folder, first[code.lower()])
+    for found in tree.complexes:
+        if found.code in first:
+            yield _duplicate(root, found.code, found.folder, first[found.code])
         else:
-            first[code.lower()] = folder or "."
-            yield _candidate(root / folder, folder, _labelled(code, entries, index), files)
-    for folder in tree.bare:
-        code = Path(folder).name
-        if code.lower() not in first:
-            first[code.lower()] = folder
-            yield _without(root / folder, _labelled(code, entries, index), [])
+            first[found.code] = found.folder or "."
+            yield _with_files(root / found.folder, found, _labelled(found.code, entries, index))
+    known = {code.lower() for code in first}
+    for found in tree.bare:
+        if found.code.lower() not in known:
+            known.add(found.code.lower())
+            yield _without(root / found.folder, _labelled(found.code, entries, index), found)
     for folder, why in tree.closed:
         code = Path(folder).name
-        known = code.lower() in first
-        first.setdefault(code.lower(), folder)
-        yield rejected(_labelled(folder if known else code, entries, index), StructureError(
+        name = folder if code.lower() in known else code
+        known.add(code.lower())
+        yield rejected(_labelled(name, entries, index), StructureError(
             Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_CHECK
         ))  # fmt: skip
     for code, entry in entries.items():
-        if code not in first and index is not None:
+        if code not in known and index is not None:
             yield rejected(_labelled(entry.code, entries, index), StructureError(
                 Reason.NO_FILES, index.path.name,
                 got=f"{entry.code}, which has no folder", expected=f"{entry.code}/{entry.code}_protein.pdb and _ligand.sdf",
@@ -222,24 +317,29 @@ def _labelled(code: str, entries: Mapping[str, IndexEntry], index: IndexFile | N
     """The row of a complex, with its label, resolution and year from the index."""
     entry = entries.get(code.lower())
     if entry is not None:
-        return Row(
-            id=code, status="ok", label=entry.label, resolution=entry.resolution, year=entry.year, notes=entry.notes
-        )
+        return Row(id=code, status="ok", label=entry.label, resolution=entry.resolution, year=entry.year,
+                   split=entry.split, notes=entry.notes)  # fmt: skip
     return Row(id=code, status="ok", notes=(f"no label: not in {index.path.name}",) if index else ())
 
 
-def _candidate(place: Path, folder: str, row: Row, files: Sequence[str]) -> Listed:
-    proteins, ligands = _ranked(files)
-    if not proteins or not ligands:
-        return _without(place, row, files, missing="ligand" if proteins else "protein")
-    if _part(proteins[0]) == "pocket":
+def _with_files(place: Path, found: Complex, row: Row) -> Listed:
+    if not found.proteins or not found.ligands:
+        return _without(place, row, found)
+    if found.proteins[0] in found.pockets:
         row = row.model_copy(update={"repairs": (POCKET_FOR_PROTEIN,)})
-    return Listed(row, tuple(_in(folder, name) for name in proteins), tuple(_in(folder, name) for name in ligands))
+    return Listed(
+        row,
+        tuple(_in(found.folder, name) for name in found.proteins),
+        tuple(_in(found.folder, name) for name in found.ligands),
+    )
 
 
-def _without(place: Path, row: Row, files: Sequence[str], *, missing: str = "") -> Listed:
+def _without(place: Path, row: Row, found: Complex) -> Listed:
+    files = [*found.proteins, *found.ligands, *found.beside]
+    has_protein = bool(found.proteins) or any(split_name(name)[1] in PROTEIN_EXTENSIONS for name in found.beside)
+    missing = "" if not files else "ligand" if has_protein and not found.ligands else "protein"
     extensions = LIGAND_EXTENSIONS if missing == "ligand" else PROTEIN_EXTENSIONS
-    beside = f" beside {', '.join(files[:3])}" if files else ""
+    beside = f" beside {', '.join(sorted(files)[:3])}" if files else ""
     return rejected(row, StructureError(
         Reason.MISSING if missing else Reason.NO_FILES, place.name,
         got=f"no {missing} file{beside}" if missing else "no structure files",

@@ -49,9 +49,7 @@ def test_the_first_record_with_a_pose_counts(read, methanol_at):
     drawn = methanol_at(flat=True)
     atoms = read(drawn + methanol_at((1, 1, 1)) + methanol_at((9, 9, 9)))
     assert atoms.positions[0].tolist() == [1.0, 1.0, 1.0]
-    assert atoms.notes == (
-        "l.sdf: record 2 of 3 is read, after 1 without atoms or three-dimensional coordinates",
-    )
+    assert atoms.notes == ("l.sdf: record 2 of 3 is read, after 1 without atoms or three-dimensional coordinates",)
 
 
 def test_a_broken_record_does_not_give_way_to_the_next(read, methanol_at, tmp_path):

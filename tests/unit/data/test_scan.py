@@ -13,7 +13,7 @@ from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.rows import Label
 from compass.data.scan.scan import ScanProgress, catalogue_path, list_source, scan_source
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import DatasetRules, OptimizerConfig
 
 RULES = OptimizerConfig()
 
@@ -243,7 +243,7 @@ def test_a_relative_source_is_the_same_source(data, cache, read, monkeypatch):
 
 def refused(source, index=""):
     with pytest.raises(InputError) as caught:
-        list_source(source, index)
+        list_source(source, DatasetRules(index=index))
     return str(caught.value)
 
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compass.data.scan import tree
+from compass.data.scan.names import LIGAND_EXTENSIONS, PROTEIN_EXTENSIONS
 from compass.data.scan.rows import Label
-from compass.data.scan.tree import LIGAND_EXTENSIONS, PROTEIN_EXTENSIONS, list_tree
 from compass.data.structures import ligand, protein
 from compass.errors import InputError
+from compass.optimizer_config import DatasetRules
 
 
 @pytest.fixture
@@ -30,6 +32,10 @@ def grow(tmp_path):
         return tmp_path
 
     return grower
+
+
+def list_tree(root, index="", **rules):
+    return tree.list_tree(root, DatasetRules(index=index, **rules))
 
 
 def both(place, code):
@@ -142,13 +148,71 @@ def test_what_is_missing_is_said(grow):
 
 
 def test_a_code_in_two_places(grow):
-    root = grow(*both("b/", "1ABC"), *both("a/", "1abc"))
+    root = grow(*both("b/", "1abc"), *both("a/", "1abc"), *both("c/", "1abc"))
     found = rows(list_tree(root))
     assert found["1abc"].status == "ok"
-    assert (found["1ABC (b/1ABC)"].reason, found["1ABC (b/1ABC)"].detail) == (
+    assert (found["1abc (b/1abc)"].reason, found["1abc (b/1abc)"].detail) == (
         "duplicate",
-        "b/1ABC: got 1ABC, which a/1abc holds too; expected each complex once. Remove one of them.",
+        "b/1abc: got 1abc, which a/1abc holds too; expected each complex once. Remove one of them.",
     )
+    assert found["1abc (c/1abc)"].reason == "duplicate"
+
+
+@pytest.mark.parametrize("places", [("b/", "a/"), ("", "")])
+def test_codes_that_differ_in_case_are_two_complexes(grow, places):
+    """Chains A and a of one entry, in two folders or in one."""
+    files = [name.replace("/7tyv_A/", "/x/").replace("/7tyv_a/", "/x/") if not places[0] else name
+             for place, code in zip(places, ("7tyv_A", "7tyv_a"), strict=True) for name in both(f"set/{place}", code)]  # fmt: skip
+    listing = list_tree(grow(*files))
+    assert [(c.row.id, c.row.status, len(c.proteins)) for c in listing.complexes] == [
+        ("7tyv_A", "ok", 1), ("7tyv_a", "ok", 1),
+    ]  # fmt: skip
+    assert listing.warnings[-1] == "ids that differ only in case are complexes of their own: 7tyv_A, 7tyv_a"
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u2009", " "])
+def test_names_with_blanks_of_any_kind(grow, blank):
+    root = grow(*both("", "g1"), f"flat/g{blank}2_protein.pdb", f"flat/g{blank}2_ligand.sdf")
+    assert {c.row.id: c.row.status for c in list_tree(root).complexes} == {"g1": "ok", f"g{blank}2": "ok"}
+
+
+@pytest.mark.parametrize("word", ["protein_processed", "protein_fixed", "receptor", "rec", "PROTEIN"])
+def test_names_of_prepared_sets(grow, word):
+    (found,) = list_tree(grow(f"1abc/1abc_{word}.pdb", "1abc/1abc_ligand.sdf")).complexes
+    assert (found.row.id, found.proteins) == ("1abc", (f"1abc/1abc_{word}.pdb",))
+
+
+def test_the_words_are_configurable_and_the_others_named(grow):
+    root = grow("1abc/1abc_holo.pdb", "1abc/1abc_ligand.sdf", *both("", "2abc"), "2abc/2abc_apo_md.pdb")
+    listing = list_tree(root)
+    found = rows(listing)
+    assert found["1abc"].detail.startswith("1abc: got no protein file beside 1abc_ligand.sdf; expected 1abc_protein")
+    assert listing.warnings[-1] == (
+        "structure files with other names, passed over: 1abc/1abc_holo.pdb, 2abc/2abc_apo_md.pdb "
+        "(dataset.protein_suffixes and ligand_suffixes say which names count)"
+    )
+    assert rows(list_tree(root, protein_suffixes=("holo", "protein")))["1abc"].status == "ok"
+
+
+def test_plinder(grow):
+    root = grow(
+        "1abc__1__1.A__1.B/system.cif", "1abc__1__1.A__1.B/receptor.pdb", "1abc__1__1.A__1.B/sequences.fasta",
+        "1abc__1__1.A__1.B/ligand_files/1.B.sdf",
+        "2abc__1__1.A__1.B_1.C/system.cif", "2abc__1__1.A__1.B_1.C/ligand_files/1.B.sdf", "2abc__1__1.A__1.B_1.C/ligand_files/1.C.sdf",
+    )  # fmt: skip
+    assert [(c.row.id, c.proteins, c.ligands) for c in list_tree(root).complexes] == [
+        ("1abc__1__1.A__1.B",
+         ("1abc__1__1.A__1.B/receptor.pdb", "1abc__1__1.A__1.B/system.cif"), ("1abc__1__1.A__1.B/ligand_files/1.B.sdf",)),
+        ("2abc__1__1.A__1.B_1.C__1.B",
+         ("2abc__1__1.A__1.B_1.C/system.cif",), ("2abc__1__1.A__1.B_1.C/ligand_files/1.B.sdf",)),
+        ("2abc__1__1.A__1.B_1.C__1.C",
+         ("2abc__1__1.A__1.B_1.C/system.cif",), ("2abc__1__1.A__1.B_1.C/ligand_files/1.C.sdf",)),
+    ]  # fmt: skip
+
+
+def test_an_entry_without_a_ligand(grow):
+    found = rows(list_tree(grow("1bju/1bju.pdb", *both("", "1abc"))))
+    assert found["1bju"].detail.startswith("1bju: got no ligand file beside 1bju.pdb; expected 1bju_ligand with one of")
 
 
 def test_folders_passed_over(grow):
