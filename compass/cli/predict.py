@@ -11,11 +11,10 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.options import AsJson, Cache, Device, Index
+from compass.units import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from compass.training.prediction import Prediction
+    from compass.training.prediction import Predictions
 
 
 def predict_command(
@@ -33,7 +32,10 @@ def predict_command(
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one."""
+    """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one.
+
+    Complexes without a prediction end the table, each with the reason.
+    """
     from compass.cli.parse import check_csv
     from compass.cli.train import dataset_config
     from compass.config_files import Change
@@ -49,20 +51,35 @@ def predict_command(
         found = predict(checkpoint, config, device)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
+        _report_unanswered(found)
         return
     try:
         with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
-            _write(file, found.rows)
+            _write(file, found)
     except OSError as error:
         if out is None:
             raise
         raise unwritable(out, error, "--csv") from error
     if found.evaluation is not None:
         typer.echo(str(found.evaluation), err=True)
+    _report_unanswered(found)
 
 
-def _write(file: IO[str], rows: Iterable[Prediction]) -> None:
+def _report_unanswered(found: Predictions) -> None:
+    if found.unanswered:
+        n_all = len(found.rows) + len(found.unanswered)
+        typer.secho(
+            f"no prediction for {format_count(len(found.unanswered))} of {format_count(n_all)} complexes: "
+            "they end the table, each with its reason",
+            fg="yellow", err=True,
+        )  # fmt: skip
+
+
+def _write(file: IO[str], found: Predictions) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", "predicted_pk", "relation", "pk"])
-    for row in rows:
-        writer.writerow([row.id, f"{row.predicted_pk:.3f}", row.relation, "" if row.pk is None else f"{row.pk:.3f}"])
+    writer.writerow(["id", "predicted_pk", "relation", "pk", "reason"])
+    for row in found.rows:
+        pk = "" if row.pk is None else f"{row.pk:.3f}"
+        writer.writerow([row.id, f"{row.predicted_pk:.3f}", row.relation, pk, ""])
+    for left in found.unanswered:
+        writer.writerow([left.id, "", "", "", left.reason])

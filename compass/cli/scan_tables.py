@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +91,11 @@ def print_summary(summary: Summary) -> None:
     """Print the speed, the counts, the size quantiles and the catalogue's path."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(_speed_line(summary))
-    console.print(_groups_table("status", summary.statuses))
-    for title, groups in (("rejected because", summary.reasons), ("repaired by", summary.repairs)):
-        if groups:
-            console.print(_groups_table(title, groups))
+    tables = [("status", summary.statuses)]
+    tables += [("rejected because", summary.reasons), ("repaired by", summary.repairs)]
+    for title, groups in tables:
+        for line in _group_lines(title, groups, console.width) if groups else ():
+            console.print(line, overflow="ignore", no_wrap=True)
     if summary.quantiles:
         console.print(_quantiles_table(summary))
     print_rows(_facts(summary))
@@ -163,14 +164,15 @@ def _rate(per_s: float) -> str:
     return format_count(per_s) if per_s >= 100 else f"{per_s:.3g}"
 
 
-def _groups_table(title: str, groups: Sequence[ComplexGroup]) -> Table:
-    table = Table(box=None, padding=(0, 1), pad_edge=False)
-    table.add_column(title, no_wrap=True, min_width=24)
-    table.add_column("complexes", justify="right")
-    table.add_column("for example", overflow="ellipsis", no_wrap=True)
-    for group in groups:
-        table.add_row(group.name, format_count(group.n), ", ".join(group.examples))
-    return table
+def _group_lines(title: str, groups: Sequence[ComplexGroup], width: int) -> Iterator[str]:
+    """A table of `width` columns. Counts are always whole; examples are cut, however long the ids are."""
+    rows = [(title, "complexes", "for example")]
+    rows += [(group.name, format_count(group.n), ", ".join(group.examples)) for group in groups]
+    n_name = max(24, *(len(name) for name, _, _ in rows))
+    n_count = max(len(count) for _, count, _ in rows)
+    for name, count, examples in rows:
+        line = f"{name:<{n_name}}  {count:>{n_count}}  {examples}"
+        yield (line if len(line) <= width else f"{line[: width - 1]}…").rstrip()
 
 
 def _quantiles_table(summary: Summary) -> Table:

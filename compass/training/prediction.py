@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.data.scan.catalogue import Catalogue
+from compass.data.scan.rows import Row
 from compass.device import detect, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
@@ -28,11 +29,20 @@ class Prediction(Record):
     relation: str = ""
 
 
+class Unanswered(Record):
+    """A complex without a prediction."""
+
+    id: str
+    reason: str
+
+
 class Predictions(Record):
     """What a checkpoint says of a dataset."""
 
     checkpoint: str
     rows: tuple[Prediction, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+    """Every other complex of the dataset, and why it has no prediction."""
     evaluation: Evaluation | None
     """Of the labelled ones."""
 
@@ -74,7 +84,8 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
         device=place,
     )
     answers = predictor.predict(model.to(place), sorted(loads))
-    rows = {row.id: row for row in Catalogue.open(Path(config.dataset.catalogue)).usable}
+    catalogue = Catalogue.open(Path(config.dataset.catalogue))
+    rows = {row.id: row for row in catalogue.usable}
     labels = {name: row.label for name, row in rows.items() if row.label is not None and name in answers}
     known = {name: answers[name] for name in labels}
     return Predictions(
@@ -85,5 +96,12 @@ def predict(checkpoint: Path, config: OptimizerConfig, device: str | None = None
             else Prediction(id=name, predicted_pk=answers[name], pk=labels[name].pk, relation=labels[name].relation)
             for name in sorted(answers)
         ),
+        unanswered=tuple(unanswered(row) for row in catalogue.rows if row.id not in answers),
         evaluation=evaluate("all", known, labels) if known else None,
     )
+
+
+def unanswered(row: Row) -> Unanswered:
+    """Why a complex has no prediction: the reason of its rejection, or that the workload has no sample of it."""
+    left_out = "usable, but not among the samples that the workload loads"
+    return Unanswered(id=row.id, reason=left_out if row.usable else f"{row.reason}: {row.detail}")

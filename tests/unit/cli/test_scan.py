@@ -102,6 +102,19 @@ def test_the_tables(asked):
     ]
 
 
+@pytest.mark.parametrize("columns", ["80", "60", ""])
+def test_counts_are_shown_beside_long_ids(asked, monkeypatch, columns):
+    """At 80 columns, at less, and where the output is piped."""
+    monkeypatch.setenv("COLUMNS", columns)
+    asked.finds(
+        make_catalogue([ok(f"a_name_as_long_as_those_of_prepared_systems__1.A_1.B__1.C_{i}", 250) for i in range(1200)])
+    )
+    lines = compass("set").stdout.splitlines()
+    (line,) = (line for line in lines if line.startswith("ok "))
+    assert line.startswith("ok                            1,200  a_name_as_long_as")
+    assert len(line) <= int(columns or 80)
+
+
 def test_json_is_all_there_is_on_stdout(asked):
     result = compass("set", "--json", "--report", "out")
     summary = Summary.model_validate_json(result.stdout)

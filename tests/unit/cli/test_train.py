@@ -1,5 +1,6 @@
 """`compass train` and `compass predict` up to where a run's process takes over."""
 
+import io
 import os
 import sys
 from types import SimpleNamespace
@@ -106,7 +107,28 @@ def test_predict_leaves_the_training_sets_rules_behind(predict, tmp_path):
     for given in ((), ("--csv", "-")):
         told = predict(manifest, *given)
         assert (told.rules.path, told.rules.index, told.rules.oversize) == (str(manifest), "", "isolate")
-        assert told.stdout == "id,predicted_pk,relation,pk\n"
+        assert told.stdout == "id,predicted_pk,relation,pk,reason\n"
+
+
+def test_predict_names_what_it_does_not_answer(capsys):
+    from compass.cli.predict import _report_unanswered, _write
+    from compass.data.scan.rows import Row
+
+    rejected = Row(id="b", status="rejected", reason="no_3d", detail="b.sdf: got a drawing")
+    found = prediction.Predictions(
+        checkpoint="x",
+        rows=(prediction.Prediction(id="a", predicted_pk=6.0),),
+        unanswered=(prediction.unanswered(rejected), prediction.unanswered(Row(id="c", status="ok"))),
+        evaluation=None,
+    )
+    table = io.StringIO()
+    _write(table, found)
+    assert table.getvalue() == (
+        "id,predicted_pk,relation,pk,reason\na,6.000,,,\nb,,,,no_3d: b.sdf: got a drawing\n"
+        'c,,,,"usable, but not among the samples that the workload loads"\n'
+    )
+    _report_unanswered(found)
+    assert capsys.readouterr().err == ("no prediction for 2 of 3 complexes: they end the table, each with its reason\n")
 
 
 def test_predict_writes_one_thing(tmp_path):
