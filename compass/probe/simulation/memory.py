@@ -106,6 +106,7 @@ class _Process:
             kept, name = saved[place], _place_name(place, layers)
             if place in checkpointed:
                 kept = [*self._forward(rows[place], drop=False), *kept]
+                self._take_peak(peaks, f"recompute:{name}")
             self._backward(rows[place], kept)
             self._take_peak(peaks, f"backward:{name}")
         for block in batch:

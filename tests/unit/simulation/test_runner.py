@@ -67,6 +67,16 @@ def test_with_two_layers_there_is_no_inner_segment(runner):
     assert {"backward:first", "backward:last"} <= set(names)
 
 
+def test_a_checkpointed_layer_has_a_segment_of_its_second_forward_pass(runner):
+    knobs = Knobs(layers=4, channels=64, variant=Variant(checkpointing=True))
+    names = [name for name, _ in runner.probe(spec(knobs=knobs)).segments]
+    assert [name for name in names if name.startswith("recompute")] == [
+        "recompute:last",
+        "recompute:inner",
+        "recompute:first",
+    ]
+
+
 def test_the_truth_is_what_probes_find(runner):
     outcome = runner.probe(spec(copies=6))
     knobs, load = spec().knobs, POCKET * 6
