@@ -33,6 +33,9 @@ CRYSTAL_LIGAND_DROPPED = "crystal_ligand_dropped"
 OVERLAPPING_DROPPED = "overlapping_residue_dropped"
 """The repair of two residues that lie on each other: the less occupied one is dropped."""
 
+COPY_ANGSTROM = 6.0
+"""A molecule of the ligand's formula this near to it may be its crystal pose."""
+
 _LEAST_CONTACTS = 3
 
 
@@ -187,8 +190,12 @@ def _noting_copies(protein: AtomTable, ligand: Atoms) -> AtomTable:
     for run, (start, count) in enumerate(zip(first, counts, strict=True)):
         if count < formula.total() or is_polymeric(str(protein.residue_names[start])):
             continue
-        elements = protein.elements[runs == run]
-        if Counter(elements[elements > 1].tolist()) == formula:
+        inside = runs == run
+        elements = protein.elements[inside]
+        if Counter(elements[elements > 1].tolist()) != formula:
+            continue
+        distances, _ = cKDTree(ligand.positions).query(protein.positions[inside])
+        if distances.min() < COPY_ANGSTROM:
             return protein.noting(f"{protein.residue_label(start)} has the ligand's formula and stays in the protein")
     return protein
 

@@ -224,8 +224,11 @@ def test_the_ligand_itself_is_no_news(read):
 
 
 def test_a_copy_beside_the_pose_is_noted(read):
-    complex_ = read(with_lines(crystal_ligand(40.0)), radius=None)
-    assert complex_.notes == ("GP6 910 has the ligand's formula and stays in the protein",)
+    far = read(with_lines(crystal_ligand(40.0)), radius=None)
+    assert (far.n_atoms, far.notes) == (read(radius=None).n_atoms + 20, ())
+    beside = crystal_ligand(6.0).splitlines()
+    near = read("\n".join([*ATOMS[:20], "TER", *beside]), radius=None)
+    assert near.notes == ("GP6 910 has the ligand's formula and stays in the protein",)
 
 
 def test_a_chain_on_the_ligand(refused):
