@@ -26,8 +26,10 @@ from typing import Any
 
 from benchmarks.batch_size_child import RunSpec
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober
 from compass.planning.session import Request, local_runner, open_experiment
 from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
@@ -144,47 +146,47 @@ def config_of(case: Case) -> OptimizerConfig:
     return config.model_copy(update={"test_bench": bench, "space": space, "stages": stages})
 
 
-def ours(lab: Experiment) -> tuple[Finding, int, dict[str, float]]:
+def ours(experiment: Experiment, prober: Prober) -> tuple[Finding, int, dict[str, float]]:
     """The production plan for the one model, its number of probes, and the cost of the calibration before it."""
     started = time.perf_counter()
-    lab.calibrate(variants(lab.config.space, lab.config.stages.production))
+    calibrate(experiment, prober, variants(experiment.config.space, experiment.config.stages.production))
     calibration = {
-        "probes": lab.runner.counts["calibrate_probes"],
-        "steps": lab.runner.counts["calibrate_steps"],
+        "probes": experiment.runner.counts["calibrate_probes"],
+        "steps": experiment.runner.counts["calibrate_steps"],
         "seconds": round(time.perf_counter() - started, 2),
     }
     started = time.perf_counter()
-    plan = certify_stage(POLICIES["production"], lab)
+    plan = certify_stage(POLICIES["production"], experiment, prober)
     is_plan = isinstance(plan, StagePlan)
-    ends = [outcome.status for _, outcome in lab.runner.probes]
+    ends = [outcome.status for _, outcome in experiment.runner.probes]
     finding = Finding(
         batch=plan.choice.batch_size if isinstance(plan, StagePlan) else None,
-        steps=lab.runner.counts["certify_steps"],
+        steps=experiment.runner.counts["certify_steps"],
         seconds=round(time.perf_counter() - started, 2),
         out_of_memory=ends.count(Status.OUT_OF_MEMORY),
         deaths=ends.count(Status.CRASHED),
         note="" if is_plan else f"no plan: {getattr(plan, 'reason', '')}",
     )
-    return finding, lab.runner.counts["certify_probes"], calibration
+    return finding, experiment.runner.counts["certify_probes"], calibration
 
 
 # ------------------------------------------------------------------------------------------------------------ peers
 
 
-def ask_finder(finder: str, lab: Experiment, knobs: Knobs, effort: Effort) -> Finding:
+def ask_finder(finder: str, experiment: Experiment, knobs: Knobs, effort: Effort) -> Finding:
     """Run a finder in a child process and read its last line."""
     order = RunSpec(
         finder=finder,
-        config=lab.config,
+        config=experiment.config,
         knobs=knobs,
-        room_bytes=lab.budget_bytes - lab.description.baseline_bytes,
+        room_bytes=experiment.budget_bytes - experiment.description.baseline_bytes,
         n_steps=effort.n_training,
     )
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.batch_size_child", order.model_dump_json()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(lab.runtime(ALLOCATOR)),
+        env=environment(experiment.runtime(ALLOCATOR)),
         start_new_session=True,
         text=True,
         errors="replace",
@@ -229,7 +231,7 @@ class Judge:
     """Runs batches to find those that survive."""
 
     machine: LocalRunner
-    lab: Experiment
+    experiment: Experiment
     knobs: Knobs
     effort: Effort
     known: dict[int, bool] = field(default_factory=dict)
@@ -238,14 +240,14 @@ class Judge:
         """Whether a fresh process takes `n_steps` under the ceiling."""
         spec = ProbeSpec(
             knobs=self.knobs,
-            batches=(self.lab.work.typical(batch_size),),
+            batches=(self.experiment.sample_loads.typical(batch_size),),
             min_steps=n_steps,
             max_steps=n_steps,
             profile=False,
             fresh=True,
-            ceiling_bytes=self.lab.budget_bytes,
+            ceiling_bytes=self.experiment.budget_bytes,
             timeout_s=PROBE_TIMEOUT_S,
-            runtime=self.lab.runtime(ALLOCATOR),
+            runtime=self.experiment.runtime(ALLOCATOR),
         )
         outcome = self.machine.probe(spec)
         if outcome.status not in (Status.OK, Status.OUT_OF_MEMORY, Status.CRASHED):
@@ -284,14 +286,14 @@ def compare(case: Case, effort: Effort, cache: Path) -> Report:
     config = config_of(case)
     request = Request(config=config, memory_limit_bytes=case.ceiling_bytes, dataset_size=DATASET_SIZE, cache=cache)
     with (
-        open_experiment(request, None, lambda _: None) as lab,
-        contextlib.closing(local_runner(request, lab.base)) as machine,
+        open_experiment(request, None) as (experiment, prober),
+        contextlib.closing(local_runner(request, experiment.settings)) as machine,
     ):
-        mine, n_probes, calibration = ours(lab)
+        mine, n_probes, calibration = ours(experiment, prober)
         kind = variants(config.space, config.stages.production)[0]
         knobs = Knobs(layers=case.layers, channels=case.channels, variant=kind)
-        findings = {"ours": mine} | {finder: ask_finder(finder, lab, knobs, effort) for finder in FINDERS}
-        judge = Judge(machine, lab, knobs, effort)
+        findings = {"ours": mine} | {finder: ask_finder(finder, experiment, knobs, effort) for finder in FINDERS}
+        judge = Judge(machine, experiment, knobs, effort)
         best = judge.best(mine.batch or 1)
         for finding in findings.values():
             if finding.batch is not None:

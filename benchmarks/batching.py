@@ -29,8 +29,9 @@ from benchmarks.batching_real import measure_spread
 from compass.batching.packing import Limits, pack
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, make_experiment, wanted_variants
+from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
 from compass.records import BytesLaw, Knobs, ProbeSpec, RuntimeSettings
 
@@ -135,31 +136,32 @@ def models_of(machine: Machine, sizes: Floats) -> list[Model]:
     config = OptimizerConfig()
     nodes, edges = map(float, sizes.mean(axis=0).round())
     runner = SimulatedRunner(machine, seed=SEED, samples=(("pocket", load_of(nodes, edges)),))
-    lab = make_experiment(
-        Request(config=config, dataset_size=len(sizes)), runner, None, RuntimeSettings(threads=1), lambda _: None
+    experiment = make_experiment(
+        Request(config=config, dataset_size=len(sizes)), runner, None, RuntimeSettings(threads=1)
     )
     kinds = {kind.checkpointing: kind for kind in wanted_variants(config)}
-    lab.calibrate(kinds.values())
+    prober = make_prober(experiment)
+    calibrate(experiment, prober, kinds.values())
     models = []
     for depth, width, again in MODELS:
         knobs = Knobs(layers=depth, channels=width, variant=kinds[again])
 
         def known(knobs: Knobs = knobs) -> Model:
-            law = lab.known().bytes_law(knobs, config.stages.production)
-            return Model(runner, knobs, law, lab.budget_bytes)
+            law = experiment.known().bytes_law(knobs, config.stages.production)
+            return Model(runner, knobs, law, experiment.budget_bytes)
 
-        lab.probe("certify", certificate(known(), sizes, lab))
+        prober.probe("certify", certificate(known(), sizes, experiment))
         models.append(known())
     return models
 
 
-def certificate(model: Model, sizes: Floats, lab: Experiment) -> ProbeSpec:
+def certificate(model: Model, sizes: Floats, experiment: Experiment) -> ProbeSpec:
     """The fullest batch, shuffled ones, and the fullest again, under the budget."""
     sampler = model.sampler(sizes)
     loads = [sampler.load(batch.tolist()) for batch in ours(sampler)]
     fullest = max(loads, key=model.law.live)
-    runtime = lab.runtime(lab.config.stages.production.allocator)
-    certified = [fullest, *loads[: lab.config.probe.shuffled_batches], fullest]
+    runtime = experiment.runtime(experiment.config.stages.production.allocator)
+    certified = [fullest, *loads[: experiment.config.probe.shuffled_batches], fullest]
     return in_a_row(model.knobs, certified, runtime, ceiling_bytes=model.budget_bytes)
 
 

@@ -22,7 +22,8 @@ from compass.data.structures.graphs import Graph, build_graph, graph_load
 from compass.data.structures.reading import read_complex
 from compass.device import available_cores
 from compass.optimizer_config import OptimizerConfig
-from compass.planning.session import Request, local_runner, make_experiment
+from compass.planning.calibration import calibrate
+from compass.planning.session import Request, local_runner, make_experiment, make_prober
 from compass.probe.local import LocalRunner
 from compass.records import Allocator, Batch, BytesLaw, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.search.space import variants
@@ -158,16 +159,16 @@ def train(effort: Effort, seed: int) -> dict[str, Any]:
     settings = RuntimeSettings(threads=available_cores())
     runner = local_runner(request, settings)
     try:
-        lab = make_experiment(request, runner, None, settings, lambda _: None)
+        experiment = make_experiment(request, runner, None, settings)
         stage = config.stages.production.model_copy(update={"allocator": ALLOCATOR, "checkpointing": (False,)})
         (kind,) = variants(config.space, stage)
-        lab.calibrate([kind])
+        calibrate(experiment, make_prober(experiment), [kind])
         knobs = Knobs(layers=effort.knobs[0], channels=effort.knobs[1], variant=kind)
-        law = lab.known().bytes_law(knobs, stage)
-        names = [name for name, _ in lab.description.samples]
-        of_one = np.array([[load["nodes"], load["edges"]] for _, load in lab.description.samples])
+        law = experiment.known().bytes_law(knobs, stage)
+        names = [name for name, _ in experiment.description.samples]
+        of_one = np.array([[load["nodes"], load["edges"]] for _, load in experiment.description.samples])
         return _compare(
-            _Runs(runner, knobs, effort.ceiling_bytes, lab.runtime(ALLOCATOR), names), law, of_one, effort, seed
+            _Runs(runner, knobs, effort.ceiling_bytes, experiment.runtime(ALLOCATOR), names), law, of_one, effort, seed
         )
     finally:
         runner.close()

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.models import CostModels
+from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
 from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.requests import micro, timing_probe
@@ -64,12 +65,12 @@ SLOWEST_S = 3.0
 """Of a held-out point: larger ones only take longer."""
 
 
-def points(lab: Experiment, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
+def points(experiment: Experiment, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]:
     """Random models outside the calibration, on random samples of the workload; as many small batches as large ones."""
-    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
-    space, known = lab.config.space, lab.known()
-    kinds = wanted_variants(lab.config)
-    samples = dict(lab.description.samples)
+    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in experiment.runner.probes}
+    space, known = experiment.config.space, experiment.known()
+    kinds = wanted_variants(experiment.config)
+    samples = dict(experiment.description.samples)
     low, high = space.layers[0], min(space.layers[1], 8)
     widths = range(space.channels[0], min(space.channels[1], 192) + 1, space.channel_step)
 
@@ -78,7 +79,7 @@ def points(lab: Experiment, rng: random.Random) -> Iterator[tuple[Knobs, Batch]]
         return bool(small and known.step_s(knobs, load) < SLOWEST_S)
 
     def most(knobs: Knobs) -> int:
-        return known.most_graphs(lambda n: suits(knobs, lab.work.typical_load(n)))
+        return known.most_graphs(lambda n: suits(knobs, experiment.sample_loads.typical_load(n)))
 
     while True:
         layers, channels = rng.randint(low, high), rng.choice(widths)
@@ -121,19 +122,19 @@ def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
     with ExitStack() as stack:
         cache = Path(stack.enter_context(TemporaryDirectory()))
         request = Request(workload=source, cache=cache, dataset_size=DATASET_SIZE)
-        lab = stack.enter_context(open_experiment(request, None, lambda _: None))
-        runner = stack.enter_context(closing(local_runner(request, lab.base)))
-        lab.calibrate(wanted_variants(lab.config))
-        costs, rules, runtime = lab.costs(), lab.config.probe, lab.runtime("fast")
-        held_out = list(islice(points(lab, rng), max(effort.n_memory, effort.n_time)))
+        experiment, prober = stack.enter_context(open_experiment(request, None))
+        runner = stack.enter_context(closing(local_runner(request, experiment.settings)))
+        calibrate(experiment, prober, wanted_variants(experiment.config))
+        costs, rules, runtime = experiment.costs(), experiment.config.probe, experiment.runtime("fast")
+        held_out = list(islice(points(experiment, rng), max(effort.n_memory, effort.n_time)))
         timed = [timing_probe(rules, knobs, batch, runtime, on_cpu=True) for knobs, batch in held_out[: effort.n_time]]
         visits = [[runner.probe(spec) for spec in timed]]
         memory = []
         for knobs, batch in held_out[: effort.n_memory]:
             [spec] = micro(rules, knobs.variant, [((knobs.layers, knobs.channels), batch)], runtime, n_steps=2)
-            memory.append(error_of_memory(lab, spec.knobs, runner.probe(spec)))
+            memory.append(error_of_memory(experiment, spec.knobs, runner.probe(spec)))
             if abs(memory[-1]) > 0.01:
-                print(f"  {knobs} on {batch.load(dict(lab.description.samples))}: {memory[-1]:+.2%}", flush=True)
+                print(f"  {knobs} on {batch.load(dict(experiment.description.samples))}: {memory[-1]:+.2%}", flush=True)
         visits.append([runner.probe(spec) for spec in timed])
         took_s = np.array([[one.step.median_s if one.step else np.nan for one in visit] for visit in visits])
         predicted_s = [predicted_step_s(costs, spec.knobs, one) for spec, one in zip(timed, visits[0], strict=True)]
@@ -142,15 +143,15 @@ def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
             time=list(predicted_s / np.sqrt(took_s[0] * took_s[1]) - 1),
             visits=list(took_s[0] / took_s[1] - 1),
             margins=[round(max(costs.memory.margins.values()), 4)],
-            n_probes=[len(lab.runner.probes)],
+            n_probes=[len(experiment.runner.probes)],
         )
 
 
-def error_of_memory(lab: Experiment, knobs: Knobs, outcome: Outcome) -> float:
+def error_of_memory(experiment: Experiment, knobs: Knobs, outcome: Outcome) -> float:
     if not outcome.ok:
         raise RuntimeError(f"{knobs}: {outcome.status}: {outcome.detail}")
     assert outcome.load is not None and outcome.live_bytes  # noqa: S101, PT018 - it was profiled
-    return float(lab.costs().bytes_law(knobs, "fast").live(outcome.load) / outcome.live_bytes - 1)
+    return float(experiment.costs().bytes_law(knobs, "fast").live(outcome.load) / outcome.live_bytes - 1)
 
 
 def predicted_step_s(costs: CostModels, knobs: Knobs, outcome: Outcome) -> float:

@@ -29,6 +29,7 @@ import numpy as np
 
 from compass.cost.models import CostModels
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.calibration import calibrate, timing_spec
 from compass.planning.experiment import Experiment
 from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.local import LocalRunner
@@ -108,24 +109,24 @@ class Point:
 def open_benchmark(effort: Effort, cache: Path, stack: ExitStack) -> tuple[Experiment, list[Source]]:
     """A calibrated experiment and the sources of loads, its own sample first."""
     request = Request(config=OptimizerConfig(), memory_limit_bytes=LIMIT_BYTES, cache=cache)
-    lab = stack.enter_context(open_experiment(request, None, lambda _: None))
-    machine = local_runner(request, lab.base)
+    experiment, prober = stack.enter_context(open_experiment(request, None))
+    machine = local_runner(request, experiment.settings)
     stack.callback(machine.close)
-    sources = [Source(machine, *lab.description.samples[0])]
-    lab.calibrate(wanted_variants(request.config)[: effort.n_variants])
+    sources = [Source(machine, *experiment.description.samples[0])]
+    calibrate(experiment, prober, wanted_variants(request.config)[: effort.n_variants])
     for radius in effort.radii:
         bench = request.config.test_bench.model_copy(update={"pocket_radius": radius})
         config = request.config.model_copy(update={"test_bench": bench})
-        crop = local_runner(replace(request, config=config), lab.base)
+        crop = local_runner(replace(request, config=config), experiment.settings)
         stack.callback(crop.close)
         sources.append(Source(crop, *crop.describe().samples[0]))
-    return lab, sources
+    return experiment, sources
 
 
-def never_probed(lab: Experiment, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
+def never_probed(experiment: Experiment, kinds: Sequence[Variant], n: int, rng: random.Random) -> list[Knobs]:
     """Architectures never probed in any variant, from inside and outside the space in turn."""
-    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
-    space = {(knobs.layers, knobs.channels) for knobs in lab.capacities}
+    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in experiment.runner.probes}
+    space = {(knobs.layers, knobs.channels) for knobs in experiment.capacities}
     shapes = [(depth, width) for depth in LAYERS for width in CHANNELS if (depth, width) not in probed]
     rng.shuffle(shapes)
     pools = ([shape for shape in shapes if shape in space], [shape for shape in shapes if shape not in space])
@@ -133,7 +134,7 @@ def never_probed(lab: Experiment, kinds: Sequence[Variant], n: int, rng: random.
     return [Knobs(layers=depth, channels=width, variant=kind) for (depth, width), kind in chosen]
 
 
-def time_steps(lab: Experiment, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
+def time_steps(experiment: Experiment, source: Source, knobs: Knobs, n_graphs: int, expected_s: float) -> float:
     """Seconds of a step. The probe bypasses the experiment, which would learn from it."""
     spec = ProbeSpec(
         knobs=knobs,
@@ -143,7 +144,7 @@ def time_steps(lab: Experiment, source: Source, knobs: Knobs, n_graphs: int, exp
         settle_share=SETTLE_SHARE,
         profile=False,
         timeout_s=300,
-        runtime=lab.runtime(lab.calibrated_allocator),
+        runtime=experiment.runtime(experiment.calibrated_allocator),
     )
     outcome = source.machine.probe(spec)
     if outcome.step is None:
@@ -151,25 +152,26 @@ def time_steps(lab: Experiment, source: Source, knobs: Knobs, n_graphs: int, exp
     return outcome.step.median_s
 
 
-def after_one_probe(lab: Experiment, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
-    """The models after the calibration and one timing of `knobs`, made as the search makes it; `lab` learns nothing."""
-    recorded = Recorded(machine, None, lab.description.fingerprint.key)
-    recorded.probes = list(lab.runner.probes)
-    own = replace(lab, runner=recorded, _fitted=None)
-    outcome = own.time(knobs, "search")
+def after_one_probe(experiment: Experiment, machine: LocalRunner, knobs: Knobs) -> tuple[CostModels, Outcome | None]:
+    """The models after the calibration and one timing of `knobs`, made as the search makes it; `experiment` learns nothing."""
+    recorded = Recorded(machine, None, experiment.description.fingerprint.key)
+    recorded.probes = list(experiment.runner.probes)
+    own = replace(experiment, runner=recorded, _fitted=None)
+    spec = timing_spec(own, knobs)
+    outcome = None if spec is None else recorded.probe("search", spec).outcome
     return own.costs(), outcome
 
 
 def loads_of(
-    lab: Experiment, costs: CostModels, sources: Sequence[Source], knobs: Knobs, n_loads: int, rng: random.Random
+    experiment: Experiment, costs: CostModels, sources: Sequence[Source], knobs: Knobs, n_loads: int, rng: random.Random
 ) -> list[tuple[Source, int]]:
     """(source, graphs): the sample and another crop in turn, low, middle and high in what time and memory allow."""
-    law = costs.bytes_law(knobs, lab.calibrated_allocator)
-    known = lab.known()
+    law = costs.bytes_law(knobs, experiment.calibrated_allocator)
+    known = experiment.known()
 
     def largest(source: Source) -> int:
         def suits(n: int) -> bool:
-            fits = law.upper_footprint(source.load * n) <= lab.budget_bytes
+            fits = law.upper_footprint(source.load * n) <= experiment.budget_bytes
             return fits and known.step_s(knobs, source.load * n) <= LONGEST_STEP_S
 
         return max(1, known.most_graphs(suits))
@@ -197,15 +199,16 @@ class Visited(NamedTuple):
 
 
 def first_visit(
-    lab: Experiment, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
+    experiment: Experiment, sources: Sequence[Source], knobs: Knobs, capacity: int, picks: Sequence[tuple[Source, int]]
 ) -> list[Visited]:
     """Every load of one architecture, and its prediction after one timing."""
-    costs = lab.costs()
+    costs = experiment.costs()
     predicted_s = [_predict(costs, knobs, capacity, source.load * n) for source, n in picks]
     first_s = [
-        time_steps(lab, source, knobs, n, before_s) for (source, n), before_s in zip(picks, predicted_s, strict=True)
+        time_steps(experiment, source, knobs, n, before_s)
+        for (source, n), before_s in zip(picks, predicted_s, strict=True)
     ]
-    after, outcome = after_one_probe(lab, sources[0].machine, knobs)
+    after, outcome = after_one_probe(experiment, sources[0].machine, knobs)
     is_told = outcome is not None and outcome.ok
     visited = []
     for (source, n), before_s, took_s in zip(picks, predicted_s, first_s, strict=True):
@@ -214,7 +217,7 @@ def first_visit(
         point = Point(
             knobs=knobs,
             load=load,
-            in_space=knobs in lab.capacities,
+            in_space=knobs in experiment.capacities,
             is_crop=source is not sources[0],
             visits_s=(took_s,),
             predicted_s=before_s,
@@ -226,10 +229,10 @@ def first_visit(
     return visited
 
 
-def visit_again(lab: Experiment, visited: Visited) -> Visited:
+def visit_again(experiment: Experiment, visited: Visited) -> Visited:
     """Time the same load once more."""
     source, n_graphs, point = visited
-    again_s = time_steps(lab, source, point.knobs, n_graphs, point.predicted_s)
+    again_s = time_steps(experiment, source, point.knobs, n_graphs, point.predicted_s)
     return visited._replace(point=replace(point, visits_s=(*point.visits_s, again_s)))
 
 
@@ -325,18 +328,18 @@ def run(effort: Effort) -> dict[str, Any]:
     share = math.ceil(effort.n_architectures / effort.n_calibrations)
     for first in range(0, effort.n_architectures, share):
         with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
-            lab, sources = open_benchmark(effort, Path(cache), stack)
+            experiment, sources = open_benchmark(effort, Path(cache), stack)
             chosen = chosen or never_probed(
-                lab, wanted_variants(lab.config)[: effort.n_variants], effort.n_architectures, rng
+                experiment, wanted_variants(experiment.config)[: effort.n_variants], effort.n_architectures, rng
             )
             mine = chosen[first : first + share]
             capacities = dict(sources[0].machine.describe(mine).parameters)
             visited = []
             for knobs in mine:
-                picks = loads_of(lab, lab.costs(), sources, knobs, effort.n_loads, rng)
-                visited += first_visit(lab, sources, knobs, capacities[knobs], picks)
+                picks = loads_of(experiment, experiment.costs(), sources, knobs, effort.n_loads, rng)
+                visited += first_visit(experiment, sources, knobs, capacities[knobs], picks)
             for _ in range(effort.n_visits - 1):
-                visited = [visit_again(lab, each) for each in visited]
+                visited = [visit_again(experiment, each) for each in visited]
             for _, _, point in visited:
                 _show(point)
                 points.append(point)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, StageRules
+from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
 from compass.planning.session import Request, open_experiment, scanned, wanted_variants
 from compass.probe.runner import Runner
@@ -114,23 +115,25 @@ def estimate(
     """
     question = settled(question, request.config)
     request = scanned(replace(request, config=widened(request.config, question)), watch)
-    with open_experiment(request, runner, watch, question.models) as lab:
-        config, kinds = lab.config, wanted_variants(lab.config)
-        lab.calibrate(kinds)
-        known = lab.known()
-        models = question.models(config) or [knobs for knobs in lab.capacities if question.includes(knobs.variant)]
+    with open_experiment(request, runner, watch, question.models) as (experiment, prober):
+        config, kinds = experiment.config, wanted_variants(experiment.config)
+        calibrate(experiment, prober, kinds)
+        known = experiment.known()
+        models = question.models(config) or [
+            knobs for knobs in experiment.capacities if question.includes(knobs.variant)
+        ]
         return Estimates(
-            hardware=lab.description.hardware,
-            fingerprint=lab.description.fingerprint,
+            hardware=experiment.description.hardware,
+            fingerprint=experiment.description.fingerprint,
             workload=request.workload,
-            runtime=lab.runtime(lab.calibrated_allocator),
-            dataset_size=lab.dataset_size,
+            runtime=experiment.runtime(experiment.calibrated_allocator),
+            dataset_size=experiment.dataset_size,
             epochs=question.epochs,
             cycle_batches=config.cycle_batches,
-            n_probes=lab.runner.counts["calibrate_probes"],
+            n_probes=experiment.runner.counts["calibrate_probes"],
             rows=tuple(
-                predict(known, knobs, question, idle_bytes=lab.costs().footprint.baseline_bytes)
-                for knobs in _running(lab, models)
+                predict(known, knobs, question, idle_bytes=experiment.costs().footprint.baseline_bytes)
+                for knobs in _running(experiment, models)
             ),
         )
 
@@ -213,9 +216,9 @@ def _with_values(rules: StageRules, wanted: Mapping[str, Scalar]) -> StageRules:
     return rules.model_copy(update=change)
 
 
-def _running(lab: Experiment, models: list[Knobs]) -> list[Knobs]:
+def _running(experiment: Experiment, models: list[Knobs]) -> list[Knobs]:
     """Those of `models` that calibration found to run, and could time."""
-    reasons = {knobs: lab.pruned.broken(knobs) for knobs in models}
+    reasons = {knobs: experiment.pruned.broken(knobs) for knobs in models}
     running = [knobs for knobs in models if reasons[knobs] is None]
     if not running:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a stage looked at, for whoever asks why: every model with its verdict, and what other circumstances would buy."""
+"""The explanation of a plan: every model that the stage considered with its verdict, and the choice in other circumstances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from compass.records import Candidate, Change, Choice, Knobs, Verdict, WhatIf
 from compass.search.knowledge import Knowledge
 from compass.search.space import data_cap
-from compass.stages.policy import Policy, Ranking
+from compass.stages.policy import Policy, Ranking, capacity_span
 from compass.units import GIB
 
 MORE_BYTES, MORE_S, MORE_DATA = GIB, 600.0, 2
@@ -18,8 +18,11 @@ MORE_BYTES, MORE_S, MORE_DATA = GIB, 600.0, 2
 def candidates(
     policy: Policy, known: Knowledge, ranking: Ranking | None, chosen: Choice | None
 ) -> tuple[Candidate, ...]:
-    """Every model of the stage's variants: the chosen, the admissible by rank, and the rest with what rules them out."""
-    if policy.stage == "smoke_test":
+    """Every model of the stage's variants: the chosen one, the admissible ones by rank, and the rest with the reason.
+
+    Empty for a stage that is not explained.
+    """
+    if not policy.explained:
         return ()
     ranked = [] if ranking is None else [choice for choice in ranking.choices if not _same(choice, chosen)]
     seen = {choice.knobs for choice in ranked} | ({chosen.knobs} if chosen else set())
@@ -34,8 +37,8 @@ def candidates(
 
 
 def what_ifs(policy: Policy, known: Knowledge) -> tuple[WhatIf, ...]:
-    """What the policy would choose on paper now, and with more of one thing; the reference stays what it is."""
-    if policy.stage == "smoke_test" or (policy.scored and known.reference is None):
+    """The policy's choice on paper now, and with more memory, time or data; the reference stays the same."""
+    if not policy.explained or (policy.timed and known.reference is None):
         return ()
     rules, config = known.config.stages[policy.stage], known.config
     found: list[tuple[Change, float, Knowledge]] = [
@@ -62,9 +65,9 @@ def _same(choice: Choice, chosen: Choice | None) -> bool:
 
 
 def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
-    """Reasons that lie in the model come first; for those nothing is predicted, because nothing depends on it."""
+    """A model that is not admissible, with the reason. Nothing is predicted where the reason lies in the model alone."""
     rules, capacity = known.config.stages[policy.stage], known.capacities[knobs]
-    low, high = policy.span(known)
+    low, high = capacity_span(policy, known)
     if (broken := known.pruned.broken(knobs)) is not None:
         return _row(known, knobs, "model", None, broken)
     if capacity > known.data_cap:
@@ -74,7 +77,7 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
     too_big, largest = known.pruned.reason(knobs, rules.allocator), known.largest_batch(knobs, rules)
     if too_big is not None or largest == 0:
         return _row(known, knobs, "memory", known.choice(knobs, rules, 1), too_big or "")
-    best = known.best_choice(knobs, rules) if policy.scored else known.choice(knobs, rules, largest)
+    best = known.best_choice(knobs, rules) if policy.timed else known.choice(knobs, rules, largest)
     if best is None:
         return _row(known, knobs, "time", known.choice(knobs, rules, 1))
     return _row(known, knobs, "batch" if best.batch_size < known.config.batch.min_batch else "untried", best)
@@ -98,5 +101,5 @@ def _row(known: Knowledge, knobs: Knobs, verdict: Verdict, choice: Choice | None
 
 
 def _short(value: float) -> float:
-    """`value` to six digits: a prediction is no better, and thousands of them are written down."""
+    """`value` to six digits: a prediction is no more precise, and a profile may hold thousands."""
     return float(f"{value:.6g}")

@@ -1,116 +1,161 @@
-"""Beside a fixed batch size, a batch that fills the memory: packed, predicted, and run under the ceiling."""
+"""The alternative to a fixed batch size: batches of many sizes that fill the memory; packed, predicted and certified."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compass.batching.packing import Limits, pack
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober
 from compass.probe.requests import certificate_probe
-from compass.records import Batch, BatchBudget, Outcome, StagePlan
+from compass.records import Batch, BatchBudget, Outcome, StagePlan, StepTime
+from compass.search.knowledge import Knowledge
 from compass.stages.policy import Policy, is_late
 
 log = logging.getLogger(__name__)
 
 WORTHWHILE = 0.02
-"""Gain from which budgeted batches are recommended: a prediction is no better than that, and a fixed size is simpler."""
+"""Gain above which budgeted batches are recommended. Predictions are no better than that, and a fixed size is simpler."""
 
 
-def with_budget(plan: StagePlan, policy: Policy, lab: Experiment) -> StagePlan:
-    """`plan` with the budgeted alternative, where the data's samples differ and it holds."""
-    if plan.stage == "smoke_test" or lab.work.stands_for > 1 or not lab.work.differs:
+@dataclass(frozen=True)
+class PackedEpoch:
+    """The training set in budgeted batches, as one epoch would meet it."""
+
+    batches: tuple[Batch, ...]
+    n_graphs: int
+    footprint_bound_bytes: NDArray[np.float64]
+    """(len(batches),) upper bounds."""
+    step_s: NDArray[np.float64]
+    """(len(batches),) predicted step times."""
+    max_graphs: int
+    """Most graphs in a batch."""
+    max_step_s: float | None
+    """The longest step that was allowed, in seconds; None: no limit."""
+
+    @property
+    def fullest(self) -> Batch:
+        """The batch with the largest upper bound."""
+        return self.batches[int(self.footprint_bound_bytes.argmax())]
+
+    @property
+    def mean_place(self) -> int:
+        """Index of the batch whose predicted step is nearest to the mean."""
+        return int(np.abs(self.step_s - self.step_s.mean()).argmin())
+
+    @property
+    def throughput(self) -> float:
+        """Predicted graphs per second."""
+        return self.n_graphs / float(self.step_s.sum())
+
+
+def with_budget(plan: StagePlan, policy: Policy, experiment: Experiment, prober: Prober) -> StagePlan:
+    """`plan` with the budgeted alternative, if the samples differ in size and its certificate holds."""
+    loads = experiment.sample_loads
+    if not policy.certified or loads.stands_for > 1 or not loads.differs:
         return plan
-    for _ in range(lab.config.probe.certify_rounds):
-        # Batches of many sizes may fragment the memory more than those of the certificate did; the law learns from it.
-        law = lab.known().bytes_law(plan.choice.knobs, lab.config.stages[plan.stage])
+    for _ in range(experiment.config.probe.certify_rounds):
+        # Batches of many sizes may fragment memory more than the plan's certificate did; the law learns from a failure.
+        known = experiment.known()
+        law = known.bytes_law(plan.choice.knobs, known.config.stages[plan.stage])
         plan = plan.model_copy(update={"bytes_law": law})
-        if law.upper_footprint(lab.work.worst_load(1, law)) > lab.budget_bytes:
+        if law.upper_footprint(loads.worst_load(1, law)) > known.budget_bytes:
             break
-        budget = _budget(plan, policy, lab)
-        if budget is not None:
+        epoch = pack_epoch(plan, known)
+        outcome = _certified(plan, epoch, experiment, prober)
+        if outcome is not None and outcome.step is not None:
+            budget = _batch_budget(plan, known, epoch, outcome, outcome.step)
             better = "batch_budget" if budget.gain > WORTHWHILE else "batch_size"
             return plan.model_copy(update={"batch_budget": budget, "recommended": better})
     return plan
 
 
-def _budget(plan: StagePlan, policy: Policy, lab: Experiment) -> BatchBudget | None:
-    known, work, choice = lab.known(), lab.work, plan.choice
-    late, step_law = is_late(known, known.config.stages[plan.stage], plan.predicted_choice), plan.step_law
-    max_step_s = step_law.at(choice.load) if late and step_law is not None and step_law.varies else None
-    limits = Limits(
-        law=plan.bytes_law,
-        budget_bytes=lab.budget_bytes,
-        features=work.features,
-        max_graphs=known.batch_cap,
-        time_law=step_law,
-        max_step_s=max_step_s,
-    )
-    members, sizes = work.shared()
+def pack_epoch(plan: StagePlan, known: Knowledge) -> PackedEpoch:
+    """The training set packed up to the memory budget and, if the stage is short of time, to the plan's step time.
+
+    Samples that exceed the step time by themselves get a batch each. Samples that exceed the memory are left out.
+    """
+    limits = _limits(plan, known)
+    members, sizes = known.work.shared()
     too_large = (replace(limits, time_law=None, max_step_s=None).shares(sizes) > 1).any(axis=0)
-    too_slow = (limits.shares(sizes) > 1).any(axis=0) & ~too_large  # for a step that others share: it has one to itself
-    order = np.random.default_rng(lab.config.seed).permutation(np.flatnonzero(~too_large & ~too_slow))
-    batches = [*pack(sizes, order, limits), *np.flatnonzero(too_slow)[:, None]]
-    n_graphs = sum(map(len, batches))
-    loads = np.array([sizes[batch].sum(axis=0) for batch in batches])
-    predicted_s = known.costs.step_s(choice.knobs, choice.capacity, loads)
-    fills = np.array([limits.law.upper_footprint(work.load(_named(members, batch))) for batch in batches])
-    outcome = _certified(plan, policy, lab, [_named(members, batch) for batch in batches], fills, predicted_s)
-    if outcome is None or outcome.step is None:
-        return None
-    # What was timed corrects what the time model has wrong for this model, allocator and size of batch.
-    wrong = outcome.step.median_s / predicted_s[_mean_place(predicted_s)]
-    predicted = n_graphs / float(predicted_s.sum())
-    throughput = predicted / wrong
-    # Two timings minutes apart differ by as much as most gains are, so they do not show one alone; nor does the model.
-    shown = (
-        throughput / plan.measured.throughput,
-        predicted * known.step_s(choice.knobs, choice.load) / choice.batch_size,
-    )
-    return BatchBudget(
-        budget_bytes=lab.budget_bytes,
+    too_slow = (limits.shares(sizes) > 1).any(axis=0) & ~too_large
+    order = np.random.default_rng(known.config.seed).permutation(np.flatnonzero(~too_large & ~too_slow))
+    places = [*pack(sizes, order, limits), *np.flatnonzero(too_slow)[:, None]]
+    batches = tuple(_batch(members, one) for one in places)
+    loads = np.array([sizes[one].sum(axis=0) for one in places])
+    return PackedEpoch(
+        batches=batches,
+        n_graphs=sum(map(len, places)),
+        footprint_bound_bytes=np.array([limits.law.upper_footprint(known.work.load(batch)) for batch in batches]),
+        step_s=known.costs.step_s(plan.choice.knobs, plan.choice.capacity, loads),
         max_graphs=known.batch_cap,
-        max_step_s=max_step_s,
-        n_batches=len(batches),
-        mean_graphs=n_graphs / len(batches),
-        median_fill=float(np.median(fills)) / lab.budget_bytes,
-        throughput=throughput,
-        gain=min(shown) - 1,
-        footprint_bytes=outcome.footprint_bytes or 0,
+        max_step_s=limits.max_step_s,
     )
 
 
-def _certified(
-    plan: StagePlan,
-    policy: Policy,
-    lab: Experiment,
-    batches: Sequence[Batch],
-    fills: NDArray[np.float64],
-    step_s: NDArray[np.float64],
-) -> Outcome | None:
-    """The fullest batch, shuffled ones, the fullest again, and one of mean time until it has settled; None if they do not hold."""
-    rules, fullest, typical = lab.config.probe, batches[int(fills.argmax())], batches[_mean_place(step_s)]
-    lab.tell("certify", f"{policy.stage}: budgeted batches", 0, 1, float(step_s.max()) * 8)
+def _limits(plan: StagePlan, known: Knowledge) -> Limits:
+    law, late = plan.step_law, is_late(known, known.config.stages[plan.stage], plan.predicted_choice)
+    return Limits(
+        law=plan.bytes_law,
+        budget_bytes=known.budget_bytes,
+        features=known.work.features,
+        max_graphs=known.batch_cap,
+        time_law=law,
+        max_step_s=law.at(plan.choice.load) if late and law is not None and law.varies else None,
+    )
+
+
+def _batch(members: tuple[str, ...], places: NDArray[np.int64]) -> Batch:
+    return Batch(members=tuple((members[i], 1) for i in places))
+
+
+def _certified(plan: StagePlan, epoch: PackedEpoch, experiment: Experiment, prober: Prober) -> Outcome | None:
+    """The certificate of the fullest batch, others, and the fullest again, timed on one of mean step time; None if it fails."""
+    rules, longest_s = experiment.config.probe, float(epoch.step_s.max())
+    fullest, typical = epoch.fullest, epoch.batches[epoch.mean_place]
     spec = certificate_probe(
-        rules, plan.choice.knobs, (fullest, *batches[: rules.shuffled_batches], fullest),
-        step_s=float(step_s.max()), ceiling_bytes=lab.budget_bytes, runtime=plan.runtime,
+        rules,
+        plan.choice.knobs,
+        (fullest, *epoch.batches[: rules.shuffled_batches], fullest),
+        step_s=longest_s,
+        ceiling_bytes=experiment.budget_bytes,
+        runtime=plan.runtime,
         timed=None if typical == fullest else typical,
-    )  # fmt: skip
-    outcome = lab.certify(spec.model_copy(update={"profile": False}))
+    ).model_copy(update={"profile": False})
+    prober.report("certify", f"{plan.stage}: budgeted batches", 0, 1, remaining_s=longest_s * 8)
+    outcome = prober.certify(spec, stage=plan.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
-        log.warning("%s: budgeted batches: %s: %s", policy.stage, outcome.status, outcome.detail)
+        log.warning("%s: certificate of budgeted batches failed: %s: %s", plan.stage, outcome.status, outcome.detail)
         return None
     return outcome
 
 
-def _mean_place(step_s: NDArray[np.float64]) -> int:
-    """Of the batch that takes the nearest to the mean time."""
-    return int(np.abs(step_s - step_s.mean()).argmin())
+def _batch_budget(
+    plan: StagePlan, known: Knowledge, epoch: PackedEpoch, outcome: Outcome, step: StepTime
+) -> BatchBudget:
+    """The budgeted alternative with its gain in throughput over the plan.
 
-
-def _named(members: tuple[str, ...], places: NDArray[np.int64]) -> Batch:
-    return Batch(members=tuple((members[i], 1) for i in places))
+    The timed batch corrects the error of the time model for this model, allocator and batch size. Two timings minutes apart
+    differ by as much as most gains, and the time model errs by as much, so the smaller of the measured and the predicted
+    gain counts.
+    """
+    choice = plan.choice
+    error = step.median_s / epoch.step_s[epoch.mean_place]
+    throughput = epoch.throughput / error
+    measured = throughput / plan.measured.throughput
+    predicted = epoch.throughput * known.step_s(choice.knobs, choice.load) / choice.batch_size
+    return BatchBudget(
+        budget_bytes=known.budget_bytes,
+        max_graphs=epoch.max_graphs,
+        max_step_s=epoch.max_step_s,
+        n_batches=len(epoch.batches),
+        mean_graphs=epoch.n_graphs / len(epoch.batches),
+        median_fill=float(np.median(epoch.footprint_bound_bytes)) / known.budget_bytes,
+        throughput=throughput,
+        gain=min(measured, predicted) - 1,
+        footprint_bytes=outcome.footprint_bytes or 0,
+    )

@@ -1,10 +1,10 @@
-"""From a stage's pick on paper to a plan that has run: certify the pick, correct what it showed."""
+"""From a stage's pick on paper to a plan that has run: certify the pick, learn from its measurements, and pick again."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +12,18 @@ import numpy as np
 from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Probed, Prober
 from compass.probe.requests import certificate_probe
 from compass.records import (
-    Batch,
+    Affine,
+    BytesLaw,
     Certificate,
     Choice,
     Knobs,
     Measured,
     Outcome,
     ProbeSpec,
+    RuntimeSettings,
     ScoreTerms,
     StageFailure,
     StagePlan,
@@ -41,193 +44,237 @@ class Certified:
 
     choice: Choice
     known: Knowledge
-    """What was known when it was chosen: what stopped it from being larger stands there."""
+    """Everything known when it was chosen, which holds the reason why it is no larger."""
     spec: ProbeSpec
     outcome: Outcome
     timed: Outcome
-    """What its step is believed of: itself, or a cycle of training under the same settings."""
+    """The outcome whose step time is believed: this certificate's, or that of a training cycle under the same settings."""
 
     @property
     def step(self) -> StepTime:
-        """Seconds a step."""
-        assert self.timed.step is not None  # noqa: S101 - else it would not be believed
+        """The believed step time."""
+        assert self.timed.step is not None  # noqa: S101 - without one it is not certified
         return self.timed.step
 
 
-def certify_stage(policy: Policy, lab: Experiment) -> StagePlan | StageFailure:
-    """The stage's plan, certified; or why there is none."""
-    lab.stage = policy.stage
-    certified_by_choice: dict[tuple[Knobs, int], Certified] = {}
-    last: tuple[Choice, Outcome] | None = None
-    for n_round in range(lab.config.probe.certify_rounds):
-        known = lab.known()
-        ranking = policy.rank(known)
-        if ranking is None:
-            break
-        pick = _worth_certifying(lab, policy, ranking, certified_by_choice)
+@dataclass(frozen=True)
+class Failed:
+    """A choice whose certificate failed."""
+
+    choice: Choice
+    outcome: Outcome
+
+    @property
+    def reason(self) -> str:
+        """Status and detail, in words."""
+        return f"{self.outcome.status}: {self.outcome.detail}"
+
+
+def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> StagePlan | StageFailure:
+    """The stage's plan, certified; or the reason why there is none."""
+    certified, failed = run_certificates(policy, experiment, prober)
+    known = experiment.known()
+    in_time = [one for one in certified if not math.isinf(measured_choice(policy, known, one).score or 0.0)]
+    if in_time:
+        plan = make_plan(policy, experiment, best_of(policy, known, in_time))
+        return with_budget(plan, policy, experiment, prober)
+    if certified:
+        return _too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
+    if failed:
+        limit = "memory" if failed[-1].outcome.status is Status.OUT_OF_MEMORY else "model"
+        return _failure(policy, known, limit, failed[-1].reason, failed[-1].choice)
+    return _failure(policy, known, *policy.nearest(known))
+
+
+# -------------------------------------------------------------------------------------------------------- the rounds
+
+
+def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> tuple[list[Certified], list[Failed]]:
+    """Certify the stage's pick, and again if the measurements make another pick better."""
+    certified: list[Certified] = []
+    failed: list[Failed] = []
+    for n_round in range(experiment.config.probe.certify_rounds):
+        known = experiment.known()
+        pick = next_pick(policy, known, certified)
         if pick is None:
             break
-        lab.tell(
-            "certify", f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}", n_round, n_round + 1, pick.step_s * 8
-        )
-        spec = _certificate_spec(policy, lab, pick)
-        # A smoke test's few steps are only a hint, and not worth making again.
-        outcome = lab.probe("certify", spec) if policy.stage == "smoke_test" else lab.certify(spec)
-        last = (pick, outcome)
-        if outcome.ok and outcome.step is not None:
-            # Hundreds of steps of training under the same settings say more than a dozen before them.
-            trained = lab.trained(pick.knobs, pick.batch_size, spec.runtime) if lab.notes[-1].reused else None
-            timed = trained or outcome
-            certified_by_choice[pick.knobs, pick.batch_size] = Certified(pick, known, spec, outcome, timed)
+        text = f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}"
+        prober.report("certify", text, n_round, n_round + 1, remaining_s=pick.step_s * 8)
+        probed = _run(policy, experiment, prober, certificate_spec(policy, experiment, pick))
+        if probed.outcome.ok and probed.outcome.step is not None:
+            timed = _believed(experiment, pick, probed)
+            certified.append(Certified(pick, known, probed.spec, probed.outcome, timed))
         else:
-            _learn(lab, policy, pick, outcome)
-    measured = {key: _measured(lab.known(), policy, certified) for key, certified in certified_by_choice.items()}
-    admissible = {
-        key: certified for key, certified in certified_by_choice.items() if not math.isinf(measured[key].score or 0.0)
-    }
-    if admissible:
-        return with_budget(_plan(policy, lab, admissible), policy, lab)
-    if measured:
-        nearest = min(measured, key=lambda key: measured[key].cycle_s)
-        return _too_slow(policy, lab, certified_by_choice[nearest].choice, measured[nearest].cycle_s)
-    return _failure(policy, lab, last)
+            failed.append(Failed(pick, probed.outcome))
+            _learn(policy, experiment, failed[-1])
+    return certified, failed
 
 
-def _learn(lab: Experiment, policy: Policy, pick: Choice, outcome: Outcome) -> None:
+def _run(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Probed:
+    expected = experiment.expected(spec)
+    if policy.certified:
+        return prober.certify(spec, stage=policy.stage, expected=expected)
+    # A few steps only hint at their time, which is not worth a repetition.
+    return prober.probe("certify", spec, stage=policy.stage, expected=expected)
+
+
+def _believed(experiment: Experiment, pick: Choice, probed: Probed) -> Outcome:
+    """The outcome with the step time to believe: hundreds of steps of training say more than a dozen before them."""
+    if not probed.reused:
+        return probed.outcome
+    return experiment.trained(pick.knobs, pick.batch_size, probed.spec.runtime) or probed.outcome
+
+
+def _learn(policy: Policy, experiment: Experiment, failed: Failed) -> None:
     """Keep a pick that did not run from being tried again."""
-    log.warning("%s: %s, batch %d: %s: %s", policy.stage, pick.knobs, pick.batch_size, outcome.status, outcome.detail)
-    reason = f"{outcome.status}: {outcome.detail}"
+    pick, outcome = failed.choice, failed.outcome
+    log.warning("%s: certificate of %s, batch %d failed: %s", policy.stage, pick.knobs, pick.batch_size, failed.reason)
     if outcome.status is not Status.OUT_OF_MEMORY:
-        lab.pruned.set_aside(pick.knobs, reason)
+        experiment.pruned.set_aside(pick.knobs, failed.reason)
     elif pick.batch_size == 1 and outcome.enforced:
-        lab.pruned.rule_out(pick.knobs, lab.config.stages[policy.stage].allocator, reason)
-    elif pick.batch_size == 1:  # another program may have held what it lacked, which says nothing of other models
-        lab.pruned.set_aside(pick.knobs, reason)
-    # Else the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
+        experiment.pruned.rule_out(pick.knobs, experiment.config.stages[policy.stage].allocator, failed.reason)
+    elif pick.batch_size == 1:  # another program may have held the memory, so this says nothing of other models
+        experiment.pruned.set_aside(pick.knobs, failed.reason)
+    # Otherwise the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
 
-def _worth_certifying(
-    lab: Experiment, policy: Policy, ranking: Ranking, certified_by_choice: dict[tuple[Knobs, int], Certified]
-) -> Choice | None:
-    """The pick, unless what was proven is as good for the stage."""
-    pick = ranking.pick
-    if not certified_by_choice:
-        return pick
-    if (pick.knobs, pick.batch_size) in certified_by_choice:
+# ------------------------------------------------------------------------------------------------- what to certify next
+
+
+def next_pick(policy: Policy, known: Knowledge, certified: Sequence[Certified]) -> Choice | None:
+    """The stage's pick; None if there is none, or if a certified choice is as good."""
+    ranking = policy.rank(known)
+    if ranking is None:
         return None
-    if not policy.scored:
-        # The model is fixed by its size; only a batch that the certificate showed to be too timid is worth another.
-        largest = _largest(certified_by_choice).choice
-        if pick.capacity < largest.capacity:  # what it showed of its kin may make the proven one doubtful: it ran
-            return None
-        is_fuller = largest.batch_size < lab.config.probe.refill_share * pick.batch_size
-        return pick if pick.capacity > largest.capacity or is_fuller else None
-    known = lab.known()
-    best = min(_score(_measured(known, policy, certified)) for certified in certified_by_choice.values())
-    return pick if _score(pick) < best * (1 - lab.config.score.tie_share) else None
+    pick = ranking.pick
+    if not certified:
+        return pick
+    if any((one.choice.knobs, one.choice.batch_size) == (pick.knobs, pick.batch_size) for one in certified):
+        return None
+    is_better = _scores_better if policy.timed else _is_larger
+    return pick if is_better(policy, known, pick, certified) else None
 
 
-def _largest(certified_by_choice: Mapping[tuple[Knobs, int], Certified]) -> Certified:
-    """The largest model that ran, with its largest batch."""
-    return max(
-        certified_by_choice.values(), key=lambda certified: (certified.choice.capacity, certified.choice.batch_size)
-    )
+def _scores_better(policy: Policy, known: Knowledge, pick: Choice, certified: Iterable[Certified]) -> bool:
+    best = min(_score(measured_choice(policy, known, one)) for one in certified)
+    return _score(pick) < best * (1 - known.config.score.tie_share)
+
+
+def _is_larger(policy: Policy, known: Knowledge, pick: Choice, certified: Iterable[Certified]) -> bool:
+    """Whether the pick has more parameters than the largest certified model, or fills much more of the memory.
+
+    A smaller pick is not better: the measurements may make the certified model doubtful on paper, but it did run.
+    """
+    del policy
+    largest = _largest(certified).choice
+    if pick.capacity != largest.capacity:
+        return pick.capacity > largest.capacity
+    return largest.batch_size < known.config.probe.refill_share * pick.batch_size
+
+
+def best_of(policy: Policy, known: Knowledge, certified: Sequence[Certified]) -> Certified:
+    """The certified choice to recommend: by score in a timed stage, else the largest."""
+    if policy.timed:
+        return min(certified, key=lambda one: _score(measured_choice(policy, known, one)))
+    return _largest(certified)
+
+
+def _largest(certified: Iterable[Certified]) -> Certified:
+    """The largest certified model, with its largest batch."""
+    return max(certified, key=lambda one: (one.choice.capacity, one.choice.batch_size))
 
 
 def _score(choice: Choice) -> float:
     return math.inf if choice.score is None else choice.score
 
 
-def _certificate_spec(policy: Policy, lab: Experiment, pick: Choice) -> ProbeSpec:
-    rules = lab.config.probe
-    runtime = lab.runtime(lab.config.stages[policy.stage].allocator)
-    if policy.stage == "smoke_test":
-        batches: tuple[Batch, ...] = (lab.work.typical(1),) * rules.smoke_steps
-        spec = certificate_probe(
-            rules, pick.knobs, batches, step_s=pick.step_s, ceiling_bytes=lab.budget_bytes, runtime=runtime
-        )
-        # It shows that it runs; how fast is not its question.
-        return spec.model_copy(update={"max_steps": spec.min_steps})
-    work, law = lab.work, lab.known().bytes_law(pick.knobs, lab.config.stages[policy.stage])
-    worst, typical = work.worst(pick.batch_size, law), work.typical(pick.batch_size)
-    alone, _ = work.alone(law, lab.budget_bytes)
+def measured_choice(policy: Policy, known: Knowledge, certified: Certified) -> Choice:
+    """The certified choice with its measured time."""
+    choice, step_s = certified.choice, certified.step.median_s
+    rules = known.config.stages[policy.stage]
+    return choice.model_copy(
+        update={
+            "step_s": step_s,
+            "cycle_s": step_s * known.config.cycle_batches,
+            "throughput": choice.batch_size / step_s,
+            "score": known.score(choice.capacity, choice.batch_size, np.array([step_s]), rules)[0],
+        }
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- its batches
+
+
+def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> ProbeSpec:
+    """The certificate: the worst batch, the largest isolated sample, shuffled batches, the worst again, then a typical one."""
+    stage, rules = experiment.config.stages[policy.stage], experiment.config.probe
+    runtime = experiment.runtime(stage.allocator)
+    if not policy.certified:
+        return _few_steps(experiment, pick, runtime)
+    loads, law = experiment.sample_loads, experiment.known().bytes_law(pick.knobs, stage)
+    worst, typical = loads.worst(pick.batch_size, law), loads.typical(pick.batch_size)
+    alone, _ = loads.alone(law, experiment.budget_bytes)
     n_shuffled = max(1, min(rules.shuffled_batches, int(rules.shuffled_s / pick.step_s)))
-    shuffled = work.shuffled(pick.batch_size, n_shuffled)
+    shuffled = loads.shuffled(pick.batch_size, n_shuffled)
     return certificate_probe(
         rules,
         pick.knobs,
         (worst, *([alone] if alone else []), *shuffled, worst),
         step_s=pick.step_s,
-        ceiling_bytes=lab.budget_bytes,
+        ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,
         evaluated=(worst,),
         timed=None if typical == worst else typical,
     )
 
 
-def _measured(known: Knowledge, policy: Policy, certified: Certified) -> Choice:
-    """The proven choice with its measured time."""
-    choice, step_s = certified.choice, certified.step.median_s
-    rules = known.config.stages[policy.stage]
-    score = known.score(choice.capacity, choice.batch_size, np.array([step_s]), rules)[0]
-    return choice.model_copy(
-        update={
-            "step_s": step_s,
-            "cycle_s": step_s * known.config.cycle_batches,
-            "throughput": choice.batch_size / step_s,
-            "score": score,
-        }
+def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -> ProbeSpec:
+    """A few steps with one graph, which show that it runs; their time is not the question."""
+    rules = experiment.config.probe
+    spec = certificate_probe(
+        rules,
+        pick.knobs,
+        (experiment.sample_loads.typical(1),) * rules.smoke_steps,
+        step_s=pick.step_s,
+        ceiling_bytes=experiment.budget_bytes,
+        runtime=runtime,
     )
+    return spec.model_copy(update={"max_steps": spec.min_steps})
 
 
-def _plan(policy: Policy, lab: Experiment, certified_by_choice: dict[tuple[Knobs, int], Certified]) -> StagePlan:
-    known = lab.known()
-    rules = lab.config.stages[policy.stage]
-    if not policy.scored:
-        certified = _largest(certified_by_choice)
-    else:
-        certified = min(certified_by_choice.values(), key=lambda item: _score(_measured(known, policy, item)))
-    pick = _measured(known, policy, certified)
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> StagePlan:
+    """The plan of a certified choice, with the alternatives as they are known now."""
+    known = experiment.known()
+    pick = measured_choice(policy, known, certified)
     ranking = policy.rank(known) or Ranking((pick,), None)
     others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
-    outcome, law = certified.outcome, known.bytes_law(pick.knobs, rules)
+    law = known.bytes_law(pick.knobs, known.config.stages[policy.stage])
     return StagePlan(
         stage=policy.stage,
         choice=certified.choice.configuration,
         predicted=certified.choice.prediction,
-        measured=_measured_figures(policy, known, certified),
-        accumulate=max(1, math.ceil(lab.config.batch.effective_batch / pick.batch_size)),
+        measured=_measured(policy, known, certified),
+        accumulate=max(1, math.ceil(known.config.batch.effective_batch / pick.batch_size)),
         runtime=certified.spec.runtime,
         bytes_law=law,
-        step_law=known.step_law(
-            certified.choice, certified.step.median_s, certified.timed.step_load or certified.choice.load
-        ),
-        indicative=policy.stage == "smoke_test" or lab.is_launching(pick.knobs, certified.step.median_s),
+        step_law=_step_law(known, certified),
+        indicative=not policy.certified or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
         limited_by=policy.limited_by(certified.known, pick),
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest)),
-        certificate=Certificate(
-            ceiling_bytes=lab.budget_bytes,
-            batches=certified.spec.batches,
-            evaluated=certified.spec.evaluated,
-            timed=certified.spec.timed,
-            worst=known.work.worst_load(pick.batch_size, law),
-            footprint_bound_bytes=int(
-                max(law.upper_footprint(known.work.load(batch)) for batch in certified.spec.batches)
-            ),
-            left_out=known.work.alone(law, lab.budget_bytes)[1],
-            n_steps=outcome.n_steps,
-            enforced=outcome.enforced,
-        ),
+        certificate=_certificate(experiment, certified, law),
         fastest=ranking.fastest,
-        runners_up=tuple(others[: lab.config.search.runners_up]),
+        runners_up=tuple(others[: known.config.search.runners_up]),
         front=tuple(certified.choice if choice is pick else choice for choice in pareto_front([pick, *others])),
         candidates=candidates(policy, known, ranking, certified.choice),
         what_ifs=what_ifs(policy, known),
     )
 
 
-def _measured_figures(policy: Policy, known: Knowledge, certified: Certified) -> Measured:
-    pick, outcome = _measured(known, policy, certified), certified.outcome
+def _measured(policy: Policy, known: Knowledge, certified: Certified) -> Measured:
+    pick, outcome = measured_choice(policy, known, certified), certified.outcome
     return Measured(
         step=certified.step,
         cycle_s=pick.cycle_s,
@@ -236,43 +283,62 @@ def _measured_figures(policy: Policy, known: Knowledge, certified: Certified) ->
         footprint_bytes=outcome.footprint_bytes or 0,
         update_s=outcome.update_s if certified.timed is outcome else None,
         collate_s=outcome.collate_s if known.work.stands_for == 1 else None,
-        terms=_terms(policy, known, pick),
+        terms=_score_terms(policy, known, pick),
     )
 
 
-def _terms(policy: Policy, known: Knowledge, pick: Choice) -> ScoreTerms | None:
-    if not policy.scored or known.reference is None:
+def _certificate(experiment: Experiment, certified: Certified, law: BytesLaw) -> Certificate:
+    spec, outcome, loads = certified.spec, certified.outcome, experiment.sample_loads
+    return Certificate(
+        ceiling_bytes=experiment.budget_bytes,
+        batches=spec.batches,
+        evaluated=spec.evaluated,
+        timed=spec.timed,
+        worst=loads.worst_load(certified.choice.batch_size, law),
+        footprint_bound_bytes=int(max(law.upper_footprint(loads.load(batch)) for batch in spec.batches)),
+        left_out=loads.alone(law, experiment.budget_bytes)[1],
+        n_steps=outcome.n_steps,
+        enforced=outcome.enforced,
+    )
+
+
+def _step_law(known: Knowledge, certified: Certified) -> Affine:
+    load = certified.timed.step_load or certified.choice.load
+    return known.step_law(certified.choice, certified.step.median_s, load)
+
+
+def _mostly_launching(experiment: Experiment, knobs: Knobs, step_s: float) -> bool:
+    """Whether most of a step on an accelerator is launch overhead, which differs by half between two processes."""
+    return not experiment.on_cpu and experiment.costs().launch_s(knobs) > step_s / 2
+
+
+def _score_terms(policy: Policy, known: Knowledge, pick: Choice) -> ScoreTerms | None:
+    if not policy.timed or known.reference is None:
         return None
     rules = known.config.stages[policy.stage]
     return terms(pick.throughput, pick.cycle_s, pick.capacity, known.reference, rules, known.config.score)
 
 
-def _too_slow(policy: Policy, lab: Experiment, nearest: Choice, cycle_s: float) -> StageFailure:
-    rules = lab.config.stages[policy.stage]
+# --------------------------------------------------------------------------------------------------------- the failure
+
+
+def _too_slow(policy: Policy, known: Knowledge, nearest: Certified) -> StageFailure:
+    rules, cycle_s = known.config.stages[policy.stage], measured_choice(policy, known, nearest).cycle_s
     allowed_s = (rules.target_s or math.inf) + rules.window_s
     reason = (
-        f"what was predicted to fit the window took {format_seconds(cycle_s)} a cycle, "
-        f"and {format_seconds(allowed_s)} are allowed"
+        f"the best model was predicted to be in time, but its cycle took {format_seconds(cycle_s)}; "
+        f"at most {format_seconds(allowed_s)} are allowed"
     )
-    return _nothing(policy, lab, "time", reason, nearest).model_copy(update={"nearest_cycle_s": cycle_s})
+    failure = _failure(policy, known, "time", reason, nearest.choice)
+    return failure.model_copy(update={"nearest_cycle_s": cycle_s})
 
 
-def _failure(policy: Policy, lab: Experiment, last: tuple[Choice, Outcome] | None) -> StageFailure:
-    if last is None:
-        binds, reason, nearest = policy.nearest(lab.known())
-        return _nothing(policy, lab, binds, reason, nearest)
-    pick, outcome = last
-    binds = "memory" if outcome.status is Status.OUT_OF_MEMORY else "model"
-    return _nothing(policy, lab, binds, f"{outcome.status}: {outcome.detail}", pick)
-
-
-def _nothing(policy: Policy, lab: Experiment, binds: str, reason: str, nearest: Choice | None) -> StageFailure:
-    if nearest is not None:  # its score may be infinite, which JSON cannot say
+def _failure(policy: Policy, known: Knowledge, limit: str, reason: str, nearest: Choice | None) -> StageFailure:
+    if nearest is not None:  # its score may be infinite, which JSON cannot express
         nearest = nearest.model_copy(update={"score": None})
-    known = lab.known()
     return StageFailure(
         stage=policy.stage,
-        limited_by=binds,
+        limited_by=limit,
         reason=reason,
         nearest=nearest,
         candidates=candidates(policy, known, policy.rank(known), None),

@@ -1,4 +1,4 @@
-"""Runtime settings, each chosen by measurement: threads, their waiting and the allocator on a small model, then loading."""
+"""Runtime settings, each chosen by measurement: threads, how they wait and the allocator on a small model, then the loaders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 
 from compass.optimizer_config import RuntimeRules
+from compass.planning.calibration import micro_specs
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober
 from compass.probe.requests import timing_probe
 from compass.records import (
     Allocator,
@@ -25,90 +27,96 @@ from compass.units import format_seconds
 log = logging.getLogger(__name__)
 
 FEW_CORES = 2
-"""With so many, half of them is one thread, and nobody's step is faster on one."""
-SHARED_OUT = 40 / 3
-"""How many times the largest micro-probe's load thread counts are compared on: before any calibration, small enough for every
-machine and large enough to be shared out. For complexes some 4,000 nodes."""
-SHORT = 5 / 3
-"""The same for how threads wait, which matters most to short steps."""
+"""Half of so few cores is one thread, with which no step was ever faster."""
+THREAD_TRIAL_SIZE = 40 / 3
+"""Load of the batch that thread counts are compared on, relative to the largest micro-probe's: before any calibration, small
+enough for every machine and large enough for all cores. For complexes some 4,000 nodes."""
+WAITING_TRIAL_SIZE = 5 / 3
+"""The same for the ways to wait, which matter most to short steps."""
 LEAST_COPY = 0.5
-"""A sample that is more than twice as large as wanted is not run before its memory is known."""
+"""A sample more than twice as large as the trial should be is not run before its memory is known."""
 NARROW = 1.5
-"""Times the sleeping step up to which spinning that has lost is given another try."""
+"""Spinning that lost is tried again if its step was shorter than this many times the sleeping one."""
 
 
-def choose_settings(lab: Experiment) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]]:
-    """What everything after is to be measured under, and why; `lab` was opened with every core, its threads spinning."""
-    threads = choose_threads(lab)
-    settings = lab.base.model_copy(update={"threads": int(threads.chosen)})
-    waiting = choose_waiting(lab, settings)
+def choose_settings(experiment: Experiment, prober: Prober) -> tuple[RuntimeSettings, tuple[RuntimeChoice, ...]]:
+    """The settings of all later measurements, and why; the experiment must be open with every core and spinning threads."""
+    threads = choose_threads(experiment, prober)
+    settings = experiment.settings.model_copy(update={"threads": int(threads.chosen)})
+    waiting = choose_waiting(experiment, prober, settings)
     return settings.model_copy(update={"waiting": waiting.chosen}), (threads, waiting)
 
 
-def choose_threads(lab: Experiment) -> RuntimeChoice:
-    """All the cores that `lab` was opened with or, on a CPU, half of them if a step is faster so."""
-    n_cores = lab.base.threads
-    if lab.config.runtime.threads is not None:
-        return RuntimeChoice(setting="threads", chosen=str(n_cores), why="as configured")
-    if not lab.on_cpu:
-        return RuntimeChoice(
-            setting="threads", chosen=str(n_cores), why="every core: the device computes, they feed it"
-        )
-    if n_cores <= FEW_CORES:
-        return RuntimeChoice(
-            setting="threads", chosen=str(n_cores), why="every core: there are too few to leave one idle"
-        )
-    lab.tell("runtime", "threads", 0, 1)
-    settings = {str(n): lab.base.model_copy(update={"threads": n}) for n in (n_cores, n_cores // 2)}
-    specs = {value: _trial(lab, one, SHARED_OUT) for value, one in settings.items()}
-    return fastest_threads(_made(lab, specs), lab.config.runtime)
+def choose_threads(experiment: Experiment, prober: Prober) -> RuntimeChoice:
+    """A thread for each core or, on a CPU, for half of them if that makes a step faster."""
+    n_cores = experiment.settings.threads
+    why = None
+    if experiment.config.runtime.threads is not None:
+        why = "as configured"
+    elif not experiment.on_cpu:
+        why = "every core: the device computes, and the threads feed it"
+    elif n_cores <= FEW_CORES:
+        why = "every core: there are too few to leave one idle"
+    if why is not None:
+        return RuntimeChoice(setting="threads", chosen=str(n_cores), why=why)
+    prober.report("runtime", "threads", 0, 1)
+    specs = {}
+    for n_threads in (n_cores, n_cores // 2):
+        settings = experiment.settings.model_copy(update={"threads": n_threads})
+        specs[str(n_threads)] = _trial(experiment, settings, THREAD_TRIAL_SIZE)
+    return fastest_threads(_run_trials(prober, specs), experiment.config.runtime)
 
 
-def choose_waiting(lab: Experiment, settings: RuntimeSettings) -> RuntimeChoice:
-    """Whether threads spin while they wait for each other, or sleep: measured on a CPU where there are several.
+def choose_waiting(experiment: Experiment, prober: Prober, settings: RuntimeSettings) -> RuntimeChoice:
+    """Whether threads spin or sleep while they wait for each other; measured on a CPU with several threads.
 
-    Spinning loses only to what takes cores from it, so that it is compared with sleeping where anything does.
+    Spinning loses only where other programs take cores, so the two are compared only there.
     """
-    rules = lab.config.runtime
+    rules = experiment.config.runtime
+    why = None
     if rules.waiting is not None:
         return RuntimeChoice(setting="waiting", chosen=rules.waiting, why="as configured")
-    if not lab.on_cpu or settings.threads == 1:
-        why = "as the library has it: " + ("the device computes" if not lab.on_cpu else "one thread waits for nobody")
+    if not experiment.on_cpu:
+        why = "the library's default: the device computes"
+    elif settings.threads == 1:
+        why = "the library's default: a single thread does not wait"
+    if why is not None:
         return RuntimeChoice(setting="waiting", chosen=settings.waiting, why=why)
 
-    spinning = _trial(lab, settings.model_copy(update={"waiting": "spin"}))
-    lab.tell("runtime", "threads spin", 0, 2)
-    lab.runner.prepare(
-        [spinning, *_allocator_trials(lab, spinning.runtime).values(), lab.micro([spinning.knobs.variant])[0]]
-    )
-    outcome = lab.probe("runtime", spinning)
-    if outcome.step and outcome.others_cores is not None and outcome.others_cores < rules.idle_cores:
-        return undisturbed(outcome.step, outcome.others_cores)
-    is_new = not lab.notes[-1].reused
-    lab.tell("runtime", "threads sleep", 1, 2)
-    sleep = lab.probe("runtime", _trial(lab, settings.model_copy(update={"waiting": "sleep"}))).step
-    if is_new and _is_narrow(outcome.step, sleep, rules):
-        outcome = lab.runner.again("runtime", spinning)
-    return calmer_waiting(outcome.step, sleep, rules)
+    spin_spec = _trial(experiment, settings.model_copy(update={"waiting": "spin"}))
+    first_micro = micro_specs(experiment, [spin_spec.knobs.variant])[0]
+    prober.report("runtime", "threads spin", 0, 2)
+    prober.prepare([spin_spec, *_allocator_trials(experiment, spin_spec.runtime).values(), first_micro])
+    spin = prober.probe("runtime", spin_spec)
+    step, others_cores = spin.outcome.step, spin.outcome.others_cores
+    if step and others_cores is not None and others_cores < rules.idle_cores:
+        return undisturbed(step, others_cores)
+    prober.report("runtime", "threads sleep", 1, 2)
+    sleep_spec = _trial(experiment, settings.model_copy(update={"waiting": "sleep"}))
+    sleep_step = prober.probe("runtime", sleep_spec).outcome.step
+    if not spin.reused and _is_narrow(step, sleep_step, rules):
+        step = prober.repeat(spin).outcome.step
+    return calmer_waiting(step, sleep_step, rules)
 
 
 def undisturbed(spin: StepTime, others_cores: float) -> RuntimeChoice:
-    """Spinning, for nothing takes cores from it."""
-    why = f"cores are idle: all other programs took {others_cores:.2f} of one while threads spun"
+    """Spinning, because other programs hardly use the cores."""
+    why = f"cores are idle: all other programs used {others_cores:.2f} cores while threads spun"
     tried = (RuntimeTrial(value="spin", step_s=spin.of_many_s),)
     return RuntimeChoice(setting="waiting", chosen="spin", why=why, tried=tried)
 
 
 def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> RuntimeChoice:
-    """Spinning only if its mean step is clearly faster: beside other work, which not every step meets, it costs several times what it gains.
+    """Spinning only if its mean step is clearly faster: beside other work, it costs several times its gain.
 
-    By its slowest step, one hiccup made one plan in twelve sleep on idle cores, and its steps 40 % longer.
+    The mean counts, because not every step meets other work. By the slowest step, a single disturbance made one plan in
+    twelve sleep on idle cores, with steps 40 % longer.
     """
     spin_s, sleep_s = (None if step is None else step.of_many_s for step in (spin, sleep))
     tried = (RuntimeTrial(value="spin", step_s=spin_s), RuntimeTrial(value="sleep", step_s=sleep_s))
     if sleep_s is None or spin_s is None:
-        found = "spinning did not end: either cores are shared, or it failed"
-        why = "the trial did not run" if sleep_s is None else found
+        no_end = "the trial of spinning did not end: other programs use the cores, or it failed"
+        why = "the trial did not run" if sleep_s is None else no_end
         return RuntimeChoice(setting="waiting", chosen="sleep", why=why, tried=tried)
     times = f"a step takes {format_seconds(spin_s)} spinning, {format_seconds(sleep_s)} sleeping"
     if spin_s < sleep_s * (1 - rules.spin_gain):
@@ -119,14 +127,14 @@ def calmer_waiting(spin: StepTime | None, sleep: StepTime | None, rules: Runtime
 
 
 def _is_narrow(spin: StepTime | None, sleep: StepTime | None, rules: RuntimeRules) -> bool:
-    """Whether spinning lost by so little that one hiccup can have done it; where cores are shared it loses by more."""
+    """Whether spinning lost by so little that a single disturbance may explain it; on shared cores it loses by more."""
     if spin is None or sleep is None:
         return False
     return (1 - rules.spin_gain) * sleep.of_many_s <= spin.of_many_s < NARROW * sleep.of_many_s
 
 
 def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
-    """Of all cores, which come first in `tried`, and half of them."""
+    """The faster of two trials: on all cores, which comes first in `tried`, and on half of them."""
     every, half = tried
     chosen, gain, why = every, None, "every core: the trial did not run"
     if every.step_s is not None and half.step_s is not None:
@@ -140,26 +148,24 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
     return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
 
 
-def compare_allocators(lab: Experiment) -> RuntimeChoice | None:
-    """What the calibrated allocator's settings are worth on this CPU, against the system's own.
-
-    None on a device, which has an allocator of its own.
-    """
-    if not lab.on_cpu:
+def compare_allocators(experiment: Experiment, prober: Prober) -> RuntimeChoice | None:
+    """The gain of the configured allocator over the system's own on this CPU; None on an accelerator, which has its own."""
+    if not experiment.on_cpu:
         return None
-    lab.tell("runtime", "allocators", 0, 1)
-    return judge_allocators(lab.calibrated_allocator, _made(lab, _allocator_trials(lab, lab.base)), lab.config.runtime)
+    prober.report("runtime", "allocators", 0, 1)
+    trials = _run_trials(prober, _allocator_trials(experiment, experiment.settings))
+    return judge_allocators(experiment.calibrated_allocator, trials, experiment.config.runtime)
 
 
-def _allocator_trials(lab: Experiment, settings: RuntimeSettings) -> dict[str, ProbeSpec]:
-    """Of the calibrated one, which the trial of spinning ran under, and of the system's own."""
-    own = lab.calibrated_allocator
+def _allocator_trials(experiment: Experiment, settings: RuntimeSettings) -> dict[str, ProbeSpec]:
+    """Trials of the configured allocator, which is the trial of spinning too, and of the system's own."""
+    own = experiment.calibrated_allocator
     other: Allocator = "fast" if own == "system" else "system"
-    return {one: _trial(lab, settings.model_copy(update={"allocator": one})) for one in (own, other)}
+    return {one: _trial(experiment, settings.model_copy(update={"allocator": one})) for one in (own, other)}
 
 
 def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
-    """The configured one, with its gain over no settings; that another one is faster is said."""
+    """The configured allocator with its gain over the system's; a faster one is logged."""
     tried = tuple(tried)
     took_s = {trial.value: trial.step_s for trial in tried if trial.step_s is not None}
     own_s = took_s.pop(chosen, None)
@@ -178,18 +184,18 @@ def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: Ru
 
 
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:
-    """How many processes make `plan`'s batches ready: none while that is a small part of a step, else enough to hide it."""
+    """How many processes prepare the plan's batches: none if that takes a small part of a step, else enough to hide it."""
     collate_s, step_s = plan.measured.collate_s, plan.measured.step.median_s
     if collate_s is None:
-        return _loaders(plan, 0, "a stand-in complex does not show what loading takes")
-    share = f"making a batch ready takes {format_seconds(collate_s)}, {collate_s / step_s:.1%} of a step"
+        return _loaders(plan, 0, "copies of one complex do not show how long loading takes")
+    share = f"preparing a batch takes {format_seconds(collate_s)}, {collate_s / step_s:.1%} of a step"
     alone = RuntimeTrial(value="0", step_s=step_s + collate_s)
     if collate_s <= rules.loader_share * step_s:
         return _loaders(plan, 0, share, tried=(alone,))
     if on_cpu and plan.runtime.waiting == "spin" and plan.runtime.threads >= n_cores:
         return _loaders(plan, 0, f"{share}, and every core has a thread that spins while it waits", tried=(alone,))
     n_loaders = min(math.ceil(rules.loader_headroom * collate_s / step_s), max(1, n_cores - 1))
-    # On a CPU the work is still to be done by the same cores, though no longer by one of them while the others wait.
+    # On a CPU the same cores do this work, but all of them, instead of one while the others wait.
     hidden_s = step_s + collate_s / n_cores if on_cpu else max(step_s, collate_s / n_loaders)
     return _loaders(plan, n_loaders, share, tried=(alone,), gain=(step_s + collate_s) / hidden_s)
 
@@ -202,30 +208,32 @@ def _loaders(
     )
 
 
-def _of(lab: Experiment, times: float) -> Batch:
-    """Copies of the sample, so many `times` as large as the largest micro-probe; where one is larger than that, of its batch."""
-    largest = max(lab.micro_batches, key=lambda batch: batch.load(dict(lab.description.samples)).sizes[-1][1])
-    room, one = largest.load(dict(lab.description.samples)), lab.work.typical_load(1)
-    n_copies = min(times * room[name] / size for name, size in one.sizes if size)
-    if n_copies < LEAST_COPY:  # nobody knows yet what it takes
+def _trial_batch(experiment: Experiment, size: float) -> Batch:
+    """Copies of a typical sample with `size` times the load of the largest micro-probe; its batch if the sample is larger."""
+    samples = dict(experiment.description.samples)
+    largest = max(experiment.micro_batches, key=lambda batch: batch.load(samples).sizes[-1][1])
+    wanted, one = largest.load(samples), experiment.sample_loads.typical_load(1)
+    n_copies = min(size * wanted[name] / amount for name, amount in one.sizes if amount)
+    if n_copies < LEAST_COPY:  # its memory is not known yet
         return largest
-    return lab.work.typical(min(lab.config.batch.max_batch, max(1, round(n_copies))))
+    return experiment.sample_loads.typical(min(experiment.config.batch.max_batch, max(1, round(n_copies))))
 
 
-def _model(lab: Experiment) -> Knobs:
-    """The smallest of the models that are timed to calibrate, which every machine can run."""
-    depth, width = lab.config.probe.anchor_architectures_cpu[0]
-    variant = min((knobs.variant for knobs in lab.capacities), key=lambda kind: kind.departures)
-    return Knobs(layers=depth, channels=width, variant=variant)
+def _trial_model(experiment: Experiment) -> Knobs:
+    """The smallest of the calibration's anchors, which every machine can run."""
+    layers, channels = experiment.config.probe.anchor_architectures_cpu[0]
+    plainest = min((knobs.variant for knobs in experiment.capacities), key=lambda variant: variant.departures)
+    return Knobs(layers=layers, channels=channels, variant=plainest)
 
 
-def _trial(lab: Experiment, settings: RuntimeSettings, times: float = SHORT) -> ProbeSpec:
-    """Steps of the small model under `settings`."""
-    return timing_probe(lab.config.probe, _model(lab), _of(lab, times), settings, on_cpu=True)
+def _trial(experiment: Experiment, settings: RuntimeSettings, size: float = WAITING_TRIAL_SIZE) -> ProbeSpec:
+    """A timing of the small model under `settings`."""
+    batch = _trial_batch(experiment, size)
+    return timing_probe(experiment.config.probe, _trial_model(experiment), batch, settings, on_cpu=True)
 
 
-def _made(lab: Experiment, specs: Mapping[str, ProbeSpec]) -> list[RuntimeTrial]:
-    lab.runner.prepare(specs.values())
-    outcomes = {value: lab.probe("runtime", spec) for value, spec in specs.items()}
-    # The fastest steps: whatever else runs on the machine only adds to one, and may add to one setting alone.
-    return [RuntimeTrial(value=value, step_s=one.step.low_s if one.step else None) for value, one in outcomes.items()]
+def _run_trials(prober: Prober, specs: Mapping[str, ProbeSpec]) -> list[RuntimeTrial]:
+    """Run a trial of each value. The fastest steps count: other programs only add time, perhaps to one setting alone."""
+    prober.prepare(specs.values())
+    steps = {value: prober.probe("runtime", spec).outcome.step for value, spec in specs.items()}
+    return [RuntimeTrial(value=value, step_s=step.low_s if step else None) for value, step in steps.items()]

@@ -17,6 +17,7 @@ from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober, Watch, ignore_progress
 from compass.planning.runtime import choose_settings
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
@@ -42,7 +43,6 @@ from compass.units import format_bytes
 
 log = logging.getLogger(__name__)
 
-Watch = Callable[[Progress], None]
 NamedModels = Callable[[OptimizerConfig], Sequence[Knobs]]
 """Models that the user names, as a function of the configuration that the workload leaves; they need not lie in the space."""
 
@@ -63,10 +63,6 @@ class Request:
     """Folder of the probe store; None: the user's cache folder."""
     storage: str | None = None
     """Where Optuna's study is written: a URL or a journal's path. None: a journal beside the probe store, if there is one."""
-
-
-def ignore_progress(_: Progress) -> None:
-    """Watch nothing."""
 
 
 def no_models(_: OptimizerConfig) -> Sequence[Knobs]:
@@ -146,8 +142,8 @@ def open_experiment(
     watch: Watch = ignore_progress,
     also: NamedModels = no_models,
     earlier: Profile | None = None,
-) -> Iterator[Experiment]:
-    """The experiment on this machine; or on `runner`, whose probes are not kept. Its processes end with the block.
+) -> Iterator[tuple[Experiment, Prober]]:
+    """The experiment on this machine, and its prober; or on `runner`, whose probes are not kept. Processes end with the block.
 
     Runtime settings that an `earlier` profile of this machine chose are not measured again.
     """
@@ -155,7 +151,8 @@ def open_experiment(
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
     if runner is not None:
         with closing(runner):
-            yield make_experiment(request, runner, None, first_settings(request.config, earlier), watch, also)
+            experiment = make_experiment(request, runner, None, first_settings(request.config, earlier), also)
+            yield experiment, make_prober(experiment, watch)
         return
     store = Store((request.cache or default_cache()) / LEDGER)
     with closing(store), closing(_LocalMachine(request, store, watch, also)) as machine:
@@ -169,32 +166,33 @@ class _LocalMachine:
         self._request, self._store, self._watch, self._also = request, store, watch, also
         self._runner: LocalRunner | None = None
 
-    def open_with_chosen_settings(self, earlier: Profile | None) -> Experiment:
+    def open_with_chosen_settings(self, earlier: Profile | None) -> tuple[Experiment, Prober]:
         """The experiment under the settings that `earlier` chose on this machine, else under those that are measured now."""
         config = self._request.config
-        experiment = self._open(first_settings(config, earlier))
+        experiment, prober = self._open(first_settings(config, earlier))
         kept = kept_settings(earlier, experiment)
         if kept is None:
             # `earlier` may be of another machine, with fewer threads than this one has cores.
-            experiment = self._reopened(experiment, first_settings(config))
-            kept = choose_settings(experiment)
+            experiment, prober = self._reopened(experiment, prober, first_settings(config))
+            kept = choose_settings(experiment, prober)
         settings, choices = kept
-        experiment = self._reopened(experiment, settings)
-        experiment.settings = choices
-        return experiment
+        experiment, prober = self._reopened(experiment, prober, settings)
+        experiment.runtime_choices = choices
+        return experiment, prober
 
-    def _open(self, settings: RuntimeSettings) -> Experiment:
+    def _open(self, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
         self._runner = local_runner(self._request, settings)
-        return make_experiment(self._request, self._runner, self._store, settings, self._watch, self._also)
+        experiment = make_experiment(self._request, self._runner, self._store, settings, self._also)
+        return experiment, make_prober(experiment, self._watch)
 
-    def _reopened(self, experiment: Experiment, settings: RuntimeSettings) -> Experiment:
+    def _reopened(self, experiment: Experiment, prober: Prober, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
         """The experiment under other settings, and so another fingerprint: every figure may change with them."""
-        if settings == experiment.base:
-            return experiment
+        if settings == experiment.settings:
+            return experiment, prober
         self.close()
-        reopened = self._open(settings)
+        reopened, its_prober = self._open(settings)
         reopened.runner.counts.update(experiment.runner.counts)
-        return reopened
+        return reopened, its_prober
 
     def close(self) -> None:
         """End the worker."""
@@ -231,12 +229,12 @@ def kept_settings(
 
     None too if they are those to start with: then the ledger holds their trials.
     """
-    if experiment.base == first_settings(experiment.config):
+    if experiment.settings == first_settings(experiment.config):
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None
     choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"})
-    return (experiment.base, choices) if choices else None
+    return (experiment.settings, choices) if choices else None
 
 
 # ---------------------------------------------------------------------------------------------------- the experiment
@@ -247,7 +245,6 @@ def make_experiment(
     machine: Runner,
     store: Store | None,
     settings: RuntimeSettings,
-    watch: Watch = ignore_progress,
     also: NamedModels = no_models,
 ) -> Experiment:
     """Ask the machine for its description, read the data's sizes and count the parameters of every model.
@@ -272,14 +269,18 @@ def make_experiment(
         config=config,
         runner=Recorded(machine, store, description.fingerprint.key),
         description=description,
-        work=make_sample_loads(description.samples, dataset_size, isolated, config.seed),
-        base=settings,
+        sample_loads=make_sample_loads(description.samples, dataset_size, isolated, config.seed),
+        settings=settings,
         capacities=model_capacities(machine, config, budget_bytes, also(config)),
         dataset_size=dataset_size,
         dataset=data,
         data_cap=data_cap(config.space.data_cap, dataset_size),
-        watch=watch,
     )
+
+
+def make_prober(experiment: Experiment, watch: Watch = ignore_progress) -> Prober:
+    """A prober of the experiment's machine."""
+    return Prober(experiment.runner, certify_again=experiment.config.probe.certify_again, watch=watch)
 
 
 def model_capacities(

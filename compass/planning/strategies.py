@@ -1,145 +1,129 @@
-"""Which models a stage times before it decides, by one strategy of several.
+"""The strategies by which a timed stage chooses the models to time before it decides.
 
-A strategy probes through the lab, whose models learn from it, and returns the policy to go on with: `structured` leaves
-the policy as it is, for it chooses among everything that is predicted; Optuna's samplers know only what they tried, so theirs
-chooses among that.
+A strategy probes through the prober, and the models learn from its probes. It returns the policy to go on with: `structured`
+leaves the policy as it is, which chooses among all predicted models; Optuna's samplers know only the models that they tried,
+so their policy chooses among those.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 
+from compass.planning.calibration import longest_timed_s, timing_spec
 from compass.planning.experiment import Experiment
-from compass.records import Choice, Knobs, Outcome, Stage, Status
+from compass.planning.prober import Prober
+from compass.records import Knobs, Outcome, Stage, Status
 from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
 from compass.search.samplers import SamplerName, TrialResult, sample
 from compass.search.study import NO_SCORE, REFUSED, lateness
-from compass.stages.policy import Policy, Ranking
-from compass.stages.timed import TimedStage
+from compass.stages.policy import NearMiss, Policy, Ranking, models_of
 
-Strategy = Callable[[TimedStage, Experiment], Policy]
+Strategy = Callable[[Policy, Experiment, Prober], Policy]
 
 
-def search_stage(policy: Policy, lab: Experiment) -> Policy:
-    """Time the stage's contenders by the configured strategy; the policy that chooses among them."""
-    if not isinstance(policy, TimedStage):
+def search_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
+    """Time models of a timed stage by the configured strategy; returns the policy that chooses among them."""
+    if not policy.timed:
         return policy
-    lab.stage = policy.stage
-    return STRATEGIES[lab.config.search.sampler](policy, lab)
+    return STRATEGIES[experiment.config.search.sampler](policy, experiment, prober)
 
 
-def structured(policy: TimedStage, lab: Experiment) -> Policy:
-    """Probe what is expected to improve the stage's score, until the gain left is not worth a probe."""
-    rules, search = lab.config.stages[policy.stage], lab.config.search
+def structured(policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
+    """Time the model that is expected to improve the stage's score most, until the expected gain is not worth a probe."""
+    rules, search = experiment.config.stages[policy.stage], experiment.config.search
     for n_done in range(search.probes_per_stage):
-        known = lab.known()
+        known = experiment.known()
         ranking = policy.rank(known)
         if ranking is None:
             break
-        choice = most_promising(
-            known, rules, ranking.choices, gain_share=search.gain_share, longest_s=lab.longest_timed_s
-        )
+        longest_s = longest_timed_s(experiment)
+        choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share, longest_s=longest_s)
         if choice is None:
             break
-        lab.tell("search", f"{policy.stage}: {choice.knobs}", n_done, search.probes_per_stage, choice.step_s * 5)
-        outcome = lab.time(choice.knobs, "search")
-        if outcome is None:
+        text, remaining_s = f"{policy.stage}: {choice.knobs}", choice.step_s * 5
+        prober.report("search", text, n_done, search.probes_per_stage, remaining_s=remaining_s)
+        if _time(policy, experiment, prober, choice.knobs) is None:
             break
-        _set_aside(lab, choice.knobs, outcome)
     return policy
 
 
-def sampled(name: SamplerName, policy: TimedStage, lab: Experiment) -> Policy:
-    """Let one of Optuna's samplers choose what is timed."""
-    n_trials, tried = lab.config.search.sampler_trials, 0
+def sampled(name: SamplerName, policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
+    """Let one of Optuna's samplers choose the models to time."""
+    n_trials, n_done = experiment.config.search.sampler_trials, 0
 
-    def judge(knobs: Knobs) -> TrialResult:
-        nonlocal tried
-        lab.tell("search", f"{policy.stage}: {knobs}", tried, n_trials)
-        tried += 1
-        return _verdict(policy, lab, knobs)
+    def try_model(knobs: Knobs) -> TrialResult:
+        nonlocal n_done
+        prober.report("search", f"{policy.stage}: {knobs}", n_done, n_trials)
+        n_done += 1
+        return _try(policy, experiment, prober, knobs)
 
-    models = policy.models(lab.known())
-    verdicts = sample(name, models, judge, n_trials=n_trials, seed=lab.config.seed)
-    return Among(policy, frozenset(verdicts))
+    models = models_of(policy, experiment.known())
+    results = sample(name, models, try_model, n_trials=n_trials, seed=experiment.config.seed)
+    return Among(policy, frozenset(results))
 
 
-def _verdict(policy: TimedStage, lab: Experiment, knobs: Knobs) -> TrialResult:
-    """Time `knobs`, unless that was done; the stage's score, with the batch that the stage would give them."""
-    rules = lab.config.stages[policy.stage]
-    if not lab.costs().is_timed(knobs):
-        outcome = lab.time(knobs, "search")
+def _try(policy: Policy, experiment: Experiment, prober: Prober, knobs: Knobs) -> TrialResult:
+    """The stage's score of `knobs` with the batch that the stage would give them; they are timed unless they were."""
+    if not experiment.costs().is_timed(knobs):
+        outcome = _time(policy, experiment, prober, knobs)
         if outcome is None:
-            need_bytes = lab.known().choice(knobs, rules, 1).footprint_bound_bytes
-            return TrialResult(NO_SCORE, max(REFUSED, need_bytes / lab.budget_bytes - 1.0))
+            return TrialResult(NO_SCORE, max(REFUSED, _excess(experiment.known(), policy, knobs)))
         if not outcome.ok:
-            _set_aside(lab, knobs, outcome)
             return TrialResult(NO_SCORE if outcome.status is Status.OUT_OF_MEMORY else math.nan, REFUSED)
-    known = lab.known()
+    known = experiment.known()
+    rules = known.config.stages[policy.stage]
     choice = known.best_choice(knobs, rules)
-    if choice is None:  # too slow even alone, or too big for the stage's own allocator
-        alone = known.choice(knobs, rules, 1)
-        over = max(lateness(alone.cycle_s, rules), alone.footprint_bound_bytes / lab.budget_bytes - 1.0)
-        return TrialResult(NO_SCORE, max(over, 1e-6))
-    fill = choice.footprint_bound_bytes / lab.budget_bytes - 1.0
+    if choice is None:  # too slow even with one graph, or too large for the stage's own allocator
+        late = lateness(known.choice(knobs, rules, 1).cycle_s, rules)
+        return TrialResult(NO_SCORE, max(late, _excess(known, policy, knobs), 1e-6))
+    fill = choice.footprint_bound_bytes / known.budget_bytes - 1.0
     return TrialResult(choice.score or NO_SCORE, min(0.0, max(lateness(choice.cycle_s, rules), fill)))
 
 
-def _set_aside(lab: Experiment, knobs: Knobs, outcome: Outcome) -> None:
+def _excess(known: Knowledge, policy: Policy, knobs: Knobs) -> float:
+    """By what share the footprint with one graph exceeds the budget; negative below."""
+    return known.choice(knobs, known.config.stages[policy.stage], 1).footprint_bound_bytes / known.budget_bytes - 1.0
+
+
+def _time(policy: Policy, experiment: Experiment, prober: Prober, knobs: Knobs) -> Outcome | None:
+    """Time `knobs`, and set them aside if they do not run; None if no graph fits."""
+    spec = timing_spec(experiment, knobs)
+    if spec is None:
+        return None
+    outcome = prober.probe("search", spec, stage=policy.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
-        lab.pruned.set_aside(knobs, f"{outcome.status}: {outcome.detail}")
+        experiment.pruned.set_aside(knobs, f"{outcome.status}: {outcome.detail}")
+    return outcome
 
 
-@dataclass(frozen=True)
 class Among:
-    """A policy that chooses among the models that were tried."""
+    """A policy that chooses among the models that a sampler tried, and is otherwise the given one."""
 
-    policy: Policy
-    tried: Collection[Knobs]
-
-    @property
-    def stage(self) -> Stage:
-        """The policy's."""
-        return self.policy.stage
-
-    @property
-    def scored(self) -> bool:
-        """The policy's."""
-        return self.policy.scored
-
-    def span(self, known: Knowledge) -> tuple[float, float]:
-        """The policy's."""
-        return self.policy.span(known)
+    def __init__(self, policy: Policy, tried: Collection[Knobs]) -> None:
+        self._policy, self._tried = policy, tried
+        self.stage: Stage = policy.stage
+        self.timed, self.certified, self.explained = policy.timed, policy.certified, policy.explained
+        self.limited_by, self.why = policy.limited_by, policy.why
 
     def rank(self, known: Knowledge) -> Ranking | None:
-        """The policy's, of what was tried; the fastest pick is of all models."""
-        ranking = self.policy.rank(known)
-        choices = () if ranking is None else tuple(choice for choice in ranking.choices if choice.knobs in self.tried)
+        """The policy's ranking, of the tried models; the fastest choice is of all models."""
+        ranking = self._policy.rank(known)
+        choices = () if ranking is None else tuple(choice for choice in ranking.choices if choice.knobs in self._tried)
         return Ranking(choices, ranking.fastest) if ranking and choices else None
 
-    def limited_by(self, known: Knowledge, pick: Choice) -> str:
-        """The policy's."""
-        return self.policy.limited_by(known, pick)
-
-    def why(self, known: Knowledge, ranking: Ranking) -> str:
-        """The policy's."""
-        return self.policy.why(known, ranking)
-
-    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
-        """The policy's, unless another model would have been admissible."""
-        ranking = self.policy.rank(known)
+    def nearest(self, known: Knowledge) -> NearMiss:
+        """The policy's, unless a model that was not tried would be admissible."""
+        ranking = self._policy.rank(known)
         if ranking is None:
-            return self.policy.nearest(known)
-        others = f"{len(ranking.choices)} others are predicted to be"
-        return (
-            "search",
-            f"none of the {len(self.tried)} models that the sampler tried is admissible, but {others}",
-            ranking.pick,
+            return self._policy.nearest(known)
+        reason = (
+            f"none of the {len(self._tried)} models that the sampler tried is admissible; "
+            f"{len(ranking.choices)} other models are predicted to be"
         )
+        return NearMiss("search", reason, ranking.pick)
 
 
 STRATEGIES: dict[str, Strategy] = {

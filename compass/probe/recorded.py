@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from compass.probe.requests import Phase
 from compass.probe.runner import Preparing, Runner
@@ -14,6 +15,13 @@ from compass.records import Outcome, ProbeSpec, Status
 from compass.units import format_bytes, format_seconds
 
 log = logging.getLogger(__name__)
+
+
+class Recall(NamedTuple):
+    """The outcome of a probe, and whether it was known already."""
+
+    outcome: Outcome
+    reused: bool
 
 
 class Recorded:
@@ -27,17 +35,17 @@ class Recorded:
         self.trained = lessons(self.history())
         """Measurements by training runs under this fingerprint, oldest first."""
 
-    def probe(self, phase: Phase, spec: ProbeSpec) -> Outcome:
+    def probe(self, phase: Phase, spec: ProbeSpec) -> Recall:
         """The outcome of `spec`, counted under `phase`. A probe that failed in this run is not repeated in it."""
-        outcome = self._found(spec)
-        if outcome is not None:
+        found = self._found(spec)
+        if found is not None:
             self.counts["reused"] += 1
-        else:
-            outcome = self._made(phase, spec)
+        outcome = found or self._made(phase, spec)
+        if found is None:
             self._keep(spec, outcome)
         self.probes.append((spec, outcome))
         _log(phase, spec, outcome)
-        return outcome
+        return Recall(outcome, reused=found is not None)
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
         """Let the runner prepare for those of `specs` that are not in the ledger."""

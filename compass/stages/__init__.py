@@ -1,4 +1,4 @@
-"""The four stages of development, one policy each, and how a policy's pick is proven."""
+"""The four stages of development, with one policy each."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 POLICIES: dict[Stage, Policy] = {
     policy.stage: policy for policy in (SmokeTest(), Prototyping(), Validation(), Production())
 }
-"""In the order in which they are confirmed: cheapest first, so that an early end leaves most."""
+"""In the order in which they are certified: cheapest first, so that an interrupted run leaves the most plans."""

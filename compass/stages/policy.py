@@ -1,19 +1,22 @@
-"""What a stage decides, and what the stages share in deciding it."""
+"""What a stage decides, and the rules that stages share."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from compass.optimizer_config import StageRules
-from compass.records import Choice, Stage
+from compass.records import Choice, Knobs, Stage
 from compass.search.knowledge import Knowledge
 from compass.search.score import worth
 from compass.units import format_bytes, format_count, format_seconds
+
+EVERY_MODEL = (0.0, math.inf)
+"""The capacities of a stage that does not compare its models with the reference."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Ranking:
 
     choices: tuple[Choice, ...]
     fastest: Choice | None
-    """The pick at q = 0: the highest throughput, with the largest batch."""
+    """The choice at q = 0: the highest throughput, with the largest batch."""
 
     @property
     def pick(self) -> Choice:
@@ -30,21 +33,37 @@ class Ranking:
         return self.choices[0]
 
 
+class NearMiss(NamedTuple):
+    """The reason why a stage has no admissible choice."""
+
+    limited_by: str
+    """`memory`, `time`, `data`, `space`, `model` or `search`."""
+    reason: str
+    nearest: Choice | None
+    """The choice that came nearest; None if no model runs."""
+
+
 class Policy(Protocol):
-    """One stage's logic."""
+    """The rules by which one stage chooses a model and its batch."""
 
     @property
     def stage(self) -> Stage:
-        """Which stage this is."""
+        """The stage's name."""
         ...
 
     @property
-    def scored(self) -> bool:
-        """Whether the score decides, so that a measured step time can change the pick."""
+    def timed(self) -> bool:
+        """Whether step times decide: models are timed before the stage chooses, and ranked by score."""
         ...
 
-    def span(self, known: Knowledge) -> tuple[float, float]:
-        """The capacities it chooses from, least and most parameters."""
+    @property
+    def certified(self) -> bool:
+        """Whether the plan is certified on the worst batches with a reliable step time. Otherwise a few steps show that it runs."""
+        ...
+
+    @property
+    def explained(self) -> bool:
+        """Whether the profile lists the models that the stage considered, and its choice in other circumstances."""
         ...
 
     def rank(self, known: Knowledge) -> Ranking | None:
@@ -52,20 +71,40 @@ class Policy(Protocol):
         ...
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
-        """What keeps `pick` from being larger or faster: `memory`, `time`, `data`, `space` or `score`."""
+        """The limit that keeps `pick` from being larger or faster: `memory`, `time`, `data`, `space`, `score` or `nothing`."""
         ...
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
-        """One sentence for a person."""
+        """The reason for the pick, in one sentence."""
         ...
 
-    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
-        """When nothing was admissible: what binds, the reason in words, and what came nearest."""
+    def nearest(self, known: Knowledge) -> NearMiss:
+        """The reason when nothing is admissible."""
         ...
+
+
+def capacity_span(policy: Policy, known: Knowledge) -> tuple[float, float]:
+    """The fewest and the most parameters that the policy chooses from; an empty span if it needs a reference and has none."""
+    share = known.config.space.share(policy.stage)
+    if known.reference is None:
+        return (math.inf, 0.0) if policy.timed else EVERY_MODEL
+    if share is None:
+        return EVERY_MODEL
+    return share[0] * known.reference.capacity, share[1] * known.reference.capacity
+
+
+def models_of(policy: Policy, known: Knowledge) -> list[Knobs]:
+    """The models that the policy chooses from, as far as the data can feed them and no probe has ruled them out."""
+    return known.candidates(known.config.stages[policy.stage], *capacity_span(policy, known))
+
+
+def with_enough_graphs(choices: Sequence[Choice], min_batch: int) -> Sequence[Choice]:
+    """The choices with batches of at least `min_batch` graphs; all of them if there are none."""
+    return [choice for choice in choices if choice.batch_size >= min_batch] or choices
 
 
 def by_score(choices: Sequence[Choice], tie_share: float, prefer: Callable[[Choice], float]) -> list[Choice]:
-    """Best score first; those within `tie_share` of the best by preference, then by the smaller memory."""
+    """Best score first; choices within `tie_share` of the best by preference, then by the smaller memory."""
     best = min(_score(choice) for choice in choices)
     level = [choice for choice in choices if _score(choice) <= best * (1 + tie_share)]
     behind = [choice for choice in choices if _score(choice) > best * (1 + tie_share)]
@@ -79,14 +118,14 @@ def _score(choice: Choice) -> float:
 
 
 def fastest_pick(choices: Sequence[Choice]) -> Choice:
-    """The highest throughput; of those within one per cent of it the largest batch."""
+    """The highest throughput; of choices within one per cent of it, the largest batch."""
     best = max(choice.throughput for choice in choices)
     level = [choice for choice in choices if choice.throughput >= 0.99 * best]
     return max(level, key=lambda choice: (choice.batch_size, choice.throughput))
 
 
 def pareto_front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
-    """The choices that no other beats in throughput, capacity and cycle at once, fastest first."""
+    """The choices that no other choice beats in throughput, capacity and cycle at once, fastest first."""
     values = np.array([[c.throughput, c.capacity, -c.cycle_s] for c in choices])
     front = [
         choice
@@ -97,7 +136,7 @@ def pareto_front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def limit_on_batch(known: Knowledge, stage: StageRules, pick: Choice) -> str | None:
-    """What keeps the pick's batch from growing: `memory`, `data`, `space` (the configured maximum), or None."""
+    """The limit that keeps the pick's batch from growing: `memory`, `data`, `space` (the configured maximum), or None."""
     largest = known.largest_batch(pick.knobs, stage)
     if pick.batch_size < largest:
         return None
@@ -107,48 +146,49 @@ def limit_on_batch(known: Knowledge, stage: StageRules, pick: Choice) -> str | N
 
 
 def is_late(known: Knowledge, stage: StageRules, pick: Choice) -> bool:
-    """Whether one graph more would lose worth to the clock."""
+    """Whether one more graph would lengthen the cycle beyond its target."""
     longer_s = pick.cycle_s * (1 + 1 / pick.batch_size)
     return bool(worth(np.array([longer_s]), stage, known.config.score.late_worth)[0] < 1.0)
 
 
-def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -> tuple[str, str, Choice | None]:
-    """Why no choice of capacity `low` to `high` was admissible: what binds, in words, and the nearest miss at batch 1."""
+def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -> NearMiss:
+    """Why no choice of `low` to `high` parameters is admissible: the limit, the reason, and the nearest choice at batch 1."""
     models = known.models(stage, low, min(high, known.data_cap))
     if not models:
         return _none_of_that_size(known, stage, low, high)
     working = [knobs for knobs in models if known.pruned.broken(knobs) is None]
     if not working:
-        return "model", f"none of the {len(models)} models runs: {known.pruned.broken(models[0])}", None
+        return NearMiss("model", f"none of the {len(models)} models runs: {known.pruned.broken(models[0])}", None)
     choices = [known.choice(knobs, stage, 1) for knobs in working]
     fitting = [
         choice
         for choice in choices
-        if choice.footprint_bound_bytes <= known.budget_bytes and known.pruned.reason(choice.knobs, stage.allocator) is None
+        if choice.footprint_bound_bytes <= known.budget_bytes
+        and known.pruned.reason(choice.knobs, stage.allocator) is None
     ]
     if not fitting:
         nearest = min(choices, key=lambda choice: choice.footprint_bound_bytes)
         reason = known.pruned.reason(nearest.knobs, stage.allocator) or (
-            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)} "
-            f"of the {format_bytes(known.budget_bytes)} there are"
+            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
+            f"the budget is {format_bytes(known.budget_bytes)}"
         )
-        return "memory", reason, nearest
+        return NearMiss("memory", reason, nearest)
     nearest = min(fitting, key=lambda choice: choice.cycle_s)
     allowed_s = (stage.target_s or math.inf) + stage.window_s
     reason = (
-        f"at batch 1 even the fastest model takes {format_seconds(nearest.cycle_s)} a cycle, "
-        f"and {format_seconds(allowed_s)} are allowed"
+        f"at batch 1, a cycle of the fastest model takes {format_seconds(nearest.cycle_s)}; "
+        f"at most {format_seconds(allowed_s)} are allowed"
     )
-    return "time", reason, nearest
+    return NearMiss("time", reason, nearest)
 
 
-def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: float) -> tuple[str, str, Choice | None]:
+def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: float) -> NearMiss:
     cap = min(high, known.data_cap)
     if known.models(stage, low, high):
-        fed = f"{format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes feed"
-        binds, reason = "data", f"every model has more than the {fed}"
+        fed = f"{format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes can feed"
+        limit, reason = "data", f"every model has more than the {fed}"
     else:
-        binds, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
+        limit, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
     models = [knobs for knobs in known.models(stage, 0, math.inf) if known.pruned.broken(knobs) is None]
     nearest = min(models, key=lambda k: max(low / known.capacities[k], known.capacities[k] / cap), default=None)
-    return binds, reason, None if nearest is None else known.choice(nearest, stage, 1)
+    return NearMiss(limit, reason, None if nearest is None else known.choice(nearest, stage, 1))

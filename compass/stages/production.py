@@ -7,43 +7,47 @@ from dataclasses import dataclass
 
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import Ranking, fastest_pick, limit_on_batch, nothing_fits
+from compass.stages.policy import (
+    EVERY_MODEL,
+    NearMiss,
+    Ranking,
+    fastest_pick,
+    limit_on_batch,
+    models_of,
+    nothing_fits,
+    with_enough_graphs,
+)
 from compass.units import format_bytes, format_count
 
 MODEL_LIMITS = {
-    "data": "the {cap} parameters that {size} complexes feed",
-    "memory": "what fits in memory with a batch worth training",
+    "data": "the {cap} parameters that {size} complexes can feed",
+    "memory": "the memory, with a batch worth training",
     "space": "the largest model of the space",
 }
 BATCH_LIMITS = {
     "data": "the largest batch that the training set allows",
-    "memory": "the largest batch whose worst case is sure to stay under {budget}",
-    "space": "the largest batch that is configured",
+    "memory": "the largest batch whose worst case stays under {budget}",
+    "space": "the largest batch that the configuration allows",
 }
 
 
 @dataclass(frozen=True)
 class Production:
-    """Two stages: the model, then its batch."""
+    """The largest model, then the largest batch for it."""
 
     stage: Stage = "production"
-    scored: bool = False
-
-    def span(self, known: Knowledge) -> tuple[float, float]:
-        """All models."""
-        del known
-        return 0.0, math.inf
+    timed: bool = False
+    certified: bool = True
+    explained: bool = True
 
     def rank(self, known: Knowledge) -> Ranking | None:
         """Models within the reference share of the largest capacity, fastest first; then the rest, largest first."""
         rules = known.config.stages.production
-        choices = []
-        for knobs in known.candidates(rules, 0, math.inf):
-            batch_size = known.largest_batch(knobs, rules)
-            if batch_size:
-                choices.append(known.choice(knobs, rules, batch_size))
-        enough = [choice for choice in choices if choice.batch_size >= known.config.batch.min_batch]
-        choices = enough or choices
+        sizes = [(knobs, known.largest_batch(knobs, rules)) for knobs in models_of(self, known)]
+        choices = with_enough_graphs(
+            [known.choice(knobs, rules, batch_size) for knobs, batch_size in sizes if batch_size],
+            known.config.batch.min_batch,
+        )
         if not choices:
             return None
         largest = max(choice.capacity for choice in choices)
@@ -55,9 +59,9 @@ class Production:
         return Ranking((*level, *rest), fastest_pick(choices))
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
-        """What the model cannot outgrow: larger ones do not fit, would want more data, or do not exist.
+        """The limit on the model: larger ones do not fit the memory, need more data, or are not in the space.
 
-        The pick may be smaller than the largest by the reference share; what stops that one counts.
+        The pick may be smaller than the largest model, by the reference share. The limit on the largest counts.
         """
         rules, batch = known.config.stages.production, known.config.batch
         n_enough = min(pick.batch_size, batch.min_batch)
@@ -77,7 +81,7 @@ class Production:
         return "data" if min(beyond) > known.data_cap else "memory"
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
-        """What limits the model, and what its batch."""
+        """The limit on the model, then the limit on its batch."""
         pick = ranking.pick
         model = MODEL_LIMITS[self.limited_by(known, pick)]
         batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "memory"]
@@ -90,6 +94,6 @@ class Production:
             f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, {limits}"
         )
 
-    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
-        """What binds when nothing fits."""
-        return nothing_fits(known, known.config.stages.production, 0, math.inf)
+    def nearest(self, known: Knowledge) -> NearMiss:
+        """The limit when nothing fits."""
+        return nothing_fits(known, known.config.stages.production, *EVERY_MODEL)

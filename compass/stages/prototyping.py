@@ -1,4 +1,4 @@
-"""Prototyping: time is the ruler. A miniature of production, at the highest throughput the clock allows."""
+"""Prototyping: time decides. A miniature of the production model, at a high throughput within the target time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from compass.stages.timed import TimedStage
 
 
 class Prototyping(TimedStage):
-    """The small space; level scores go to throughput."""
+    """Miniatures of the reference; between level scores, the higher throughput decides."""
 
     def __init__(self) -> None:
         super().__init__("prototyping")
 
     def prefer(self, choice: Choice) -> float:
-        """Throughput."""
+        """Prefer the higher throughput, in graphs per second."""
         return choice.throughput

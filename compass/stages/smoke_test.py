@@ -1,13 +1,12 @@
-"""Smoke test: does it run at all? The smallest model, one graph, a few steps."""
+"""Smoke test: shows whether training runs at all, with the smallest model, one graph and a few steps."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import Ranking, nothing_fits
+from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, models_of, nothing_fits
 
 
 @dataclass(frozen=True)
@@ -15,32 +14,29 @@ class SmokeTest:
     """The smallest model at batch 1."""
 
     stage: Stage = "smoke_test"
-    scored: bool = False
-
-    def span(self, known: Knowledge) -> tuple[float, float]:
-        """All models."""
-        del known
-        return 0.0, math.inf
+    timed: bool = False
+    certified: bool = False
+    explained: bool = False
 
     def rank(self, known: Knowledge) -> Ranking | None:
-        """Smallest first."""
+        """The smallest model that fits, alone."""
         rules = known.config.stages.smoke_test
-        candidates = sorted(known.candidates(rules, 0, math.inf), key=lambda knobs: known.capacities[knobs])
-        fitting = [knobs for knobs in candidates if known.largest_batch(knobs, rules)]
+        models = sorted(models_of(self, known), key=lambda knobs: known.capacities[knobs])
+        fitting = [knobs for knobs in models if known.largest_batch(knobs, rules)]
         if not fitting:
             return None
         return Ranking((known.choice(fitting[0], rules, 1),), fastest=None)
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
-        """The policy itself."""
+        """`nothing`: it is as small as it should be."""
         del known, pick
         return "nothing"
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
-        """What it shows."""
+        """The purpose of the stage."""
         del known, ranking
-        return "the smallest model and one graph: shows that data, model and device work together"
+        return "the smallest model and one graph show that data, model and device work together"
 
-    def nearest(self, known: Knowledge) -> tuple[str, str, Choice | None]:
-        """What binds when not even this fits."""
-        return nothing_fits(known, known.config.stages.smoke_test, 0, math.inf)
+    def nearest(self, known: Knowledge) -> NearMiss:
+        """The limit when not even one graph of the smallest model fits."""
+        return nothing_fits(known, known.config.stages.smoke_test, *EVERY_MODEL)

@@ -1,4 +1,4 @@
-"""Validation: balance. Large enough that a prototype's findings are checked, fast enough to be run every day."""
+"""Validation: a balance. Large enough to check the findings of a prototype, fast enough to run every day."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from compass.stages.timed import TimedStage
 
 
 class Validation(TimedStage):
-    """The large space; level scores go to capacity."""
+    """Large models; between level scores, the larger capacity decides."""
 
     def __init__(self) -> None:
         super().__init__("validation")
 
     def prefer(self, choice: Choice) -> float:
-        """Capacity."""
+        """Prefer the larger capacity, in parameters."""
         return choice.capacity
 
 
 def follows(validation: StagePlan, prototyping: StagePlan | None) -> str:
-    """The prototyping plan whose findings `validation` checks, and how much larger it is; empty if there is none."""
+    """The prototyping plan whose findings `validation` checks, and how many times larger it is; empty without one."""
     if prototyping is None:
         return ""
     times = validation.choice.capacity / prototyping.choice.capacity

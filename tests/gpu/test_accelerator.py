@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.real_crops import write_crops
 from compass.device import detect, devices
+from compass.planning.calibration import calibrate
 from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
 from compass.probe.requests import timing_probe
 from compass.records import Batch, Knobs, Status
@@ -31,19 +32,19 @@ LIMIT_BYTES = 6 * GIB
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def experiment(tmp_path_factory):
     """Calibrated in fp32, with and without recomputing."""
     request = Request(cache=tmp_path_factory.mktemp("cache"), dataset_size=19_000, memory_limit_bytes=LIMIT_BYTES)
-    with open_experiment(request, None, lambda _: None) as opened:
-        opened.calibrate(wanted_variants(opened.config))
+    with open_experiment(request, None) as (opened, prober):
+        calibrate(opened, prober, wanted_variants(opened.config))
         yield opened
 
 
 @pytest.fixture(scope="module")
-def runner(lab):
+def runner(experiment):
     """Its lasting worker is another one than calibration's."""
     request = Request(dataset_size=19_000, memory_limit_bytes=LIMIT_BYTES)
-    with closing(local_runner(request, lab.base)) as opened:
+    with closing(local_runner(request, experiment.settings)) as opened:
         yield opened
 
 
@@ -53,11 +54,11 @@ def test_the_device_says_what_it_is():
     assert 0 < hardware.budget_bytes < hardware.total_bytes
 
 
-def test_models_never_probed_take_the_memory_that_was_said(lab, runner):
-    rng, costs, known = random.Random(3), lab.costs(), lab.known()
-    samples, kinds = dict(lab.description.samples), wanted_variants(lab.config)
-    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in lab.runner.probes}
-    allocator = lab.calibrated_allocator
+def test_models_never_probed_take_the_memory_that_was_said(experiment, runner):
+    rng, costs, known = random.Random(3), experiment.costs(), experiment.known()
+    samples, kinds = dict(experiment.description.samples), wanted_variants(experiment.config)
+    probed = {(spec.knobs.layers, spec.knobs.channels) for spec, _ in experiment.runner.probes}
+    allocator = experiment.calibrated_allocator
     errors = []
     while len(errors) < N_HELD_OUT:
         layers, channels = rng.randint(2, 8), 16 * rng.randint(2, 12)
@@ -66,10 +67,10 @@ def test_models_never_probed_take_the_memory_that_was_said(lab, runner):
         knobs = Knobs(layers=layers, channels=channels, variant=rng.choice(kinds))
         law, name = costs.bytes_law(knobs, allocator), rng.choice(sorted(samples))
         most = known.most_graphs(
-            lambda n, law=law, name=name: law.upper_footprint(samples[name] * n) < lab.budget_bytes
+            lambda n, law=law, name=name: law.upper_footprint(samples[name] * n) < experiment.budget_bytes
         )
         batch = Batch(members=((name, max(1, round(most * rng.random()))),))
-        spec = timing_probe(lab.config.probe, knobs, batch, lab.runtime(allocator), profile=True)
+        spec = timing_probe(experiment.config.probe, knobs, batch, experiment.runtime(allocator), profile=True)
         outcome = runner.probe(spec)
         assert outcome.ok, outcome.detail
         errors.append(law.live(outcome.load) / outcome.live_bytes - 1)
@@ -77,13 +78,16 @@ def test_models_never_probed_take_the_memory_that_was_said(lab, runner):
     assert np.abs(errors).max() < 0.01
 
 
-def test_a_ceiling_is_enforced_and_survived(lab, runner):
-    knobs = Knobs(layers=4, channels=64, variant=wanted_variants(lab.config)[0])
-    [(name, load), *_] = lab.description.samples
-    law = lab.costs().bytes_law(knobs, lab.calibrated_allocator)
-    n_graphs = lab.known().most_graphs(lambda n: law.live(load * n) < 1.5 * LIMIT_BYTES)
+def test_a_ceiling_is_enforced_and_survived(experiment, runner):
+    knobs = Knobs(layers=4, channels=64, variant=wanted_variants(experiment.config)[0])
+    [(name, load), *_] = experiment.description.samples
+    law = experiment.costs().bytes_law(knobs, experiment.calibrated_allocator)
+    n_graphs = experiment.known().most_graphs(lambda n: law.live(load * n) < 1.5 * LIMIT_BYTES)
     spec = timing_probe(
-        lab.config.probe, knobs, Batch(members=((name, n_graphs),)), lab.runtime(lab.calibrated_allocator)
+        experiment.config.probe,
+        knobs,
+        Batch(members=((name, n_graphs),)),
+        experiment.runtime(experiment.calibrated_allocator),
     ).model_copy(update={"ceiling_bytes": LIMIT_BYTES, "fresh": True})
     outcome = runner.probe(spec)
     assert outcome.status is Status.OUT_OF_MEMORY, outcome.detail

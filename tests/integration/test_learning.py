@@ -3,8 +3,9 @@
 import pytest
 
 from compass.config_files import load_config
+from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
-from compass.planning.session import Request, make_experiment, wanted_variants
+from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
 from compass.planning.strategies import search_stage
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.probe.store import Store
@@ -21,17 +22,18 @@ class Machine:
     def __init__(self, ledger):
         self.ledger, self.labs = ledger, []
 
-    def lab(self):
+    def experiment(self):
         runner = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
         asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-        lab = make_experiment(asked, runner, Store(self.ledger), RuntimeSettings(threads=1), lambda _: None)
-        lab.calibrate(wanted_variants(asked.config))
-        lab.reference = POLICIES["production"].rank(lab.known()).pick
-        return lab
+        experiment = make_experiment(asked, runner, Store(self.ledger), RuntimeSettings(threads=1))
+        prober = make_prober(experiment)
+        calibrate(experiment, prober, wanted_variants(asked.config))
+        experiment.reference = POLICIES["production"].rank(experiment.known()).pick
+        return experiment, prober
 
     def plan(self, stage):
-        lab = self.lab()
-        return lab, certify_stage(search_stage(POLICIES[stage], lab), lab)
+        experiment, prober = self.experiment()
+        return experiment, certify_stage(search_stage(POLICIES[stage], experiment, prober), experiment, prober)
 
 
 @pytest.fixture
@@ -54,8 +56,8 @@ def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
 
 
 def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
-    lab, plan = machine.plan("production")
-    known_before = lab.description.fingerprint
+    experiment, plan = machine.plan("production")
+    known_before = experiment.description.fingerprint
     record_cycle(machine.ledger, known_before, plan, cycle_of(plan, footprint=1.25))
     wiser, again = machine.plan("production")
     assert again.choice.knobs == plan.choice.knobs
@@ -66,11 +68,11 @@ def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
 
 
 def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
-    lab, plan = machine.plan("production")
+    experiment, plan = machine.plan("production")
     certified = plan.certificate
     record_out_of_memory(
         machine.ledger,
-        lab.description.fingerprint,
+        experiment.description.fingerprint,
         plan,
         certified.batches[0],
         certified.worst,
@@ -82,28 +84,28 @@ def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
 
 @pytest.mark.parametrize("slower", [1.3, 0.8])
 def test_what_took_longer_than_it_was_promised_is_predicted_so(machine, slower):
-    lab, plan = machine.plan("prototyping")
+    experiment, plan = machine.plan("prototyping")
     choice = plan.choice
-    assert lab.trained(choice.knobs, choice.batch_size, plan.runtime) is None
+    assert experiment.trained(choice.knobs, choice.batch_size, plan.runtime) is None
     cycle = cycle_of(plan, slower=slower)
-    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
-    wiser = machine.lab()
+    record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle)
+    wiser, _ = machine.experiment()
     assert wiser.known().step_s(choice.knobs, choice.load) == pytest.approx(cycle.step.median_s, rel=0.03)
     assert wiser.trained(choice.knobs, choice.batch_size, plan.runtime).step == cycle.step
 
 
 def test_the_last_cycle_counts(machine):
-    lab, plan = machine.plan("prototyping")
+    experiment, plan = machine.plan("prototyping")
     for slower in (1.6, 1.2):
-        record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle_of(plan, slower=slower))
-    predicted = machine.lab().known().step_s(plan.choice.knobs, plan.choice.load)
+        record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle_of(plan, slower=slower))
+    predicted = machine.experiment()[0].known().step_s(plan.choice.knobs, plan.choice.load)
     assert predicted == pytest.approx(1.2 * plan.measured.step.median_s, rel=0.03)
 
 
 def test_a_plan_that_was_trained_promises_what_training_took(machine):
-    lab, plan = machine.plan("smoke_test")
+    experiment, plan = machine.plan("smoke_test")
     cycle = cycle_of(plan, slower=1.5)
-    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle)
+    record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle)
     _, again = machine.plan("smoke_test")
     assert again.measured.step == cycle.step
     assert again.measured.cycle_s == 450 * cycle.step.median_s
@@ -111,12 +113,12 @@ def test_a_plan_that_was_trained_promises_what_training_took(machine):
 
 def test_a_plan_that_was_certified_since_promises_that(machine):
     """As `compass verify` does; what training held is still believed."""
-    lab, plan = machine.plan("smoke_test")
-    record_cycle(machine.ledger, lab.description.fingerprint, plan, cycle_of(plan, slower=1.5))
-    [(spec, outcome)] = [known for known in lab.runner.probes if known[0].fresh]
+    experiment, plan = machine.plan("smoke_test")
+    record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle_of(plan, slower=1.5))
+    [(spec, outcome)] = [known for known in experiment.runner.probes if known[0].fresh]
     newer = outcome.model_copy(update={"step": cycle_of(plan, slower=1.2).step})
     store = Store(machine.ledger)
-    store.add(lab.description.fingerprint.key, spec, newer)
+    store.add(experiment.description.fingerprint.key, spec, newer)
     store.close()
     wiser, again = machine.plan("smoke_test")
     assert again.measured.step == newer.step
@@ -126,8 +128,8 @@ def test_a_plan_that_was_certified_since_promises_that(machine):
 
 
 def test_another_fingerprints_training_is_not_used(machine):
-    lab, plan = machine.plan("production")
-    other = lab.description.fingerprint.model_copy(update={"torch": "another"})
+    experiment, plan = machine.plan("production")
+    other = experiment.description.fingerprint.model_copy(update={"torch": "another"})
     record_cycle(machine.ledger, other, plan, cycle_of(plan, footprint=1.25, slower=2.0))
     wiser, again = machine.plan("production")
     assert wiser.runner.trained == []
@@ -137,22 +139,22 @@ def test_another_fingerprints_training_is_not_used(machine):
 def test_times_under_another_allocator_are_not_used(machine):
     """Its memory is, for that allocator."""
     _, plan = machine.plan("prototyping")
-    lab = machine.lab()
+    experiment, _ = machine.experiment()
     other = plan.model_copy(update={"runtime": RuntimeSettings(threads=1, allocator="system")})
-    record_cycle(machine.ledger, lab.description.fingerprint, other, cycle_of(plan, footprint=1.25, slower=2.0))
-    wiser = machine.lab()
+    record_cycle(machine.ledger, experiment.description.fingerprint, other, cycle_of(plan, footprint=1.25, slower=2.0))
+    wiser, _ = machine.experiment()
     load = plan.choice.load
-    assert wiser.known().step_s(plan.choice.knobs, load) == lab.known().step_s(plan.choice.knobs, load)
-    assert wiser.costs().bytes_law(plan.choice.knobs, "fast") == lab.costs().bytes_law(plan.choice.knobs, "fast")
+    assert wiser.known().step_s(plan.choice.knobs, load) == experiment.known().step_s(plan.choice.knobs, load)
+    assert wiser.costs().bytes_law(plan.choice.knobs, "fast") == experiment.costs().bytes_law(plan.choice.knobs, "fast")
     held = wiser.costs().bytes_law(plan.choice.knobs, "system").upper_footprint(load)
     assert held > 1.25 * plan.measured.footprint_bytes
 
 
 def test_a_variant_nobody_looks_at_is_left_out(machine):
-    lab, plan = machine.plan("production")
+    experiment, plan = machine.plan("production")
     variant = plan.choice.knobs.variant.model_copy(update={"checkpointing": True})
     choice = plan.choice.model_copy(update={"knobs": plan.choice.knobs.model_copy(update={"variant": variant})})
     recomputing = plan.model_copy(update={"choice": choice})
-    record_cycle(machine.ledger, lab.description.fingerprint, recomputing, cycle_of(plan, footprint=2.0))
+    record_cycle(machine.ledger, experiment.description.fingerprint, recomputing, cycle_of(plan, footprint=2.0))
     _, again = machine.plan("production")
     assert again == plan

@@ -5,7 +5,8 @@ import pytest
 from compass.config_files import load_config
 from compass.optimizer import Request, optimize
 from compass.planning import session
-from compass.planning.session import first_settings, make_experiment, wanted_variants
+from compass.planning.calibration import calibrate
+from compass.planning.session import first_settings, make_experiment, make_prober, wanted_variants
 from compass.probe.requests import timing_probe
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Knobs, Outcome, RuntimeChoice, RuntimeSettings, Status
@@ -50,18 +51,19 @@ def test_a_precision_of_which_no_step_could_be_timed_is_named(tmp_path, precisio
 def test_a_trial_of_settings_is_no_micro_probe():
     """It runs before calibration, and shows nothing of memory."""
     config = load_config(None, ["stages.prototyping.checkpointing=[false]"])
-    lab = make_experiment(
+    experiment = make_experiment(
         Request(config=config),
         Failing(lambda spec: not on_samples(spec)),
         None,
         RuntimeSettings(threads=1),
-        lambda _: None,
     )
     (kind, *_) = kinds = wanted_variants(config)
     one = Knobs(layers=3, channels=48, variant=kind)
-    assert lab.probe("runtime", timing_probe(config.probe, one, lab.work.typical(1), lab.base)).ok
-    lab.calibrate(kinds)
-    assert lab.pruned.broken(one) == "invalid: no such sample"
+    prober = make_prober(experiment)
+    trial = timing_probe(config.probe, one, experiment.sample_loads.typical(1), experiment.settings)
+    assert prober.probe("runtime", trial).outcome.ok
+    calibrate(experiment, prober, kinds)
+    assert experiment.pruned.broken(one) == "invalid: no such sample"
 
 
 # ------------------------------------------------------------------------------------- settings of another machine
@@ -100,6 +102,6 @@ def test_settings_of_another_machine_are_not_compared_from(earlier, monkeypatch,
     request = Request(config=earlier.config, cache=tmp_path / "cache", dataset_size=1000)
     other = earlier.fingerprint.model_copy(update={"torch": "1.0"})
     moved = earlier.model_copy(update={"fingerprint": other})
-    with session.open_experiment(request, None, lambda _: None, earlier=moved) as experiment:
-        assert experiment.base.threads == 16
+    with session.open_experiment(request, None, lambda _: None, earlier=moved) as (experiment, _):
+        assert experiment.settings.threads == 16
     assert [settings.threads for settings in opened] == [2, 16]

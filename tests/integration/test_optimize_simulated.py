@@ -13,8 +13,9 @@ from compass.config_files import load_config
 from compass.errors import InputError
 from compass.optimizer import Request, optimize
 from compass.planning import session
+from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
-from compass.planning.session import make_experiment, wanted_variants
+from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
 from compass.records import Knobs, Outcome, RuntimeSettings, Status
@@ -185,18 +186,18 @@ def test_other_heads_get_four_plans_that_hold(tmp_path, changes):
 
 
 @pytest.fixture(scope="module")
-def lab():
-    """A calibrated lab on a large dataset, where memory decides, with no checkpointing."""
+def experiment():
+    """A calibrated experiment on a large dataset, where memory decides, with no checkpointing."""
     machine = SimulatedRunner(machine_named("RTX 3090"), samples=(("pocket", load_of(900, 25_000)),))
     asked = Request(config=load_config(None, PLAIN), dataset_size=200_000)
-    lab = make_experiment(asked, machine, None, RuntimeSettings(threads=1), lambda _: None)
-    lab.calibrate(wanted_variants(asked.config))
-    lab.reference = POLICIES["production"].rank(lab.known()).pick
-    return lab
+    experiment = make_experiment(asked, machine, None, RuntimeSettings(threads=1))
+    calibrate(experiment, make_prober(experiment), wanted_variants(asked.config))
+    experiment.reference = POLICIES["production"].rank(experiment.known()).pick
+    return experiment
 
 
-def with_budget(lab, budget_bytes):
-    return dataclasses.replace(lab.known(), budget_bytes=budget_bytes)
+def with_budget(experiment, budget_bytes):
+    return dataclasses.replace(experiment.known(), budget_bytes=budget_bytes)
 
 
 budgets = st.integers(GIB, 24 * GIB)
@@ -204,8 +205,8 @@ budgets = st.integers(GIB, 24 * GIB)
 
 @settings(max_examples=15, deadline=None)
 @given(budgets, budgets)
-def test_more_memory_never_lowers_productions_capacity(lab, one, other):
-    ranked = [POLICIES["production"].rank(with_budget(lab, budget)) for budget in sorted((one, other))]
+def test_more_memory_never_lowers_productions_capacity(experiment, one, other):
+    ranked = [POLICIES["production"].rank(with_budget(experiment, budget)) for budget in sorted((one, other))]
     if ranked[0] is not None:
         small, large = (max(choice.capacity for choice in ranking.choices) for ranking in ranked)
         assert small <= large
@@ -215,19 +216,19 @@ def test_more_memory_never_lowers_productions_capacity(lab, one, other):
 
 @settings(max_examples=15, deadline=None)
 @given(st.sampled_from(["prototyping", "validation"]), budgets, budgets)
-def test_more_memory_never_worsens_another_stages_score(lab, stage, one, other):
-    less, more = (POLICIES[stage].rank(with_budget(lab, budget)) for budget in sorted((one, other)))
+def test_more_memory_never_worsens_another_stages_score(experiment, stage, one, other):
+    less, more = (POLICIES[stage].rank(with_budget(experiment, budget)) for budget in sorted((one, other)))
     if less is not None:
         # Within 1 % the stage's preference decides, not the score.
         assert more.pick.score <= less.pick.score * 1.01
 
 
-def test_the_order_of_the_probes_does_not_matter(lab):
+def test_the_order_of_the_probes_does_not_matter(experiment):
     shuffled = dataclasses.replace(
-        lab, runner=type("Told", (), {"probes": lab.runner.probes[::-1], "trained": []}), _fitted=None
+        experiment, runner=type("Told", (), {"probes": experiment.runner.probes[::-1], "trained": []}), _fitted=None
     )
     for stage in ("prototyping", "validation", "production"):
-        straight, back = (POLICIES[stage].rank(source.known()) for source in (lab, shuffled))
+        straight, back = (POLICIES[stage].rank(source.known()) for source in (experiment, shuffled))
         assert back.pick.knobs == straight.pick.knobs
         assert back.pick.batch_size == pytest.approx(straight.pick.batch_size, rel=0.01)
         assert back.pick.score == pytest.approx(straight.pick.score, rel=0.003)
@@ -409,7 +410,7 @@ def test_stages_that_answered_another_question_are_named_as_they_go(tmp_path, ca
     run("smoke_test", dataset_size=5_000)
     assert run("prototyping", dataset_size=6_000).plans.keys() == {"prototyping"}
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{tmp_path / 'p.json'}: not kept, for they were planned for another machine, dataset size, memory limit or version: smoke_test"
+        f"{tmp_path / 'p.json'}: dropping earlier plans (smoke_test): machine, dataset size, memory limit or version changed"
     ]
 
 
@@ -462,7 +463,7 @@ def test_exit_code_130_keeps_what_is_finished(compass, tmp_path):
     assert set(read_profile(tmp_path / "hardware_profile.json").plans) == {"smoke_test", "prototyping", "validation"}
 
 
-def test_a_proof_is_of_the_work_it_speaks_of(lab):
-    plan = certify_stage(POLICIES["production"], lab)
-    assert plan.certificate.worst == lab.description.samples[0][1] * plan.choice.batch_size
+def test_a_proof_is_of_the_work_it_speaks_of(experiment):
+    plan = certify_stage(POLICIES["production"], experiment, make_prober(experiment))
+    assert plan.certificate.worst == experiment.description.samples[0][1] * plan.choice.batch_size
     assert isinstance(plan.choice.knobs, Knobs)

@@ -233,7 +233,7 @@ def test_a_study_that_cannot_be_written_costs_only_a_warning(tmp_path, caplog):
         optimize(asked, runner=Watched(change))
     assert "smoke_test" in read_profile(asked.out).plans
     assert [record.getMessage() for record in caplog.records if "Optuna" in record.getMessage()] == [
-        f"Optuna's study is not written: storage {place / 'j.log'}: got No such file or directory; "
+        f"Optuna's study could not be written: storage {place / 'j.log'}: got No such file or directory; "
         "expected a file in a writable folder. Choose another --storage."
     ]
 

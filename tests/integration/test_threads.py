@@ -52,15 +52,15 @@ def machines(monkeypatch):
 def test_half_of_the_cores_where_that_is_faster_and_nothing_is_measured_twice(machines, tmp_path):
     asked = Request(config=load_config(None, ["runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000)
     for n_made in (2, 0):
-        with open_experiment(asked, None, lambda _: None) as lab:
-            assert lab.base.threads == 4
-            assert lab.runtime("fast").threads == 4
-            assert dict(lab.description.fingerprint.runtime) == {"threads": "4"}
-            choice, waiting = lab.settings
+        with open_experiment(asked, None, lambda _: None) as (experiment, _):
+            assert experiment.settings.threads == 4
+            assert experiment.runtime("fast").threads == 4
+            assert dict(experiment.description.fingerprint.runtime) == {"threads": "4"}
+            choice, waiting = experiment.runtime_choices
             assert (waiting.setting, waiting.chosen, waiting.why) == ("waiting", "sleep", "as configured")
             assert (choice.setting, choice.chosen) == ("threads", "4")
             assert choice.gain == pytest.approx(4 / 3)
-            assert lab.runner.counts["runtime_probes"] == n_made
+            assert experiment.runner.counts["runtime_probes"] == n_made
     assert [machine.threads for machine in machines] == [8, 4, 8, 4]
     assert all(machine.closed for machine in machines)
 
@@ -69,6 +69,6 @@ def test_what_is_configured_is_taken(machines, tmp_path):
     asked = Request(
         config=load_config(None, ["runtime.threads=8", "runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000
     )
-    with open_experiment(asked, None, lambda _: None) as lab:
-        assert lab.base.threads == 8
+    with open_experiment(asked, None, lambda _: None) as (experiment, _):
+        assert experiment.settings.threads == 8
     assert len(machines) == 1

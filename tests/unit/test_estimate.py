@@ -7,6 +7,7 @@ from compass.config_files import load_config
 from compass.errors import InputError
 from compass.estimate import Question, estimate, predict
 from compass.planning import session
+from compass.planning.calibration import calibrate
 from compass.planning.session import Request, open_experiment, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Estimates, Interval, Outcome, Status
@@ -192,8 +193,8 @@ def test_a_second_estimate_probes_nothing(tmp_path, monkeypatch):
 def test_the_calibration_of_optimize_is_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "local_runner", lambda request, settings: machine)
     asked, machine = Request(cache=tmp_path), Watched()
-    with open_experiment(asked, None, lambda _: None) as lab:
-        lab.calibrate(wanted_variants(asked.config))
+    with open_experiment(asked, None) as (experiment, prober):
+        calibrate(experiment, prober, wanted_variants(asked.config))
     assert estimate(asked, Question(7, 160, axes={"checkpointing": True})).n_probes == 0
 
 

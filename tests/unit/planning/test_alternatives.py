@@ -2,10 +2,9 @@
 
 import pytest
 
-from compass.optimizer import with_notes
 from compass.planning.alternatives import MORE_BYTES, candidates, what_ifs
 from compass.planning.strategies import Among
-from compass.records import Candidate, ProbeNote
+from compass.records import Candidate
 from compass.stages import POLICIES
 
 GIB = 1024**3
@@ -102,14 +101,3 @@ def test_a_candidates_figures_have_six_digits(known, reference):
     (row,) = seen(POLICIES["prototyping"], knowledge)
     assert row.step_s == 2.66667
     assert Candidate.model_validate_json(row.model_dump_json()) == row
-
-
-def test_notes_of_stages_left_alone_stay():
-    def note(key, stage):
-        return ProbeNote(layers=2, channels=32, key=key, phase="certify", stage=stage, status="ok")
-
-    before = [note("a", None), note("b", "prototyping"), note("c", "validation")]
-    now = [note("d", None), note("e", "prototyping"), note("f", "validation")]
-    decided = with_notes(before, now, "validation")  # prototyping was searched, but its plan is still the earlier one
-    assert [one.key for one in decided] == ["d", "b", "f"]
-    assert [one.key for one in with_notes(decided, now, "prototyping")] == ["d", "f", "e"]

@@ -9,6 +9,7 @@ import pytest
 from compass.config_files import load_config
 from compass.optimizer_config import RuntimeRules
 from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober
 from compass.planning.runtime import (
     calmer_waiting,
     choose_loaders,
@@ -19,6 +20,7 @@ from compass.planning.runtime import (
     fastest_threads,
     judge_allocators,
 )
+from compass.probe.recorded import Recall
 from compass.probe.settle import step_time
 from compass.records import Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
 from compass.search.sample_loads import make_sample_loads
@@ -61,19 +63,23 @@ class Bench:
         self.prepared += specs
 
     def again(self, phase, spec):
-        return self.probe(phase, spec)
+        return self.probe(phase, spec).outcome
 
     def probe(self, phase, spec):
         assert phase == "runtime"
         self.asked.append(spec)
         step_s = self.step_s(spec.runtime)
         step = StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5)
-        return Outcome(status=Status.OK, step=step, others_cores=self.others_cores)
+        return Recall(Outcome(status=Status.OK, step=step, others_cores=self.others_cores), reused=False)
+
+
+def prober_of(experiment):
+    return Prober(experiment.runner, certify_again=0)
 
 
 @pytest.fixture
-def lab_of(known):
-    """Makes a lab on such a machine."""
+def experiment_of(known):
+    """Makes an experiment on such a machine."""
 
     def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0, others_cores=1.0):
         told = known({(3, 48): {"capacity": 10}}, changes=changes)
@@ -83,8 +89,8 @@ def lab_of(known):
             config=told.config,
             runner=Bench(step_s, others_cores),
             description=SimpleNamespace(hardware=hardware, micro_batches=(), samples=samples),
-            work=make_sample_loads(samples, 1000),
-            base=RuntimeSettings(threads=threads),
+            sample_loads=make_sample_loads(samples, 1000),
+            settings=RuntimeSettings(threads=threads),
             capacities=told.capacities,
             dataset_size=1000,
             data_cap=10**9,
@@ -93,11 +99,11 @@ def lab_of(known):
     return make
 
 
-def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
-    lab = lab_of(lambda runtime: 1.0 / min(runtime.threads, 4))
-    assert choose_threads(lab).chosen == "8"
-    specs = lab.runner.asked
-    assert lab.runner.prepared == specs
+def test_threads_are_compared_on_a_batch_that_can_be_shared_out(experiment_of):
+    experiment = experiment_of(lambda runtime: 1.0 / min(runtime.threads, 4))
+    assert choose_threads(experiment, prober_of(experiment)).chosen == "8"
+    specs = experiment.runner.asked
+    assert experiment.runner.prepared == specs
     assert [spec.runtime.threads for spec in specs] == [8, 4]
     assert {spec.batches[0].members for spec in specs} == {(("one", 17),)}
     assert {(spec.knobs.layers, spec.knobs.channels) for spec in specs} == {(3, 48)}
@@ -106,11 +112,11 @@ def test_threads_are_compared_on_a_batch_that_can_be_shared_out(lab_of):
 @pytest.mark.parametrize(
     ("nodes", "edges", "n"), [(6000.0, 120_000.0, 1), (20_000.0, 600_000.0, None), (10.0, 90.0, 400), (1.0, 0.0, 512)]
 )
-def test_nothing_large_is_run_before_its_memory_is_known(lab_of, nodes, edges, n):
+def test_nothing_large_is_run_before_its_memory_is_known(experiment_of, nodes, edges, n):
     """A whole protein of 20,000 atoms took 11 GiB under a limit of 2: then made-up graphs will do. Nor more copies than a batch may have."""
-    lab = lab_of(lambda runtime: 1.0, "batch.max_batch=512", nodes=nodes, edges=edges)
-    choose_threads(lab)
-    (batch,) = {spec.batches[0] for spec in lab.runner.asked}
+    experiment = experiment_of(lambda runtime: 1.0, "batch.max_batch=512", nodes=nodes, edges=edges)
+    choose_threads(experiment, prober_of(experiment))
+    (batch,) = {spec.batches[0] for spec in experiment.runner.asked}
     assert batch.members == ((("one", n),) if n else ())
     assert (batch.synthetic is None) == (n is not None)
 
@@ -119,15 +125,15 @@ def test_nothing_large_is_run_before_its_memory_is_known(lab_of, nodes, edges, n
     ("changes", "given", "why"),
     [
         (["runtime.threads=8"], {}, "as configured"),
-        ([], {"kind": "cuda"}, "every core: the device computes, they feed it"),
+        ([], {"kind": "cuda"}, "every core: the device computes, and the threads feed it"),
         ([], {"threads": 2}, "every core: there are too few to leave one idle"),
     ],
 )
-def test_where_nothing_is_measured(lab_of, changes, given, why):
-    lab = lab_of(lambda _: 1.0, *changes, **given)
-    choice = choose_threads(lab)
-    assert (choice.chosen, choice.why, choice.tried) == (str(lab.base.threads), why, ())
-    assert lab.runner.asked == []
+def test_where_nothing_is_measured(experiment_of, changes, given, why):
+    experiment = experiment_of(lambda _: 1.0, *changes, **given)
+    choice = choose_threads(experiment, prober_of(experiment))
+    assert (choice.chosen, choice.why, choice.tried) == (str(experiment.settings.threads), why, ())
+    assert experiment.runner.asked == []
 
 
 # --------------------------------------------------------------------------------------------------------- waiting
@@ -145,7 +151,7 @@ def steps(*step_s):
         (steps(0.1, 0.1, 0.1, 0.2, 0.5), steps(0.15, 0.15, 0.15), "sleep", 0.2 / 0.15, "cores are shared: a step takes 200 ms spinning, 150 ms sleeping"),
         (steps(0.145, 0.145, 0.145), steps(0.15, 0.15, 0.15), "sleep", 145 / 150, "cores are shared: a step takes 145 ms spinning, 150 ms sleeping"),
         (StepTime(median_s=0.1, low_s=0.1, high_s=0.5, n_steps=5), steps(0.15), "spin", 1.5, "cores are idle: a step takes 100 ms spinning, 150 ms sleeping"),
-        (None, steps(0.15), "sleep", None, "spinning did not end: either cores are shared, or it failed"),
+        (None, steps(0.15), "sleep", None, "the trial of spinning did not end: other programs use the cores, or it failed"),
         (steps(0.1), None, "sleep", None, "the trial did not run"),
     ],
 )  # fmt: skip
@@ -155,59 +161,61 @@ def test_threads_spin_only_where_the_mean_step_gains_clearly(spin, sleep, chosen
     assert choice.gain == pytest.approx(gain)
 
 
-def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(lab_of):
-    lab = lab_of(lambda runtime: {"spin": 0.1, "sleep": 0.2}[runtime.waiting] * (1 if runtime.threads == 4 else 2))
-    settings, choices = choose_settings(lab)
+def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(experiment_of):
+    experiment = experiment_of(
+        lambda runtime: {"spin": 0.1, "sleep": 0.2}[runtime.waiting] * (1 if runtime.threads == 4 else 2)
+    )
+    settings, choices = choose_settings(experiment, prober_of(experiment))
     assert (settings.threads, settings.waiting) == (4, "spin")
     assert [choice.setting for choice in choices] == ["threads", "waiting"]
-    specs = lab.runner.asked[2:]
+    specs = experiment.runner.asked[2:]
     assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
     assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
-    spinning, fast, system, first_of_calibration = lab.runner.prepared[2:]  # their workers start side by side
+    spinning, fast, system, first_of_calibration = experiment.runner.prepared[2:]  # their workers start side by side
     assert spinning == fast == specs[0]
     assert system == fast.model_copy(update={"runtime": fast.runtime.model_copy(update={"allocator": "system"})})
-    assert (first_of_calibration.fresh, first_of_calibration.runtime) == (True, lab.runtime("fast"))
+    assert (first_of_calibration.fresh, first_of_calibration.runtime) == (True, experiment.runtime("fast"))
 
 
-def test_where_nothing_takes_cores_spinning_is_not_compared(lab_of):
-    lab = lab_of(lambda _: 0.1, others_cores=0.04)
-    choice = choose_waiting(lab, lab.base)
+def test_where_nothing_takes_cores_spinning_is_not_compared(experiment_of):
+    experiment = experiment_of(lambda _: 0.1, others_cores=0.04)
+    choice = choose_waiting(experiment, prober_of(experiment), experiment.settings)
     assert (choice.chosen, choice.gain) == ("spin", None)
-    assert choice.why == "cores are idle: all other programs took 0.04 of one while threads spun"
+    assert choice.why == "cores are idle: all other programs used 0.04 cores while threads spun"
     assert [(trial.value, trial.step_s) for trial in choice.tried] == [("spin", 0.1)]
-    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["spin"]
+    assert [spec.runtime.waiting for spec in experiment.runner.asked] == ["spin"]
 
 
 @pytest.mark.parametrize("others_cores", [0.1, None])
-def test_where_something_may_take_cores_it_is(lab_of, others_cores):
-    lab = lab_of(lambda _: 0.1, others_cores=others_cores)
-    assert choose_waiting(lab, lab.base).chosen == "sleep"
+def test_where_something_may_take_cores_it_is(experiment_of, others_cores):
+    experiment = experiment_of(lambda _: 0.1, others_cores=others_cores)
+    assert choose_waiting(experiment, prober_of(experiment), experiment.settings).chosen == "sleep"
 
 
 @pytest.mark.parametrize(
     ("spin_s", "chosen", "n_tries"),
     [((0.19, 0.12), "spin", 2), ((0.28, 0.12), "spin", 2), ((0.31, 0.12), "sleep", 1), ((0.22, 0.21), "sleep", 2), ((0.18,), "spin", 1)],
 )  # fmt: skip
-def test_a_narrow_loss_is_tried_once_more(lab_of, spin_s, chosen, n_tries):
+def test_a_narrow_loss_is_tried_once_more(experiment_of, spin_s, chosen, n_tries):
     took_s = iter(spin_s)
-    lab = lab_of(lambda runtime: 0.2 if runtime.waiting == "sleep" else next(took_s))
-    assert choose_waiting(lab, lab.base).chosen == chosen
-    assert [spec.runtime.waiting for spec in lab.runner.asked] == ["spin", "sleep"] + ["spin"] * (n_tries - 1)
+    experiment = experiment_of(lambda runtime: 0.2 if runtime.waiting == "sleep" else next(took_s))
+    assert choose_waiting(experiment, prober_of(experiment), experiment.settings).chosen == chosen
+    assert [spec.runtime.waiting for spec in experiment.runner.asked] == ["spin", "sleep"] + ["spin"] * (n_tries - 1)
 
 
 @pytest.mark.parametrize(
     ("changes", "given", "chosen", "why"),
     [
         (["runtime.waiting=spin"], {}, "spin", "as configured"),
-        ([], {"kind": "cuda"}, "sleep", "as the library has it: the device computes"),
-        ([], {"threads": 1}, "sleep", "as the library has it: one thread waits for nobody"),
+        ([], {"kind": "cuda"}, "sleep", "the library's default: the device computes"),
+        ([], {"threads": 1}, "sleep", "the library's default: a single thread does not wait"),
     ],
 )
-def test_where_ways_to_wait_are_not_compared(lab_of, changes, given, chosen, why):
-    lab = lab_of(lambda _: 1.0, *changes, **given)
-    choice = choose_waiting(lab, lab.base)
+def test_where_ways_to_wait_are_not_compared(experiment_of, changes, given, chosen, why):
+    experiment = experiment_of(lambda _: 1.0, *changes, **given)
+    choice = choose_waiting(experiment, prober_of(experiment), experiment.settings)
     assert (choice.chosen, choice.why, choice.tried) == (chosen, why, ())
-    assert lab.runner.asked == []
+    assert experiment.runner.asked == []
 
 
 # ------------------------------------------------------------------------------------------------------- allocator
@@ -236,19 +244,21 @@ def test_a_trial_that_did_not_run_says_nothing(tried):
     assert (choice.chosen, choice.gain, choice.why) == ("fast", None, "as configured; the trial did not run")
 
 
-def test_the_trial_of_spinning_is_the_allocators_too(lab_of):
-    lab = lab_of(lambda runtime: {"fast": 0.1, "system": 0.15}[runtime.allocator], others_cores=0.0)
-    lab.base = lab.base.model_copy(update={"waiting": choose_waiting(lab, lab.base).chosen})
-    choice = compare_allocators(lab)
+def test_the_trial_of_spinning_is_the_allocators_too(experiment_of):
+    experiment = experiment_of(lambda runtime: {"fast": 0.1, "system": 0.15}[runtime.allocator], others_cores=0.0)
+    experiment.settings = experiment.settings.model_copy(
+        update={"waiting": choose_waiting(experiment, prober_of(experiment), experiment.settings).chosen}
+    )
+    choice = compare_allocators(experiment, prober_of(experiment))
     assert (choice.chosen, choice.gain) == ("fast", pytest.approx(1.5))
-    spun, own, other = lab.runner.asked
+    spun, own, other = experiment.runner.asked
     assert (spun, other.runtime.allocator) == (own, "system")
 
 
-def test_a_device_has_an_allocator_of_its_own(lab_of):
-    lab = lab_of(lambda _: 1.0, kind="cuda")
-    assert compare_allocators(lab) is None
-    assert lab.runner.asked == []
+def test_a_device_has_an_allocator_of_its_own(experiment_of):
+    experiment = experiment_of(lambda _: 1.0, kind="cuda")
+    assert compare_allocators(experiment, prober_of(experiment)) is None
+    assert experiment.runner.asked == []
 
 
 # --------------------------------------------------------------------------------------------------------- loaders
@@ -277,7 +287,7 @@ def test_enough_loaders_to_hide_what_is_worth_hiding(loaders, collate_s, n_cores
 def test_what_loading_takes_is_said(loaders):
     choice = loaders(0.5)
     assert (choice.setting, choice.stage) == ("loader_workers", "prototyping")
-    assert choice.why == "making a batch ready takes 500 ms, 25.0% of a step"
+    assert choice.why == "preparing a batch takes 500 ms, 25.0% of a step"
     assert choice.tried == (RuntimeTrial(value="0", step_s=2.5),)
     assert choice.gain == 1.25
     assert loaders(0.5, n_cores=2, on_cpu=True).gain == 2.5 / 2.25  # the cores have it to do all the same
@@ -285,7 +295,7 @@ def test_what_loading_takes_is_said(loaders):
 
 def test_a_stand_in_says_nothing_about_loading(loaders):
     choice = loaders(None)
-    assert (choice.chosen, choice.why) == ("0", "a stand-in complex does not show what loading takes")
+    assert (choice.chosen, choice.why) == ("0", "copies of one complex do not show how long loading takes")
 
 
 @pytest.mark.parametrize("field", ["idle_cores", "trial_gain", "loader_share", "loader_headroom"])

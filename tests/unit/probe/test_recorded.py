@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from compass.errors import InputError
-from compass.probe.recorded import Recorded
+from compass.probe.recorded import Recall, Recorded
 from compass.probe.store import Store
 from compass.profile import ProbeCosts
 from compass.records import Status, StepTime
@@ -33,9 +33,10 @@ def store(tmp_path):
 def test_asked_once_answered_ever_after(tmp_path, store, ask, found):
     runner = Runner(found(n_steps=5))
     recorded = Recorded(runner, store, "f1")
-    assert recorded.probe("search", ask()) == recorded.probe("search", ask()) == found(n_steps=5)
+    assert recorded.probe("search", ask()) == Recall(found(n_steps=5), reused=False)
+    assert recorded.probe("search", ask()) == Recall(found(n_steps=5), reused=True)
     again = Recorded(runner, Store(tmp_path / "probes.jsonl"), "f1")
-    assert again.probe("certify", ask()) == found(n_steps=5)
+    assert again.probe("certify", ask()) == Recall(found(n_steps=5), reused=True)
     assert runner.asked == [ask()]
     assert recorded.counts == {"search_probes": 1, "search_steps": 5, "out_of_memory": 0, "reused": 1}
     assert again.counts == {"reused": 1}
@@ -44,7 +45,7 @@ def test_asked_once_answered_ever_after(tmp_path, store, ask, found):
 def test_another_machine_is_asked_anew(store, ask, found):
     runner = Runner(found(), found(detail="other"))
     Recorded(runner, store, "f1").probe("search", ask())
-    assert Recorded(runner, store, "f2").probe("search", ask()).detail == "other"
+    assert Recorded(runner, store, "f2").probe("search", ask()).outcome.detail == "other"
 
 
 def test_a_runner_prepares_for_what_is_not_known(store, ask, found):
@@ -64,15 +65,15 @@ def test_what_may_have_been_chance_is_tried_again_by_the_next_run(store, ask, fo
     """Without a ceiling, another program may have held the memory."""
     runner = Runner(found(status), found())
     recorded = Recorded(runner, store, "f1")
-    assert [recorded.probe("search", ask()).status for _ in range(2)] == [status, status]
+    assert [recorded.probe("search", ask()).outcome.status for _ in range(2)] == [status, status]
     assert len(runner.asked) == recorded.counts["reused"] == 1
-    assert Recorded(runner, store, "f1").probe("search", ask()).ok
+    assert Recorded(runner, store, "f1").probe("search", ask()).outcome.ok
 
 
 def test_what_ran_out_under_a_ceiling_is_believed(store, ask, found):
     spec = ask().model_copy(update={"ceiling_bytes": 2**30})
     Recorded(Runner(found(Status.OUT_OF_MEMORY, enforced=True)), store, "f1").probe("certify", spec)
-    assert Recorded(Runner(), store, "f1").probe("certify", spec).status is Status.OUT_OF_MEMORY
+    assert Recorded(Runner(), store, "f1").probe("certify", spec).outcome.status is Status.OUT_OF_MEMORY
 
 
 def test_without_a_store_everything_is_asked(ask, found):
@@ -136,7 +137,7 @@ def test_two_runs_of_a_probe_count_as_the_calmer_time_and_the_larger_footprint(t
     assert (both.step, both.footprint_bytes, both.n_steps) == (timed(0.5), 200, 21)
     assert recorded.probes == [(ask(), both)]
     assert recorded.counts["certify_probes"] == 2
-    assert Recorded(Runner(), Store(tmp_path / "probes.jsonl"), "f1").probe("certify", ask()) == both
+    assert Recorded(Runner(), Store(tmp_path / "probes.jsonl"), "f1").probe("certify", ask()).outcome == both
 
 
 def test_what_fails_the_second_time_failed(store, ask, found):

@@ -134,13 +134,13 @@ def test_the_front_is_what_nothing_dominates(values):
 @pytest.mark.parametrize(
     ("costs", "given", "limited_by", "says"),
     [
-        (model(100, 10), {"budget_bytes": 20}, "memory", "time does not bind, memory limits its batch"),
-        (model(100, 10), {"dataset_size": 200}, "data", "time does not bind, the training set limits its batch"),
+        (model(100, 10), {"budget_bytes": 20}, "memory", "; limited by memory, not by time"),
+        (model(100, 10), {"dataset_size": 200}, "data", "; limited by the size of the training set, not by time"),
         (model(100, 10), {"changes": ["batch.max_batch=10"]}, "space",
-         "time does not bind, the configured maximum limits its batch"),
-        (model(100, 1), {}, "time", "one graph more would cost it worth on the clock"),
+         "; limited by the configured maximum batch, not by time"),
+        (model(100, 1), {}, "time", "; limited by time: with one more graph, the cycle would exceed its target"),
         ({"capacity": 100, "step_s": lambda n: 0.01 * n * (1 + 0.05 * (n > 7))}, {}, "score",
-         "neither time nor memory binds, a larger batch would be no faster"),
+         "; none of time, memory or data limits it; a larger batch would not be faster"),
     ],
 )  # fmt: skip
 def test_what_binds_a_timed_stage_and_how_it_is_said(known, costs, given, limited_by, says):
@@ -155,8 +155,8 @@ def test_the_whole_sentence_of_a_timed_stage(known):
     knowledge = known({(2, 32): model(100, 20), (3, 48): model(200, 1)}, reference=REFERENCE, budget_bytes=50)
     policy = POLICIES["prototyping"]
     assert policy.why(knowledge, policy.rank(knowledge)) == (
-        "best score 1.032 of 2 models: 100 parameters (10% of production's) at 20.0 graphs/s, a cycle of 18.8 min "
-        "for a target of 20.0 min; time does not bind, memory limits its batch"
+        "best score, 1.032, of 2 models: 100 parameters (10% of the production model's), 20.0 graphs/s, "
+        "a cycle of 18.8 min (target 20.0 min); limited by memory, not by time"
     )
 
 
@@ -165,7 +165,7 @@ def test_a_timed_stage_can_do_without_a_target(known):
     knowledge = known({(2, 32): model(100, 0.01)}, reference=REFERENCE, changes=changes)
     policy = POLICIES["prototyping"]
     assert policy.rank(knowledge).pick.batch_size == 100
-    assert "for a target" not in policy.why(knowledge, policy.rank(knowledge))
+    assert "(target" not in policy.why(knowledge, policy.rank(knowledge))
 
 
 # ------------------------------------------------------------------------------------------------ production and smoke
@@ -215,8 +215,8 @@ def test_the_whole_sentence_of_production(known):
     policy = POLICIES["production"]
     knowledge = known({(2, 32): model(750_000), (3, 48): model(2_000_000)}, dataset_size=19_000, data_cap=900_000)
     assert policy.why(knowledge, policy.rank(knowledge)) == (
-        "750,000 parameters, 83% of the data cap, limited by the 900,000 parameters that 19,000 complexes feed; "
-        "then the largest batch whose worst case is sure to stay under 100 B"
+        "750,000 parameters, 83% of the data cap, limited by the 900,000 parameters that 19,000 complexes can feed; "
+        "then the largest batch whose worst case stays under 100 B"
     )
     few = known({(2, 32): model(750_000)}, dataset_size=200, data_cap=900_000)
     assert policy.why(few, policy.rank(few)) == (
@@ -240,14 +240,14 @@ def test_the_smoke_test_takes_the_smallest_at_batch_one(known):
     ("models", "given", "limited_by", "reason", "nearest"),
     [
         ({(2, 32): model(100, graph_bytes=300), (3, 48): model(200, graph_bytes=200)}, {}, "memory",
-         "one graph of the smallest model may need 200 B of the 100 B there are", 3),
+         "one graph of the smallest model may need 200 B; the budget is 100 B", 3),
         ({(2, 32): model(100, 0.1), (3, 48): model(200, 0.05)}, {}, "time",
-         "at batch 1 even the fastest model takes 75.0 min a cycle, and 40.0 min are allowed", 2),
+         "at batch 1, a cycle of the fastest model takes 75.0 min; at most 40.0 min are allowed", 2),
         ({(2, 32): model(100, 9, graph_bytes=300), (3, 48): model(200, 0.05)}, {}, "time",
-         "at batch 1 even the fastest model takes 2.5 h a cycle, and 40.0 min are allowed", 3),
+         "at batch 1, a cycle of the fastest model takes 2.5 h; at most 40.0 min are allowed", 3),
         ({(2, 32): model(10), (3, 48): model(400)}, {}, "space", "no model has 30 to 300 parameters", 3),
         ({(2, 32): model(100), (3, 48): model(200)}, {"data_cap": 50, "dataset_size": 7}, "data",
-         "every model has more than the 50 parameters that 7 complexes feed", 2),
+         "every model has more than the 50 parameters that 7 complexes can feed", 2),
     ],
 )  # fmt: skip
 def test_nothing_fits_a_timed_stage(known, models, given, limited_by, reason, nearest):
@@ -264,7 +264,7 @@ def test_without_a_reference_the_reason_is_productions(known, stage):
     knowledge = known({(2, 32): model(100, graph_bytes=300)})
     binds, reason, nearest = POLICIES[stage].nearest(knowledge)
     assert (binds, nearest.footprint_bound_bytes) == ("memory", 300)
-    assert reason == "one graph of the smallest model may need 300 B of the 100 B there are"
+    assert reason == "one graph of the smallest model may need 300 B; the budget is 100 B"
 
 
 def test_what_was_ruled_out_is_named(known):

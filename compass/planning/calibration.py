@@ -1,0 +1,248 @@
+"""Calibration: the probes that the memory model and the time model are fitted to, pass after pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from compass.planning.experiment import Experiment
+from compass.planning.prober import Prober
+from compass.probe.requests import micro_probes, more_micro_probes, timing_probe
+from compass.records import Batch, Knobs, ProbeSpec, Variant
+
+log = logging.getLogger(__name__)
+
+
+def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant]) -> None:
+    """Probe until the memory and the step time of models can be predicted; variants that do not run are set aside.
+
+    First micro-probes, for memory. Then anchors, a few models on the real sample, for time: with one graph, where launching
+    shows, and with larger batches. The first of those passes has contrasting loads on a CPU, all others have typical ones.
+    """
+    variants = tuple(variants)
+    progress = _Progress(prober, len(micro_specs(experiment, variants)) + _n_timings(experiment, variants))
+    probe_micro(experiment, prober, variants, progress)
+    running = [variant for variant in variants if _runs(experiment, variant)]
+    anchors = [knobs for variant in running for knobs in _anchors(experiment, variant)]
+    time_single_graphs(experiment, prober, anchors)
+    first_s, *other_s = anchor_step_s(experiment)
+    if experiment.on_cpu:
+        time_contrasting_loads(experiment, prober, anchors, first_s, progress)
+    else:
+        time_typical_loads(experiment, prober, anchors, first_s, progress)
+    for step_s in other_s:
+        time_typical_loads(experiment, prober, anchors, step_s, progress)
+    for variant in _of_memory(running):
+        resolve_doubts(experiment, prober, variant)
+    for variant in running:
+        _require_timing(experiment, variant)
+
+
+class _Progress:
+    """Counts the probes of a calibration and reports each before it runs."""
+
+    def __init__(self, prober: Prober, n_expected: int) -> None:
+        self._prober, self._n_expected, self._n_done = prober, n_expected, 0
+
+    def report(self, spec: ProbeSpec) -> None:
+        self._prober.report("calibrate", str(spec.knobs), self._n_done, self._n_expected)
+        self._n_done += 1
+
+
+# --------------------------------------------------------------------------------------------------------- the passes
+
+
+def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Variant], progress: _Progress) -> None:
+    """Micro-probes of every variant, which determine the memory model."""
+    for spec in micro_specs(experiment, variants):
+        progress.report(spec)
+        prober.probe("calibrate", spec)
+
+
+def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence[Knobs]) -> None:
+    """Anchors with one graph; on an accelerator a few of them, whose step time is mostly launch overhead."""
+    alone = anchors if experiment.on_cpu else launching(anchors)
+    specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in alone]
+    _probe_all(experiment, prober, [spec for spec in specs if spec is not None])
+
+
+def time_contrasting_loads(
+    experiment: Experiment, prober: Prober, anchors: Sequence[Knobs], step_s: float, progress: _Progress
+) -> None:
+    """Anchors on copies of the sample with the least usual proportions, which separate the cost of each size feature."""
+    specs = _anchor_specs(experiment, anchors, step_s, experiment.sample_loads.contrasting)
+    _probe_all(experiment, prober, specs, progress)
+
+
+def time_typical_loads(
+    experiment: Experiment, prober: Prober, anchors: Sequence[Knobs], step_s: float, progress: _Progress
+) -> None:
+    """Anchors on typical batches with steps of up to `step_s` seconds."""
+    specs = _anchor_specs(experiment, anchors, step_s, experiment.sample_loads.typical)
+    _probe_all(experiment, prober, specs, progress)
+
+
+def resolve_doubts(experiment: Experiment, prober: Prober, variant: Variant) -> None:
+    """More micro-probes where the observed memory of a variant contradicts its model."""
+    rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
+    if experiment.costs().memory.misfits[variant] <= rules.poor_fit:
+        return
+    log.info("%s: memory does not follow the usual form; running more probes", variant)
+    n_steps = _micro_steps(experiment)
+    _probe_all(
+        experiment,
+        prober,
+        list(more_micro_probes(rules, variant, experiment.micro_batches, runtime, n_steps=n_steps)),
+    )
+    misfit = experiment.costs().memory.misfits[variant]
+    if misfit > rules.poor_fit:
+        log.warning("%s: memory predictions for this variant may be off by %.1f%%", variant, 100 * misfit)
+
+
+def _probe_all(
+    experiment: Experiment, prober: Prober, specs: Sequence[ProbeSpec], progress: _Progress | None = None
+) -> None:
+    """Probe all `specs` beside the memory predicted before the first of them. Times are not predicted: they are being learned."""
+    costs = experiment.costs()
+    for spec in specs:
+        if progress:
+            progress.report(spec)
+        prober.probe("calibrate", spec, expected=experiment.expected_memory(spec, costs))
+
+
+# --------------------------------------------------------------------------------------------------------- set aside
+
+
+def _runs(experiment: Experiment, variant: Variant) -> bool:
+    """Whether any micro-probe of `variant` ran; if none did, the variant is set aside with the reason."""
+    outcomes = [
+        outcome for spec, outcome in experiment.runner.probes if spec.knobs.variant.of_memory == variant.of_memory
+    ]
+    if any(outcome.ok and outcome.segments for outcome in outcomes):  # trials of runtime settings are not profiled
+        return True
+    experiment.pruned.set_aside(variant, f"{outcomes[-1].status}: {outcomes[-1].detail}")
+    return False
+
+
+def _require_timing(experiment: Experiment, variant: Variant) -> None:
+    """Set a variant aside if no step of its time model was timed: on an accelerator, micro-probes do not show time."""
+    if experiment.costs().time.knows(variant):
+        return
+    probes = experiment.runner.probes
+    failed = [outcome for spec, outcome in probes if spec.knobs.variant == variant and not outcome.ok]
+    reason = f"{failed[-1].status}: {failed[-1].detail}" if failed else "no step could be timed"
+    experiment.pruned.set_aside(variant, reason)
+
+
+# --------------------------------------------------------------------------------------------------------- the probes
+
+
+def micro_specs(experiment: Experiment, variants: Iterable[Variant]) -> list[ProbeSpec]:
+    """The micro-probes of `variants`."""
+    runtime = experiment.runtime(experiment.calibrated_allocator)
+    rules, batches, n_steps = experiment.config.probe, experiment.micro_batches, _micro_steps(experiment)
+    specs = list(micro_probes(rules, _of_memory(variants), batches, runtime, n_steps=n_steps))
+    if experiment.on_cpu and specs:  # a fresh process holds as much before its first step as a training process
+        specs[0] = specs[0].model_copy(update={"fresh": True})
+    return specs
+
+
+def _of_memory(variants: Iterable[Variant]) -> tuple[Variant, ...]:
+    """The variants that differ in memory, one for all that share a memory law."""
+    return tuple(dict.fromkeys(variant.of_memory for variant in variants))
+
+
+def _micro_steps(experiment: Experiment) -> int:
+    return experiment.config.probe.micro_steps if experiment.on_cpu else 1
+
+
+def _n_timings(experiment: Experiment, variants: Iterable[Variant]) -> int:
+    return sum(len(_anchors(experiment, variant)) for variant in variants) * len(anchor_step_s(experiment))
+
+
+def _anchors(experiment: Experiment, variant: Variant) -> list[Knobs]:
+    """The models of `variant` whose steps are timed."""
+    rules = experiment.config.probe
+    if experiment.on_cpu:
+        shapes = rules.anchor_checkpointing_cpu if variant.is_factor else rules.anchor_architectures_cpu
+    else:
+        shapes = rules.anchor_checkpointing if variant.is_factor else rules.anchor_architectures
+    return [Knobs(layers=layers, channels=channels, variant=variant) for layers, channels in shapes]
+
+
+def launching(anchors: Sequence[Knobs]) -> list[Knobs]:
+    """Anchors also timed at batch 1, to estimate launch overhead: the first of each variant, and the deepest."""
+    first = {knobs.variant: knobs for knobs in reversed(anchors)}
+    deepest = sorted(anchors, key=lambda knobs: knobs.layers)[-1:]
+    return list(dict.fromkeys([*reversed(first.values()), *deepest]))
+
+
+def anchor_step_s(experiment: Experiment) -> tuple[float, ...]:
+    """The longest step of an anchor in each pass, in seconds."""
+    rules = experiment.config.probe
+    return rules.anchor_step_s_cpu if experiment.on_cpu else (rules.anchor_step_s,)
+
+
+def longest_timed_s(experiment: Experiment) -> float:
+    """The longest predicted step of a timing probe, in seconds."""
+    return max(anchor_step_s(experiment))
+
+
+def _anchor_specs(
+    experiment: Experiment, anchors: Sequence[Knobs], step_s: float, batch_of: Callable[[int], Batch]
+) -> list[ProbeSpec]:
+    """One profiled timing of each anchor: it shows too whether the memory model holds on real samples and at other widths.
+
+    Where no graph fits, a small batch of the micro-probes takes its place.
+    """
+    rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
+    smallest = experiment.micro_batches[0]
+    return [
+        timing_spec(experiment, knobs, longest_s=step_s, profile=True, batch_of=batch_of)
+        or timing_probe(rules, knobs, smallest, runtime, on_cpu=experiment.on_cpu)
+        for knobs in anchors
+    ]
+
+
+def timing_spec(
+    experiment: Experiment,
+    knobs: Knobs,
+    *,
+    longest_s: float | None = None,
+    at_most: int | None = None,
+    profile: bool = False,
+    batch_of: Callable[[int], Batch] | None = None,
+) -> ProbeSpec | None:
+    """The timing of `knobs` on as many graphs as memory and a step of `longest_s` allow; None if no graph fits the budget.
+
+    `batch_of` makes a batch of so many graphs: a typical one by default.
+    """
+    costs, batch_of = experiment.costs(), batch_of or experiment.sample_loads.typical
+    n_graphs = _most_graphs(experiment, knobs, batch_of, longest_s or longest_timed_s(experiment))
+    law = costs.bytes_law(knobs, experiment.calibrated_allocator)
+    if n_graphs == 0:
+        if law.upper_footprint(experiment.sample_loads.load(batch_of(1))) > experiment.budget_bytes:
+            return None
+        n_graphs = 1
+    batch = batch_of(min(n_graphs, at_most or n_graphs))
+    is_timed = costs.time.knows(knobs.variant)
+    step_s = experiment.known().step_s(knobs, experiment.sample_loads.load(batch)) if is_timed else 0.0
+    runtime = experiment.runtime(experiment.calibrated_allocator)
+    return timing_probe(
+        experiment.config.probe, knobs, batch, runtime, on_cpu=experiment.on_cpu, profile=profile, step_s=step_s
+    )
+
+
+def _most_graphs(experiment: Experiment, knobs: Knobs, batch_of: Callable[[int], Batch], longest_s: float) -> int:
+    """The most graphs that fill no more than their share of the memory, in a predicted step of at most `longest_s`."""
+    known, costs = experiment.known(), experiment.costs()
+    law = costs.bytes_law(knobs, experiment.calibrated_allocator)
+    free_bytes = experiment.budget_bytes - law.baseline_bytes
+    most_bytes = law.baseline_bytes + experiment.config.probe.anchor_share * free_bytes
+    is_timed = costs.time.knows(knobs.variant)
+
+    def suits(n_graphs: int) -> bool:
+        load = experiment.sample_loads.load(batch_of(n_graphs))
+        return law.upper_footprint(load) <= most_bytes and (not is_timed or known.step_s(knobs, load) <= longest_s)
+
+    return known.most_graphs(suits)

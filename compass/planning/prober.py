@@ -1,0 +1,100 @@
+"""The prober runs probes, repeats doubtful certificates, and keeps each probe beside its prediction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from compass.probe.recorded import Recorded
+from compass.probe.requests import Phase
+from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage
+
+log = logging.getLogger(__name__)
+
+Watch = Callable[[Progress], None]
+
+BEYOND_DOUBT = 3.0
+"""Standard deviations of a prediction: a chance of one in seven hundred."""
+
+
+def ignore_progress(_: Progress) -> None:
+    """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A probe and its outcome, beside what was predicted before it ran."""
+
+    spec: ProbeSpec
+    outcome: Outcome
+    expected: Expectation | None
+    """None: nothing could be predicted yet."""
+    reused: bool
+    """The ledger held the outcome."""
+    phase: Phase
+    stage: Stage | None
+    """None: it serves every stage."""
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its step was slower than predicted by more than the prediction can be wrong."""
+        expected, step = self.expected, self.outcome.step
+        if expected is None or expected.step_s is None or expected.spread is None or step is None:
+            return False
+        return step.median_s > expected.step_s * (1 + BEYOND_DOUBT * expected.spread)
+
+    def is_faster_than(self, before: Probed) -> bool:
+        """Whether its median step is below the interval of `before`: more than chance explains."""
+        step, step_before = self.outcome.step, before.outcome.step
+        return step is not None and step_before is not None and step.median_s < step_before.low_s
+
+
+class Prober:
+    """Runs probes through `runner`, which finds known ones in the ledger, and reports progress to `watch`."""
+
+    def __init__(self, runner: Recorded, *, certify_again: int, watch: Watch = ignore_progress) -> None:
+        self._runner, self._certify_again, self._watch = runner, certify_again, watch
+        self.probed: list[Probed] = []
+        """Every probe of this run, in order; repetitions are one."""
+
+    def probe(
+        self, phase: Phase, spec: ProbeSpec, *, stage: Stage | None = None, expected: Expectation | None = None
+    ) -> Probed:
+        """Run a probe, or find it in the ledger."""
+        outcome, reused = self._runner.probe(phase, spec)
+        probed = Probed(spec, outcome, expected, reused, phase, stage)
+        self.probed.append(probed)
+        return probed
+
+    def certify(self, spec: ProbeSpec, *, stage: Stage, expected: Expectation | None) -> Probed:
+        """Run a certificate, and repeat it while it is clearly slower than predicted: another program may have run beside it.
+
+        If a repetition is not faster, the measurement is believed and not the prediction.
+        """
+        probed = self.probe("certify", spec, stage=stage, expected=expected)
+        for _ in range(self._certify_again):
+            if probed.reused or not probed.is_slow:
+                break
+            log.info("%s: slower than predicted, measuring again", spec.knobs)
+            before, probed = probed, self.repeat(probed)
+            if not probed.is_faster_than(before):
+                break
+        return probed
+
+    def repeat(self, probed: Probed) -> Probed:
+        """Run a probe of this run once more; the outcome of both takes its place."""
+        outcome = self._runner.again(probed.phase, probed.spec)
+        repeated = replace(probed, outcome=outcome, reused=False)
+        self.probed[self.probed.index(probed)] = repeated
+        return repeated
+
+    def prepare(self, specs: Iterable[ProbeSpec]) -> None:
+        """Start the processes that `specs` will need, if they are not in the ledger."""
+        self._runner.prepare(specs)
+
+    def report(
+        self, phase: Phase, what: str, n_done: int, n_expected: int, *, remaining_s: float | None = None
+    ) -> None:
+        """Report that `what` is being done, the next of `n_expected`."""
+        self._watch(Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))

@@ -1,0 +1,72 @@
+"""The prober repeats a certificate only while it is clearly slower than predicted, and keeps one entry for it."""
+
+import pytest
+
+from compass.planning.prober import Prober
+from compass.probe.recorded import Recorded
+from compass.records import Batch, Expectation, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime
+
+SPEC = ProbeSpec(
+    knobs=Knobs(layers=2, channels=32),
+    batches=(Batch(members=(("one", 1),)),),
+    min_steps=1,
+    max_steps=1,
+    timeout_s=1,
+    runtime=RuntimeSettings(threads=1),
+)
+EXPECTED = Expectation(
+    live_bytes=1.0, footprint_bound_bytes=1.0, step_s=1.0, spread=0.1
+)  # beyond doubt slower above 1.3 s
+
+
+class Machine:
+    """A machine whose steps take the given times, in order."""
+
+    def __init__(self, *step_s):
+        self.step_s = list(step_s)
+
+    def probe(self, spec):
+        step_s = self.step_s.pop(0)
+        step = StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5)
+        return Outcome(status=Status.OK, step=step)
+
+
+def prober_of(*step_s, certify_again=2):
+    return Prober(Recorded(Machine(*step_s), None, "f"), certify_again=certify_again)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "median_s"),
+    [
+        ((1.3,), 1.3),  # within doubt
+        ((2.0, 1.0), 1.0),  # something else was running
+        ((2.0, 2.0), 2.0),  # as slow again: it is believed
+        ((3.0, 2.0, 1.0), 1.0),
+        ((4.0, 3.0, 2.0), 2.0),  # no more than two repetitions
+    ],
+)
+def test_a_clearly_slower_certificate_is_repeated(step_s, median_s):
+    prober = prober_of(*step_s)
+    probed = prober.certify(SPEC, stage="validation", expected=EXPECTED)
+    assert probed.outcome.step.median_s == median_s
+    assert prober.probed == [probed]
+    assert (probed.phase, probed.stage, probed.expected, probed.reused) == ("certify", "validation", EXPECTED, False)
+    assert prober._runner.counts["certify_probes"] == len(step_s)
+
+
+@pytest.mark.parametrize("expected", [None, Expectation(live_bytes=1.0, footprint_bound_bytes=1.0)])
+def test_without_a_predicted_time_nothing_is_repeated(expected):
+    probed = prober_of(9.0).certify(SPEC, stage="validation", expected=expected)
+    assert probed.outcome.step.median_s == 9.0
+
+
+def test_a_probe_is_not_repeated():
+    prober = prober_of(9.0)
+    assert prober.probe("search", SPEC, stage="validation", expected=EXPECTED).is_slow
+    assert [one.phase for one in prober.probed] == ["search"]
+
+
+def test_progress_is_reported():
+    seen = []
+    Prober(Recorded(Machine(), None, "f"), certify_again=0, watch=seen.append).report("search", "a model", 1, 3)
+    assert [(now.phase, now.what, now.n_done, now.n_expected) for now in seen] == [("search", "a model", 1, 3)]
