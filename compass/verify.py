@@ -28,6 +28,7 @@ from compass.records import (
     Stage,
     StagePlan,
 )
+from compass.stages import POLICIES
 from compass.units import format_bytes, format_seconds
 from compass.version import __version__
 
@@ -134,7 +135,7 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
         evaluated=certificate.evaluated,
         timed=certificate.timed,
     )
-    return spec.model_copy(update={"max_steps": spec.min_steps}) if plan.stage == "smoke_test" else spec
+    return spec if POLICIES[plan.stage].certified else spec.model_copy(update={"max_steps": spec.min_steps})
 
 
 def has_room(plan: StagePlan, description: Description) -> bool:

@@ -138,7 +138,7 @@ def _learn(policy: Policy, experiment: Experiment, failed: Failed) -> None:
     # Otherwise the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
 
-# ------------------------------------------------------------------------------------------------- what to certify next
+# ------------------------------------------------------------------------------------------------------- the next pick
 
 
 def next_pick(policy: Policy, known: Knowledge, certified: Sequence[Certified]) -> Choice | None:

@@ -24,7 +24,7 @@ def ignore_progress(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class Probed:
-    """A probe and its outcome, beside what was predicted before it ran."""
+    """A probe and its outcome, beside the prediction before it ran."""
 
     spec: ProbeSpec
     outcome: Outcome
@@ -94,7 +94,7 @@ class Prober:
         self._runner.prepare(specs)
 
     def report(
-        self, phase: Phase, what: str, n_done: int, n_expected: int, *, remaining_s: float | None = None
+        self, phase: Phase, text: str, n_done: int, n_expected: int, *, remaining_s: float | None = None
     ) -> None:
-        """Report that `what` is being done, the next of `n_expected`."""
-        self._watch(Progress(phase=phase, what=what, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))
+        """Report that the next of `n_expected` steps begins, described by `text`."""
+        self._watch(Progress(phase=phase, what=text, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))

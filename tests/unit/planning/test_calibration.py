@@ -1,0 +1,57 @@
+"""The passes of a calibration, on a simulated machine."""
+
+import pytest
+
+from compass.config_files import load_config
+from compass.planning.calibration import calibrate, launching, timing_spec
+from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
+from compass.probe.simulation import SimulatedRunner, machine_named
+from compass.records import Knobs, RuntimeSettings, Variant
+
+
+def test_launch_overhead_is_read_from_the_first_of_each_variant_and_the_deepest():
+    plain, checkpointed = Variant(), Variant(checkpointing=True)
+    anchors = [
+        Knobs(layers=layers, channels=32, variant=variant)
+        for variant, depths in ((plain, (2, 3, 8)), (checkpointed, (4, 5)))
+        for layers in depths
+    ]
+    assert [(knobs.layers, knobs.variant) for knobs in launching(anchors)] == [
+        (2, plain), (4, checkpointed), (8, plain),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    request = Request(config=load_config(None, ["stages.prototyping.checkpointing=[false]"]), dataset_size=19_000)
+    experiment = make_experiment(request, SimulatedRunner(machine_named("RTX 4090")), None, RuntimeSettings(threads=1))
+    seen = []
+    prober = make_prober(experiment, seen.append)
+    calibrate(experiment, prober, wanted_variants(experiment.config))
+    return experiment, prober, seen
+
+
+def test_micro_probes_come_first_and_predict_nothing(calibrated):
+    experiment, prober, _ = calibrated
+    synthetic = [probed.spec.batches[0].synthetic is not None for probed in prober.probed]
+    n_micro = sum(synthetic)
+    assert synthetic == [True] * n_micro + [False] * (len(synthetic) - n_micro)
+    assert all(probed.expected is None for probed in prober.probed[:n_micro])
+    assert all(probed.expected.step_s is None for probed in prober.probed[n_micro:])
+    assert {(probed.phase, probed.stage) for probed in prober.probed} == {("calibrate", None)}
+    assert [(probed.spec, probed.outcome) for probed in prober.probed] == experiment.runner.probes
+
+
+def test_progress_counts_to_its_end(calibrated):
+    _, _, seen = calibrated
+    assert [now.n_done for now in seen] == list(range(len(seen)))
+    assert {now.n_expected for now in seen} == {len(seen)}
+
+
+def test_later_probes_have_a_predicted_time(calibrated):
+    experiment, _, _ = calibrated
+    spec = timing_spec(experiment, next(iter(experiment.capacities)))
+    expected = experiment.expected(spec)
+    assert expected.step_s > 0
+    assert expected.spread > 0
+    assert expected.footprint_bound_bytes <= experiment.budget_bytes
