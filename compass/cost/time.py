@@ -314,9 +314,14 @@ def _fit_form(timings: _Timings, *, overlapping: bool) -> TimeForm:
     if overlapping:
         most[UPDATE] = SLOWEST_UPDATE_S / scale[UPDATE]
     fit = least_squares(
-        misfit, np.minimum(start, 0.9 * most), bounds=(least, most), x_scale="jac", max_nfev=60, loss="soft_l1",
+        misfit,
+        np.minimum(start, 0.9 * most),
+        bounds=(least, most),
+        x_scale="jac",
+        max_nfev=60,
+        loss="soft_l1",
         f_scale=STRAY_SCALE,
-    )  # fmt: skip
+    )
     return unknowns.form(np.asarray(fit.x, dtype=np.float64), timings, scale, overlapping=overlapping)
 
 

@@ -35,7 +35,7 @@ def optimize(  # noqa: PLR0913 - what a person may want to say
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> Profile:
-    """Find and certify_stage a plan for each stage, write the profile after each, and return it.
+    """Find and certify a plan for each stage, write the profile after each, and return it.
 
     Args:
         workload: what is trained; a `Request` says everything at once, and nothing else is looked at then.

@@ -93,9 +93,11 @@ def scanned(request: Request, watch: Watch) -> Request:
         log.warning("%s", warning)
     if not found.usable:
         raise InputError(
-            f"dataset {rules.path}", got=f"{len(found.rows)} complexes, none of them usable", expected="at least one",
+            f"dataset {rules.path}",
+            got=f"{len(found.rows)} complexes, none of them usable",
+            expected="at least one",
             fix=f"See the problem of each complex: compass scan {rules.path}",
-        )  # fmt: skip
+        )
     rules = rules.model_copy(update={"catalogue": str(catalogue)})
     return replace(request, config=request.config.model_copy(update={"dataset": rules}))
 
@@ -310,11 +312,12 @@ def check_budget(description: Description, config: OptimizerConfig) -> None:
     needed = description.baseline_bytes + config.memory.idle_headroom_bytes
     if description.hardware.budget_bytes < needed:
         raise InputError(
-            "memory limit", got=format_bytes(description.hardware.budget_bytes),
+            "memory limit",
+            got=format_bytes(description.hardware.budget_bytes),
             expected=f"at least {format_bytes(needed)}, of which an idle worker holds "
             f"{format_bytes(description.baseline_bytes)}",
             fix="Raise --memory-limit or free memory.",
-        )  # fmt: skip
+        )
 
 
 def wanted_variants(config: OptimizerConfig) -> list[Variant]:

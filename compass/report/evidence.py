@@ -87,16 +87,28 @@ def read_evidence(path: Path) -> Evidence:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(where, got=error.strerror or str(error), expected="a hardware_profile.json",
-                         fix="Run `compass optimize` first.") from error  # fmt: skip
+        raise InputError(
+            where,
+            got=error.strerror or str(error),
+            expected="a hardware_profile.json",
+            fix="Run `compass optimize` first.",
+        ) from error
     data, missing = _parsed(content)
     version = data.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
-                                fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
+        raise NewerProfileError(
+            where,
+            got=f"schema version {version}",
+            expected=f"at most {SCHEMA_VERSION}",
+            fix="Upgrade Compass, or write the profile anew.",
+        )
     if not lifted(data).keys() & Profile.model_fields.keys():
-        raise InputError(where, got="nothing that a profile has", expected="a hardware_profile.json",
-                         fix="Run `compass optimize` to write it anew.")  # fmt: skip
+        raise InputError(
+            where,
+            got="nothing that a profile has",
+            expected="a hardware_profile.json",
+            fix="Run `compass optimize` to write it anew.",
+        )
     return _with_gaps(_salvaged(path.name, lifted(data), missing))
 
 

@@ -85,12 +85,14 @@ def plan_limits(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
         cap, size, batch = evidence.data_cap, evidence.dataset_size, plan.choice.batch_size
         found.append(
             Limit(
-                "data", plan.choice.capacity, cap,
+                "data",
+                plan.choice.capacity,
+                cap,
                 f"{format_count(plan.choice.capacity)} of the {format_count(cap)} parameters that "
                 f"{format_count(size)} complexes allow",
                 plan.limited_by == "data" and not timed,
             )
-        )  # fmt: skip
+        )
         most = config.batch.cap(size)
         says = f"{format_count(batch)} of at most {format_count(most)} graphs per batch"
         found.append(

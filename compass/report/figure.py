@@ -10,9 +10,28 @@ from typing import Literal
 
 Scale = Literal["linear", "log"]
 Role = Literal[
-    "chosen", "achieved", "runner_up", "front", "admissible", "untried", "memory", "time", "batch", "data", "space", "model",
-    "bound", "measured", "measured_too", "runtime", "calibrate", "search", "certify", "failed", "bars",
-]  # fmt: skip
+    "chosen",
+    "achieved",
+    "runner_up",
+    "front",
+    "admissible",
+    "untried",
+    "memory",
+    "time",
+    "batch",
+    "data",
+    "space",
+    "model",
+    "bound",
+    "measured",
+    "measured_too",
+    "runtime",
+    "calibrate",
+    "search",
+    "certify",
+    "failed",
+    "bars",
+]
 """The meaning of a series, which decides its `Look`."""
 Colour = Literal["ink", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple", "grey"]
 """Okabe and Ito's palette, by name; the page and the files have shades of their own."""

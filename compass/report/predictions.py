@@ -15,9 +15,18 @@ from compass.units import GIB, format_bytes
 NORMAL_90 = 1.645
 """Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
 PREDICTION_COLUMNS = (
-    "probe", "stage", "model", "graphs", "live, predicted", "live, measured", "footprint, at most", "footprint, measured",
-    "step, predicted", "step, measured", "measured / predicted",
-)  # fmt: skip
+    "probe",
+    "stage",
+    "model",
+    "graphs",
+    "live, predicted",
+    "live, measured",
+    "footprint, at most",
+    "footprint, measured",
+    "step, predicted",
+    "step, measured",
+    "measured / predicted",
+)
 
 
 @dataclass(frozen=True)
@@ -171,14 +180,28 @@ def _time(evidence: Evidence) -> Figure | None:
         x=_probe_axis(probes),
         y=PlotAxis("measured / predicted"),
         series=(
-            Series("predicted, 90 % interval", "bound", x, (1.0,) * len(errors), rows,
-                   low=tuple(1 / error.factor for error in errors), high=tuple(error.factor for error in errors)),
-            Series("measured", "measured", x, tuple(error.ratio for error in errors), rows,
-                   low=tuple(error.low for error in errors), high=tuple(error.high for error in errors)),
+            Series(
+                "predicted, 90 % interval",
+                "bound",
+                x,
+                (1.0,) * len(errors),
+                rows,
+                low=tuple(1 / error.factor for error in errors),
+                high=tuple(error.factor for error in errors),
+            ),
+            Series(
+                "measured",
+                "measured",
+                x,
+                tuple(error.ratio for error in errors),
+                rows,
+                low=tuple(error.low for error in errors),
+                high=tuple(error.high for error in errors),
+            ),
         ),
         table="predictions",
         rules=(Rule("y", 1.0, "exact"),),
-    )  # fmt: skip
+    )
 
 
 def _probe_axis(probes: Sequence[PredictedProbe]) -> PlotAxis:

@@ -48,12 +48,18 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
         x=PlotAxis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
         y=PlotAxis("complexes"),
         series=(
-            Series("complexes", "bars", tuple(float(i) for i in range(len(one.histogram))),
-                   tuple(float(count) for _, count in one.histogram), tuple(range(len(one.histogram))), kind="bars"),
+            Series(
+                "complexes",
+                "bars",
+                tuple(float(i) for i in range(len(one.histogram))),
+                tuple(float(count) for _, count in one.histogram),
+                tuple(range(len(one.histogram))),
+                kind="bars",
+            ),
         ),
         table=f"sizes-{one.feature}",
         rules=_rules([(place(size), label.partition(" (")[0]) for size, label in marks]),
-    )  # fmt: skip
+    )
 
 
 def _rules(marks: list[tuple[float, str]]) -> tuple[Rule, ...]:

@@ -76,8 +76,12 @@ def write_figures(figures: Iterable[Figure], folder: Path, formats: Iterable[str
                     folder.mkdir(parents=True, exist_ok=True)
                     drawn.savefig(path, format=kind, bbox_inches="tight", metadata=_metadata(kind, figure))
                 except OSError as error:
-                    raise InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                                     fix="Choose another --figures.") from error  # fmt: skip
+                    raise InputError(
+                        f"output {path}",
+                        got=error.strerror or str(error),
+                        expected="a file in a writable folder",
+                        fix="Choose another --figures.",
+                    ) from error
                 written.append(path)
     return written
 
@@ -91,8 +95,9 @@ def check_matplotlib() -> None:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise InputError("--figures", got="no Matplotlib", expected="it installed",
-                         fix="pip install 'compass-optimizer[report]'.")  # fmt: skip
+        raise InputError(
+            "--figures", got="no Matplotlib", expected="it installed", fix="pip install 'compass-optimizer[report]'."
+        )
 
 
 @contextmanager
@@ -137,11 +142,17 @@ def _add(axes: Axes, series: Series) -> None:
         above = [high - y for y, high in zip(series.y, series.high, strict=True)]
         axes.errorbar(series.x, series.y, yerr=[below, above], fmt="none", ecolor=colour, elinewidth=1.1, capsize=2)
     axes.plot(
-        series.x, series.y, color=colour, label=series.name,
-        linestyle="none", marker=marker, markersize=POINTS_PER_PIXEL * look.size,
-        markerfacecolor="none" if look.is_outline else colour, markeredgewidth=1.2 if look.is_outline else 0.4,
+        series.x,
+        series.y,
+        color=colour,
+        label=series.name,
+        linestyle="none",
+        marker=marker,
+        markersize=POINTS_PER_PIXEL * look.size,
+        markerfacecolor="none" if look.is_outline else colour,
+        markeredgewidth=1.2 if look.is_outline else 0.4,
         markeredgecolor=colour if look.is_outline else "white",
-    )  # fmt: skip
+    )
 
 
 def _dress(axes: Axes, figure: Figure) -> None:

@@ -178,14 +178,27 @@ def _certificate_facts(plan: StagePlan) -> Facts:
     rows = [
         ("batch", batch_words(plan)),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
-        ("certificate", (f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, "
-                         f"{'enforced' if certificate.enforced else 'not enforced'}")),
+        (
+            "certificate",
+            (
+                f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, "
+                f"{'enforced' if certificate.enforced else 'not enforced'}"
+            ),
+        ),
         ("worst batch", str(certificate.worst)),
-        ("live memory", f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured"),
-        ("footprint", (f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
-                       f"{format_bytes(measured.footprint_bytes)} measured")),
+        (
+            "live memory",
+            f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured",
+        ),
+        (
+            "footprint",
+            (
+                f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
+                f"{format_bytes(measured.footprint_bytes)} measured"
+            ),
+        ),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
-    ]  # fmt: skip
+    ]
     rows += [(name, str(value)) for name, value in plan.choice.knobs.variant.options]
     budget = plan.batch_budget
     if budget is not None:
@@ -220,11 +233,16 @@ def _hardware(evidence: Evidence) -> Facts:
         rows = [
             ("device", f"{hardware.name} ({hardware.kind})"),
             ("driver", hardware.driver),
-            ("memory", (f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
-                       f"{format_bytes(hardware.others_bytes)} held by other processes")),
+            (
+                "memory",
+                (
+                    f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
+                    f"{format_bytes(hardware.others_bytes)} held by other processes"
+                ),
+            ),
             ("limit", "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)),
             ("budget", format_bytes(hardware.budget_bytes)),
-        ]  # fmt: skip
+        ]
     if prints is not None:
         rows += [(setting_name(one), f"{one.chosen}: {one.why}") for one in evidence.runtime]
         rows += [("torch", prints.torch), *prints.versions, *prints.runtime, ("fingerprint", prints.key)]
@@ -244,9 +262,14 @@ def _data(evidence: Evidence) -> Facts:
         return (("dataset", f"none: copies of the sample complex {bench}"),)
     rows = [
         ("path", data.path),
-        ("complexes", (f"{format_count(data.n_usable)} of {format_count(data.n_complexes)} usable, "
-                      f"{format_count(data.n_labelled)} labelled, {format_count(data.n_trained)} trained on")),
-    ]  # fmt: skip
+        (
+            "complexes",
+            (
+                f"{format_count(data.n_usable)} of {format_count(data.n_complexes)} usable, "
+                f"{format_count(data.n_labelled)} labelled, {format_count(data.n_trained)} trained on"
+            ),
+        ),
+    ]
     if data.oversize:
         rows.append((f"oversize: {data.oversize_policy}", ", ".join(data.oversize)))
     rows += (

@@ -63,9 +63,11 @@ def _space(given: SpaceRules, family: Family) -> SpaceRules:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"the workload's space.{'.'.join(map(str, first['loc'])) or 'ranges'}", got=repr(first["input"]),
-            expected=first["msg"], fix="Correct its `space`.",
-        ) from error  # fmt: skip
+            f"the workload's space.{'.'.join(map(str, first['loc'])) or 'ranges'}",
+            got=repr(first["input"]),
+            expected=first["msg"],
+            fix="Correct its `space`.",
+        ) from error
 
 
 def _probes(rules: ProbeRules, held: dict[str, int], step: int) -> ProbeRules:
@@ -101,9 +103,10 @@ def _at_defaults(rules: StageRules, unsupported: Iterable[Axis], stage: Stage) -
         if axis.default not in chosen:
             given = ", ".join(map(repr, chosen))
             raise InputError(
-                f"stages.{stage}.{axis.name}", got=f"only {given}",
+                f"stages.{stage}.{axis.name}",
+                got=f"only {given}",
                 expected=f"{axis.default!r} among the values, since this workload supports no other",
                 fix=f"Allow {axis.default!r}, or have the workload honour knobs.variant.{axis.name} "
                 f"and set `{axis.family_flag} = True`.",
-            )  # fmt: skip
+            )
     return rules.model_copy(update={axis.name: (axis.default,) for axis in unsupported})

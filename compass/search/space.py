@@ -43,10 +43,12 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
     found = [(depth, width) for depth in layers for width in channels if narrow <= width / depth <= wide]
     if not found:
         raise InputError(
-            "space", got=f"no model of {rules.layers[0]} to {deepest} layers and {rules.channels[0]} to {widest} channels "
+            "space",
+            got=f"no model of {rules.layers[0]} to {deepest} layers and {rules.channels[0]} to {widest} channels "
             f"in steps of {step} with {narrow:g} to {wide:g} channels a layer",
-            expected="at least one", fix="Widen space.layers, space.channels or space.channels_per_layer.",
-        )  # fmt: skip
+            expected="at least one",
+            fix="Widen space.layers, space.channels or space.channels_per_layer.",
+        )
     return found
 
 
@@ -68,8 +70,9 @@ def whole_step(rules: SpaceRules) -> int:
 def _heads(rules: SpaceRules) -> int:
     heads = rules.options.get("heads", 1)
     if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-        raise InputError("space.options.heads", got=repr(heads), expected="a whole number above zero",
-                         fix="PyG's ViSNet has 8.")  # fmt: skip
+        raise InputError(
+            "space.options.heads", got=repr(heads), expected="a whole number above zero", fix="PyG's ViSNet has 8."
+        )
     return heads
 
 

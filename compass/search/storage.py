@@ -54,8 +54,12 @@ def check_storage(storage: str | Path) -> None:
     path = Path(storage)
     try:
         if path.exists() and not _is_ours(path):
-            raise InputError(f"storage {path}", got="a file that Compass did not write",
-                             expected="a new file, or the journal of an earlier run", fix="Choose another --storage.")  # fmt: skip
+            raise InputError(
+                f"storage {path}",
+                got="a file that Compass did not write",
+                expected="a new file, or the journal of an earlier run",
+                fix="Choose another --storage.",
+            )
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -108,8 +112,12 @@ def _explained(url: str) -> Iterator[None]:
         yield
     except Exception as error:
         text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f"storage {_masked(url)}", got=_masked(text), expected="a database that Optuna can open",
-                         fix="For example --storage sqlite:///study.db, or the path of a journal file.") from error  # fmt: skip
+        raise InputError(
+            f"storage {_masked(url)}",
+            got=_masked(text),
+            expected="a database that Optuna can open",
+            fix="For example --storage sqlite:///study.db, or the path of a journal file.",
+        ) from error
 
 
 def _masked(text: str) -> str:
@@ -130,5 +138,9 @@ def quiet() -> Iterator[None]:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"storage {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                      fix="Choose another --storage.")  # fmt: skip
+    return InputError(
+        f"storage {path}",
+        got=error.strerror or str(error),
+        expected="a file in a writable folder",
+        fix="Choose another --storage.",
+    )
