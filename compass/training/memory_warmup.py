@@ -16,7 +16,7 @@ from compass.training.checkpoints import random_state, set_random_state
 from compass.training.guard import batch_of
 from compass.training.stream import Item, Position
 from compass.training.updates import Updates
-from compass.workloads.step import Part
+from compass.workloads.step import UpdatePart
 
 if TYPE_CHECKING:
     from compass.batching.sampler import BudgetedBatchSampler
@@ -35,7 +35,7 @@ def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
     state = random_state(device)
     buffers = [(buffer, buffer.clone()) for buffer in updates.model.buffers()]
     with suppress(NonFiniteLoss):  # training will say so, if it comes to that
-        updates.take(Item(batch, Part(last=False), Position(0, 0)), updates.workload.collate(batch))
+        updates.take(Item(batch, UpdatePart(last=False), Position(0, 0)), updates.workload.collate(batch))
     updates.optimizer.zero_grad(set_to_none=False)
     with torch.no_grad():
         for buffer, before in buffers:

@@ -19,7 +19,7 @@ from compass.optimizer_config import OptimizerConfig
 from compass.records import Batch
 from compass.records.base import digest
 from compass.workloads.registry import load_workload
-from compass.workloads.step import Part
+from compass.workloads.step import UpdatePart
 
 if TYPE_CHECKING:
     from compass.batching.sampler import BudgetedBatchSampler
@@ -39,7 +39,7 @@ class Item:
     """A batch, and where it stands."""
 
     batch: Batch
-    part: Part
+    part: UpdatePart
     """Of its weight update."""
     then: Position
     """What comes after it."""
@@ -91,7 +91,7 @@ class Stream(Sampler[Item]):
         weight = len(members) / (self._sampler.mean_graphs * (end - begin))
         then = Position(epoch, place + 1) if place + 1 < self.per_epoch else Position(epoch + 1)
         batch = Batch(members=tuple((self._ids[index], 1) for index in members))
-        part = Part(weight, first=place == begin, last=place == end - 1)
+        part = UpdatePart(weight, first=place == begin, last=place == end - 1)
         return Item(batch, part, then, is_final=self._behind(then) == self.n_batches)
 
 

@@ -17,7 +17,7 @@ from compass.records import Batch, Status
 from compass.training.guard import Guard, batch_of, halves, n_graphs
 from compass.training.stream import Item
 from compass.units import format_bytes
-from compass.workloads.step import Part, on_device, training_step, update
+from compass.workloads.step import UpdatePart, on_device, training_step, update
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
@@ -69,7 +69,7 @@ class Updates:
     counts: Counts = field(default_factory=Counts)
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
     """Samples too large for the moment, with their weight in an update."""
-    _done: list[tuple[Part, Parts]] = field(default_factory=list)
+    _done: list[tuple[UpdatePart, Parts]] = field(default_factory=list)
     """What the present update has run so far."""
 
     def take(self, item: Item, collated: Any) -> float:
@@ -125,25 +125,25 @@ class Updates:
                       format_bytes(int(self.guard.room_bytes())))  # fmt: skip
         return _weighed(fitting, per_graph)
 
-    def _run(self, part: Part, batches: Parts) -> float:
+    def _run(self, part: UpdatePart, batches: Parts) -> float:
         """Batches with their weights as one `part` of an update."""
         if not batches:  # nothing fits: the update still begins and ends
             self._close_empty(part)
             return 0.0
         total, n_seen = 0.0, 0
         for i, (batch, weight) in enumerate(batches):
-            own = Part(weight, first=part.first and i == 0, last=part.last and i == len(batches) - 1)
+            own = UpdatePart(weight, first=part.first and i == 0, last=part.last and i == len(batches) - 1)
             total += n_graphs(batch) * self._step(self.workload.collate(batch), own)
             n_seen += n_graphs(batch)
         return total / n_seen
 
-    def _close_empty(self, part: Part) -> None:
+    def _close_empty(self, part: UpdatePart) -> None:
         if part.first:
             self.optimizer.zero_grad(set_to_none=False)
         if part.last:
             update(self.model, self.optimizer, self.rules)
 
-    def _step(self, collated: Any, part: Part) -> float:
+    def _step(self, collated: Any, part: UpdatePart) -> float:
         with nullcontext() if part.last else self.alone():
             return training_step(
                 self.workload, self.model, self.optimizer, on_device(collated, self.device), self.variant, self.rules,
@@ -175,7 +175,7 @@ class Updates:
         try:
             for part, done in self._done:
                 smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
-                self._run(Part(part.weight, first=part.first, last=False), smaller)
+                self._run(UpdatePart(part.weight, first=part.first, last=False), smaller)
             return self._run(item.part, [half for batch, weight in parts for half in _halved(batch, weight)])
         except Exception as error:
             if isinstance(error, CompassError) or classify(error)[0] is not Status.OUT_OF_MEMORY:
@@ -193,7 +193,7 @@ class Updates:
         """Samples that were too large and fit by now: an update of their own each."""
         for batch, weight in [pair for pair in self.waiting if not self.guard.parts(pair[0])[1]]:
             try:
-                self._run(Part(), [(batch, weight)])
+                self._run(UpdatePart(), [(batch, weight)])
             except Exception as error:
                 detail = self._memory_ran_out(error)
                 if detail is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Part:
+class UpdatePart:
     """The part of a weight update that one batch is, if an update gathers several."""
 
     weight: float = 1.0
@@ -27,7 +27,7 @@ class Part:
     last: bool = True
 
 
-WHOLE = Part()
+WHOLE = UpdatePart()
 
 
 def make_optimizer(model: torch.nn.Module, variant: Variant, rules: TrainingRules) -> torch.optim.Optimizer:
@@ -56,7 +56,7 @@ def training_step(  # noqa: PLR0913 - each varies on its own
     variant: Variant,
     rules: TrainingRules,
     *,
-    part: Part = WHOLE,
+    part: UpdatePart = WHOLE,
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
 ) -> float:
     """One weight update on `batch`, already on the model's device, or its part of one. Returns the batch's loss.
