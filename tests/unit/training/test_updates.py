@@ -11,7 +11,7 @@ from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buck
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
-from compass.workloads.step import WHOLE, Part, make_optimizer, training_step
+from compass.workloads.step import WHOLE, UpdatePart, make_optimizer, training_step
 
 RULES = TrainingRules()
 LAW = BytesLaw(segments=(("step", Affine(base=10.0, per_unit=(("nodes", 1.0),))),), baseline_bytes=90)
@@ -120,7 +120,7 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
     made, calm = updates(model), updates(twin)
     told = []
     made.ran_out = lambda batch, detail: told.append((batch, detail))
-    parts = [Part(0.25, first=i == 0, last=i == 3) for i in range(4)]
+    parts = [UpdatePart(0.25, first=i == 0, last=i == 3) for i in range(4)]
     for i, part in enumerate(parts):
         made.workload.fail = int(i == behind)
         names = NAMES[2 * i : 2 * i + 2]
@@ -193,7 +193,7 @@ def test_buckets_are_a_second_copy_of_the_gradients():
 def test_copies_are_told_apart_from_members(model):
     made = updates(model, 150)
     batch = Batch(members=(("a", 1), ("b", 1), ("c", 1)))
-    made.take(Item(batch, Part(), Position(0, 1)), made.workload.collate(batch))
+    made.take(Item(batch, UpdatePart(), Position(0, 1)), made.workload.collate(batch))
     assert made.workload.sizes == [2, 1]
 
 
@@ -249,7 +249,7 @@ def test_what_has_run_is_run_again_whatever_the_guard_thinks_of_it_then(model):
     """`h` needs 180 of 185, and after the out-of-memory 166 are trusted: it must not be missing from its update."""
     twin = copy.deepcopy(model)
     made, calm = updates(model, 185), updates(twin)
-    for i, part in enumerate([Part(0.5, last=False), Part(0.5, first=False)]):
+    for i, part in enumerate([UpdatePart(0.5, last=False), UpdatePart(0.5, first=False)]):
         made.workload.fail = i
         names = (("h",), ("a", "b"))[i]
         assert take(made, names, part) == pytest.approx(take(calm, names, part))

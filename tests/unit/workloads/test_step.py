@@ -7,7 +7,7 @@ import torch
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
-from compass.workloads.step import Part, make_optimizer, on_device, training_step
+from compass.workloads.step import UpdatePart, make_optimizer, on_device, training_step
 from compass.workloads.visnet import ViSNetWorkload
 
 RULES = TrainingRules()
@@ -79,7 +79,7 @@ def test_parts_of_an_update_make_the_whole(model):
     training_step(Rows(), model, make_optimizer(model, Variant(), RULES), rows, Variant(), RULES)
     optimizer, parts = make_optimizer(twin, Variant(), RULES), rows.split([2, 3])
     for i, part in enumerate(parts):
-        share = Part(weight=len(part) / len(rows), first=i == 0, last=i == 1)
+        share = UpdatePart(weight=len(part) / len(rows), first=i == 0, last=i == 1)
         training_step(Rows(), twin, optimizer, part, Variant(), RULES, part=share)
     torch.testing.assert_close(weights(twin), weights(model))
 
