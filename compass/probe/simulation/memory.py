@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from compass.probe.segment_names import block_name
+from compass.probe.segment_names import block_name, by_ends
 from compass.probe.simulation.allocator import CachingAllocator
 from compass.probe.simulation.step import Op, blocks
 from compass.records import Knobs
@@ -119,7 +119,7 @@ class _Process:
         """Note the peak since the last call as that of `segment`."""
         memory = self.memory
         peak = memory.peak_requested if self.counted == "requested" else memory.peak_allocated
-        peaks[segment] = max(peaks.get(segment, 0), peak)
+        peaks[segment] = peak
         memory.start_peaks()
 
     def _forward(self, ops: list[_Row], *, drop: bool) -> list[tuple[int, int]]:
@@ -188,8 +188,7 @@ def _place_name(place: int, layers: int) -> str:
     """Segment name of a place in the step: 0 is the stem, `layers + 1` the head."""
     if place in (0, layers + 1):
         return "head" if place else "stem"
-    name = block_name(place - 1, layers)
-    return "inner" if name.isdigit() else name
+    return block_name(place - 1, layers)
 
 
 @lru_cache(maxsize=20_000)
@@ -209,4 +208,4 @@ def simulate_memory(
         peaks = process.step(sizes)
         reserved.append(process.memory.reserved)
         live.append(max(peaks.values()))
-    return Memory(tuple(reserved), tuple(live), tuple(peaks.items()))
+    return Memory(tuple(reserved), tuple(live), by_ends(peaks, knobs.layers))

@@ -53,26 +53,31 @@ def test_an_ok_outcome_has_everything_and_a_json_form(runner):
     assert outcome.step.n_steps == outcome.n_steps - 3  # two warm-up steps, one under the profiler
     names = [name for name, _ in outcome.segments]
     assert names == [
-        *(f"forward:{place}" for place in ("stem", "first", "inner", "last", "head")),
-        *(f"backward:{place}" for place in ("head", "last", "inner", "first", "stem")),
+        *(f"forward:{place}" for place in ("stem", "first", "early", "late", "last", "head")),
+        *(f"backward:{place}" for place in ("head", "last", "late", "early", "first", "stem")),
         "optimizer",
     ]
     assert max(peak for _, peak in outcome.segments) == outcome.live_bytes
     assert outcome.baseline_bytes < outcome.live_bytes + outcome.baseline_bytes <= outcome.footprint_bytes
 
 
-def test_with_two_layers_there_is_no_inner_segment(runner):
+def test_with_two_layers_there_is_no_segment_between_them(runner):
     names = [name for name, _ in runner.probe(spec(layers=2)).segments]
-    assert "backward:inner" not in names
+    assert not {"backward:early", "backward:late"} & set(names)
     assert {"backward:first", "backward:last"} <= set(names)
 
 
 def test_a_checkpointed_layer_has_a_segment_of_its_second_forward_pass(runner):
-    knobs = Knobs(layers=4, channels=64, variant=Variant(checkpointing=True))
-    names = [name for name, _ in runner.probe(spec(knobs=knobs)).segments]
+    names = [
+        name
+        for name, _ in runner.probe(
+            spec(knobs=Knobs(layers=4, channels=64, variant=Variant(checkpointing=True)))
+        ).segments
+    ]
     assert [name for name in names if name.startswith("recompute")] == [
         "recompute:last",
-        "recompute:inner",
+        "recompute:late",
+        "recompute:early",
         "recompute:first",
     ]
 
