@@ -33,7 +33,7 @@ from compass.probe.runtime import environment
 from compass.records import Batch, Knobs, RuntimeSettings
 from compass.search.space import variants
 from compass.training.baselines import baselines
-from compass.training.metrics import judge
+from compass.training.metrics import metrics_of
 from compass.training.schedule import learning_rate, rate_factor
 
 CAPACITIES = ((2, 16), (2, 32), (3, 64))
@@ -143,7 +143,7 @@ def judged_baselines(config: OptimizerConfig, n_train: int) -> dict[str, float |
     catalogue, parts = Catalogue.open(Path(config.dataset.catalogue)), parts_of(config, n_train)
     labels = {row.id: row.label for row in catalogue.usable if row.label}
     return {
-        name: judge([found[id_] for id_ in parts.test], [labels[id_] for id_ in parts.test]).rmse
+        name: metrics_of([found[id_] for id_ in parts.test], [labels[id_] for id_ in parts.test]).rmse
         for name, found in baselines(catalogue, parts).items()
     }
 
@@ -184,7 +184,7 @@ def train_one(task: Task, config: OptimizerConfig) -> dict[str, Any]:
         with torch.no_grad():
             answers = [workload.predict(model, collated(list(ids[i : i + 64]))) for i in range(0, len(ids), 64)]
         model.train()
-        return judge(torch.cat(answers).numpy(), [labels[name] for name in ids]).rmse or 0.0
+        return metrics_of(torch.cat(answers).numpy(), [labels[name] for name in ids]).rmse or 0.0
 
     started_s, update, history = time.perf_counter(), 0, []
     while update < task.n_updates:

@@ -48,6 +48,33 @@ class BudgetedBatchSampler(BatchSampler):
     It is a `BatchSampler` and its own `sampler` because Lightning needs both: the first to build it again under DDP, the
     second to call `set_epoch`.
 
+    Args:
+        sizes: (n, F) of every sample: finite, not negative.
+        law: predicts the memory of the model that is trained, e.g. `profile.plans["production"].bytes_law`.
+        budget_bytes: the largest upper footprint of a batch, in bytes.
+        features: the names of the columns of `sizes`, as the laws use them.
+        ids: (n) names of the samples in messages; default: their indices.
+        max_graphs: the most samples in a batch.
+        time_law: predicts the seconds of a step, e.g. the plan's `step_law`; with it, ranks that step together get
+            batches of similar predicted time instead of similar memory.
+        max_step_s: the most seconds that `time_law` may predict for a batch of several samples.
+        isolated: indices of samples that are batched alone in any case.
+        oversize: the policy for samples that exceed `budget_bytes` or `max_step_s` by themselves. `refuse`: an error
+            names them. `isolate`: those that are only too slow are batched alone, those over the budget are an error.
+            `crop`: `crop` is called for each. `leave_out`: those over the budget are in no batch (see `left_out`),
+            those that are only too slow are batched alone.
+        crop: required by the policy `crop`, see `Crop`.
+        seed: of the orders.
+        shuffle: False: batches follow the order of the samples as closely as packing allows, the same every epoch.
+        n_ranks: processes that train together; all must pass the same arguments except `rank`.
+        rank: the index of this process.
+        sampler: passed by Lightning only: a `DistributedSampler` carries the ranks, a sampler without `shuffle` turns
+            shuffling off.
+
+    Raises:
+        InputError: an argument cannot be used, there are fewer samples than ranks, or samples exceed a limit and the
+            policy does not solve it.
+
     Attributes:
         sizes: (n, F) of every sample, after cropping.
         cropped: ids of the samples that were cropped.
@@ -75,35 +102,7 @@ class BudgetedBatchSampler(BatchSampler):
         rank: int = 0,
         sampler: Sampler[int] | None = None,
     ) -> None:
-        """Pack the first epoch.
-
-        Args:
-            sizes: (n, F) of every sample: finite, not negative.
-            law: predicts the memory of the model that is trained, e.g. `profile.plans["production"].bytes_law`.
-            budget_bytes: the largest upper footprint of a batch, in bytes.
-            features: the names of the columns of `sizes`, as the laws use them.
-            ids: (n) names of the samples in messages; default: their indices.
-            max_graphs: the most samples in a batch.
-            time_law: predicts the seconds of a step, e.g. the plan's `step_law`; with it, ranks that step together get
-                batches of similar predicted time instead of similar memory.
-            max_step_s: the most seconds that `time_law` may predict for a batch of several samples.
-            isolated: indices of samples that are batched alone in any case.
-            oversize: the policy for samples that exceed `budget_bytes` or `max_step_s` by themselves. `refuse`: an error
-                names them. `isolate`: those that are only too slow are batched alone, those over the budget are an error.
-                `crop`: `crop` is called for each. `leave_out`: those over the budget are in no batch (see `left_out`),
-                those that are only too slow are batched alone.
-            crop: required by the policy `crop`, see `Crop`.
-            seed: of the orders.
-            shuffle: False: batches follow the order of the samples as closely as packing allows, the same every epoch.
-            n_ranks: processes that train together; all must pass the same arguments except `rank`.
-            rank: the index of this process.
-            sampler: passed by Lightning only: a `DistributedSampler` carries the ranks, a sampler without `shuffle` turns
-                shuffling off.
-
-        Raises:
-            InputError: an argument cannot be used, there are fewer samples than ranks, or samples exceed a limit and the
-                policy does not solve it.
-        """
+        """Pack the first epoch; the arguments are described at the class."""
         if isinstance(sampler, DistributedSampler):
             n_ranks, rank = sampler.num_replicas, sampler.rank
         self.sampler: Any = self

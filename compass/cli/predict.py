@@ -40,7 +40,7 @@ def predict_command(
     from compass.cli.train import dataset_config
     from compass.config_files import Change
     from compass.profile import unwritable
-    from compass.training.prediction import predict, run_spec_of
+    from compass.training.prediction import predict_complexes, run_spec_of
 
     check_csv(None if out is None else str(out), as_json=as_json)
     out = None if str(out) == "-" else out
@@ -48,7 +48,7 @@ def predict_command(
     anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
     config = dataset_config(run_spec_of(checkpoint).config, anew, dataset, index, cache)
     with redirect_stdout(sys.stderr):  # a model's own output must not mix with the table
-        found = predict(checkpoint, config, device)
+        found = predict_complexes(checkpoint, config, device)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         _report_unanswered(found)

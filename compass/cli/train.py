@@ -1,4 +1,4 @@
-"""`compass train`: train a stage's plan, and compare its promises with what happens."""
+"""`compass train`: train a stage's plan, and compare its predictions with the measured time and memory."""
 
 from __future__ import annotations
 
@@ -21,42 +21,55 @@ if TYPE_CHECKING:
     from compass.training.prepare import TrainRequest
     from compass.training.run import Results
 
-Stage = Annotated[str, typer.Option("--stage", metavar="STAGE", help="Whose plan to train.")]
+StageOption = Annotated[str, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained.")]
 ProfilePath = Annotated[
-    Path | None, typer.Option("--profile", metavar="FILE", help="The profile. Default: the one optimize writes.")
+    Path | None, typer.Option("--profile", metavar="FILE", help="The profile. Default: the file that optimize writes.")
 ]
 RunFolder = Annotated[
-    Path | None, typer.Option("--out", metavar="FOLDER", help="Where the run goes. Default: runs/STAGE.")
+    Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of the run. Default: runs/STAGE.")
+]
+
+
+Epochs = Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the training set.")]
+Cycles = Annotated[float | None, typer.Option(metavar="N", help="Alternative to --epochs: number of 450-batch cycles.")]
+MaxTime = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Alternative to --epochs: wall-clock limit, e.g. 20min or 3h.")
+]
+Batching = Annotated[
+    str | None, typer.Option(metavar="HOW", help="batch_size or batch_budget. Default: the plan's recommendation.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although data, model or settings changed.")]
+Stale = Annotated[bool, typer.Option("--stale", help="Use a profile although hardware, versions or data differ.")]
+Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")]
+Nodes = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Machines, on each of which torchrun starts this command.")
 ]
 
 
 def train(
-    stage: Stage,
+    stage: StageOption,
     profile_path: ProfilePath = None,
     dataset: Dataset = None,
     index: Index = None,
     out: RunFolder = None,
-    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Passes over the training set.")] = None,
-    cycles: Annotated[float | None, typer.Option(metavar="N", help="Or runs of 450 batches.")] = None,
-    max_time: Annotated[str | None, typer.Option(metavar="TIME", help="Or a time, e.g. 20min or 3h.")] = None,
-    batching: Annotated[
-        str | None, typer.Option(metavar="HOW", help="batch_size or batch_budget. Default: as the plan recommends.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    allow_changes: Annotated[
-        bool, typer.Option("--allow-changes", help="Even if what is trained, or how, has changed since.")
-    ] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Use a profile that was measured on something else.")] = False,
-    devices: Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, metavar="N", help="Machines, each started by torchrun.")] = 1,
+    epochs: Epochs = None,
+    cycles: Cycles = None,
+    max_time: MaxTime = None,
+    batching: Batching = None,
+    resume: Resume = False,
+    allow_changes: AllowChanges = False,
+    stale: Stale = False,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
     device: Device = None,
     set_values: Set = None,
     cache: Cache = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the model that a profile planned, as it was planned.
+    """Train the planned model of a stage with the settings of its plan.
 
-    Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is kept).
+    Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
     from compass.cli.parse import parse_stage
     from compass.optimizer import Request
@@ -68,16 +81,13 @@ def train(
 
     name = parse_stage(stage)
     profile = read_profile(profile_path or Request.out)
+    max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
         stage=name,
         config=dataset_config(profile.config, set_values, dataset, index, cache),
         folder=out or Path("runs") / name,
-        amount=Amount(
-            epochs=epochs,
-            cycles=cycles,
-            max_time_s=None if max_time is None else parse_seconds(max_time, where="--max-time"),
-        ),
+        amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
         batching=_batching(batching),
         device=device,
         n_devices=devices,
@@ -91,15 +101,15 @@ def train(
 
 
 def train_run(
-    folder: Annotated[Path, typer.Argument(help="A run folder with its spec.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the run, with its run.json.")],
     as_json: AsJson = False,
 ) -> None:
-    """One process of a run; started by `compass train`."""
+    """Run one process of a training; `compass train` starts it."""
     from rich.console import Console
 
     from compass.cli.progress import live_progress
     from compass.logs import logging_to
-    from compass.training.run import train as run
+    from compass.training.run import run_training
     from compass.training.run_spec import LOG, read_run_spec
 
     spec = read_run_spec(folder)
@@ -109,9 +119,9 @@ def train_run(
     with (
         logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
         live_progress(console) as watch,
-        redirect_stdout(sys.stderr),  # where a model's own words go
+        redirect_stdout(sys.stderr),  # output of the model's own code
     ):
-        results = run(spec, folder, watch)
+        results = run_training(spec, folder, watch)
     if not is_first:
         return
     if as_json:
@@ -129,7 +139,7 @@ def dataset_config(
     index: Path | None,
     cache: Path | None,
 ) -> OptimizerConfig:
-    """`base` with `changes`, then changed by flags, with the dataset's catalogue read again: files may have changed."""
+    """`base` with `changes` and the flags' values; the dataset is scanned again, because its files may have changed."""
     from compass.cli import parse
     from compass.cli.progress import live_progress
     from compass.config_files import Change, load_config
@@ -150,7 +160,7 @@ def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None
 
 
 def _become(request: TrainRequest, *, as_json: bool) -> None:
-    """Write the spec, and turn into the run's process under its settings; signals and torchrun then reach it directly."""
+    """Write the settings of the run, and replace this process by its process, which signals and torchrun then reach directly."""
     from compass.training.prepare import prepare, process_environment
     from compass.training.run_spec import await_run_spec, write_run_spec
 
@@ -169,4 +179,4 @@ def _report(results: Results, folder: Path) -> None:
         typer.echo(str(cycle))
     for found in results.evaluations:
         typer.echo(str(found))
-    typer.echo(f"\n{'wrote' if results.finished else 'stopped; go on with --resume:'} {folder}")
+    typer.echo(f"\n{'wrote' if results.finished else 'stopped; continue with --resume:'} {folder}")

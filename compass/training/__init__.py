@@ -1,1 +1,1 @@
-"""Training by a profile's plan, and what became of its promises."""
+"""Training a profile's plan, and comparing its predictions with the measured time and memory."""

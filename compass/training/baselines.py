@@ -1,7 +1,7 @@
-"""What a model has to be better than: always the mean, and a ridge regression that never sees the protein.
+"""Two baselines for a model: the mean of the training labels, and a ridge regression that never sees the protein.
 
-Much of what networks learn from binding data is which ligands bind anything at all (Volkov et al., J. Med. Chem. 2022). A
-model that is no better than the second baseline has learnt nothing of the complex.
+Much of what networks learn from binding data is which ligands bind to any protein (Volkov et al., J. Med. Chem. 2022). A model
+that is no better than the second baseline has learnt nothing from the complex.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MEAN, LIGAND = "mean", "ligand"
 def baselines(catalogue: Catalogue, parts: Split, ids: Iterable[str] | None = None) -> dict[str, dict[str, float]]:
     """The predicted pK by baseline (`mean`, `ligand`) and id.
 
-    Both learn from the training labels that are values; from all where none is. A ligand that RDKit makes nothing of gets the
-    mean from both.
+    Both learn from the training labels that are values, or from all training labels if none is a value. A ligand that RDKit
+    cannot read gets the mean from both.
 
     Args:
-        catalogue: has the labels, and says where the ligands' files are.
-        parts: what is trained on, and what may choose the ridge's penalty.
-        ids: of usable complexes, what to predict; None: everything in `parts`.
+        catalogue: holds the labels and the paths of the ligands' files.
+        parts: the training part to learn from, and the validation part, which selects the ridge's penalty.
+        ids: of the usable complexes to predict; None: all in `parts`.
 
     Raises:
-        StructureError: a ligand's file is gone or has changed since the scan.
+        StructureError: a ligand's file is missing or has changed since the scan.
     """
     wanted = tuple((*parts.train, *parts.val, *parts.test) if ids is None else ids)
     train, val = (_labelled(catalogue, part) for part in (parts.train, parts.val))
@@ -38,7 +38,7 @@ def baselines(catalogue: Catalogue, parts: Split, ids: Iterable[str] | None = No
 
 
 def _labelled(catalogue: Catalogue, ids: tuple[str, ...]) -> dict[str, float]:
-    """PK by id, of those whose label is a value if there are any."""
+    """The pK by id of those of `ids` whose label is a value; of all labelled ones if none is."""
     chosen = set(ids)
     labels = {row.id: row.label for row in catalogue.usable if row.label is not None and row.id in chosen}
     values = {name: label.pk for name, label in labels.items() if label.relation in {"=", "~"}}
@@ -48,7 +48,7 @@ def _labelled(catalogue: Catalogue, ids: tuple[str, ...]) -> dict[str, float]:
 def _by_ligand(
     catalogue: Catalogue, train: Mapping[str, float], val: Mapping[str, float], wanted: Collection[str]
 ) -> dict[str, float]:
-    """The ridge's predictions, by id, of the ligands that RDKit makes something of; none if it can learn from none."""
+    """The ridge's predictions by id, for the ligands that RDKit can read; empty if it can read no training ligand."""
     from compass.training.ligand_features import read_features  # RDKit
 
     needed = {*train, *val, *wanted}

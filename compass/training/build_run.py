@@ -1,28 +1,27 @@
-"""Opening a run: data, batches, guard and model, and what is announced of them."""
+"""Building a run: data, batches, guard and model; and the announcement of its expected time and memory."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.device import Meter, detect, meter_for, resolve
-from compass.errors import InputError
-from compass.records import Batch, BytesLaw, Load, StagePlan, device_kind
+from compass.records import Batch, device_kind
 from compass.training.checkpoints import Checkpoints
-from compass.training.cycle_report import promised_s
-from compass.training.data import TrainingData, open_data
+from compass.training.cycle_report import predicted_batch_s
+from compass.training.data import TrainingData, open_data, without_left_out
 from compass.training.guard import Guard, with_buckets
 from compass.training.memory_warmup import largest_batch
 from compass.training.module import Module
 from compass.training.ranks import Ranks, ranks_of
+from compass.training.run_batches import footprint_bound, make_sampler, make_stream
 from compass.training.run_spec import RunSpec
 from compass.training.schedule import learning_rate
 from compass.training.stream import Stream
@@ -36,13 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-MORE_THAN_ENOUGH = 4
-"""Times the batches that a given time should take, for the clock ends such a run and not their number."""
-
-
 @dataclass
 class TrainingRun:
-    """Everything that one process holds open."""
+    """Everything that one process holds open during a run."""
 
     spec: RunSpec
     folder: Path
@@ -57,40 +52,30 @@ class TrainingRun:
     module: Module
     checkpoints: Checkpoints
     largest: Batch
-    """What is run before the first."""
-    bound_bytes: int = 0
-    """What no batch of the run should exceed."""
-    batch_s: float = 0.0
-    """What a batch should take in the mean."""
+    """The batch with the largest predicted memory; it runs before the first one."""
+    bound_bytes: int
+    """The footprint that no batch should exceed."""
+    batch_s: float
+    """The predicted time of the mean batch."""
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
-    """Samples that an interrupted run had put off."""
+    """Samples that an interrupted run had deferred, with their weight in an update."""
 
 
 def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
-    """Data, batches, guard and model, before anything is trained."""
-    rules, plan = spec.config, spec.plan
+    """Everything of a run before its first step.
+
+    Raises:
+        InputError: the device, the workload, the data or the kind of batches cannot be used.
+    """
     ranks = ranks_of(spec)
-    workload = load_workload(spec.workload, rules)
-    device = resolve(spec.device)
-    kind = device_kind(device)
-    if ranks.n > 1 and kind.has_index:
-        device = f"{kind.name}:{ranks.local}"
-    hardware = detect(device, limit_bytes=None, reserve_share=rules.memory.reserve_share)
-    meter = meter_for(device, hardware)
-    data = trained_on(open_data(workload, rules), plan)
-    law = with_buckets(plan.bytes_law, plan.choice.capacity) if ranks.n > 1 else plan.bytes_law
+    workload = load_workload(spec.workload, spec.config)
+    device, meter = _open_device(spec, ranks)
+    data = without_left_out(open_data(workload, spec.config), spec.plan)
+    law = with_buckets(spec.plan.bytes_law, spec.plan.choice.capacity) if ranks.n > 1 else spec.plan.bytes_law
     sampler = make_sampler(spec, data, ranks, law)
-    graphs = sampler.mean_graphs * ranks.n
-    batch_s = promised_s(plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
-    n_batches = n_batches_of(spec, len(sampler), batch_s)
-    stream = Stream(sampler, data.split.train, accumulate_of(spec, graphs, ranks), n_batches, ranks.rank)
-    torch.manual_seed(rules.seed)
-    model = build(workload, plan.choice.knobs).train()
-    start_at_mean(workload, model, data)
-    set_dropout(model, rules.training.dropout)
-    rate = learning_rate(graphs * stream.accumulate, rules.training)
-    fixed = plan.choice.batch_size if spec.batching == "batch_size" else None
-    largest = largest_batch(data, sampler, law, fixed)
+    batch_s = predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
+    stream = make_stream(spec, data, sampler, ranks, batch_s)
+    largest = largest_batch(data, sampler, law, spec.plan.choice.batch_size if spec.batching == "batch_size" else None)
     return TrainingRun(
         spec=spec,
         folder=folder,
@@ -102,107 +87,30 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         sampler=sampler,
         stream=stream,
         guard=Guard(law, data.loads, spec.budget_bytes, meter.obtainable_bytes),
-        module=Module(model, plan.choice.knobs.variant, rules.training, learning_rate=rate, n_updates=stream.n_updates),
-        checkpoints=Checkpoints(folder / "checkpoints", rules.training.keep_last),
+        module=_make_module(spec, workload, data, sampler.mean_graphs * ranks.n * stream.accumulate, stream.n_updates),
+        checkpoints=Checkpoints(folder / "checkpoints", spec.config.training.keep_last),
         largest=largest,
-        bound_bytes=bound_of(spec, largest.load(data.loads), law),
+        bound_bytes=footprint_bound(spec, largest.load(data.loads), law),
         batch_s=batch_s,
     )
 
 
-def bound_of(spec: RunSpec, largest: Load, law: BytesLaw) -> int:
-    """The upper footprint of the plan's certificate, or of the largest batch where that was not certified: a smoke test's, or one of several ranks."""
-    held = spec.plan.certificate.footprint_bound_bytes
-    if spec.batching == "batch_budget" and spec.plan.batch_budget is not None:
-        held = spec.plan.batch_budget.budget_bytes
-    return max(held, int(law.upper_footprint(largest)))
-
-
-def trained_on(data: TrainingData, plan: StagePlan) -> TrainingData:
-    """`data` without the training samples that `plan` leaves out, for they do not fit the budget even alone.
-
-    Raises:
-        InputError: nothing is left to train on.
-    """
-    left_out = set(plan.certificate.left_out).intersection(data.split.train)
-    if not left_out:
-        return data
-    ids = tuple(name for name in data.split.train if name not in left_out)
-    if not ids:
-        raise InputError(f"stage {plan.stage}", got="nothing to train on: no training sample fits the budget, even alone",
-                         expected="one that does", fix="Plan anew with more memory, or with dataset.oversize=crop.")  # fmt: skip
-    _warn_left_out(sorted(left_out))
-    isolated = tuple(name for name in data.isolated if name not in left_out)
-    return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)
-
-
-def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw) -> BudgetedBatchSampler:
-    """The plan's batches: so many graphs each, or as many as fill the memory by `law`, which is the guard's."""
-    plan, ids = spec.plan, data.split.train
-    place = {name: index for index, name in enumerate(ids)}
-    sampler = BudgetedBatchSampler(
-        data.sizes(ids),
-        law,
-        features=tuple(name for name, _ in plan.choice.load.sizes),
-        ids=ids,
-        isolated=[place[name] for name in data.isolated],
-        oversize="leave_out",
-        seed=spec.config.seed,
-        n_ranks=ranks.n,
-        rank=ranks.rank,
-        **limits_of(spec),
-    )
-    if sampler.left_out:
-        _warn_left_out(sampler.left_out)
-    return sampler
-
-
-def _warn_left_out(ids: Sequence[str]) -> None:
-    log.warning("%d complexes do not fit the budget and are left out: %s", len(ids), ", ".join(ids))
-
-
-def limits_of(spec: RunSpec) -> dict[str, Any]:
-    """What a batch may be."""
-    plan, budget = spec.plan, spec.plan.batch_budget
-    if spec.batching == "batch_size":  # certified as it is, whatever the law says of it
-        return {"budget_bytes": math.inf, "max_graphs": plan.choice.batch_size, "time_law": plan.step_law}
-    if budget is None:
-        raise InputError("--batching", got="batch_budget", expected="a plan that has one", fix="Use batch_size.")
-    return {
-        "budget_bytes": budget.budget_bytes,
-        "max_graphs": budget.max_graphs,
-        "time_law": plan.step_law,
-        "max_step_s": budget.max_step_s,
-    }
-
-
-def accumulate_of(spec: RunSpec, mean_graphs: float, ranks: Ranks) -> int:
-    """Batches an update gathers to reach the effective batch, where the mean batch of all ranks has `mean_graphs`."""
-    wanted = spec.config.batch.effective_batch
-    if spec.batching == "batch_size":  # as the plan counts, whose last batch of an epoch may be short
-        return max(1, math.ceil(wanted / (spec.plan.choice.batch_size * ranks.n)))
-    return max(1, round(wanted / mean_graphs))
-
-
-def n_batches_of(spec: RunSpec, per_epoch: int, batch_s: float) -> int:
-    """Batches of the whole training, on each rank."""
-    amount, rules = spec.amount, spec.config
-    if amount.cycles is not None:
-        return max(1, round(amount.cycles * rules.cycle_batches))
-    if amount.max_time_s is not None and amount.epochs is None:
-        return max(1, math.ceil(MORE_THAN_ENOUGH * amount.max_time_s / batch_s))
-    return (amount.epochs or rules.training.epochs) * per_epoch
-
-
-def start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData) -> None:
-    """Where the workload can and there are labels, let training begin at their mean."""
-    labels = [data.labels[name].pk for name in data.split.train if name in data.labels]
-    if labels and hasattr(workload, "start_at"):
-        workload.start_at(model, fmean(labels))
+def announce(run: TrainingRun) -> None:
+    """Log what will be trained, and the expected time and memory."""
+    plan, stream, split = run.spec.plan, run.stream, run.data.split
+    log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
+    n_train, n_val, n_test = map(len, (split.train, split.val, split.test))
+    log.info("%d complexes for training, %d for validation, %d for test: %s", n_train, n_val, n_test, split.why)
+    log.info(
+        "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %.2g",
+        stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
+        stream.accumulate, run.module.base_rate,
+    )  # fmt: skip
+    _announce_times(run)
 
 
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:
-    """Give every dropout layer of `model` this share; None: leave them."""
+    """Give every dropout layer of `model` the probability `share`; None leaves them unchanged."""
     if share is None:
         return
     layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Dropout)]
@@ -212,26 +120,42 @@ def set_dropout(model: torch.nn.Module, share: float | None) -> None:
         layer.p = share
 
 
-def announce(run: TrainingRun) -> None:
-    """Say beforehand what will be done and how long it should take."""
-    plan, stream, split = run.spec.plan, run.stream, run.data.split
-    batch_s, n_cycle = run.batch_s, run.spec.config.cycle_batches
-    log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
+def _open_device(spec: RunSpec, ranks: Ranks) -> tuple[str, Meter]:
+    """The device of this rank, and its memory meter."""
+    device = resolve(spec.device)
+    kind = device_kind(device)
+    if ranks.n > 1 and kind.has_index:
+        device = f"{kind.name}:{ranks.local}"
+    hardware = detect(device, limit_bytes=None, reserve_share=spec.config.memory.reserve_share)
+    return device, meter_for(device, hardware)
+
+
+def _make_module(
+    spec: RunSpec, workload: Workload, data: TrainingData, graphs_per_update: float, n_updates: int
+) -> Module:
+    """The planned model with its initial weights, which depend on the seed alone, and its learning rate."""
+    rules, knobs = spec.config.training, spec.plan.choice.knobs
+    torch.manual_seed(spec.config.seed)
+    model = build(workload, knobs).train()
+    _start_at_mean(workload, model, data)
+    set_dropout(model, rules.dropout)
+    rate = learning_rate(graphs_per_update, rules)
+    return Module(model, knobs.variant, rules, learning_rate=rate, n_updates=n_updates)
+
+
+def _start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData) -> None:
+    """Let training begin at the mean of the training labels, if there are any and the workload supports it."""
+    labels = [data.labels[name].pk for name in data.split.train if name in data.labels]
+    if labels and hasattr(workload, "start_at"):
+        workload.start_at(model, fmean(labels))
+
+
+def _announce_times(run: TrainingRun) -> None:
+    n_cycle = run.spec.config.cycle_batches
+    total_s = min(run.spec.amount.max_time_s or math.inf, run.batch_s * run.stream.n_batches)
     log.info(
-        "%s complexes to train on, %s to validate, %s to test: %s",
-        len(split.train),
-        len(split.val),
-        len(split.test),
-        split.why,
-    )
-    log.info(
-        "%d batches an epoch%s, %.1f graphs each, %d to an update; learning rate %.2g",
-        stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
-        stream.accumulate, run.module.base_rate,
-    )  # fmt: skip
-    in_all_s = min(run.spec.amount.max_time_s or math.inf, batch_s * stream.n_batches)
-    log.info(
-        "expected: %s an epoch, %s a cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
-        format_seconds(batch_s * stream.per_epoch), format_seconds(batch_s * n_cycle), n_cycle, format_seconds(in_all_s),
-        in_all_s / batch_s / n_cycle, format_bytes(run.spec.budget_bytes), " a process" if run.ranks.n > 1 else "",
+        "expected: %s per epoch, %s per cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
+        format_seconds(run.batch_s * run.stream.per_epoch), format_seconds(run.batch_s * n_cycle), n_cycle,
+        format_seconds(total_s), total_s / run.batch_s / n_cycle, format_bytes(run.spec.budget_bytes),
+        " per process" if run.ranks.n > 1 else "",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written whole or not at all, between two weight updates, the last few and the best."""
+"""Checkpoints: written atomically between two weight updates; the last few are kept, and the best model."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ from compass.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1, of version 0.1, holds the run's settings under another key."""
 BEST = "best.ckpt"
 _NAME = re.compile(r"batch-(\d+)\.ckpt")
 
 
 class Progressed(Record):
-    """How far a run is."""
+    """The progress of a run."""
 
     position: Position = Position()
     n_batches: int = 0
-    """Of this rank, all epochs together."""
+    """Batches of this rank in all epochs."""
     n_updates: int = 0
     n_graphs: int = 0
-    """Of all ranks."""
+    """Graphs of all ranks in all epochs."""
     elapsed_s: float = 0.0
     best: float | None = None
-    """The best validation score so far; less is better."""
+    """The best validation score so far; lower is better."""
     split: str = ""
-    """Digest of what is trained on and judged by; empty in older checkpoints."""
+    """Digest of the split of the data; empty in older checkpoints."""
     waiting: tuple[tuple[str, float], ...] = ()
-    """Samples that were too large for the moment, by id, with their weight in an update."""
+    """Ids of samples that did not fit the free memory yet, with their weight in an update."""
 
 
 def random_state(device: str) -> dict[str, Any]:
-    """Of every generator that a training step may use in this process; plain values and tensors."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the legacy one is what libraries use
+    """The states of all random generators that a training step in this process may use, as plain values and tensors."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - libraries use the legacy generator
     state = {
         "torch": torch.get_rng_state(),
         "numpy": [name, np.asarray(keys).tolist(), *rest],
@@ -57,7 +58,7 @@ def random_state(device: str) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: str) -> None:
-    """Put the generators back."""
+    """Restore the random generators to `state`, which `random_state` returned."""
     torch.set_rng_state(state["torch"])
     np.random.set_state(tuple(state["numpy"]))  # noqa: NPY002
     random.setstate(state["python"])
@@ -65,7 +66,7 @@ def set_random_state(state: dict[str, Any], device: str) -> None:
 
 
 class Checkpoints:
-    """Those of one run, in a folder of their own."""
+    """The checkpoints of one run, in a folder of their own."""
 
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self._keep_last = folder, keep_last
@@ -78,13 +79,23 @@ class Checkpoints:
         optimizer: dict[str, Any],
         random_states: list[dict[str, Any]],
     ) -> Path:
-        """Write one, and drop those beyond the last few, and those of a future that was given up."""
+        """Write a checkpoint, and delete those that are too old or lie ahead of it.
+
+        Checkpoints lie ahead if they were damaged, so that the run was resumed from an earlier one.
+
+        Args:
+            spec: the settings of the run.
+            progressed: the progress of the run.
+            model: state of the model.
+            optimizer: state of the optimizer.
+            random_states: for each rank, see `random_state`.
+        """
         path = self.folder / f"batch-{progressed.n_batches:09d}.ckpt"
         _write(
             {
                 "format": FORMAT,
                 "compass": __version__,
-                "order": spec.model_dump_json(),
+                "run_spec": spec.model_dump_json(),
                 "progressed": progressed.model_dump_json(),
                 "model": model,
                 "optimizer": optimizer,
@@ -99,36 +110,36 @@ class Checkpoints:
         return path
 
     def write_best(self, spec: RunSpec, score: float, model: dict[str, Any]) -> None:
-        """Keep the weights of the best model so far."""
+        """Write the weights of the best model so far; lower scores are better."""
         content = {
             "format": FORMAT,
             "compass": __version__,
-            "order": spec.model_dump_json(),
+            "run_spec": spec.model_dump_json(),
             "score": score,
             "model": model,
         }
         _write(content, self.folder / BEST)
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest that can be read; None if there is none."""
+        """The content of the newest checkpoint that can be read; None if there is none."""
         for path in self._paths():
             try:
                 return read_checkpoint(path)
             except InputError as error:
-                log.warning("%s; the one before is taken", error)
+                log.warning("%s; using the checkpoint before it", error)
         return None
 
     def _paths(self) -> list[Path]:
-        """Newest first."""
+        """The checkpoints' files, newest first."""
         found = [path for path in self.folder.glob("batch-*.ckpt") if _NAME.fullmatch(path.name)]
         return sorted(found, reverse=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of `path`.
+    """The content of the checkpoint at `path`, with its tensors on the CPU.
 
     Raises:
-        InputError: no such file, damaged, or written by a newer Compass.
+        InputError: the file is missing, damaged, no checkpoint, or written by a newer version of Compass.
     """
     where = f"checkpoint {path}"
     try:
@@ -139,10 +150,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except Exception as error:
         raise InputError(where, got=f"a file that cannot be read ({type(error).__name__})", fix="Use another checkpoint.",
-                         expected="a whole checkpoint of `compass train`") from error  # fmt: skip
+                         expected="an undamaged checkpoint of `compass train`") from error  # fmt: skip
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise InputError(
-            where, got="another program's", expected="a checkpoint of `compass train`", fix="Check the path."
+            where, got="a file of another program", expected="a checkpoint of `compass train`", fix="Check the path."
         )
     if content["format"] > FORMAT:
         raise InputError(where, got=f"format {content['format']}", expected=f"at most {FORMAT}", fix="Upgrade Compass.")
@@ -150,47 +161,49 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def run_spec_in(content: dict[str, Any]) -> RunSpec:
-    """The order that a checkpoint's run was started with.
+    """The settings of the run that wrote a checkpoint.
 
     Raises:
-        InputError: it is of another Compass, and cannot be read any more.
+        InputError: they are from another version of Compass, and this one cannot read them.
     """
     try:
-        return RunSpec.model_validate_json(content["order"])
+        return RunSpec.model_validate_json(content["order" if content["format"] == 1 else "run_spec"])
     except ValueError as error:
-        raise InputError("checkpoint", got=f"the order of a run by Compass {content.get('compass')}", expected="one of this version",
-                         fix="Use the Compass that wrote it.") from error  # fmt: skip
+        raise InputError(
+            "checkpoint", got=f"one written by Compass {content.get('compass')}, whose run settings this version cannot read",
+            expected="one of this version", fix="Use the Compass that wrote it.",
+        ) from error  # fmt: skip
 
 
-def take_weights(model: torch.nn.Module, content: dict[str, Any]) -> None:
-    """Put a checkpoint's weights into `model`.
+def load_weights(model: torch.nn.Module, content: dict[str, Any]) -> None:
+    """Load a checkpoint's weights into `model`.
 
     Raises:
-        InputError: they are another model's.
+        InputError: the checkpoint is of a model with other parameters.
     """
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
-        raise InputError("--resume", got="the weights of another model", expected="those of this plan's",
-                         fix="Start a new run.") from error  # fmt: skip
+        raise InputError("--resume", got="the weights of another model", expected="weights of the planned model",
+                         fix="Start a new run in another --out.") from error  # fmt: skip
 
 
 def check_split(before: str, now: str) -> None:
-    """Refuse to go on with other complexes to train on or to be judged by; older checkpoints do not tell.
+    """Refuse to resume with another split of the data; `before` is empty in older checkpoints, which pass.
 
     Raises:
-        InputError: the files that tell have changed.
+        InputError: the digests differ.
     """
     if before and before != now:
-        raise InputError("--resume", got="another split of the data", expected="the run as it was",
-                         fix="Put its lists, clusters or years back, or allow it with --allow-changes.")  # fmt: skip
+        raise InputError("--resume", got="another split of the data", expected="the split that the run began with",
+                         fix="Restore its lists, clusters or years, or pass --allow-changes.")  # fmt: skip
 
 
 def check_unchanged(before: RunSpec, now: RunSpec) -> None:
-    """Refuse to go on with something else.
+    """Refuse to resume with other settings.
 
     Raises:
-        InputError: what is trained, or how, has changed.
+        InputError: the data, the model or its training changed.
     """
     changes = [
         f"{name} {old} → {new}"
@@ -199,8 +212,8 @@ def check_unchanged(before: RunSpec, now: RunSpec) -> None:
     ]
     if changes:
         raise InputError(
-            "--resume", got="; ".join(changes), expected="the run as it was",
-            fix="Start a new run, or allow it with --allow-changes.",
+            "--resume", got="; ".join(changes), expected="the settings that the run began with",
+            fix="Start a new run in another --out, or pass --allow-changes.",
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Prediction against reality: what every finished cycle took and held, beside what the plan said."""
+"""Every finished cycle: its measured time and memory beside the plan's predictions."""
 
 from __future__ import annotations
 
@@ -15,44 +15,51 @@ log = logging.getLogger(__name__)
 
 CYCLES = "cycles.csv"
 FAR_LONGER = 1.5
+"""Measured over predicted time from which a cycle is doubted."""
 
 
 class Cycle(Record):
-    """A run of batches, measured."""
+    """A fixed number of batches, measured."""
 
     number: int
     n_batches: int
     n_graphs: int
     predicted_s: float
-    """For as many batches."""
+    """The predicted time of as many batches."""
     measured_s: float
-    """Steps and waiting for data; without evaluations and checkpoints."""
+    """Steps and waiting for data, without evaluations and checkpoints."""
     data_s: float
-    """Of which waiting for data."""
+    """Waiting for data, part of `measured_s`."""
     step_s: float
     """The median step."""
     bound_bytes: int
+    """The footprint that no batch should exceed."""
     peak_bytes: int
-    """Since training began."""
+    """The largest footprint since training began."""
     loss: float
-    """Mean over the graphs."""
+    """The mean over the graphs."""
 
     def __str__(self) -> str:
-        off = self.measured_s / self.predicted_s - 1
+        difference = self.measured_s / self.predicted_s - 1
         bottleneck = "data loading" if self.data_s > self.measured_s / 2 else "the device"
-        waiting = f", {self.data_s / self.measured_s:.0%} of it waiting for data: {bottleneck} is the bottleneck"
         return (
             f"cycle {self.number}: {self.n_batches} batches in {format_seconds(self.measured_s)} "
-            f"({format_seconds(self.predicted_s)} predicted, {off:+.1%}){waiting}; "
+            f"({format_seconds(self.predicted_s)} predicted, {difference:+.1%}), "
+            f"{self.data_s / self.measured_s:.0%} of it waiting for data: {bottleneck} is the bottleneck; "
             f"{format_bytes(self.peak_bytes)} at most (bound {format_bytes(self.bound_bytes)}); loss {self.loss:.3f}"
         )
 
 
 class CycleClock:
-    """Gathers steps until a cycle is full."""
+    """Collects batches until a cycle is full.
 
-    def __init__(self, step_s: float, bound_bytes: int, n_batches: int) -> None:
-        self._promised_s, self._bound_bytes, self._size = step_s, bound_bytes, n_batches
+    Attributes:
+        number: of finished cycles.
+    """
+
+    def __init__(self, batch_s: float, bound_bytes: int, n_batches: int) -> None:
+        """Cycles of `n_batches`, predicted to take `batch_s` each and to stay below `bound_bytes`."""
+        self._predicted_batch_s, self._bound_bytes, self._size = batch_s, bound_bytes, n_batches
         self.number = 0
         self._step_s: list[float] = []
         self._data_s = 0.0
@@ -60,7 +67,7 @@ class CycleClock:
         self._loads: list[tuple[Batch, Load]] = []
 
     def add(self, batch: Batch, load: Load, *, step_s: float, data_s: float, loss: float) -> None:
-        """Take in one batch."""
+        """Add a batch with its load, times and mean loss."""
         self._step_s.append(step_s)
         self._data_s += data_s
         self._loss += loss * load.graphs
@@ -73,22 +80,22 @@ class CycleClock:
 
     @property
     def step_times(self) -> Sequence[float]:
-        """Seconds of the steps so far."""
+        """The seconds of each step of the unfinished cycle."""
         return self._step_s
 
     @property
     def loads(self) -> Sequence[tuple[Batch, Load]]:
-        """The batches so far."""
+        """The batches of the unfinished cycle, with their loads."""
         return self._loads
 
     def finish(self, peak_bytes: int) -> Cycle:
-        """The cycle so far."""
+        """The report of the batches since the last cycle, with at least one batch."""
         n_graphs = sum(load.graphs for _, load in self._loads)
         return Cycle(
             number=self.number + 1,
             n_batches=len(self._step_s),
             n_graphs=n_graphs,
-            predicted_s=self._promised_s * len(self._step_s),
+            predicted_s=self._predicted_batch_s * len(self._step_s),
             measured_s=sum(self._step_s) + self._data_s,
             data_s=self._data_s,
             step_s=median(self._step_s),
@@ -97,17 +104,17 @@ class CycleClock:
             loss=self._loss / max(1, n_graphs),
         )
 
-    def start_anew(self) -> None:
-        """The next cycle begins."""
+    def start_next(self) -> None:
+        """Begin the next cycle."""
         self.number += 1
         self._step_s, self._data_s, self._loss, self._loads = [], 0.0, 0.0, []
 
 
-def promised_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
-    """What `plan` says that batches of this load take in the mean: hiccups and, without loaders of their own, their making included.
+def predicted_batch_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
+    """The mean time of a batch of `mean_load` by `plan`, in seconds; without loader processes it includes collating.
 
-    Certificates update weights at every step, training once in `plan.accumulate` batches. Budgeted batches are as full
-    whatever they are made of.
+    The median step is scaled by the certificate's mean over median, so that hiccups count. Certificates update weights at every
+    step, training once in `plan.accumulate` batches. Budgeted batches are equally full, whatever their load.
     """
     budget, measured = plan.batch_budget, plan.measured
     step = measured.step
@@ -122,18 +129,18 @@ def promised_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:
 
 
 def doubt(cycle: Cycle, runtime: RuntimeSettings) -> str | None:
-    """What a person should look into after a cycle that took far longer than promised."""
+    """A warning if a cycle took much longer than predicted and the reason may be threads that spin; else None."""
     factor = cycle.measured_s / cycle.predicted_s
     if factor < FAR_LONGER or runtime.waiting == "sleep":
         return None
     return (
-        f"a cycle took {factor:.1f} times what was promised. Its threads spin while they wait, which suits idle cores only: "
-        "if other programs use them, plan anew with --set runtime.waiting=sleep"
+        f"a cycle took {factor:.1f} times as long as predicted. Its threads spin while they wait, which is fast on idle cores "
+        "only. If other programs use the cores, run `compass optimize` again with --set runtime.waiting=sleep"
     )
 
 
 def drop_rows(path: Path, column: str, last: int) -> None:
-    """Leave out of the table in `path`, if there is one, the rows whose `column` is beyond `last`."""
+    """Delete the rows whose `column` exceeds `last` from the CSV table at `path`, if it exists."""
     if not path.exists():
         return
     with path.open(newline="", encoding="utf-8") as file:
@@ -147,7 +154,7 @@ def drop_rows(path: Path, column: str, last: int) -> None:
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:
-    """Add `row` to the table in `path`, with a heading if it is the first."""
+    """Append `row` to the CSV table at `path`; the first row is preceded by a header."""
     is_new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))

@@ -1,9 +1,10 @@
-"""What is trained on, and what judges it."""
+"""The samples of a run: their loads and labels, and the split into training, validation and test."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,15 @@ import numpy as np
 from compass.data.oversize import oversize
 from compass.data.scan.catalogue import Catalogue
 from compass.data.splits.splits import Split, split_dataset
-from compass.records import Load
+from compass.errors import InputError
+from compass.records import Load, StagePlan
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
     from compass.optimizer_config import OptimizerConfig
     from compass.workloads.protocol import Workload
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,25 +31,25 @@ class TrainingData:
     loads: Mapping[str, Load]
     split: Split
     labels: Mapping[str, Label]
-    """Of the labelled ones; empty where no catalogue says."""
+    """The labels of the labelled samples, by id; empty without a catalogue."""
     isolated: tuple[str, ...]
-    """Ids of training samples that get a batch of their own."""
+    """Ids of training samples that are batched alone."""
     catalogue: Catalogue | None = None
 
     def sizes(self, ids: tuple[str, ...]) -> np.ndarray:
-        """(n, F) of these samples."""
+        """The sizes (n, F) of the samples `ids`."""
         return np.array([[size for _, size in self.loads[name].sizes] for name in ids])
 
 
 def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
-    """The samples of `workload`; without a catalogue all of them are trained on.
+    """The samples of `workload`, split as configured; without a catalogue all of them are training samples.
 
     Raises:
-        InputError: the split that was asked for cannot be made.
+        InputError: the data do not allow the configured split.
     """
     loads = dict(workload.samples())
     if not config.dataset.catalogue:
-        everything = Split(train=tuple(sorted(loads)), val=(), test=(), why="all of them: there is no dataset to split")
+        everything = Split(train=tuple(sorted(loads)), val=(), test=(), why="no dataset, so no split")
         return TrainingData(loads, everything, {}, ())
     catalogue = Catalogue.open(Path(config.dataset.catalogue))
     parts = split_dataset(catalogue, config.training.split, config.seed, among=loads)
@@ -55,3 +59,29 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
         beyond = set(oversize({name: load.sizes for name, load in loads.items()}, config.dataset.oversize_share))
         isolated = tuple(name for name in parts.train if name in beyond)
     return TrainingData(loads, parts, labels, isolated, catalogue)
+
+
+def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
+    """`data` without the training samples that `plan` leaves out because they exceed the budget even alone.
+
+    Raises:
+        InputError: no training sample is left.
+    """
+    left_out = set(plan.certificate.left_out).intersection(data.split.train)
+    if not left_out:
+        return data
+    ids = tuple(name for name in data.split.train if name not in left_out)
+    if not ids:
+        raise InputError(
+            f"stage {plan.stage}", got="no training sample that fits the budget, even alone", expected="at least one",
+            fix="Run `compass optimize` again with more memory, or with dataset.oversize=crop.",
+        )  # fmt: skip
+    warn_left_out(sorted(left_out))
+    isolated = tuple(name for name in data.isolated if name not in left_out)
+    return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)
+
+
+def warn_left_out(ids: Sequence[str]) -> None:
+    """Log the complexes that are not trained on, if there are any."""
+    if ids:
+        log.warning("%d complexes do not fit the budget and are left out: %s", len(ids), ", ".join(ids))

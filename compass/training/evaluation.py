@@ -1,4 +1,4 @@
-"""How good a model is: its predictions for a part of the data, in numbers that stand beside simpler answers."""
+"""Evaluation of a model on a part of the data, beside two baselines."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from compass.data.splits.splits import PARTS
 from compass.records import Batch, Load, Record
 from compass.training.baselines import baselines
 from compass.training.guard import Guard, batch_of
-from compass.training.metrics import Metrics, judge
+from compass.training.metrics import Metrics, metrics_of
 from compass.workloads.step import autocast, on_device
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
     from compass.records import Variant
+    from compass.training.build_run import TrainingRun
     from compass.training.data import TrainingData
     from compass.workloads.protocol import Workload
 
 
 class Evaluation(Record):
-    """One part of the data, judged."""
+    """The metrics of a model or a baseline on one part of the data."""
 
     part: str
     metrics: Metrics
     of: str = "model"
-    """Or the baseline that it is of."""
+    """`model`, or the name of a baseline."""
 
     @property
     def score(self) -> float | None:
-        """What the best checkpoint is chosen by; less is better."""
+        """The figure that selects the best checkpoint; lower is better."""
         return self.metrics.rmse
 
     def figures(self) -> dict[str, float]:
-        """By name, as loggers take them."""
+        """The metrics by name, for loggers."""
         found = self.metrics.model_dump()
         return {f"{self.part}_{name}": float(value) for name, value in found.items() if value is not None}
 
@@ -46,7 +47,7 @@ class Evaluation(Record):
 
 @dataclass(frozen=True)
 class Predictor:
-    """Answers of a workload's models, in batches that fit."""
+    """Predicts with a workload's model, in batches that fit the memory."""
 
     workload: Workload
     guard: Guard
@@ -56,9 +57,9 @@ class Predictor:
     device: str
 
     def predict(self, model: torch.nn.Module, ids: Sequence[str]) -> dict[str, float]:
-        """The answer for every one of `ids`, in evaluation mode and without gradients.
+        """The prediction for each of `ids`, in evaluation mode and without gradients.
 
-        Samples of like size go together; without gradients a batch holds far less than the guard allows for.
+        Samples of similar size form a batch. Without gradients it needs far less memory than the guard assumes.
         """
         was_training = model.training
         model.eval()
@@ -81,14 +82,39 @@ class Predictor:
 
 
 def evaluate(part: str, answers: Mapping[str, float], labels: Mapping[str, Label], of: str = "model") -> Evaluation:
-    """`answers` against `labels`."""
+    """The metrics of `answers` against `labels`, both by id."""
     names = sorted(answers)
-    metrics = judge([answers[name] for name in names], [labels[name] for name in names])
+    metrics = metrics_of([answers[name] for name in names], [labels[name] for name in names])
     return Evaluation(part=part, metrics=metrics, of=of)
 
 
-def baselines_of(data: TrainingData) -> tuple[Evaluation, ...]:
-    """What needs no model of the complex, on every part that has samples."""
+def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
+    """The metrics of a run's present model on one part of the data; connected ranks predict a share each.
+
+    None if the part is empty, the data have no labels, or the workload cannot predict.
+    """
+    ids = getattr(run.data.split, part)
+    if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
+        return None
+    choice = run.spec.plan.choice
+    predictor = Predictor(
+        workload=run.workload,
+        guard=run.guard,
+        loads=run.data.loads,
+        max_graphs=choice.batch_size,
+        variant=choice.knobs.variant,
+        device=run.device,
+    )
+    answers = predictor.predict(run.module.model, run.ranks.share(ids))
+    return evaluate(part, run.ranks.gathered(answers), run.data.labels)
+
+
+def evaluate_baselines(data: TrainingData) -> tuple[Evaluation, ...]:
+    """The metrics of the baselines on every part that has samples; none without a catalogue.
+
+    Raises:
+        StructureError: a ligand's file is missing or has changed since the scan.
+    """
     if data.catalogue is None:
         return ()
     parts = {part: getattr(data.split, part) for part in PARTS}

@@ -1,4 +1,4 @@
-"""What can be said of a ligand without its protein, as numbers."""
+"""Features of a ligand without its protein: a Morgan fingerprint and nine descriptors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from compass.data.structures.molecules import read_chemistry
 
 RADIUS, N_BITS = 2, 1024
-"""Of the Morgan fingerprint: the environments two bonds around each atom, counted and folded."""
+"""Of the Morgan fingerprint: environments within two bonds of each atom, counted and folded into 1024 columns."""
 DESCRIPTORS = (
     (lambda molecule: molecule.GetNumHeavyAtoms(), 10.0),
     (lambda molecule: rdMolDescriptors.CalcCrippenDescriptors(molecule)[0], 2.0),  # log P
@@ -27,14 +27,14 @@ DESCRIPTORS = (
     (rdMolDescriptors.CalcFractionCSP3, 0.25),
     (lambda molecule: sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()), 1.0),
 )
-"""(descriptor, its usual spread over ligands, by which it is divided)."""
+"""(descriptor, its usual spread over ligands); the descriptor is divided by the spread."""
 
 
 def read_features(files: Mapping[str, Path]) -> tuple[list[str], csr_array]:
-    """The names of the ligands that RDKit makes something of, and their features (n, 1024 + descriptors).
+    """The names (n) of the ligands that RDKit can read, and their features (n, 1024 + 9 descriptors).
 
     Raises:
-        StructureError: a file is gone or has changed since the scan.
+        StructureError: a file is missing or has changed since the scan.
     """
     generator = GetMorganGenerator(radius=RADIUS, fpSize=N_BITS)
     names, columns, values, ends = [], [], [], [0]
@@ -51,7 +51,7 @@ def read_features(files: Mapping[str, Path]) -> tuple[list[str], csr_array]:
 
 
 def _features(molecule: Any, generator: Any) -> tuple[list[int], list[float]]:
-    """(columns, values) of what is not zero."""
+    """(columns, values) of the features of `molecule`; columns that are not named are zero."""
     with rdBase.BlockLogs():
         counts = generator.GetCountFingerprint(molecule).GetNonzeroElements()
         values = [float(describe(molecule)) / spread for describe, spread in DESCRIPTORS]

@@ -1,7 +1,7 @@
-"""The largest batch, before the first one.
+"""The largest batch runs before the first one.
 
-Memory is laid out as the certificate laid it out, largest first: batches of many sizes that come before the largest fragment a heap, so
-that it no longer fits where it was certified to. And what does not fit says so in the first minute, not in batch 146.
+The certificate ran its largest batch first. Smaller batches before it may fragment the heap, so that the largest one no longer
+fits although it was certified. And a batch that does not fit fails in the first minute, not at batch 146.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 
 
 def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
-    """Compute the gradients of `batch` and throw them away; nothing that training depends on is changed. Returns whether it fitted.
+    """Compute the gradients of `batch` and discard them; returns whether it ran and fitted.
 
-    An out-of-memory is dealt with as in training. What the guard would cut is not rehearsed, for it will not be run whole.
+    Buffers and random states are restored afterwards, so that training is unaffected. An out-of-memory is handled as in
+    training. A batch that the guard would cut is skipped, because training will not run it whole.
     """
     if updates.several_processes or updates.guard.parts(batch) != ((batch,), ()):
         return False
     n_before = updates.counts.out_of_memory
     state = random_state(device)
     buffers = [(buffer, buffer.clone()) for buffer in updates.model.buffers()]
-    with suppress(NonFiniteLoss):  # training will say so, if it comes to that
+    with suppress(NonFiniteLoss):  # training reports it, if it happens there
         updates.take(Item(batch, UpdatePart(last=False), Position(0, 0)), updates.workload.collate(batch))
     updates.optimizer.zero_grad(set_to_none=False)
     with torch.no_grad():
@@ -45,7 +46,14 @@ def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
 
 
 def largest_batch(data: TrainingData, sampler: BudgetedBatchSampler, law: BytesLaw, batch_size: int | None) -> Batch:
-    """The batch that takes most: of the first epoch's, or the `batch_size` largest samples, if chance may bring them together."""
+    """The batch with the largest upper footprint: one of the first epoch's or, for fixed batches, the `batch_size` largest samples.
+
+    Args:
+        data: the training samples.
+        sampler: gives the batches of the first epoch.
+        law: predicts memory.
+        batch_size: of fixed batches, whose members chance selects; None: budgeted batches.
+    """
     ids = data.split.train
 
     def needs_bytes(batch: Batch) -> float:

@@ -1,7 +1,7 @@
-"""How good predictions of affinity are.
+"""Metrics of predicted affinities.
 
-Labels that are equalities (or `about`) are compared with; a label that is a bound says only on which side of it the truth
-lies, so that predictions are judged by the side alone.
+Labels with `=` or `~` are values, and errors and correlations are computed from them. A label with `<` or `>` is a bound: it
+says only on which side of it the truth lies, so a prediction is right if it lies on that side.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 CONSTANT = 1e-12
-"""Relative spread below which numbers are all the same but for rounding: what correlates with them is noise."""
+"""Relative spread below which values differ by rounding only, so that a correlation with them is noise."""
 SIDES = {"<": -1, ">": 1}
-"""Where the truth lies from a label that is a bound."""
+"""The side of a bound on which the truth lies."""
 
 
 class Metrics(Record):
-    """Predictions against labels, in pK. None where there is too little to tell."""
+    """Predictions compared with labels, in units of pK; None where there are too few labels, or where they do not vary."""
 
     n: int
-    """Labels that are values."""
+    """Number of labels that are values."""
     rmse: float | None
     mae: float | None
     pearson: float | None
     spearman: float | None
     n_bounds: int = 0
-    """Labels that are bounds."""
+    """Number of labels that are bounds."""
     bounds_kept: float | None = None
-    """Share of these whose prediction lies on the right side."""
+    """Share of the bounds on whose right side the prediction lies."""
 
     def __str__(self) -> str:
         figures = (("RMSE", self.rmse), ("MAE", self.mae), ("Pearson", self.pearson), ("Spearman", self.spearman))
-        told = [f"{name} {value:.2f}" for name, value in figures if value is not None]
+        shown = [f"{name} {value:.2f}" for name, value in figures if value is not None]
         bounds = [] if self.bounds_kept is None else [f"{self.bounds_kept:.0%} of {self.n_bounds:,} bounds kept"]
-        return ", ".join([*told, f"n = {self.n:,}", *bounds])
+        return ", ".join([*shown, f"n = {self.n:,}", *bounds])
 
 
-def judge(predicted: ArrayLike, labels: Sequence[Label]) -> Metrics:
-    """How `predicted` (g,) compares with `labels` (g).
+def metrics_of(predicted: ArrayLike, labels: Sequence[Label]) -> Metrics:
+    """The metrics of `predicted` (g,) against `labels` (g).
 
     Raises:
         ValueError: they differ in length.
@@ -71,7 +71,7 @@ def judge(predicted: ArrayLike, labels: Sequence[Label]) -> Metrics:
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    """Pearson's r of (n,) and (n,); None with fewer than two points, or where one of them does not vary."""
+    """Pearson's r of two arrays (n,); None with fewer than two points, or if one array does not vary."""
     if len(one) < 2:
         return None
     centred = [values - values.mean() for values in (one, other)]
@@ -83,6 +83,6 @@ def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float 
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rank of each of `values` (n,); those that are equal share theirs. SciPy's would cost a training 60 MB."""
+    """The rank (n,) of each of `values` (n,); equal ones share their mean rank. Importing scipy.stats takes 60 MB."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])

@@ -1,4 +1,4 @@
-"""What Lightning is given: a model whose step is the one that probes measure. It brings devices, ranks and loggers."""
+"""The module for Lightning, with the step that probes measure; Lightning brings devices, ranks and loggers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 
 class Module(pl.LightningModule):
-    """A model under training; `updates` is set when Lightning has placed it."""
+    """A model under training.
+
+    Attributes:
+        updates: set when Lightning has placed the model on its device.
+        n_updates_done: weight updates so far.
+        base_rate: the highest learning rate.
+        loss: of the last batch, mean over its graphs.
+        time_share: the share of the run's given time that is over, on the rank that is farthest; 0 without a limit.
+    """
 
     def __init__(
         self, model: torch.nn.Module, variant: Variant, rules: TrainingRules, *, learning_rate: float, n_updates: int
@@ -32,20 +40,19 @@ class Module(pl.LightningModule):
         self.base_rate = learning_rate
         self.loss = 0.0
         self.time_share = 0.0
-        """Of a run that is given a time, how much of it is gone on the rank that is farthest."""
         self._variant, self._rules, self._n_updates = variant, rules, n_updates
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW, as the probes have it."""
+        """The optimizer that probes use, with this run's learning rate."""
         rules = self._rules.model_copy(update={"learning_rate": self.base_rate})
         return make_optimizer(self.model, self._variant, rules)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
-        """Left where it is: a batch may have to be cut before it fits."""
+        """Leave the batch where it is: it may have to be cut before it fits."""
         return batch
 
     def training_step(self, pair: tuple[Item, Any], _: int) -> None:
-        """One batch, or its parts."""
+        """Run one batch, whole or in parts."""
         assert self.updates is not None  # noqa: S101 - set when training starts
         item, collated = pair
         self.set_rate()
@@ -53,24 +60,27 @@ class Module(pl.LightningModule):
         self.n_updates_done += item.part.last
 
     def set_rate(self) -> None:
-        """Put the learning rate of the present update into force."""
+        """Give the optimizer the learning rate of the present update."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
     @property
     def rate(self) -> float:
-        """The learning rate of the present update: as far along as its number says or the clock, whichever ends the run sooner."""
+        """The learning rate of the present update.
+
+        Its place in the schedule follows from the number of updates or from the clock, whichever ends the run sooner.
+        """
         update = max(self.n_updates_done, int(self.time_share * self._n_updates))
         return self.base_rate * rate_factor(update, self._n_updates, self._rules)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The one optimizer, without Lightning's wrapping."""
+        """The optimizer without Lightning's wrapper."""
         found = self.optimizers(use_pl_optimizer=False)
         assert isinstance(found, torch.optim.Optimizer)  # noqa: S101 - there is one
         return found
 
-    def alone(self) -> AbstractContextManager[Any]:
+    def without_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients stay in this process."""
         wrapped = self.trainer.strategy.model
         return wrapped.no_sync() if isinstance(wrapped, torch.nn.parallel.DistributedDataParallel) else nullcontext()

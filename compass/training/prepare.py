@@ -1,6 +1,6 @@
-"""Before a run: the plan is found, what it holds for is compared with what is here, and the order is written.
+"""Before a run: find the plan, compare the profile with this machine, and collect the run's settings.
 
-This is the starting process's part; it loads no torch. The run itself is a process under the plan's runtime settings.
+The starting process does this. The run itself is another process, under the plan's runtime settings.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from compass.probe.runtime import environment
 from compass.profile import Profile, stale
 from compass.records import DEVICE_KINDS, Fingerprint, RuntimeSettings, Stage, StagePlan, device_kind
 from compass.training.checkpoints import check_unchanged
-from compass.training.run_spec import ORDER, Amount, RunSpec, read_run_spec, this_start
+from compass.training.run_spec import Amount, RunSpec, find_run_spec, read_run_spec, this_start
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What the user asks for."""
+    """The arguments of `compass train`."""
 
     profile: Profile
     stage: Stage
     config: OptimizerConfig
-    """The profile's, with the dataset's catalogue and what training itself may change."""
+    """The profile's configuration, with the dataset's catalogue and the user's changes."""
     folder: Path
     amount: Amount = field(default_factory=Amount)
     batching: Literal["batch_size", "batch_budget"] | None = None
@@ -44,30 +44,24 @@ class TrainRequest:
 
 
 def prepare(request: TrainRequest) -> RunSpec:
-    """The order for `request`.
+    """The settings of the run that `request` asks for.
 
     Raises:
-        InputError: there is no such plan, it was measured on something else, or the folder holds another run.
+        InputError: the profile has no such plan or does not match this machine, the folder does not suit, Lightning does not
+            support the device, or settings changed since the run that is to be resumed.
+        WorkerError: no worker can be started on this machine.
     """
     plan = request.profile.plan(request.stage)
     check_folder(request)
-    device = request.device or request.profile.hardware.device
-    if not device_kind(device).trains:
-        trained_on = ", ".join(kind.name for kind in DEVICE_KINDS.values() if kind.trains)
-        raise InputError("--device", got=device, expected=f"one of {trained_on}: Lightning trains on no other device",
-                         fix="Hand the plan to a loop of your own: `compass export`.")  # fmt: skip
+    device = supported_device(request)
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
-    if request.config.dataset.catalogue:
-        pack_graphs(request.config)  # before the run's own process: what building takes must not be in its footprint
     spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=request.profile.workload,
         config=request.config,
         fingerprint=fingerprint,
-        dataset=Catalogue.open(Path(request.config.dataset.catalogue)).digest
-        if request.config.dataset.catalogue
-        else "",
+        dataset=_prepared_dataset(request.config),
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
         batching=request.batching or plan.recommended,
@@ -82,29 +76,47 @@ def prepare(request: TrainRequest) -> RunSpec:
         started_by=this_start(),
         cache="" if request.cache is None else str(request.cache),
     )
-    if request.resume and not request.allow_changes:  # before it is written in the other's place
+    if request.resume and not request.allow_changes:  # before these settings replace the old ones
         check_unchanged(read_run_spec(request.folder), spec)
     return spec
 
 
 def process_environment(spec: RunSpec) -> dict[str, str]:
-    """What the run's processes start with: the plan's threads and allocators, as they were measured."""
+    """The environment of the run's processes: the plan's threads and allocator, as in its measurement."""
     return environment(spec.plan.runtime)
 
 
+def supported_device(request: TrainRequest) -> str:
+    """The device to train on.
+
+    Raises:
+        InputError: Lightning does not support it.
+    """
+    device = request.device or request.profile.hardware.device
+    if not device_kind(device).trains:
+        supported = ", ".join(kind.name for kind in DEVICE_KINDS.values() if kind.trains)
+        raise InputError("--device", got=device, expected=f"one of {supported}, which Lightning supports",
+                         fix="Use the plan in your own training loop: `compass export`.")  # fmt: skip
+    return device
+
+
 def check_folder(request: TrainRequest) -> None:
-    """Make sure that a run is started in a folder of its own, or goes on in one that has begun."""
+    """Refuse a folder that already holds a run or, with `resume`, one that holds none.
+
+    Raises:
+        InputError: the folder does not suit.
+    """
     has_begun = (request.folder / "checkpoints").is_dir()
     if has_begun and not request.resume:
         raise InputError(f"run folder {request.folder}", got="one that holds a run", expected="a new one",
-                         fix="Go on with it by --resume, or choose another --out.")  # fmt: skip
-    if request.resume and not (request.folder / ORDER).exists():
-        raise InputError(f"run folder {request.folder}", got="no run to go on with", expected="one that has begun",
+                         fix="Continue that run with --resume, or choose another --out.")  # fmt: skip
+    if request.resume and find_run_spec(request.folder) is None:
+        raise InputError(f"run folder {request.folder}", got="no run to resume", expected="the folder of a run",
                          fix="Leave out --resume, or check --out.")  # fmt: skip
 
 
 def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
-    """The plan's settings; several processes on one machine share its threads."""
+    """The plan's runtime settings; several processes on one CPU share its threads."""
     n_local = int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices))
     if not request.profile.hardware.on_host or n_local == 1:
         return plan.runtime
@@ -112,11 +124,11 @@ def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
 
 
 def check_fresh(request: TrainRequest) -> Fingerprint:
-    """What is here, if it is what the profile was measured on, or the user knows better.
+    """The fingerprint of this machine, after comparing it with the profile's.
 
     Raises:
-        InputError: the profile is stale.
-        WorkerError: no worker can be started here.
+        InputError: hardware, versions or data differ, and the request does not say `stale`.
+        WorkerError: no worker can be started on this machine.
     """
     profile = request.profile
     settings = profile.calibrated_runtime or RuntimeSettings(threads=1)
@@ -130,7 +142,19 @@ def check_fresh(request: TrainRequest) -> Fingerprint:
     differences = stale(profile, description)
     if differences and not request.stale:
         raise InputError(
-            "profile", got=f"one of something else ({'; '.join(differences)})", expected="one that was measured here",
-            fix="Run `compass optimize` anew, see `compass verify`, or use it all the same with --stale.",
+            "profile", got=f"one that does not match this machine ({'; '.join(differences)})",
+            expected="one measured here, on this data and with these versions",
+            fix="Run `compass optimize` again, repeat its certificates with `compass verify --update`, or pass --stale.",
         )  # fmt: skip
     return description.fingerprint
+
+
+def _prepared_dataset(config: OptimizerConfig) -> str:
+    """The dataset's digest, after building its graphs; empty without a dataset.
+
+    Building them here keeps the memory that it takes out of the run's process.
+    """
+    if not config.dataset.catalogue:
+        return ""
+    pack_graphs(config)
+    return Catalogue.open(Path(config.dataset.catalogue)).digest

@@ -1,4 +1,4 @@
-"""One process or several: who this one is, and Lightning's trainer for it."""
+"""The processes that train together, and Lightning's trainer for this one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from compass.errors import InputError
 from compass.records import device_kind
 
 if TYPE_CHECKING:
-    from compass.training.run_callback import RunCallback
     from compass.training.run_spec import RunSpec
 
 
@@ -31,19 +30,19 @@ class Ranks:
     n: int
     rank: int
     local: int = 0
-    """Among those of this machine."""
+    """The index of this process on its machine."""
 
     @property
     def together(self) -> bool:
-        """Whether there are several, and they can be spoken to."""
+        """Whether there are several processes, and they are connected."""
         return self.n > 1 and torch.distributed.is_available() and torch.distributed.is_initialized()
 
     def share(self, ids: Sequence[str]) -> Sequence[str]:
-        """This process's part; all, where it is alone."""
+        """The part of `ids` that this process handles: all of them, if it is not connected to others."""
         return ids[self.rank :: self.n] if self.together else ids
 
     def gathered(self, answers: dict[str, float]) -> dict[str, float]:
-        """The answers of all."""
+        """The answers of all processes, by id."""
         if not self.together:
             return answers
         found: list[Any] = [None] * self.n
@@ -52,12 +51,16 @@ class Ranks:
 
 
 def ranks_of(spec: RunSpec) -> Ranks:
-    """As torchrun or Lightning's launcher say in the environment; the first process before that is rank 0."""
+    """The ranks that torchrun or Lightning's launcher put into the environment; without them this process is rank 0.
+
+    Raises:
+        InputError: srun started several processes without torchrun, or there are more processes than `spec` says.
+    """
     wanted = spec.n_devices * spec.n_nodes
     n = int(os.environ.get("WORLD_SIZE", wanted))
     if wanted > 1 and "WORLD_SIZE" not in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        raise InputError("--devices", got="several processes that srun started", expected="one, or several by torchrun",
-                         fix="Give srun one task a node, and have that start `torchrun`.")  # fmt: skip
+        raise InputError("--devices", got="several processes started by srun", expected="one, or several started by torchrun",
+                         fix="Let srun start one task per node, which starts `torchrun`.")  # fmt: skip
     local, node = (
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
@@ -65,14 +68,14 @@ def ranks_of(spec: RunSpec) -> Ranks:
     rank = int(os.environ.get("RANK", node * spec.n_devices + local))
     if rank >= n:
         raise InputError("--devices", got=f"rank {rank} of {n} processes", expected="as many as there are processes",
-                         fix="Give the same --devices and --nodes as to torchrun.")  # fmt: skip
+                         fix="Pass the same --devices and --nodes as to torchrun.")  # fmt: skip
     return Ranks(n, rank, local)
 
 
 def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> None:
-    """Write a first `entry`, before the ceiling is in place: with it TensorBoard's writer starts its threads.
+    """Log a first `entry`, so that TensorBoard's writer starts its threads before the memory ceiling is in place.
 
-    They write lines, and the eight megabytes that Linux gives a thread's stack count as data, used or not.
+    The threads get small stacks: by default Linux reserves 8 MiB for each, which count towards the ceiling even if unused.
     """
     usual = threading.stack_size(LOGGER_STACK_BYTES)
     try:
@@ -82,24 +85,25 @@ def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> No
         threading.stack_size(usual)
 
 
-def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, callback: RunCallback) -> pl.Trainer:
-    """One pass over the stream; data, steps, checkpoints and progress are ours.
+def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, callback: pl.Callback) -> pl.Trainer:
+    """A trainer that passes once over the stream; it brings devices, ranks and loggers.
 
-    Who the processes are is what `ranks` read too, and not what Lightning makes of a batch system's variables.
+    Our own code brings data, steps, checkpoints and progress. The cluster environment is named here, so that Lightning reads
+    the same variables as `ranks_of` and not those of a batch system.
     """
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
     from pytorch_lightning.loggers import TensorBoardLogger
     from pytorch_lightning.strategies import DDPStrategy
 
-    for name in ("pytorch_lightning", "lightning.pytorch"):  # its advice is for those who configure it
+    for name in ("pytorch_lightning", "lightning.pytorch"):  # its advice is meant for code that configures it
         logging.getLogger(name).setLevel(logging.ERROR)
     kind, index = device_kind(device), int(device.partition(":")[2] or 0)
     several = ranks.n > 1
     n_local = ranks.n // spec.n_nodes
     strategy: Any = "auto"
     if several:
-        # Buckets that are the gradients: DDP then holds no third copy of them.
+        # Gradients as views of DDP's buckets: otherwise DDP holds another copy of them.
         strategy = DDPStrategy(
             process_group_backend=kind.distributed_backend, gradient_as_bucket_view=True, broadcast_buffers=False
         )

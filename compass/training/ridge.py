@@ -1,4 +1,4 @@
-"""Ridge regression on sparse features, its penalty chosen by what it does to data that was not fitted.
+"""Ridge regression on sparse features; the penalty is selected on data that was not fitted.
 
 Notation: n rows, p features, X (n, p) centred, y (n,) centred, XᵀX = V diag(s) Vᵀ.
 """
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    Floats = NDArray[np.float64]
+    _Floats = NDArray[np.float64]
 
 PENALTIES = np.logspace(5, -2, 15)
-"""Largest first: of equals the simplest wins."""
+"""Largest first: of equally good ones the simplest is selected."""
 N_JUDGES = 20
-"""Rows set apart from which on they choose the penalty. Fewer say little: then every fitted row is left out in turn."""
+"""Held-out rows from which on they select the penalty; with fewer of them, each fitted row is left out in turn."""
 ROWS = 512
-"""Made dense at once."""
+"""Rows that are converted to dense arrays at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,25 +30,27 @@ class Ridge:
     """A fitted regression."""
 
     columns: NDArray[np.int64]
-    """(q,) the features that occur."""
-    centre: Floats
-    """(q,)"""
-    weights: Floats
-    """(q,)"""
+    """(q,) indices of the features that occur in the fitted rows."""
+    centre: _Floats
+    """(q,) means of these features."""
+    weights: _Floats
+    """(q,) their weights."""
     mean: float
+    """The mean of the labels."""
     penalty: float
+    """The selected one of `PENALTIES`."""
 
-    def predict(self, x: csr_array) -> Floats:
-        """The prediction (m,) for features (m, p)."""
-        found: Floats = self.mean + x[:, self.columns] @ self.weights - self.centre @ self.weights
+    def predict(self, x: csr_array) -> _Floats:
+        """The predictions (m,) for features `x` (m, p)."""
+        found: _Floats = self.mean + x[:, self.columns] @ self.weights - self.centre @ self.weights
         return found
 
 
-def fit_ridge(x: csr_array, y: Floats, judges: csr_array, truth: Floats) -> Ridge:
-    """The ridge of features (n, p) on labels (n,), n ≥ 1, by the penalty that does best.
+def fit_ridge(x: csr_array, y: _Floats, judges: csr_array, truth: _Floats) -> Ridge:
+    """The ridge of features `x` (n, p) on labels `y` (n,), n ≥ 1, with the penalty that predicts best.
 
-    Judged by `judges` (m, p) with their `truth` (m,) if there are enough of them, else by leaving out each row in turn,
-    which for a ridge takes no fitting (Allen's PRESS).
+    Held-out features `judges` (m, p) with labels `truth` (m,) select the penalty if m ≥ `N_JUDGES`. Otherwise each row is left
+    out in turn, which for a ridge needs no refitting (Allen's PRESS statistic).
     """
     columns = np.unique(x.indices)
     used = x[:, columns]
@@ -70,8 +72,8 @@ def fit_ridge(x: csr_array, y: Floats, judges: csr_array, truth: Floats) -> Ridg
     return Ridge(columns, centre, axes @ along[:, best], mean, float(PENALTIES[best]))
 
 
-def _along(x: csr_array, centre: Floats, axes: Floats) -> Iterator[tuple[Floats, slice]]:
-    """(X V of some rows, which rows)."""
+def _along(x: csr_array, centre: _Floats, axes: _Floats) -> Iterator[tuple[_Floats, slice]]:
+    """The centred rows of `x` (m, q) times `axes` (q, q), in blocks: (block (b, q), its rows)."""
     for start in range(0, x.shape[0], ROWS):
         rows = slice(start, start + ROWS)
         yield (x[rows].toarray() - centre) @ axes, rows

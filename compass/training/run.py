@@ -1,15 +1,12 @@
-"""The story of a training run: open, announce, go on from where it was, train, judge."""
+"""A training run from start to end: open, announce, resume, train, evaluate."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from compass.data.structures.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
@@ -21,21 +18,18 @@ from compass.training.checkpoints import (
     Progressed,
     check_split,
     check_unchanged,
+    load_weights,
     read_checkpoint,
     run_spec_in,
-    take_weights,
 )
-from compass.training.cycle_report import CYCLES, Cycle, CycleClock, drop_rows
-from compass.training.evaluation import Evaluation, Predictor, baselines_of, evaluate
+from compass.training.cycle_report import CYCLES, Cycle, drop_rows
+from compass.training.evaluation import Evaluation, evaluate_baselines, evaluate_part
 from compass.training.guard import batch_of
-from compass.training.ledger_feedback import LedgerFeedback, may_teach, teach_out_of_memory
-from compass.training.memory_warmup import warm_up_memory
-from compass.training.module import Module
 from compass.training.ranks import lightning_trainer, start_loggers
 from compass.training.run_callback import EPOCHS, RunCallback
 from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
-from compass.training.updates import Updates
+from compass.training.updates import Counts
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -46,7 +40,7 @@ RESULTS = "results.json"
 
 
 class Diverged(CompassError):  # noqa: N818 - it names what happened
-    """The loss is not a number or infinite."""
+    """The loss is not a finite number."""
 
     exit_code = 3
 
@@ -58,192 +52,135 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
 
 
 class Results(Record):
-    """What came of a run."""
+    """The results of a run."""
 
     finished: bool
-    """False if it was asked to stop."""
+    """False if a signal stopped it."""
     stopped_by: int = 0
-    """The signal that asked."""
+    """The number of that signal."""
     at: Progressed
     cycles: tuple[Cycle, ...]
     evaluations: tuple[Evaluation, ...]
-    """The best model on every part, and the baselines beside it."""
+    """The best model on every part of the data, followed by the baselines."""
     split: int
-    """Batches that were cut to fit."""
+    """Batches that were cut to the free memory."""
     deferred: int
+    """Samples that did not fit even alone, and waited."""
     out_of_memory: int
+    """Batches that ran out of memory, and were repeated in halves."""
     skipped: tuple[str, ...]
+    """Ids of samples that did not fit during a whole epoch."""
     checkpoint: str
+    """The best model's file; empty without one."""
 
 
-def train(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
-    """Train what `order` says, in this process or as one of several; everything goes into `folder`.
+def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
+    """Train as `spec` says, in this process alone or as one of several; all files are written into `folder`.
 
     Raises:
-        InputError: something in the order cannot be used.
+        InputError: a setting cannot be used.
         OutOfMemoryAgain: a batch does not fit, not even in halves.
-        Diverged: the loss is not a number or infinite.
+        Diverged: the loss is not a finite number.
     """
     run = open_run(spec, folder)
     announce(run)
-    callback = make_run_callback(run, watch)
-    go_on(run, callback)
+    callback = RunCallback(run, watch)
+    resume(run, callback)
     trainer = lightning_trainer(spec, run.ranks, run.device, run.folder, callback)
-    start_loggers(trainer, {"promised_step_s": run.batch_s}, callback.at.n_updates)
-    # As certificates have it: what does not fit fails here and is dealt with, before the system kills somebody.
+    start_loggers(trainer, {"predicted_batch_s": run.batch_s}, callback.at.n_updates)
+    # The ceiling of the certificate: a batch that does not fit fails here, before the system runs short and kills a process.
     ceiling = run.meter.ceiling(spec.budget_bytes)
     if spec.ceiling:
         ceiling.impose()
         callback.ceiling = ceiling
     try:
         if len(run.stream):
-            fit(run, trainer, callback)
+            _fit(run, trainer, callback)
     finally:
         ceiling.lift()
-    return judge(run, callback)
+    return evaluate_run(run, callback)
 
 
-# ----------------------------------------------------------------------------------------------------------- training
+def resume(run: TrainingRun, callback: RunCallback) -> None:
+    """Continue from the newest checkpoint, if the run has one and `resume` is set.
 
-
-def make_run_callback(run: TrainingRun, watch: Callable[[Progress], None]) -> RunCallback:
-    """What follows the run."""
-    teacher = LedgerFeedback(run) if may_teach(run) else None
-    return RunCallback(
-        spec=run.spec,
-        folder=run.folder,
-        module=run.module,
-        meter=run.meter,
-        device=run.device,
-        load_of=lambda item: item.batch.load(run.data.loads),
-        clock=CycleClock(run.batch_s, run.bound_bytes, run.spec.config.cycle_batches),
-        checkpoints=run.checkpoints,
-        evaluate=partial(evaluate_part, run, "val"),
-        watch=watch,
-        n_batches=run.stream.n_batches,
-        place=partial(make_updates, run),
-        warm_up_memory=partial(warm_up_largest, run, teacher),
-        learn=teacher.tell if teacher else None,
-        at=Progressed(split=run.data.split.digest),
-    )
-
-
-def warm_up_largest(run: TrainingRun, teacher: LedgerFeedback | None, updates: Updates) -> None:
-    """Run the largest batch before the first; what the process then holds is because of it."""
-    if warm_up_memory(updates, run.largest, run.device) and teacher is not None:
-        teacher.fullest = run.largest, run.largest.load(run.data.loads)
-
-
-def make_updates(run: TrainingRun, module: Module) -> Updates:
-    """What turns batches into weight updates, once the module is on its device."""
-    several = run.ranks.n > 1
-    return Updates(
-        workload=run.workload,
-        model=module.model,
-        optimizer=module.optimizer,
-        variant=run.spec.plan.choice.knobs.variant,
-        rules=run.spec.config.training,
-        device=str(module.device),
-        guard=run.guard,
-        backward=module.manual_backward if several else torch.Tensor.backward,
-        alone=module.alone,
-        several_processes=several,
-        empty_cache=run.meter.empty_cache,
-        waiting=run.waiting,
-        ran_out=partial(teach_out_of_memory, run) if may_teach(run) else None,
-    )
-
-
-def go_on(run: TrainingRun, callback: RunCallback) -> None:
-    """Start from the newest checkpoint, if the run has one and may."""
+    Raises:
+        InputError: settings or the split have changed without `allow_changes`, or the weights do not fit the model.
+    """
     content = run.checkpoints.newest() if run.spec.resume else None
     if content is None:
         return
-    split, callback.at = callback.at.split, Progressed.model_validate_json(content["progressed"])
+    at = Progressed.model_validate_json(content["progressed"])
     if not run.spec.allow_changes:
         check_unchanged(run_spec_in(content), run.spec)
-        check_split(callback.at.split, split)
-    callback.at = callback.at.model_copy(update={"split": split})
+        check_split(at.split, run.data.split.digest)
+    callback.at = at.model_copy(update={"split": run.data.split.digest})
     callback.resumed = content
-    run.waiting = [(batch_of([name]), weight) for name, weight in callback.at.waiting]
-    take_weights(run.module.model, content)
-    run.module.n_updates_done = callback.at.n_updates
-    run.module.time_share = run.spec.amount.gone(callback.at.elapsed_s)
-    epoch, place = callback.at.position
-    run.stream.start = Position(epoch, place) if place < run.stream.per_epoch else Position(epoch + 1)
-    callback.clock.number = callback.at.n_batches // run.spec.config.cycle_batches
-    if run.ranks.rank == 0:  # what came after the checkpoint is done again
-        drop_rows(run.folder / CYCLES, "number", callback.clock.number)
-        drop_rows(run.folder / EPOCHS, "updates", callback.at.n_updates)
-    log.info("going on at epoch %d, batch %d", callback.at.position.epoch + 1, callback.at.position.batch + 1)
+    load_weights(run.module.model, content)
+    _set_position(run, callback, at)
+    log.info("resuming at epoch %d, batch %d", at.position.epoch + 1, at.position.batch + 1)
 
 
-def fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
-    """Hand everything to Lightning."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's advice is for those who configure it
-            trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
-    except NonFiniteLoss as error:
-        raise Diverged(error.value, callback.at) from None
-    except SystemExit:  # Lightning's answer to an interrupt, whichever signal it was
-        if callback.signals.stop is None:
-            raise
-        raise SystemExit(128 + callback.signals.stop) from None
-
-
-# ------------------------------------------------------------------------------------------------------------ judging
-
-
-def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
-    """The model as it is on one part of the data; every rank its share, if they are there. None if nothing can be said."""
-    ids = getattr(run.data.split, part)
-    if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
-        return None
-    predictor = Predictor(
-        workload=run.workload,
-        guard=run.guard,
-        loads=run.data.loads,
-        max_graphs=run.spec.plan.choice.batch_size,
-        variant=run.spec.plan.choice.knobs.variant,
-        device=run.device,
-    )
-    answers = predictor.predict(run.module.model, run.ranks.share(ids))
-    return evaluate(part, run.ranks.gathered(answers), run.data.labels)
-
-
-def beside(run: TrainingRun) -> tuple[Evaluation, ...]:
-    """What needs no model; nothing, where the ligands cannot be read any more."""
-    try:
-        return baselines_of(run.data)
-    except StructureError as error:
-        log.warning("no baselines to compare with: %s", error)
-        return ()
-
-
-def judge(run: TrainingRun, callback: RunCallback) -> Results:
-    """The best model on every part, beside what needs no model; written by the first rank."""
+def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
+    """The results of a run, with the best model's metrics beside the baselines'; the first rank writes them."""
     best = run.checkpoints.folder / BEST
     finished = callback.signals.stop is None
     if finished and best.exists():
         run.module.model.load_state_dict(read_checkpoint(best)["model"])
     run.module.model.to(run.device)
-    judged = [evaluate_part(run, part) for part in ("train", "val", "test")] if finished else []
-    found = [item for item in judged if item is not None]
-    updates = run.module.updates
-    counts = updates.counts if updates else None
+    parts = ("train", "val", "test") if finished else ()
+    evaluations = [found for part in parts if (found := evaluate_part(run, part)) is not None]
+    if evaluations and run.ranks.rank == 0:
+        evaluations += _baselines(run)
+    counts = run.module.updates.counts if run.module.updates else Counts()
     results = Results(
         finished=finished,
         stopped_by=0 if finished else callback.signals.stop or 0,
         at=callback.at,
         cycles=tuple(callback.cycles),
-        evaluations=(*found, *(beside(run) if found and run.ranks.rank == 0 else ())),
-        split=counts.split if counts else 0,
-        deferred=counts.deferred if counts else 0,
-        out_of_memory=counts.out_of_memory if counts else 0,
-        skipped=tuple(counts.skipped) if counts else (),
+        evaluations=tuple(evaluations),
+        split=counts.split,
+        deferred=counts.deferred,
+        out_of_memory=counts.out_of_memory,
+        skipped=tuple(counts.skipped),
         checkpoint=str(best if best.exists() else ""),
     )
     if run.ranks.rank == 0:
         write_text(results.model_dump_json(indent=2) + "\n", run.folder / RESULTS)
     return results
+
+
+def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> None:
+    """Put the stream, the schedule, the cycles and the tables of a resumed run to `at`."""
+    run.waiting = [(batch_of([name]), weight) for name, weight in at.waiting]
+    run.module.n_updates_done = at.n_updates
+    run.module.time_share = run.spec.amount.elapsed_share(at.elapsed_s)
+    epoch, place = at.position
+    run.stream.start = Position(epoch, place) if place < run.stream.per_epoch else Position(epoch + 1)
+    callback.clock.number = at.n_batches // run.spec.config.cycle_batches
+    if run.ranks.rank == 0:  # batches after the checkpoint are trained again
+        drop_rows(run.folder / CYCLES, "number", callback.clock.number)
+        drop_rows(run.folder / EPOCHS, "updates", at.n_updates)
+
+
+def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
+    """Train with Lightning; raise its errors as ours."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice is meant for code that configures it
+            trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
+    except NonFiniteLoss as error:
+        raise Diverged(error.value, callback.at) from None
+    except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
+        if callback.signals.stop is None:
+            raise
+        raise SystemExit(128 + callback.signals.stop) from None
+
+
+def _baselines(run: TrainingRun) -> tuple[Evaluation, ...]:
+    """The baselines' metrics; none, with a warning, if the ligands' files cannot be read any more."""
+    try:
+        return evaluate_baselines(run.data)
+    except StructureError as error:
+        log.warning("no baselines to compare with: %s", error)
+        return ()

@@ -1,140 +1,97 @@
-"""What happens around the steps: the clock, cycles, evaluations, checkpoints, requests to save or to stop."""
+"""The work around the steps of a run: cycles, evaluations, checkpoints, and requests to save or to stop."""
 
 from __future__ import annotations
 
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 
-from compass.records import Load, Progress
-from compass.training.checkpoints import Checkpoints, Progressed, random_state, set_random_state
+from compass.records import Progress
+from compass.training.checkpoints import Progressed, random_state, set_random_state
 from compass.training.cycle_report import CYCLES, Cycle, CycleClock, append_row, doubt
-from compass.training.module import Module
-from compass.training.run_spec import RunSpec
+from compass.training.evaluation import Evaluation, evaluate_part
+from compass.training.ledger_feedback import LedgerFeedback, may_feed_back
+from compass.training.memory_warmup import warm_up_memory
+from compass.training.signals import Signals
+from compass.training.stopwatch import BatchTimes, Stopwatch
 from compass.training.stream import Item
+from compass.training.updates import Updates
 from compass.units import format_bytes
 
 if TYPE_CHECKING:
-    from compass.device import Ceiling, Meter
-    from compass.training.evaluation import Evaluation
-    from compass.training.updates import Updates
+    from compass.device import Ceiling
+    from compass.training.build_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
 EPOCHS = "epochs.csv"
-WARM_STEPS = 2
-"""After which the libraries have read in what they need: file-backed pages outside the ceiling's reach count from then."""
+CEILING_WARM_STEPS = 2
+"""Steps after which libraries have loaded what they need; file-backed pages beyond the ceiling's control are final then."""
 REFRESH_S = 0.5
-"""Between two updates of what a person sees."""
+"""Seconds between two updates of the progress display."""
 
 
-class Signals:
-    """What this process was told meanwhile: to stop after the present update, or to save at its end."""
-
-    def __init__(self) -> None:
-        self.stop: int | None = None
-        """The signal that asked."""
-        self.save = False
-        self._before: dict[int, Any] = {}
-
-    def install(self) -> None:
-        """Listen. After Lightning, which has handlers of its own."""
-        for number in (signal.SIGTERM, signal.SIGINT, *_SAVE):
-            self._before[number] = signal.signal(number, self._hear)
-
-    def restore(self) -> None:
-        """Put the earlier handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _hear(self, number: int, _: FrameType | None) -> None:
-        if number in _SAVE:
-            self.save = True
-        elif self.stop is not None:  # the second time is meant
-            raise KeyboardInterrupt
-        else:
-            self.stop = number
-
-
-_SAVE = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
-
-
-@dataclass(eq=False)
 class RunCallback(pl.Callback):
-    """Follows one run, on every rank; the first one writes."""
+    """Follows one run on every rank; the first rank writes its files.
 
-    spec: RunSpec
-    folder: Path
-    module: Module
-    meter: Meter
-    device: str
-    load_of: Callable[[Item], Load]
-    clock: CycleClock
-    checkpoints: Checkpoints
-    evaluate: Callable[[], Evaluation | None]
-    watch: Callable[[Progress], None]
-    n_batches: int
-    """Of the whole training."""
-    place: Callable[[Module], Updates]
-    """Makes updates of the module, once Lightning has put it on its device."""
-    warm_up_memory: Callable[[Updates], None]
-    """Runs the largest batch once Lightning has placed everything."""
-    ceiling: Ceiling | None = None
-    """What the whole process is held under."""
-    resumed: dict[str, Any] | None = None
-    """The checkpoint that the run goes on from."""
-    learn: Callable[[Cycle, CycleClock], None] | None = None
-    """Tells the ledger of a finished cycle, before the clock forgets it."""
-    at: Progressed = field(default_factory=Progressed)
-    signals: Signals = field(default_factory=Signals)
-    cycles: list[Cycle] = field(default_factory=list)
-    _began: float = 0.0
-    _left: float = 0.0
-    _started: float = 0.0
-    _saved: float = 0.0
-    _told: float = 0.0
-    _elapsed_before_s: float = 0.0
-    _first: int = 0
-    _cut: int = 0
+    Attributes:
+        at: the progress of the run.
+        cycles: the finished cycles of this process.
+        signals: the requests to save or to stop.
+        ceiling: the ceiling of this process, tightened during the first steps; None: not enforced.
+        resumed: the content of the checkpoint to resume from, until training starts.
+    """
 
-    # ------------------------------------------------------------------------------------------------- Lightning's hooks
+    def __init__(self, run: TrainingRun, watch: Callable[[Progress], None]) -> None:
+        self.run = run
+        self.at = Progressed(split=run.data.split.digest)
+        self.clock = CycleClock(run.batch_s, run.bound_bytes, run.spec.config.cycle_batches)
+        self.cycles: list[Cycle] = []
+        self.signals = Signals()
+        self.ceiling: Ceiling | None = None
+        self.resumed: dict[str, Any] | None = None
+        self._feedback = LedgerFeedback(run) if may_feed_back(run) else None
+        self._stopwatch = Stopwatch()
+        self._display = _Display(run, watch)
+        self._started_at = self.at
+        """The progress at which this process began."""
+        self._saved_s = 0.0
+        """When the last checkpoint was written, on the monotonic clock."""
+        self._n_not_whole = 0
+        """Batches that did not run whole, until the end of the last cycle."""
+
+    # -------------------------------------------------------------------------------------------------- Lightning's hooks
 
     def on_train_start(self, *_: Any) -> None:
-        """The last moment before the first batch is fetched."""
-        self.module.updates = self.place(self.module)
-        self.meter.reset_peak()
-        self.warm_up_memory(self.module.updates)
-        if self.resumed is not None:
-            self.module.optimizer.load_state_dict(self.resumed["optimizer"])
-            states = self.resumed["random"]
-            if self.module.global_rank < len(states):  # of processes that were not there before, nothing is known
-                set_random_state(states[self.module.global_rank], self.device)
-            self.resumed = None
+        """Prepare the first step: Lightning has placed the model, and has fetched no batch yet."""
+        run = self.run
+        updates = run.module.updates = make_updates(run, self._feedback)
+        run.meter.reset_peak()
+        fitted = warm_up_memory(updates, run.largest, run.device)
+        if fitted and self._feedback is not None:
+            self._feedback.fullest = run.largest, run.largest.load(run.data.loads)
+        self._restore_state()
         self.signals.install()
-        self._elapsed_before_s, self._first = self.at.elapsed_s, self.at.n_batches
-        self._began = self._left = self._saved = time.monotonic()
+        self._started_at = self.at
+        self._stopwatch.start(self.at.elapsed_s)
+        self._saved_s = time.monotonic()
 
     def on_train_batch_start(self, *_: Any) -> None:
-        """The batch is here."""
-        self._started = time.monotonic()
+        """A batch arrived."""
+        self._stopwatch.batch_arrived()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *given: Any) -> None:
-        """The batch is done."""
+        """A batch was trained; the cycle, the epoch, the update or the run may end with it."""
         item: Item = given[2][0]  # Lightning's module, outputs, batch and index
-        self.meter.synchronize()
-        now = time.monotonic()
-        self._count(item, now)
-        self.meter.sample()
-        if self.ceiling is not None and self.at.n_batches - self._first <= WARM_STEPS:
+        self.run.meter.synchronize()
+        self._count(item, self._stopwatch.batch_finished())
+        self.run.meter.sample()
+        if self.ceiling is not None and self.at.n_batches - self._started_at.n_batches <= CEILING_WARM_STEPS:
             self.ceiling.tighten()
         if self.clock.full or item.is_final:
             self._finish_cycle()
@@ -142,131 +99,194 @@ class RunCallback(pl.Callback):
             self._finish_epoch(trainer)
         if item.part.last:
             self._between_updates(trainer, item)
-        self._show(now)
-        self._left = time.monotonic()
+        self._display.show(self.at, self._started_at)
+        self._stopwatch.wait_for_data()
 
     def on_train_end(self, *_: Any) -> None:
-        """All is done, or asked to stop."""
+        """The run is finished, or stops as requested."""
         self.signals.restore()
 
     def on_exception(self, *_: Any) -> None:
-        """Handlers go with the run."""
+        """The run ends with an error."""
         self.signals.restore()
 
-    # ---------------------------------------------------------------------------------------------------- what they do
+    # ----------------------------------------------------------------------------------------------- batches, cycles, epochs
 
-    def _count(self, item: Item, now: float) -> None:
-        load, step_s = self.load_of(item), now - self._started
-        self.clock.add(item.batch, load, step_s=step_s, data_s=self._started - self._left, loss=self.module.loss)
+    def _restore_state(self) -> None:
+        """Give the optimizer and the random generators the states of the checkpoint, if the run is resumed."""
+        if self.resumed is None:
+            return
+        module, states = self.run.module, self.resumed["random"]
+        module.optimizer.load_state_dict(self.resumed["optimizer"])
+        if module.global_rank < len(states):  # the checkpoint may be of fewer ranks
+            set_random_state(states[module.global_rank], self.run.device)
+        self.resumed = None
+
+    def _count(self, item: Item, times: BatchTimes) -> None:
+        module, load = self.run.module, item.batch.load(self.run.data.loads)
+        self.clock.add(item.batch, load, step_s=times.step_s, data_s=times.data_s, loss=module.loss)
         self.at = self.at.model_copy(
             update={
-                "position": item.then,
+                "position": item.next_position,
                 "n_batches": self.at.n_batches + 1,
-                "n_updates": self.module.n_updates_done,
-                "n_graphs": self.at.n_graphs + load.graphs * self.module.trainer.world_size,
-                "elapsed_s": self._elapsed_before_s + now - self._began,
+                "n_updates": module.n_updates_done,
+                "n_graphs": self.at.n_graphs + load.graphs * module.trainer.world_size,
+                "elapsed_s": times.elapsed_s,
             }
         )
 
     def _finish_cycle(self) -> None:
-        cycle, cut = self.clock.finish(self.meter.footprint_bytes()), self._n_cut()
-        if self.learn is not None and cut == self._cut:  # batches in parts say little of whole ones
-            self.learn(cycle, self.clock)
-        self._cut = cut
-        self.clock.start_anew()
+        cycle, n_not_whole = self.clock.finish(self.run.meter.footprint_bytes()), self._updates.counts.not_whole
+        is_whole = n_not_whole == self._n_not_whole  # the times of parts do not apply to whole batches
+        if is_whole and self._feedback is not None:
+            self._feedback.record_cycle(cycle, self.clock)
+        self._n_not_whole = n_not_whole
+        self.clock.start_next()
         self.cycles.append(cycle)
         log.info("%s", cycle)
-        if warning := doubt(cycle, self.spec.plan.runtime):
+        if warning := doubt(cycle, self.run.spec.plan.runtime):
             log.warning("%s", warning)
-        if self.module.global_rank == 0:
-            append_row(cycle.model_dump(), self.folder / CYCLES)
-
-    def _n_cut(self) -> int:
-        """Batches so far that did not run whole."""
-        counts = self.module.updates.counts if self.module.updates else None
-        return counts.split + counts.deferred + counts.out_of_memory if counts else 0
+        if self._is_first:
+            append_row(cycle.model_dump(), self.run.folder / CYCLES)
 
     def _finish_epoch(self, trainer: pl.Trainer) -> None:
-        updates = self.module.updates
-        assert updates is not None  # noqa: S101 - training runs
-        updates.finish_epoch()
-        found = self.evaluate()
+        self._updates.finish_epoch()
+        found = evaluate_part(self.run, "val")
         if found is None:
             return
         epoch = self.at.position.epoch + (self.at.position.batch > 0)  # counted from 1
         log.info("epoch %d: %s", epoch, found)
         for logger in trainer.loggers:
             logger.log_metrics(found.figures(), step=self.at.n_updates)
-        if found.score is not None and not math.isfinite(found.score):
-            log.warning("epoch %d: an answer is not a number, and so this cannot be the best model", epoch)
-        elif found.score is not None and (self.at.best is None or found.score < self.at.best):
-            self.at = self.at.model_copy(update={"best": found.score})
-            if self.module.global_rank == 0:
-                self.checkpoints.write_best(self.spec, found.score, self.module.model.state_dict())
-        if self.module.global_rank == 0:
+        self._keep_if_best(found, epoch)
+        if self._is_first:
             row = {"epoch": epoch, "updates": self.at.n_updates, **found.figures()}
-            append_row(row, self.folder / EPOCHS)
+            append_row(row, self.run.folder / EPOCHS)
+
+    def _keep_if_best(self, found: Evaluation, epoch: int) -> None:
+        """Write the model's weights, if its validation score is the best so far."""
+        if found.score is None:
+            return
+        if not math.isfinite(found.score):
+            log.warning("epoch %d: a prediction is not a finite number, so this model is not kept as the best", epoch)
+        elif self.at.best is None or found.score < self.at.best:
+            self.at = self.at.model_copy(update={"best": found.score})
+            if self._is_first:
+                self.run.checkpoints.write_best(self.run.spec, found.score, self.run.module.model.state_dict())
+
+    # -------------------------------------------------------------------------------------------------- between updates
 
     def _between_updates(self, trainer: pl.Trainer, item: Item) -> None:
+        """Log the update, and answer requests to save or to stop; a run whose time is over ends its cycle and its epoch."""
+        metrics = {"loss": self.run.module.loss, "learning_rate": self.run.module.rate}
         for logger in trainer.loggers:
-            logger.log_metrics({"loss": self.module.loss, "learning_rate": self.module.rate}, step=self.at.n_updates)
-        due = time.monotonic() - self._saved >= self.spec.config.training.checkpoint_s
-        save, told, share = self._agreed(
-            self.signals.save or due, self.signals.stop or 0, self.spec.amount.gone(self.at.elapsed_s)
-        )
-        if told:  # on every rank: whoever heard nothing would go on to judge, and wait for the others for ever
-            self.signals.stop = int(told)
-        self.module.time_share = share
-        late = share >= 1.0
-        if late:
-            if self.clock.step_times:
-                self._finish_cycle()
-            if not item.ends_epoch:
-                self._finish_epoch(trainer)
-        if told or late or save or item.is_final:
+            logger.log_metrics(metrics, step=self.at.n_updates)
+        save, stop, time_share = self._agreed_requests()
+        self.run.module.time_share = time_share
+        time_is_over = time_share >= 1.0
+        if time_is_over and self.clock.step_times:
+            self._finish_cycle()
+        if time_is_over and not item.ends_epoch:
+            self._finish_epoch(trainer)
+        if stop or time_is_over or save or item.is_final:
             self._save()
-        if told or late:
+        if stop or time_is_over:
             trainer.should_stop = True
 
-    def _agreed(self, *values: float) -> list[float]:
-        """The largest that any rank says of each; ranks that stepped apart would wait for each other for ever."""
-        if self.module.trainer.world_size == 1:
+    def _agreed_requests(self) -> tuple[bool, bool, float]:
+        """(whether to save, whether to stop, the share of the run's time that is over), the same on all ranks.
+
+        Ranks that acted on their own requests would wait for each other for ever.
+        """
+        due = time.monotonic() - self._saved_s >= self.run.spec.config.training.checkpoint_s
+        save, stop, time_share = self._largest_of_ranks(
+            self.signals.save or due, self.signals.stop or 0, self.run.spec.amount.elapsed_share(self.at.elapsed_s)
+        )
+        if stop:
+            self.signals.stop = int(stop)
+        return bool(save), bool(stop), time_share
+
+    def _largest_of_ranks(self, *values: float) -> list[float]:
+        """For each of `values` the largest among all ranks."""
+        if self.run.module.trainer.world_size == 1:
             return list(values)
-        found = torch.tensor(values, dtype=torch.float32, device=self.module.device)
+        found = torch.tensor(values, dtype=torch.float32, device=self.run.module.device)
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
         return [float(value) for value in found.tolist()]
 
     def _save(self) -> None:
-        states: list[Any] = [random_state(self.device)]
-        if self.module.trainer.world_size > 1:
-            states = [None] * self.module.trainer.world_size
-            torch.distributed.all_gather_object(states, random_state(self.device))
-        if self.module.global_rank == 0:
-            updates = self.module.updates
-            assert updates is not None  # noqa: S101 - training runs
-            waiting = tuple((batch.members[0][0], weight) for batch, weight in updates.waiting)
-            self.checkpoints.write(
-                self.spec, self.at.model_copy(update={"waiting": waiting}),
-                self.module.model.state_dict(), self.module.optimizer.state_dict(), states,
-            )  # fmt: skip
-        self._saved = time.monotonic()
+        module = self.run.module
+        states: list[Any] = [random_state(self.run.device)]
+        if module.trainer.world_size > 1:
+            states = [None] * module.trainer.world_size
+            torch.distributed.all_gather_object(states, random_state(self.run.device))
+        if self._is_first:
+            waiting = tuple((batch.members[0][0], weight) for batch, weight in self._updates.waiting)
+            progressed = self.at.model_copy(update={"waiting": waiting})
+            self.run.checkpoints.write(
+                self.run.spec, progressed, module.model.state_dict(), module.optimizer.state_dict(), states
+            )
+        self._saved_s = time.monotonic()
         self.signals.save = False
 
-    def _show(self, now: float) -> None:
-        if now - self._told < REFRESH_S:
+    @property
+    def _is_first(self) -> bool:
+        return self.run.module.global_rank == 0
+
+    @property
+    def _updates(self) -> Updates:
+        updates = self.run.module.updates
+        assert updates is not None  # noqa: S101 - set when training starts
+        return updates
+
+
+def make_updates(run: TrainingRun, feedback: LedgerFeedback | None) -> Updates:
+    """The weight updates of a run whose model is on its device."""
+    module, several = run.module, run.ranks.n > 1
+    return Updates(
+        workload=run.workload,
+        model=module.model,
+        optimizer=module.optimizer,
+        variant=run.spec.plan.choice.knobs.variant,
+        rules=run.spec.config.training,
+        device=str(module.device),
+        guard=run.guard,
+        backward=module.manual_backward if several else torch.Tensor.backward,
+        without_sync=module.without_sync,
+        several_processes=several,
+        empty_cache=run.meter.empty_cache,
+        waiting=run.waiting,
+        on_out_of_memory=None if feedback is None else feedback.record_out_of_memory,
+    )
+
+
+class _Display:
+    """Shows a run's progress, but not more often than a person can read."""
+
+    def __init__(self, run: TrainingRun, watch: Callable[[Progress], None]) -> None:
+        self._run, self._watch = run, watch
+        self._shown_s = 0.0
+
+    def show(self, at: Progressed, started_at: Progressed) -> None:
+        """Show `at`; the pace is that since `started_at`."""
+        if time.monotonic() - self._shown_s < REFRESH_S:
             return
-        self._told = now
-        n_done, share = self.at.n_batches, self.module.time_share
-        n_expected = max(n_done, min(self.n_batches, round(n_done / share) if share else self.n_batches))
-        pace_s = (self.at.elapsed_s - self._elapsed_before_s) / max(1, n_done - self._first)
-        n_cycle = self.spec.config.cycle_batches
-        self.watch(
+        self._shown_s = time.monotonic()
+        n_done, n_expected = at.n_batches, self._n_expected(at.n_batches)
+        batch_s = (at.elapsed_s - started_at.elapsed_s) / max(1, n_done - started_at.n_batches)
+        n_cycle = self._run.spec.config.cycle_batches
+        self._watch(
             Progress(
                 phase="train",
-                what=f"epoch {self.at.position.epoch + 1}, cycle {n_done / n_cycle:.1f} of {n_expected / n_cycle:.1f}, "
-                f"loss {self.module.loss:.3f}, {format_bytes(self.meter.footprint_bytes())}",
+                what=f"epoch {at.position.epoch + 1}, cycle {n_done / n_cycle:.1f} of {n_expected / n_cycle:.1f}, "
+                f"loss {self._run.module.loss:.3f}, {format_bytes(self._run.meter.footprint_bytes())}",
                 n_done=n_done,
                 n_expected=n_expected,
-                remaining_s=pace_s * (n_expected - n_done),
+                remaining_s=batch_s * (n_expected - n_done),
             )
         )
+
+    def _n_expected(self, n_done: int) -> int:
+        """Batches in the whole run: as many as planned, or fewer if its time ends sooner."""
+        n_planned, time_share = self._run.stream.n_batches, self._run.module.time_share
+        return max(n_done, min(n_planned, round(n_done / time_share) if time_share else n_planned))

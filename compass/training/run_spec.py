@@ -1,4 +1,4 @@
-"""What a run is: written into its folder before it starts, read by its processes, compared when it goes on."""
+"""The settings of a training run: written into its folder before it starts, read by its processes, compared on resume."""
 
 from __future__ import annotations
 
@@ -16,65 +16,66 @@ from compass.profile import write_text
 from compass.records import Fingerprint, Record, StagePlan
 from compass.records.base import digest
 
-ORDER, LOG = "run.json", "training.log"
-PATIENCE_S = 600.0
-"""How long a process waits for the first one of its machine to scan the data and write the spec."""
-SKEW_S = 30.0
-"""What the clock of a shared disk may be behind."""
+RUN_SPEC, LOG = "run.json", "training.log"
+RUN_SPEC_BEFORE_0_2 = "order.json"
+SPEC_PATIENCE_S = 600.0
+"""How long a process waits while the first one on its machine scans the data and writes the settings."""
+CLOCK_SKEW_S = 30.0
+"""By how much the clock of a shared disk may lag behind."""
 
 
 class Amount(Record):
-    """How long to train: as many epochs, cycles or seconds; whichever is given, else the configured epochs."""
+    """How long to train: epochs, cycles or seconds. Without any of them the configured epochs count."""
 
     epochs: int | None = None
     cycles: float | None = None
     max_time_s: float | None = None
 
-    def gone(self, elapsed_s: float) -> float:
-        """The share of the time that is gone; 0 if none was given."""
+    def elapsed_share(self, elapsed_s: float) -> float:
+        """The share of `max_time_s` that is over, at most 1; 0 without a limit."""
         return min(1.0, elapsed_s / self.max_time_s) if self.max_time_s else 0.0
 
 
 class RunSpec(Record):
-    """One training run."""
+    """The settings of one training run."""
 
     plan: StagePlan
     workload: str
     config: OptimizerConfig
-    """The profile's, with what training itself may change."""
+    """The profile's configuration, with the changes that training allows."""
     fingerprint: Fingerprint
-    """What the plan was measured on."""
+    """Of this machine, and of what the plan was measured on unless `stale`."""
     dataset: str = ""
     """Digest of the complexes with their labels and splits; empty without a dataset."""
     budget_bytes: int
-    """What one process may hold in all."""
+    """The largest footprint of one process."""
     ceiling: bool = True
-    """Whether the system is to enforce that."""
+    """Whether the operating system enforces the budget."""
     batching: Literal["batch_size", "batch_budget"]
     amount: Amount = Amount()
     device: str | None = None
     loader_workers: int = 0
-    """Processes that put batches together; 0: the training process itself."""
+    """Processes that collate batches; 0: the training process does it."""
     n_devices: int = 1
-    """On this machine; under torchrun, whatever it says."""
+    """Processes on this machine; under torchrun its number."""
     n_nodes: int = 1
     stale: bool = False
-    """Whether a plan that was measured on something else is used all the same."""
+    """Whether a profile from other hardware, versions or data is accepted."""
     resume: bool = False
     allow_changes: bool = False
     cache: str = ""
-    """Folder of the ledger that learns from this run; empty: none does."""
+    """Folder of the ledger that records this run; empty: none."""
     started_by: str = ""
     """See `this_start`."""
 
     @property
-    def packs(self) -> bool:
-        """Whether its batches follow from what is predicted of them, and not from their number of graphs alone."""
+    def packs_by_law(self) -> bool:
+        """Whether the members of batches depend on predicted memory or time, not only on a number of graphs."""
         return self.batching == "batch_budget" or self.n_devices * self.n_nodes > 1
 
     @property
     def identity(self) -> dict[str, object]:
-        """What may not change in the middle of a run, by name."""
+        """The settings that must not change within a run, by name."""
         training = self.config.training
         return {
             "knobs": str(self.plan.choice.knobs),
@@ -86,8 +87,10 @@ class RunSpec(Record):
             "dataset": self.dataset,
             "effective batch": self.config.batch.effective_batch,
             "processes": self.n_devices * self.n_nodes,
-            # What the batches of an epoch follow from, beside the seed.
-            "laws": digest(self.plan.batch_budget, self.plan.bytes_law, self.plan.step_law) if self.packs else "",
+            # Beside the seed, these decide which samples form a batch.
+            "laws": digest(self.plan.batch_budget, self.plan.bytes_law, self.plan.step_law)
+            if self.packs_by_law
+            else "",
             "amount": self.amount.model_dump_json(),
             "seed": self.config.seed,
             "split": training.split.model_dump_json(),
@@ -96,53 +99,67 @@ class RunSpec(Record):
 
 
 def write_run_spec(spec: RunSpec, folder: Path) -> Path:
-    """Write `order` into `folder`, which is made if need be.
+    """Write `spec` into `folder`, which is created if necessary; returns the file's path.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the folder cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run folder {folder}", got=error.strerror or str(error), expected="a writable folder",
                          fix="Choose another --out.") from error  # fmt: skip
-    write_text(spec.model_dump_json(indent=2) + "\n", folder / ORDER)
-    return folder / ORDER
+    write_text(spec.model_dump_json(indent=2) + "\n", folder / RUN_SPEC)
+    return folder / RUN_SPEC
+
+
+def find_run_spec(folder: Path) -> Path | None:
+    """The file in `folder` that holds the settings of its run, if there is one; before version 0.2 it had another name."""
+    paths = (folder / name for name in (RUN_SPEC, RUN_SPEC_BEFORE_0_2))
+    return next((path for path in paths if path.exists()), None)
 
 
 def read_run_spec(folder: Path) -> RunSpec:
-    """The order in `folder`.
+    """The settings of the run in `folder`.
 
     Raises:
-        InputError: there is none, or it is not whole.
+        InputError: the folder holds no run, or one that this version cannot read.
     """
+    path = find_run_spec(folder)
+    if path is None:
+        raise InputError(
+            f"run folder {folder}", got=f"no {RUN_SPEC}", expected="the folder of a run", fix="Check the path."
+        )
     try:
-        return RunSpec.model_validate_json((folder / ORDER).read_text(encoding="utf-8"))
+        return RunSpec.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"run folder {folder}", got=f"no order that can be read ({type(error).__name__})", fix="Check the path.",
-                         expected="the folder of a run") from error  # fmt: skip
+        raise InputError(
+            f"run folder {folder}", got=f"{path.name}, which cannot be read ({type(error).__name__})",
+            expected="the settings of a run by this version of Compass",
+            fix="Start a new run in another --out, or resume with --allow-changes.",
+        ) from error  # fmt: skip
 
 
 def await_run_spec(folder: Path) -> RunSpec:
-    """The order that the first process of this machine writes for this start of torchrun.
+    """The settings that the first process on this machine writes for this start of torchrun.
 
-    Several nodes with an address of their own are called the same at every start: what is older than torchrun's process is an
-    earlier start's.
+    Two starts on nodes with a fixed address have the same name. A file older than torchrun's process therefore belongs to an
+    earlier start.
 
     Raises:
-        InputError: it does not come.
+        InputError: the file does not appear within `SPEC_PATIENCE_S`.
     """
-    until, since_s = time.monotonic() + PATIENCE_S, psutil.Process(os.getppid()).create_time() - SKEW_S
+    until, since_s = time.monotonic() + SPEC_PATIENCE_S, psutil.Process(os.getppid()).create_time() - CLOCK_SKEW_S
     while time.monotonic() < until:
         with contextlib.suppress(InputError, OSError):
             spec = read_run_spec(folder)
-            if spec.started_by == this_start() and (folder / ORDER).stat().st_mtime >= since_s:
+            if spec.started_by == this_start() and (folder / RUN_SPEC).stat().st_mtime >= since_s:
                 return spec
         time.sleep(0.2)
-    raise InputError(f"run folder {folder}", got="no order", expected="one from the first process of this machine",
-                     fix="See what became of that process.")  # fmt: skip
+    raise InputError(f"run folder {folder}", got=f"no {RUN_SPEC}", expected="one from the first process on this machine",
+                     fix="Check the log of that process.")  # fmt: skip
 
 
 def this_start() -> str:
-    """What tells this start of several processes from another; empty for a single process."""
+    """A name for this start of several processes; empty for a single process."""
     return ":".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_PORT")).strip(":")

@@ -1,4 +1,4 @@
-"""The learning rate: how large for how many graphs an update, and how it goes over the updates."""
+"""The learning rate: its height for a number of graphs per update, and its course over the updates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from compass.optimizer_config import TrainingRules
 
 
 def learning_rate(graphs_per_update: float, rules: TrainingRules) -> float:
-    """The highest rate of a training whose updates gather `graphs_per_update` graphs in the mean, over all devices.
+    """The highest learning rate of a training: `learning_rate · (graphs_per_update / reference_batch)^batch_exponent`.
+
+    Args:
+        graphs_per_update: mean number of graphs in an update, over all devices.
+        rules: the configured rules.
 
     Raises:
         ValueError: `graphs_per_update` is not above zero.
@@ -21,8 +25,8 @@ def learning_rate(graphs_per_update: float, rules: TrainingRules) -> float:
 def rate_factor(update: int, n_updates: int, rules: TrainingRules) -> float:
     """The share of the highest rate at `update`, counted from 0, of `n_updates`.
 
-    Rises linearly to 1, which the last update of the warm-up has; then falls along half a cosine to `final_share`, which
-    the last update of all has. Beyond, it stays there: a training that goes on after its plan does so gently.
+    It rises linearly to 1 at the last update of the warm-up, then falls along half a cosine to `final_share` at the last
+    update of all. A training that is continued beyond that keeps `final_share`.
 
     Raises:
         ValueError: `update` is negative or `n_updates` below 1.
@@ -32,11 +36,11 @@ def rate_factor(update: int, n_updates: int, rules: TrainingRules) -> float:
     n_warm = warmup_updates(n_updates, rules)
     if update < n_warm:
         return (update + 1) / n_warm
-    way = min(1.0, (update - n_warm + 1) / (n_updates - n_warm))
-    return rules.final_share + (1.0 - rules.final_share) * (1.0 + math.cos(math.pi * way)) / 2.0
+    progress = min(1.0, (update - n_warm + 1) / (n_updates - n_warm))
+    return rules.final_share + (1.0 - rules.final_share) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
 def warmup_updates(n_updates: int, rules: TrainingRules) -> int:
-    """How many updates the rate rises over: none if their share is zero, else at least one, but never all."""
+    """The number of updates in the warm-up: 0 if their configured share is 0, else at least 1, but never all."""
     n_warm = max(1, round(rules.warmup_share * n_updates)) if rules.warmup_share else 0
     return min(n_warm, n_updates - 1)

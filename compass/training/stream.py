@@ -1,6 +1,6 @@
-"""The batches of a whole training, epoch after epoch, from any position on.
+"""The batches of a whole training, epoch after epoch, from any position.
 
-To Lightning all of it is one pass: it keeps the position in loops of its own, which resume at epochs; ours is two numbers.
+Lightning sees them as a single pass. Its own loops resume only at epochs; our position is two numbers and resumes anywhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Position(NamedTuple):
-    """The batch that comes next: how many epochs and how many of its epoch's batches lie behind."""
+    """The position of the next batch: the finished epochs, and the finished batches of the current epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -36,28 +36,37 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Item:
-    """A batch, and where it stands."""
+    """A batch and its place in the training."""
 
     batch: Batch
     part: UpdatePart
-    """Of its weight update."""
-    then: Position
-    """What comes after it."""
+    """Its part in a weight update."""
+    next_position: Position
+    """The position of the batch after it."""
     is_final: bool = False
     """Whether training ends with it."""
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether it is the last of its epoch, or of all."""
-        return self.then.batch == 0 or self.is_final
+        """Whether it is the last of its epoch or of the training."""
+        return self.next_position.batch == 0 or self.is_final
 
 
 class Stream(Sampler[Item]):
-    """This rank's batches from `start` until `n_batches` of the whole training are behind."""
+    """The batches of this rank from `start` to the end of the training."""
 
     def __init__(
         self, sampler: BudgetedBatchSampler, ids: Sequence[str], accumulate: int, n_batches: int, rank: int = 0
     ) -> None:
+        """Describe the training.
+
+        Args:
+            sampler: gives the batches of every epoch, as indices into `ids`.
+            ids: (n) of the training samples.
+            accumulate: batches in a weight update; an epoch's last update may have fewer.
+            n_batches: of this rank in the whole training.
+            rank: the index of this process.
+        """
         self._sampler, self._ids, self._rank = sampler, ids, rank
         self.per_epoch = len(sampler)
         self.accumulate = min(accumulate, self.per_epoch)
@@ -66,50 +75,55 @@ class Stream(Sampler[Item]):
 
     @property
     def n_updates(self) -> int:
-        """Weight updates of the whole training."""
+        """Weight updates in the whole training."""
         epochs, rest = divmod(self.n_batches, self.per_epoch)
         return epochs * -(-self.per_epoch // self.accumulate) + -(-rest // self.accumulate)
 
     def __len__(self) -> int:
-        return max(0, self.n_batches - self._behind(self.start))
+        return max(0, self.n_batches - self._n_before(self.start))
 
     def __iter__(self) -> Iterator[Item]:
         position = self.start
-        while self._behind(position) < self.n_batches:
+        while self._n_before(position) < self.n_batches:
             steps = self._sampler.steps(position.epoch)
             for place in range(position.batch, min(self.per_epoch, self.n_batches - position.epoch * self.per_epoch)):
                 yield self._item(position.epoch, place, steps[place][self._rank].tolist())
             position = Position(position.epoch + 1)
 
-    def _behind(self, position: Position) -> int:
+    def _n_before(self, position: Position) -> int:
+        """Batches of the whole training before `position`."""
         return position.epoch * self.per_epoch + position.batch
 
     def _item(self, epoch: int, place: int, members: list[int]) -> Item:
         begin = place - place % self.accumulate
         end = min(begin + self.accumulate, self.per_epoch, self.n_batches - epoch * self.per_epoch)
-        # Over the mean batch, not over this update's graphs: every complex then weighs alike, whatever came with it.
+        # Relative to the mean batch, not to this update's graphs: every complex then has the same weight in every update.
         weight = len(members) / (self._sampler.mean_graphs * (end - begin))
-        then = Position(epoch, place + 1) if place + 1 < self.per_epoch else Position(epoch + 1)
+        after = Position(epoch, place + 1) if place + 1 < self.per_epoch else Position(epoch + 1)
         batch = Batch(members=tuple((self._ids[index], 1) for index in members))
         part = UpdatePart(weight, first=place == begin, last=place == end - 1)
-        return Item(batch, part, then, is_final=self._behind(then) == self.n_batches)
+        return Item(batch, part, after, is_final=self._n_before(after) == self.n_batches)
 
 
 class _Collated(Dataset[tuple[Item, Any]]):
-    """An item's batch as the model takes it; in a process of its own, what is drawn for it follows from its place alone."""
+    """Items with their batches as the model takes them.
+
+    In a loader's process, random numbers are seeded by the item's position. A resumed run then draws the same ones, however
+    many processes load.
+    """
 
     def __init__(self, workload: Workload, source: str, config: OptimizerConfig, rank: int) -> None:
         self._workload, self._source, self._config, self._rank = workload, source, config, rank
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A workload from a file cannot be unpickled where that file was not loaded: it is loaded there instead.
+        # A workload from a file cannot be unpickled in a process that has not loaded the file; it is loaded again there.
         return _collated, (self._source, self._config, self._rank)
 
     def __getitem__(self, item: Item) -> tuple[Item, Any]:
         if get_worker_info() is not None:
-            seed = int(digest(self._config.seed, self._rank, tuple(item.then)), 16) % 2**32
+            seed = int(digest(self._config.seed, self._rank, tuple(item.next_position)), 16) % 2**32
             torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - the legacy one is what libraries use
+            np.random.seed(seed)  # noqa: NPY002 - libraries use the legacy generator
             random.seed(seed)
         return item, self._workload.collate(item.batch)
 
@@ -119,25 +133,25 @@ def _collated(source: str, config: OptimizerConfig, rank: int) -> _Collated:
 
 
 def loader(stream: Stream, workload: Workload, spec: RunSpec, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
-    """`stream`, collated in as many processes as are worth it; 0: in this one."""
+    """A loader of `stream` with the plan's number of processes; with 0 of them, this process collates."""
     return DataLoader(
         _Collated(workload, spec.workload, spec.config, rank),
         sampler=stream,
         batch_size=None,
         num_workers=spec.loader_workers,
-        worker_init_fn=_hear_nothing,
-        collate_fn=_as_it_is,
-        # Its own: a loader that drew its seed from torch's would leave another random state than a resumed one.
+        worker_init_fn=_ignore_signals,
+        collate_fn=_unchanged,
+        # Its own generator: drawing the loader's seed from torch's would make the random states of a resumed run differ.
         generator=torch.Generator(),
     )
 
 
-def _hear_nothing(_: int) -> None:
-    """Leave signals to the main process, which still needs batches to finish its update; they reach the whole group."""
+def _ignore_signals(_: int) -> None:
+    """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update."""
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _as_it_is(pair: Any) -> Any:
+def _unchanged(pair: Any) -> Any:
     return pair

@@ -1,4 +1,7 @@
-"""Weight updates from batches, each cut to what is free; one out-of-memory is survived, with the same result."""
+"""Weight updates from batches that are cut to the free memory.
+
+A batch that is cut, and one that runs out of memory once, give the same weights as a batch that fits.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,29 +32,37 @@ log = logging.getLogger(__name__)
 
 
 Parts = list[tuple[Batch, float]]
-"""Batches, each with its weight in an update."""
+"""Batches with their weights in an update."""
 
 
 class OutOfMemoryAgain(CompassError):  # noqa: N818 - it names what happened
-    """A batch ran out of memory twice, the second time in halves."""
+    """A batch ran out of memory, and so did its halves."""
 
     exit_code = 3
 
 
 @dataclass
 class Counts:
-    """What did not go as planned."""
+    """The batches and samples that did not run as planned."""
 
     split: int = 0
+    """Batches that were cut to the free memory."""
     deferred: int = 0
+    """Samples that did not fit even alone, and waited."""
     out_of_memory: int = 0
+    """Batches that ran out of memory, and were repeated in halves."""
     skipped: list[str] = field(default_factory=list)
-    """Samples that never fitted, by id."""
+    """Ids of samples that did not fit during a whole epoch."""
+
+    @property
+    def not_whole(self) -> int:
+        """Events that kept a batch from running whole."""
+        return self.split + self.deferred + self.out_of_memory
 
 
 @dataclass
 class Updates:
-    """Takes batches, one after the other, and makes weight updates of them."""
+    """Takes one batch after another; the last one of an update changes the weights."""
 
     workload: Workload
     model: torch.nn.Module
@@ -60,61 +72,53 @@ class Updates:
     device: str
     guard: Guard
     backward: Callable[[torch.Tensor], None] = torch.Tensor.backward
-    alone: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Keeps gradients to this process; entered for all but the last part of an update."""
+    without_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
+    """A context in which gradients stay in this process; entered for all parts of an update except the last."""
     several_processes: bool = False
     empty_cache: Callable[[], None] = lambda: None
-    ran_out: Callable[[Batch, str], None] | None = None
-    """Told of a batch that ran out of memory, and how, when it is let go of."""
+    on_out_of_memory: Callable[[Batch, str], None] | None = None
+    """Called with a batch that ran out of memory and the error's text, after its memory is released."""
     counts: Counts = field(default_factory=Counts)
     waiting: list[tuple[Batch, float]] = field(default_factory=list)
-    """Samples too large for the moment, with their weight in an update."""
+    """Samples that do not fit the free memory yet, with their weight in an update."""
     _done: list[tuple[UpdatePart, Parts]] = field(default_factory=list)
-    """What the present update has run so far."""
+    """The parts of the present update that have run."""
 
     def take(self, item: Item, collated: Any) -> float:
-        """Run one batch; at the last of an update the weights change. Returns the batch's mean loss.
+        """Run one batch and return its mean loss; the weights change if it is the last of an update.
 
         Raises:
-            NonFiniteLoss: the loss is not a number or infinite.
+            NonFiniteLoss: the loss is not a finite number.
             OutOfMemoryAgain: memory ran out, and again with half the batch.
         """
         if item.part.first:
             self._done = []
         parts = self._fitting(item)
         is_whole = [batch for batch, _ in parts] == [item.batch]
-        if not is_whole:
-            collated = None
-        try:
-            loss = self._step(collated, item.part) if is_whole else self._run(item.part, parts)
-        except Exception as error:
-            detail = self._memory_ran_out(error)
-            if detail is None:
-                raise
-            del error, collated  # before the halves take their place
-        else:
-            detail = None
-        if detail is not None:
-            self._make_room(item.batch, detail)
-            loss = self._again(item, parts)
+        run = partial(self._step, collated) if is_whole else partial(self._run, parts)
+        loss = self._unless_out_of_memory(item.batch, partial(run, item.part))
+        if loss is None:
+            loss = self._repeat_in_halves(item, parts)
         self._done.append((item.part, parts))
         if item.part.last:
-            self.guard.tell(ok=True)
+            self.guard.record(ok=True)
             self._catch_up()
         return loss
 
     def finish_epoch(self) -> None:
-        """What is still too large is left out, by name."""
+        """Give up the samples that still wait, and log their ids."""
         for batch, _ in self.waiting:
             self.counts.skipped.append(batch.members[0][0])
-            log.warning("%s did not fit into memory all epoch and was left out", batch.members[0][0])
+            log.warning("%s did not fit into memory during the whole epoch and was left out", batch.members[0][0])
         self.waiting.clear()
 
+    # ------------------------------------------------------------------------------------------------- parts and steps
+
     def _fitting(self, item: Item) -> Parts:
-        """The batch in parts that fit, each with its weight; what does not fit by itself waits."""
+        """The batch in parts that fit, each with its weight; samples that do not fit even alone wait."""
         fitting, beyond = self.guard.parts(item.batch)
         if beyond and self.several_processes:
-            # Every process has to take part in every update; it is tried, and usually the bound was above the truth.
+            # Every process must take part in every update. The samples are tried: their bound is usually above the truth.
             fitting, beyond = (*fitting, *beyond), ()
         per_graph = item.part.weight / n_graphs(item.batch)
         self.counts.split += len(fitting) > 1
@@ -122,13 +126,13 @@ class Updates:
         self.waiting += [(sample, per_graph) for sample in beyond]
         if len(fitting) != 1 or beyond:
             log.debug("%d graphs in %d parts, %d wait: %s free", n_graphs(item.batch), len(fitting), len(beyond),
-                      format_bytes(int(self.guard.room_bytes())))  # fmt: skip
+                      format_bytes(int(self.guard.available_bytes())))  # fmt: skip
         return _weighed(fitting, per_graph)
 
-    def _run(self, part: UpdatePart, batches: Parts) -> float:
-        """Batches with their weights as one `part` of an update."""
-        if not batches:  # nothing fits: the update still begins and ends
-            self._close_empty(part)
+    def _run(self, batches: Parts, part: UpdatePart) -> float:
+        """Run weighted batches as one `part` of an update; returns their mean loss."""
+        if not batches:  # no sample fits: the update must begin and end nevertheless
+            self._run_nothing(part)
             return 0.0
         total, n_seen = 0.0, 0
         for i, (batch, weight) in enumerate(batches):
@@ -137,52 +141,69 @@ class Updates:
             n_seen += n_graphs(batch)
         return total / n_seen
 
-    def _close_empty(self, part: UpdatePart) -> None:
+    def _run_nothing(self, part: UpdatePart) -> None:
         if part.first:
             self.optimizer.zero_grad(set_to_none=False)
         if part.last:
             update(self.model, self.optimizer, self.rules)
 
     def _step(self, collated: Any, part: UpdatePart) -> float:
-        with nullcontext() if part.last else self.alone():
+        with nullcontext() if part.last else self.without_sync():
             return training_step(
                 self.workload, self.model, self.optimizer, on_device(collated, self.device), self.variant, self.rules,
                 part=part, backward=self.backward,
             )  # fmt: skip
 
-    def _memory_ran_out(self, error: Exception) -> str | None:
-        """What `error` says, if it is an out-of-memory that can be dealt with."""
+    # --------------------------------------------------------------------------------------------------- out of memory
+
+    def _unless_out_of_memory(self, batch: Batch, run: Callable[[], float]) -> float | None:
+        """The loss that `run` returns; None if memory ran out on `batch`.
+
+        The error holds tensors. It is gone before room is made, and before the batch is tried in another way.
+        """
+        try:
+            return run()
+        except Exception as error:
+            detail = self._out_of_memory_detail(error)
+            if detail is None:
+                raise
+        self._make_room(batch, detail)
+        return None
+
+    def _out_of_memory_detail(self, error: Exception) -> str | None:
+        """The text of an out-of-memory error that this process can recover from; None for other errors."""
         if isinstance(error, CompassError) or self.several_processes:
             return None
         status, detail = classify(error)
         return detail if status is Status.OUT_OF_MEMORY else None
 
     def _make_room(self, batch: Batch, detail: str) -> None:
-        """After `batch` ran out, and its error with all that hung on it is gone."""
+        """Count the out-of-memory, trust the guard's law less, and release memory."""
         self.counts.out_of_memory += 1
-        self.guard.tell(ok=False)
-        log.warning("out of memory on %d graphs (%s): tried again in smaller parts", n_graphs(batch), detail)
+        self.guard.record(ok=False)
+        log.warning("out of memory on %d graphs (%s): trying again in smaller parts", n_graphs(batch), detail)
         gc.collect()
         self.empty_cache()
-        if self.ran_out is not None:
-            self.ran_out(batch, detail)
+        if self.on_out_of_memory is not None:
+            self.on_out_of_memory(batch, detail)
 
-    def _again(self, item: Item, parts: Parts) -> float:
-        """The update from the start, this batch in halves: gradients that an interrupted backward pass left are half a sum.
+    def _repeat_in_halves(self, item: Item, parts: Parts) -> float:
+        """Repeat the update from its start, with this batch in halves; returns the batch's mean loss.
 
-        What has run is cut to the guard's new mind, but none of it waits: it fitted a moment ago.
+        The interrupted backward pass left incomplete sums in the gradients. Earlier parts are cut to the guard's new limit,
+        but none of their samples waits: they fitted a moment ago.
         """
         try:
             for part, done in self._done:
                 smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
-                self._run(UpdatePart(part.weight, first=part.first, last=False), smaller)
-            return self._run(item.part, [half for batch, weight in parts for half in _halved(batch, weight)])
+                self._run(smaller, UpdatePart(part.weight, first=part.first, last=False))
+            return self._run([half for batch, weight in parts for half in _halved(batch, weight)], item.part)
         except Exception as error:
             if isinstance(error, CompassError) or classify(error)[0] is not Status.OUT_OF_MEMORY:
                 raise
             raise OutOfMemoryAgain(
                 f"{n_graphs(item.batch)} graphs ran out of memory, and so did their halves. Checkpoints are kept: "
-                "free memory, or plan anew with `compass optimize`, and resume"
+                "free memory, or run `compass optimize` again, and resume"
             ) from None
 
     def _cut(self, batch: Batch, weight: float) -> Parts:
@@ -190,27 +211,20 @@ class Updates:
         return _weighed((*fitting, *beyond), weight / n_graphs(batch))
 
     def _catch_up(self) -> None:
-        """Samples that were too large and fit by now: an update of their own each."""
+        """Make an update of each waiting sample that fits by now."""
         for batch, weight in [pair for pair in self.waiting if not self.guard.parts(pair[0])[1]]:
-            try:
-                self._run(UpdatePart(), [(batch, weight)])
-            except Exception as error:
-                detail = self._memory_ran_out(error)
-                if detail is None:
-                    raise
-            else:
-                self.waiting.remove((batch, weight))
-                continue
-            self._make_room(batch, detail)
-            break  # it goes on waiting, and the next update begins without gradients
+            if self._unless_out_of_memory(batch, partial(self._run, [(batch, weight)], UpdatePart())) is None:
+                break  # the sample goes on waiting, and the next update begins without gradients
+            self.waiting.remove((batch, weight))
 
 
 def _weighed(batches: Iterable[Batch], per_graph: float) -> Parts:
+    """`batches`, each with `per_graph` as weight for each of its graphs."""
     return [(batch, per_graph * n_graphs(batch)) for batch in batches]
 
 
 def _halved(batch: Batch, weight: float) -> Parts:
-    """In two, of the same weight together; a single sample stays whole."""
+    """`batch` in two parts that together have its weight; a single sample stays whole."""
     members = [name for name, copies in batch.members for _ in range(copies)]
     groups = [batch_of(group) for group in reversed(halves(members)) if group]
     return _weighed(groups, weight / len(members))

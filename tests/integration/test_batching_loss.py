@@ -1,7 +1,7 @@
-"""Training on budgeted batches learns what training on plainly shuffled ones does.
+"""Training on budgeted batches reaches the same loss as training on shuffled batches of a fixed size.
 
-Batches that are alike in size could go wrong most where the label depends on the size, so it does here. A batch's loss is its
-sum over the samples of the mean batch: its own mean would weigh a sample more, the larger it is (docs/batching.md).
+Batches of similar samples would harm most if the label depended on the size, so here it does. A batch's loss is its sum divided
+by the samples of the mean batch; its own mean would give large samples more weight (docs/batching.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LAW = BytesLaw(segments=(("all", Affine(base=0.0, per_unit=(("nodes", 1.0),))),)
 
 
 def make_data():
-    """Sizes as those of pockets; what a sample shows, its size among it; a label that bends with the size."""
+    """Sizes like those of pockets, features that include the size, and a label that depends on the size nonlinearly."""
     rng = np.random.default_rng(0)
     nodes = np.exp(rng.normal(np.log(420), 0.6, N_SAMPLES)).round()
     size = (np.log(nodes) - np.log(420)) / 0.6
@@ -36,7 +36,7 @@ def budgeted(n_mean, seed):
 
 
 def train(batches, seed, n_divided_by=None):
-    """The loss over all samples after training; `n_divided_by` is what a batch's summed loss is divided by."""
+    """The loss over all samples after training; a batch's summed loss is divided by `n_divided_by` or its own length."""
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(4, 32), torch.nn.SiLU(), torch.nn.Linear(32, 1))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True)
@@ -61,5 +61,5 @@ def test_the_loss_is_that_of_plain_shuffling():
         assert abs(len(shuffled) / len(sampler) - 1) < 0.1  # as many updates
         plain.append(train(shuffled, seed))
     error = np.sqrt((np.var(ours, ddof=1) + np.var(plain, ddof=1)) / N_SEEDS)
-    assert np.mean(plain) < 0.3 * LABELS.var()  # something was learnt
+    assert np.mean(plain) < 0.3 * LABELS.var()  # the model learned
     assert abs(np.mean(ours) - np.mean(plain)) < 2 * error + 0.05 * np.mean(plain)

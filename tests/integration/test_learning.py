@@ -1,4 +1,4 @@
-"""Training writes what it took into the ledger, and the next optimization plans with it."""
+"""Training records its times and memory in the ledger, and the next optimization plans with them."""
 
 import pytest
 
@@ -17,7 +17,7 @@ PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "v
 
 
 class Machine:
-    """Opens labs on one simulated machine, each as a new run on the same ledger would."""
+    """Opens experiments on one simulated machine, each like a new optimization with the same ledger."""
 
     def __init__(self, ledger):
         self.ledger, self.labs = ledger, []
@@ -42,7 +42,7 @@ def machine(tmp_path):
 
 
 def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
-    """A cycle that went as the plan says, but for these factors."""
+    """A cycle as the plan predicts it, except for these factors."""
     certified, step = plan.certificate, plan.measured.step
     load = certified.worst
     times = {name: value * slower for name, value in step.model_dump().items() if name != "n_steps"}
@@ -55,7 +55,7 @@ def cycle_of(plan, *, footprint=1.0, slower=1.0, graphs=None):
     )
 
 
-def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
+def test_a_plan_that_held_more_than_its_bound_gets_a_smaller_batch(machine):
     experiment, plan = machine.plan("production")
     known_before = experiment.description.fingerprint
     record_cycle(machine.ledger, known_before, plan, cycle_of(plan, footprint=1.25))
@@ -67,7 +67,7 @@ def test_what_held_more_than_it_was_promised_gets_a_smaller_batch(machine):
     assert again.predicted.footprint_bound_bytes <= wiser.budget_bytes
 
 
-def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
+def test_a_plan_that_ran_out_of_memory_gets_a_smaller_batch(machine):
     experiment, plan = machine.plan("production")
     certified = plan.certificate
     record_out_of_memory(
@@ -83,7 +83,7 @@ def test_what_ran_out_while_training_gets_a_smaller_batch(machine):
 
 
 @pytest.mark.parametrize("slower", [1.3, 0.8])
-def test_what_took_longer_than_it_was_promised_is_predicted_so(machine, slower):
+def test_times_of_training_correct_the_predictions(machine, slower):
     experiment, plan = machine.plan("prototyping")
     choice = plan.choice
     assert experiment.trained(choice.knobs, choice.batch_size, plan.runtime) is None
@@ -102,7 +102,7 @@ def test_the_last_cycle_counts(machine):
     assert predicted == pytest.approx(1.2 * plan.measured.step.median_s, rel=0.03)
 
 
-def test_a_plan_that_was_trained_promises_what_training_took(machine):
+def test_a_trained_plan_reports_the_times_of_training(machine):
     experiment, plan = machine.plan("smoke_test")
     cycle = cycle_of(plan, slower=1.5)
     record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle)
@@ -111,8 +111,8 @@ def test_a_plan_that_was_trained_promises_what_training_took(machine):
     assert again.measured.cycle_s == 450 * cycle.step.median_s
 
 
-def test_a_plan_that_was_certified_since_promises_that(machine):
-    """As `compass verify` does; what training held is still believed."""
+def test_a_newer_certificate_replaces_the_times_of_training(machine):
+    """As after `compass verify`; the memory of training still counts."""
     experiment, plan = machine.plan("smoke_test")
     record_cycle(machine.ledger, experiment.description.fingerprint, plan, cycle_of(plan, slower=1.5))
     [(spec, outcome)] = [known for known in experiment.runner.probes if known[0].fresh]
@@ -137,7 +137,7 @@ def test_another_fingerprints_training_is_not_used(machine):
 
 
 def test_times_under_another_allocator_are_not_used(machine):
-    """Its memory is, for that allocator."""
+    """Its memory is used, for that allocator."""
     _, plan = machine.plan("prototyping")
     experiment, _ = machine.experiment()
     other = plan.model_copy(update={"runtime": RuntimeSettings(threads=1, allocator="system")})
@@ -150,11 +150,11 @@ def test_times_under_another_allocator_are_not_used(machine):
     assert held > 1.25 * plan.measured.footprint_bytes
 
 
-def test_a_variant_nobody_looks_at_is_left_out(machine):
+def test_a_variant_outside_the_search_is_ignored(machine):
     experiment, plan = machine.plan("production")
     variant = plan.choice.knobs.variant.model_copy(update={"checkpointing": True})
     choice = plan.choice.model_copy(update={"knobs": plan.choice.knobs.model_copy(update={"variant": variant})})
-    recomputing = plan.model_copy(update={"choice": choice})
-    record_cycle(machine.ledger, experiment.description.fingerprint, recomputing, cycle_of(plan, footprint=2.0))
+    checkpointed = plan.model_copy(update={"choice": choice})
+    record_cycle(machine.ledger, experiment.description.fingerprint, checkpointed, cycle_of(plan, footprint=2.0))
     _, again = machine.plan("production")
     assert again == plan

@@ -1,4 +1,4 @@
-"""Real training runs of small models on real crops, in processes as a user starts them."""
+"""Real training runs of small models on real crops, in processes like those of a user."""
 
 import json
 import os
@@ -48,13 +48,13 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def catalogue(manifest, tmp_path_factory):
-    """Scanned."""
+    """The catalogue of the crops."""
     return scan_source(manifest, load_config(), tmp_path_factory.mktemp("cache"), workers=1)
 
 
 @pytest.fixture
 def make_spec(catalogue):
-    """An order of a small model on the crops."""
+    """Makes the settings of a run of a small model on the crops."""
 
     def make(*changes, batch_size=3, shape=(2, 16), budget_bytes=2 * GIB, **fields):
         config = load_config(
@@ -88,7 +88,7 @@ def make_spec(catalogue):
 
 
 def start(spec, folder, *, prefix=(), **settings):
-    """The run's process."""
+    """Starts the process of a run."""
     write_run_spec(spec, folder)
     environment = process_environment(spec) | {"PYTHONPATH": os.getcwd()}  # noqa: PTH109
     command = [*(prefix or [sys.executable]), "-m", "compass", "train-run", str(folder), "--json"]
@@ -97,7 +97,7 @@ def start(spec, folder, *, prefix=(), **settings):
 
 
 def finish(process, code=0):
-    """Its results."""
+    """Waits for the process and returns its results."""
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, err[-3000:]
     return Results.model_validate_json(out)

@@ -12,7 +12,7 @@ from compass.errors import InputError
 from compass.probe.store import LEDGER, Store
 from compass.profile import read_profile, write_profile
 from compass.records import Affine, Batch, BatchBudget, Description, Load, Outcome, Status, StepTime
-from compass.training.cycle_report import promised_s
+from compass.training.cycle_report import predicted_batch_s
 from compass.verify import certificate_again, updated, verify
 
 MIB = 1024**2
@@ -197,7 +197,7 @@ def test_an_update_is_what_training_promises(profile):
     assert new.step_law == law * 1.05
     load = Load(graphs=4, sizes=(("nodes", 40.0), ("edges", 900.0)))
     for budgeted in (False, True):
-        before_s, now_s = (promised_s(plan, load, budgeted=budgeted) for plan in (old.plans["prototyping"], new))
+        before_s, now_s = (predicted_batch_s(plan, load, budgeted=budgeted) for plan in (old.plans["prototyping"], new))
         assert now_s == pytest.approx(1.05 * before_s)
 
 

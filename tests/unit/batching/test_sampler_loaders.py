@@ -1,4 +1,4 @@
-"""Loaders that use the sampler: torch's, PyG's and Lightning's."""
+"""The sampler in the loaders of PyTorch and PyG, and under Lightning."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def graphs():
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
-def test_torchs_loader(n_workers):
+def test_pytorch_loader(n_workers):
     sampler = sampler_of()
     expected = [list(sampler), list(sampler)]
     loader = DataLoader(Numbers(), batch_sampler=sampler_of(), num_workers=n_workers, persistent_workers=n_workers > 0)
@@ -47,7 +47,7 @@ def test_torchs_loader(n_workers):
     assert [[batch.tolist() for batch in loader] for _ in range(2)] == expected
 
 
-def test_pygs_loader():
+def test_pyg_loader():
     sampler = sampler_of()
     expected = list(sampler)
     loader = GraphLoader(graphs(), batch_sampler=sampler_of(), num_workers=2)
@@ -56,7 +56,7 @@ def test_pygs_loader():
     assert [batch.num_nodes for batch in batches] == [sampler.load(batch)["nodes"] for batch in expected]
 
 
-def test_it_crosses_to_other_processes():
+def test_it_can_be_pickled():
     sampler = sampler_of()
     assert list(pickle.loads(pickle.dumps(sampler))) == list(sampler)  # noqa: S301 - our own
 
@@ -106,8 +106,8 @@ def test_lightning_trains_on_every_epoch(tmp_path):
     assert module.seen == expected
 
 
-def test_lightning_builds_it_anew_for_its_ranks():
-    """As `Trainer(use_distributed_sampler=True)` does under DDP for a loader made inside a hook."""
+def test_lightning_builds_it_again_for_its_ranks():
+    """As `Trainer(use_distributed_sampler=True)` does under DDP for a loader created in a hook."""
     pytest.importorskip("pytorch_lightning")
     from lightning_fabric.utilities.data import _replace_dunder_methods, _set_sampler_epoch
     from pytorch_lightning.utilities.data import _update_dataloader
@@ -122,8 +122,8 @@ def test_lightning_builds_it_anew_for_its_ranks():
     assert [batch.tolist() for batch in again] == [step[1].tolist() for step in expected.steps(2)]
 
 
-def test_lightning_refuses_a_loader_that_it_cannot_build_anew():
-    """One made outside of a hook: better no start than every rank training on every sample."""
+def test_lightning_refuses_a_loader_that_it_cannot_build_again():
+    """A loader created outside a hook: an error is better than every rank training on every sample."""
     pytest.importorskip("pytorch_lightning")
     from pytorch_lightning.utilities.data import _update_dataloader
 

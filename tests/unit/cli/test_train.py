@@ -62,7 +62,7 @@ def test_a_time_is_read(start, tmp_path):
             "--max-time: got 'soon'; expected a time above zero such as 90s",
         ),
         (["--stage", "prototyping", "--set", "training.epoch=3"], "training.epoch"),
-        (["--stage", "prototyping", "--resume"], "got no run to go on with"),
+        (["--stage", "prototyping", "--resume"], "got no run to resume"),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_anything_starts(start, arguments, message):
@@ -86,11 +86,11 @@ def predict(tmp_path, monkeypatch):
 
     def answer(checkpoint, config, device):
         asked.append(config.dataset)
-        print("a model's own words")  # noqa: T201 - which belong on the other stream
+        print("output of the model")  # noqa: T201 - which belong on the other stream
         return prediction.Predictions(checkpoint=str(checkpoint), rows=(), evaluation=None)
 
     monkeypatch.setattr(prediction, "run_spec_of", lambda _: SimpleNamespace(config=trained))
-    monkeypatch.setattr(prediction, "predict", answer)
+    monkeypatch.setattr(prediction, "predict_complexes", answer)
 
     def run(*arguments):
         result = CliRunner().invoke(app, ["predict", "x.ckpt", *map(str, arguments), "--cache", str(tmp_path)])

@@ -1,4 +1,4 @@
-"""The baselines: what they learn from, and that the ligand's is worth something where ligands decide."""
+"""The baselines: the labels they learn from, and the ridge's accuracy where the ligand decides."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_mean_is_that_of_the_training_labels_that_are_values(root):
     assert set(found["mean"]) == set(found["ligand"]) == set(CHAINS)
 
 
-def test_where_the_ligand_decides_it_is_seen(root):
+def test_the_ridge_predicts_labels_that_the_ligand_decides(root):
     data, split = catalogue(root, length), parts()
     found = baselines(data, split, split.test)
     assert set(found["ligand"]) == set(split.test)
@@ -64,14 +64,14 @@ def test_where_the_ligand_decides_it_is_seen(root):
     assert errors["ligand"] < 0.3 * errors["mean"]
 
 
-def test_all_bounds_are_better_than_nothing(root):
+def test_bounds_are_used_if_no_label_is_a_value(root):
     data = catalogue(root, lambda name: Label(pk=length(name).pk, relation=">"))
     found = baselines(data, parts())
     assert found["mean"]["c1O"] == pytest.approx(np.mean([length(name).pk for name in parts().train]))
 
 
 @pytest.mark.parametrize("lost", [("c3O",), tuple(CHAINS)])
-def test_a_ligand_that_says_nothing_gets_the_mean(root, monkeypatch, lost):
+def test_a_ligand_that_cannot_be_read_gets_the_mean(root, monkeypatch, lost):
     def read(path):
         return None if path.stem in lost else read_chemistry(path)
 

@@ -1,4 +1,4 @@
-"""What a run trains on, in which batches, and what is announced of it."""
+"""The samples and batches of a run, and its announcement."""
 
 import logging
 
@@ -8,7 +8,7 @@ import torch
 from compass.data.splits.splits import Split
 from compass.errors import InputError
 from compass.records import Affine, BatchBudget, BytesLaw, Load
-from compass.training import build_run as opening
+from compass.training import build_run
 from compass.training.build_run import announce, open_run
 from compass.training.data import TrainingData
 from compass.training.run_spec import Amount
@@ -23,7 +23,7 @@ BUDGET = BatchBudget(
 
 
 def data_of(*names):
-    """Of 100 to 139 MiB each; the giant takes 5.2 GiB."""
+    """Samples of 100 to 139 MiB each; `giant` takes 5.2 GiB."""
     sizes = {name: 100.0 + i for i, name in enumerate(NAMES)} | {"giant": 5.1 * 1024}
     loads = {name: Load(graphs=1, sizes=(("nodes", sizes[name]), ("edges", 9.0))) for name in names}
     isolated = tuple(name for name in names if name == "giant")
@@ -32,12 +32,12 @@ def data_of(*names):
 
 @pytest.fixture
 def opened(spec, tmp_path, monkeypatch):
-    """A run of a tiny model on this data, by a plan under 3 GiB that does without the giant."""
+    """Opens a run of a tiny model, by a plan under 3 GiB that leaves `giant` out."""
 
     def make(data, capacity=10, **changes):
-        monkeypatch.setattr(opening, "load_workload", lambda *_: None)
-        monkeypatch.setattr(opening, "open_data", lambda *_: data)
-        monkeypatch.setattr(opening, "build", lambda *_: torch.nn.Linear(1, 1))
+        monkeypatch.setattr(build_run, "load_workload", lambda *_: None)
+        monkeypatch.setattr(build_run, "open_data", lambda *_: data)
+        monkeypatch.setattr(build_run, "build", lambda *_: torch.nn.Linear(1, 1))
         plan = spec.plan
         plan = plan.model_copy(
             update={
@@ -59,7 +59,7 @@ def trained(run):
 
 
 @pytest.mark.parametrize("batching", ["batch_size", "batch_budget"])
-def test_what_the_plan_leaves_out_is_not_trained_on_and_named(opened, caplog, batching):
+def test_samples_that_the_plan_leaves_out_are_not_trained_on_and_named(opened, caplog, batching):
     run = opened(data_of(*NAMES, "giant"), batching=batching)
     assert sorted(name for batch in trained(run) for name in batch) == list(NAMES)
     assert "giant" not in {*run.data.split.train, *run.data.isolated, *dict(run.largest.members)}
@@ -69,23 +69,23 @@ def test_what_the_plan_leaves_out_is_not_trained_on_and_named(opened, caplog, ba
     ]
 
 
-def test_the_largest_that_fits_still_has_a_batch_of_its_own(opened):
+def test_an_isolated_sample_that_fits_is_batched_alone(opened):
     names = NAMES[:9]
     data = data_of(*names)
     data = TrainingData(data.loads, data.split, {}, isolated=("c08",))
     assert ["c08"] in trained(opened(data))
 
 
-def test_nothing_left_to_train_on_is_said(opened):
+def test_no_training_sample_is_left(opened):
     with pytest.raises(InputError) as raised:
         opened(data_of("giant"))
     assert str(raised.value) == (
-        "stage prototyping: got nothing to train on: no training sample fits the budget, even alone; expected one that does. "
-        "Plan anew with more memory, or with dataset.oversize=crop."
+        "stage prototyping: got no training sample that fits the budget, even alone; expected at least one. "
+        "Run `compass optimize` again with more memory, or with dataset.oversize=crop."
     )
 
 
-def test_several_processes_get_batches_that_fit_with_their_buckets(opened):
+def test_batches_of_several_processes_leave_memory_for_buckets(opened):
     run = opened(data_of(*NAMES), capacity=100 * MIB, batching="batch_budget", n_devices=2)
     needed = [run.guard.needs_bytes(names) for names in trained(run)]
     assert max(needed) <= 3 * GIB < max(needed) + 400 * MIB
@@ -101,7 +101,7 @@ def test_several_processes_get_batches_that_fit_with_their_buckets(opened):
         (Amount(max_time_s=1e6), "time"),
     ],
 )
-def test_what_is_announced_is_what_ends_the_run(opened, caplog, amount, limited_by):
+def test_the_announced_time_is_that_of_the_first_limit(opened, caplog, amount, limited_by):
     run = opened(data_of(*NAMES), amount=amount)
     with caplog.at_level(logging.INFO, logger="compass"):
         announce(run)

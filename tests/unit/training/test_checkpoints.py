@@ -10,11 +10,11 @@ from compass.training.checkpoints import (
     Progressed,
     check_split,
     check_unchanged,
+    load_weights,
     random_state,
     read_checkpoint,
     run_spec_in,
     set_random_state,
-    take_weights,
 )
 from compass.training.stream import Position
 
@@ -24,7 +24,7 @@ def write(checkpoints, spec, n_batches):
     return checkpoints.write(spec, progressed, {"w": torch.arange(3.0)}, {"state": {}}, [random_state("cpu")])
 
 
-def test_what_is_written_is_read(tmp_path, spec):
+def test_a_checkpoint_is_read_as_written(tmp_path, spec):
     checkpoints = Checkpoints(tmp_path, keep_last=2)
     path = write(checkpoints, spec, 7)
     content = read_checkpoint(path)
@@ -41,19 +41,19 @@ def test_the_last_few_are_kept(tmp_path, spec):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_one_that_was_cut_gives_way_to_the_one_before(tmp_path, spec, share, caplog):
+def test_a_truncated_checkpoint_is_skipped(tmp_path, spec, share, caplog):
     checkpoints = Checkpoints(tmp_path, keep_last=2)
     good, bad = write(checkpoints, spec, 5), write(checkpoints, spec, 6)
     bad.write_bytes(bad.read_bytes()[: int(share * bad.stat().st_size)])
     found = Progressed.model_validate_json(checkpoints.newest()["progressed"])
     assert found.n_batches == 5
-    assert "the one before is taken" in caplog.text
+    assert "using the checkpoint before it" in caplog.text
     good.unlink()
     bad.unlink()
     assert checkpoints.newest() is None
 
 
-def test_random_states_come_back():
+def test_random_states_are_restored():
     state = random_state("cpu")
     drawn = torch.rand(3), np.random.rand(3), random.random()  # noqa: NPY002
     set_random_state(state, "cpu")
@@ -63,13 +63,17 @@ def test_random_states_come_back():
     assert drawn[2] == again[2]
 
 
-def test_another_run_is_not_gone_on_with(spec):
+def test_changed_settings_are_refused(spec):
     rules = spec.config.training.model_copy(update={"learning_rate": 0.1})
     other = spec.model_copy(update={"config": spec.config.model_copy(update={"training": rules, "seed": 5})})
     check_unchanged(spec, spec)
-    with pytest.raises(InputError, match=r"^--resume: got seed 0 → 5; learning .*; expected the run as it was\. "):
+    with pytest.raises(
+        InputError, match=r"^--resume: got seed 0 → 5; learning .*; expected the settings that the run began with\. "
+    ):
         check_unchanged(spec, other)
-    with pytest.raises(InputError, match=r"^--resume: got dataset  → other labels; expected the run as it was\. "):
+    with pytest.raises(
+        InputError, match=r"^--resume: got dataset  → other labels; expected the settings that the run began with\. "
+    ):
         check_unchanged(spec, spec.model_copy(update={"dataset": "other labels"}))
 
 
@@ -79,13 +83,13 @@ def test_another_run_is_not_gone_on_with(spec):
         (None, r"got no such file; expected a checkpoint of `compass train`\. Check the path\.$"),
         (
             b"nonsense",
-            r"got a file that cannot be read \(UnpicklingError\); expected a whole checkpoint of `compass train`\. ",
+            r"got a file that cannot be read \(UnpicklingError\); expected an undamaged checkpoint of `compass train`\. ",
         ),
-        ({"model": {}}, r"got another program's; expected a checkpoint of `compass train`\. Check the path\.$"),
-        ({"format": 9}, r"got format 9; expected at most 1\. Upgrade Compass\.$"),
+        ({"model": {}}, r"got a file of another program; expected a checkpoint of `compass train`\. Check the path\.$"),
+        ({"format": 9}, r"got format 9; expected at most 2\. Upgrade Compass\.$"),
     ],
 )
-def test_what_is_no_checkpoint_says_so(tmp_path, content, message):
+def test_errors_of_reading_a_checkpoint(tmp_path, content, message):
     path = tmp_path / "x.ckpt"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -95,8 +99,8 @@ def test_what_is_no_checkpoint_says_so(tmp_path, content, message):
         read_checkpoint(path)
 
 
-def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_path, spec):
-    """The newest were damaged, and training went on from an older one."""
+def test_checkpoints_ahead_of_a_resumed_run_are_deleted(tmp_path, spec):
+    """The newest were damaged, so that training resumed from an older one."""
     checkpoints = Checkpoints(tmp_path, keep_last=1)
     for name in ("batch-000000900.ckpt", "batch-000000800.ckpt"):
         (tmp_path / name).write_bytes(b"damaged")
@@ -108,19 +112,27 @@ def test_a_future_that_was_given_up_does_not_push_out_what_is_written_now(tmp_pa
     ("refused", "message"),
     [
         (lambda: check_split("one", "other"),
-         "--resume: got another split of the data; expected the run as it was. "
-         "Put its lists, clusters or years back, or allow it with --allow-changes."),
-        (lambda: run_spec_in({"order": '{"was": 1}', "compass": "0.1"}),
-         "checkpoint: got the order of a run by Compass 0.1; expected one of this version. Use the Compass that wrote it."),
-        (lambda: take_weights(torch.nn.Linear(2, 2), {"model": {"w": torch.ones(3)}}),
-         "--resume: got the weights of another model; expected those of this plan's. Start a new run."),
+         "--resume: got another split of the data; expected the split that the run began with. "
+         "Restore its lists, clusters or years, or pass --allow-changes."),
+        (lambda: run_spec_in({"format": 1, "order": '{"was": 1}', "compass": "0.1"}),
+         "checkpoint: got one written by Compass 0.1, whose run settings this version cannot read; expected one of this version. "
+         "Use the Compass that wrote it."),
+        (lambda: load_weights(torch.nn.Linear(2, 2), {"model": {"w": torch.ones(3)}}),
+         "--resume: got the weights of another model; expected weights of the planned model. Start a new run in another --out."),
     ],
 )  # fmt: skip
-def test_what_cannot_go_on_says_why(refused, message):
+def test_errors_of_resuming(refused, message):
     with pytest.raises(InputError) as caught:
         refused()
     assert str(caught.value) == message
 
 
-def test_an_older_checkpoint_does_not_tell_its_split():
+def test_an_older_checkpoint_without_a_split_digest_passes():
     check_split("", "anything")
+
+
+def test_run_settings_in_a_checkpoint_of_version_0_1_are_read(tmp_path, spec):
+    content = read_checkpoint(write(Checkpoints(tmp_path, keep_last=1), spec, 5))
+    assert run_spec_in(content) == spec
+    content["order"] = content.pop("run_spec")
+    assert run_spec_in({**content, "format": 1}) == spec

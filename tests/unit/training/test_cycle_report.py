@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from compass.records import Affine, Batch, Load, RuntimeSettings
-from compass.training.cycle_report import CycleClock, append_row, doubt, drop_rows, promised_s
+from compass.training.cycle_report import CycleClock, append_row, doubt, drop_rows, predicted_batch_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
@@ -15,7 +15,7 @@ def clock():
     return made
 
 
-def test_a_cycle_is_scaled_to_the_batches_it_had():
+def test_a_cycle_is_scaled_to_its_batches():
     made = clock()
     assert made.full
     cycle = made.finish(1024**3)
@@ -26,66 +26,66 @@ def test_a_cycle_is_scaled_to_the_batches_it_had():
         "cycle 1: 3 batches in 3.6 s (3.0 s predicted, +20.0%), 8% of it waiting for data: the device is the bottleneck; "
         "1.00 GiB at most (bound 2.00 GiB); loss 2.000"
     )
-    made.start_anew()
+    made.start_next()
     assert not made.full
     assert not made.step_times
 
 
-def test_rows_are_appended_under_one_heading(tmp_path):
+def test_rows_are_appended_under_one_header(tmp_path):
     for cycle in (clock().finish(1), clock().finish(2)):
         append_row(cycle.model_dump(), tmp_path / "cycles.csv")
     with (tmp_path / "cycles.csv").open() as file:
         assert [row["peak_bytes"] for row in csv.DictReader(file)] == ["1", "2"]
 
 
-def test_a_batch_takes_its_mean_step_and_its_making(profile):
+def test_the_time_of_a_batch_is_its_mean_step_and_collating(profile):
     plan = profile.plans["prototyping"]
-    assert promised_s(plan, LOAD, budgeted=False) == plan.measured.step.median_s
-    assert promised_s(plan, LOAD, budgeted=True) == plan.measured.step.median_s  # it has no budgeted batch
+    assert predicted_batch_s(plan, LOAD, budgeted=False) == plan.measured.step.median_s
+    assert predicted_batch_s(plan, LOAD, budgeted=True) == plan.measured.step.median_s  # it has no budgeted batch
     restless = plan.measured.step.model_copy(update={"mean_s": 1.05 * plan.measured.step.median_s})
     measured = plan.measured.model_copy(update={"step": restless, "collate_s": 0.1})
     plan = plan.model_copy(update={"measured": measured})
-    assert promised_s(plan, LOAD, budgeted=False) == 1.05 * plan.measured.step.median_s + 0.1
+    assert predicted_batch_s(plan, LOAD, budgeted=False) == 1.05 * plan.measured.step.median_s + 0.1
     assert (
-        promised_s(plan.model_copy(update={"loader_workers": 1}), LOAD, budgeted=False)
+        predicted_batch_s(plan.model_copy(update={"loader_workers": 1}), LOAD, budgeted=False)
         == 1.05 * plan.measured.step.median_s
     )
 
 
-def test_weights_are_updated_once_in_the_batches_that_an_update_gathers(profile):
+def test_weights_are_updated_once_for_accumulated_batches(profile):
     plan = profile.plans["prototyping"]
     step_s = plan.measured.step.median_s
     measured = plan.measured.model_copy(update={"update_s": 0.1 * step_s})
     plan = plan.model_copy(update={"measured": measured, "accumulate": 4})
-    assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(0.925 * step_s)
-    assert promised_s(plan.model_copy(update={"accumulate": 1}), LOAD, budgeted=False) == pytest.approx(step_s)
+    assert predicted_batch_s(plan, LOAD, budgeted=False) == pytest.approx(0.925 * step_s)
+    assert predicted_batch_s(plan.model_copy(update={"accumulate": 1}), LOAD, budgeted=False) == pytest.approx(step_s)
 
 
-def test_batches_of_training_may_be_larger_than_the_one_that_was_timed(profile):
+def test_the_mean_batch_may_be_larger_than_the_timed_one(profile):
     plan = profile.plans["prototyping"]
     law = Affine(base=0.5, per_unit=(("nodes", 0.05),))
     plan = plan.model_copy(update={"step_law": law})
-    assert promised_s(plan, LOAD, budgeted=False) == pytest.approx(2.5)
-    assert promised_s(plan, Load(graphs=4, sizes=(("nodes", 44.0),)), budgeted=False) == pytest.approx(2.7)
+    assert predicted_batch_s(plan, LOAD, budgeted=False) == pytest.approx(2.5)
+    assert predicted_batch_s(plan, Load(graphs=4, sizes=(("nodes", 44.0),)), budgeted=False) == pytest.approx(2.7)
 
 
-def test_a_cycle_far_longer_than_promised_is_doubted_where_threads_spin():
+def test_a_cycle_far_longer_than_predicted_is_doubted_where_threads_spin():
     cycle, spins = clock().finish(1), RuntimeSettings(threads=2, waiting="spin")
     assert doubt(cycle, spins) is None
     late = cycle.model_copy(update={"measured_s": 3 * cycle.predicted_s})
     assert doubt(late, spins) == (
-        "a cycle took 3.0 times what was promised. Its threads spin while they wait, which suits idle cores only: if other "
-        "programs use them, plan anew with --set runtime.waiting=sleep"
+        "a cycle took 3.0 times as long as predicted. Its threads spin while they wait, which is fast on idle cores only. "
+        "If other programs use the cores, run `compass optimize` again with --set runtime.waiting=sleep"
     )
     assert doubt(late, RuntimeSettings(threads=2)) is None
 
 
-def test_rows_after_a_checkpoint_are_dropped_when_it_is_gone_back_to(tmp_path):
+def test_rows_after_a_checkpoint_are_dropped_on_resuming(tmp_path):
     path = tmp_path / "cycles.csv"
     drop_rows(path, "number", 1)
     assert not path.exists()
     for number in (1, 2, 3):
         append_row({"number": number, "note": "a, b"}, path)
     drop_rows(path, "number", 2)
-    append_row({"number": 3, "note": "anew"}, path)
-    assert path.read_text().splitlines() == ["number,note", '1,"a, b"', '2,"a, b"', "3,anew"]
+    append_row({"number": 3, "note": "again"}, path)
+    assert path.read_text().splitlines() == ["number,note", '1,"a, b"', '2,"a, b"', "3,again"]

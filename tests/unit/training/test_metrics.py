@@ -1,4 +1,4 @@
-"""Metrics against figures worked out by hand and against scipy; nothing is nan, and nothing warns."""
+"""Metrics against hand-computed figures and SciPy; no result is nan, and no warning is raised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from compass.data.scan.rows import Label
-from compass.training.metrics import Metrics, judge
+from compass.training.metrics import Metrics, metrics_of
 
 NUMBERS = st.floats(-20, 20, allow_nan=False).map(lambda value: round(value, 3))
 
@@ -20,7 +20,7 @@ def labels(*values, relation="="):
 
 
 def test_by_hand():
-    found = judge([1.0, 2.0, 6.0], labels(1.0, 3.0, 4.0))
+    found = metrics_of([1.0, 2.0, 6.0], labels(1.0, 3.0, 4.0))
     assert (found.n, found.n_bounds, found.bounds_kept) == (3, 0, None)
     assert found.rmse == pytest.approx(math.sqrt(5 / 3))
     assert found.mae == pytest.approx(1.0)
@@ -29,9 +29,9 @@ def test_by_hand():
     assert str(found) == "RMSE 1.29, MAE 1.00, Pearson 0.87, Spearman 1.00, n = 3"
 
 
-def test_bounds_are_judged_by_the_side_alone():
+def test_bounds_count_only_the_side():
     bounds = [*labels(5.0, 5.0, relation=">"), *labels(5.0, relation="<"), *labels(5.0, relation="~")]
-    found = judge([9.0, 4.0, 4.0, 6.0], bounds)
+    found = metrics_of([9.0, 4.0, 4.0, 6.0], bounds)
     assert (found.n, found.rmse, found.pearson) == (1, 1.0, None)
     assert (found.n_bounds, found.bounds_kept) == (3, pytest.approx(2 / 3))
     assert str(found) == "RMSE 1.00, MAE 1.00, n = 1, 67% of 3 bounds kept"
@@ -41,20 +41,20 @@ def test_bounds_are_judged_by_the_side_alone():
     ("predicted", "truth"),
     [([], []), ([1.0], [2.0]), ([3.0, 3.0], [1.0, 2.0]), ([1.0, 2.0], [7.1, 7.1]), ([0.1 + 0.2, 0.3], [1.0, 2.0])],
 )
-def test_where_nothing_varies_nothing_correlates(predicted, truth):
-    found = judge(predicted, labels(*truth))
+def test_no_correlation_without_variation(predicted, truth):
+    found = metrics_of(predicted, labels(*truth))
     assert found.pearson is None
     assert (found.rmse is None) == (not truth)
 
 
-def test_nothing_at_all():
-    assert judge([], []) == Metrics(n=0, rmse=None, mae=None, pearson=None, spearman=None)
+def test_no_labels():
+    assert metrics_of([], []) == Metrics(n=0, rmse=None, mae=None, pearson=None, spearman=None)
 
 
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=40))
-def test_as_scipy_has_it(pairs):
+def test_metrics_agree_with_scipy(pairs):
     predicted, truth = zip(*pairs, strict=True)
-    found = judge(predicted, labels(*truth))
+    found = metrics_of(predicted, labels(*truth))
     assert found.mae <= found.rmse * (1 + 1e-12) + 1e-12
     if found.pearson is not None:
         assert found.pearson == pytest.approx(stats.pearsonr(predicted, truth).statistic, abs=1e-6)
@@ -65,12 +65,12 @@ def test_as_scipy_has_it(pairs):
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=2, max_size=20), st.floats(0.1, 5), NUMBERS)
 def test_correlation_does_not_depend_on_scale(pairs, scale, shift):
     predicted, truth = zip(*pairs, strict=True)
-    found = judge(predicted, labels(*truth))
-    again = judge([scale * value + shift for value in predicted], labels(*truth))
+    found = metrics_of(predicted, labels(*truth))
+    again = metrics_of([scale * value + shift for value in predicted], labels(*truth))
     if found.pearson is not None and again.pearson is not None:
         assert again.pearson == pytest.approx(found.pearson, abs=1e-6)
 
 
-def test_as_many_labels_as_predictions():
+def test_numbers_of_labels_and_predictions_differ():
     with pytest.raises(ValueError, match=r"got predictions of shape \(2,\) for 1 labels"):
-        judge([1.0, 2.0], labels(1.0))
+        metrics_of([1.0, 2.0], labels(1.0))

@@ -8,7 +8,7 @@ from compass.records import RuntimeSettings
 from compass.training import run_spec
 from compass.training.prepare import TrainRequest, check_folder, prepare, runtime_of
 from compass.training.ranks import ranks_of
-from compass.training.run_spec import ORDER, await_run_spec, read_run_spec, write_run_spec
+from compass.training.run_spec import RUN_SPEC, RUN_SPEC_BEFORE_0_2, await_run_spec, read_run_spec, write_run_spec
 
 
 def request_of(profile, folder, **changes):
@@ -17,12 +17,14 @@ def request_of(profile, folder, **changes):
 
 def test_a_folder_holds_one_run(profile, tmp_path):
     check_folder(request_of(profile, tmp_path))
-    with pytest.raises(InputError, match=r"got no run to go on with; expected one that has begun\. Leave out --resume"):
+    with pytest.raises(InputError, match=r"got no run to resume; expected the folder of a run\. Leave out --resume"):
         check_folder(request_of(profile, tmp_path, resume=True))
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(InputError, match=r"got one that holds a run; expected a new one\. Go on with it by --resume"):
+    with pytest.raises(
+        InputError, match=r"got one that holds a run; expected a new one\. Continue that run with --resume"
+    ):
         check_folder(request_of(profile, tmp_path))
-    (tmp_path / ORDER).touch()
+    (tmp_path / RUN_SPEC).touch()
     check_folder(request_of(profile, tmp_path, resume=True))
 
 
@@ -35,46 +37,57 @@ def test_processes_of_one_machine_share_its_threads(profile, tmp_path, monkeypat
     assert runtime_of(plan, request_of(profile, tmp_path)).threads == 1
 
 
-def test_an_order_is_read_as_it_was_written(spec, tmp_path):
+def test_run_settings_are_read_as_written(spec, tmp_path):
     write_run_spec(spec, tmp_path / "run")
     assert read_run_spec(tmp_path / "run") == spec
 
 
-def test_what_is_no_order_says_so(tmp_path):
-    with pytest.raises(
-        InputError, match=r"got no order that can be read \(FileNotFoundError\); expected the folder of a run"
-    ):
+def test_errors_of_reading_run_settings(tmp_path):
+    with pytest.raises(InputError, match=r"got no run\.json; expected the folder of a run\. Check the path\.$"):
         read_run_spec(tmp_path)
+    (tmp_path / RUN_SPEC_BEFORE_0_2).write_text('{"was": 1}')
+    with pytest.raises(InputError) as caught:
+        read_run_spec(tmp_path)
+    assert str(caught.value) == (
+        f"run folder {tmp_path}: got order.json, which cannot be read (ValidationError); expected the settings of a run by this "
+        "version of Compass. Start a new run in another --out, or resume with --allow-changes."
+    )
 
 
-def test_later_processes_wait_for_the_order_of_their_own_start(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_spec, "PATIENCE_S", 0.3)
+def test_settings_of_version_0_1_are_found_under_their_old_name(spec, profile, tmp_path):
+    write_run_spec(spec, tmp_path).rename(tmp_path / RUN_SPEC_BEFORE_0_2)
+    assert read_run_spec(tmp_path) == spec
+    check_folder(request_of(profile, tmp_path, resume=True))
+
+
+def test_later_processes_wait_for_the_settings_of_their_own_start(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_spec, "SPEC_PATIENCE_S", 0.3)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "second")
     monkeypatch.delitem(os.environ, "MASTER_PORT", raising=False)
     write_run_spec(spec.model_copy(update={"started_by": "first"}), tmp_path)
-    with pytest.raises(InputError, match=r"got no order; expected one from the first process of this machine"):
+    with pytest.raises(InputError, match=r"got no run\.json; expected one from the first process on this machine"):
         await_run_spec(tmp_path)
     write_run_spec(spec.model_copy(update={"started_by": "second"}), tmp_path)
     assert await_run_spec(tmp_path).started_by == "second"
 
 
-def test_a_folder_that_cannot_be_made_says_so(spec, tmp_path):
+def test_a_folder_that_cannot_be_created(spec, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"expected a writable folder\. Choose another --out\.$"):
         write_run_spec(spec, tmp_path / "file" / "run")
 
 
-def test_a_device_that_lightning_does_not_train_on(profile, tmp_path):
+def test_a_device_that_lightning_does_not_support(profile, tmp_path):
     with pytest.raises(InputError) as caught:
         prepare(request_of(profile, tmp_path, device="xpu:0"))
     assert str(caught.value) == (
-        "--device: got xpu:0; expected one of cuda, mps, cpu: Lightning trains on no other device. "
-        "Hand the plan to a loop of your own: `compass export`."
+        "--device: got xpu:0; expected one of cuda, mps, cpu, which Lightning supports. "
+        "Use the plan in your own training loop: `compass export`."
     )
 
 
-def test_processes_that_only_a_batch_system_knows_of(spec, monkeypatch):
-    """Each would take itself for the first."""
+def test_processes_started_by_srun_without_torchrun(spec, monkeypatch):
+    """Each would take itself to be the first rank."""
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
@@ -82,6 +95,6 @@ def test_processes_that_only_a_batch_system_knows_of(spec, monkeypatch):
     with pytest.raises(InputError) as caught:
         ranks_of(spec.model_copy(update={"n_devices": 4}))
     assert str(caught.value) == (
-        "--devices: got several processes that srun started; expected one, or several by torchrun. "
-        "Give srun one task a node, and have that start `torchrun`."
+        "--devices: got several processes started by srun; expected one, or several started by torchrun. "
+        "Let srun start one task per node, which starts `torchrun`."
     )

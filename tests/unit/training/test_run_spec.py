@@ -1,4 +1,4 @@
-"""What a run may not change in its middle, and how far along one with a time is."""
+"""The settings that must not change within a run, and the elapsed share of its time."""
 
 import os
 import time
@@ -11,28 +11,28 @@ from compass.optimizer_config import TrainingRules
 from compass.records import Variant
 from compass.training import run_spec
 from compass.training.module import Module
-from compass.training.run_spec import ORDER, Amount, await_run_spec, this_start, write_run_spec
+from compass.training.run_spec import RUN_SPEC, Amount, await_run_spec, this_start, write_run_spec
 from compass.training.schedule import rate_factor
 
 
-@pytest.mark.parametrize(("max_time_s", "gone"), [(None, 0.0), (100.0, 0.25), (10.0, 1.0)])
-def test_how_much_of_its_time_is_gone(max_time_s, gone):
-    assert Amount(max_time_s=max_time_s).gone(25.0) == gone
+@pytest.mark.parametrize(("max_time_s", "share"), [(None, 0.0), (100.0, 0.25), (10.0, 1.0)])
+def test_the_elapsed_share_of_a_given_time(max_time_s, share):
+    assert Amount(max_time_s=max_time_s).elapsed_share(25.0) == share
 
 
 @pytest.mark.parametrize(
     ("n_done", "share", "update"), [(0, 0.0, 0), (30, 0.0, 30), (30, 0.2, 30), (30, 0.9, 90), (0, 0.95, 95)]
 )
-def test_the_rate_follows_what_ends_the_run_sooner(n_done, share, update):
-    """Also at the first update after a resumption."""
+def test_the_learning_rate_follows_updates_or_clock_whichever_is_ahead(n_done, share, update):
+    """Also at the first update after resuming."""
     rules = TrainingRules()
     module = Module(torch.nn.Linear(2, 1), Variant(), rules, learning_rate=0.1, n_updates=100)
     module.n_updates_done, module.time_share = n_done, share
     assert module.rate == 0.1 * rate_factor(update, 100, rules)
 
 
-def test_what_batches_follow_from_may_not_change(spec):
-    """The law packs them only where they are budgeted, or shared out among ranks."""
+def test_settings_that_decide_batches_must_not_change(spec):
+    """The laws decide only if batches are budgeted, or divided among ranks."""
     wiser = spec.plan.model_copy(update={"bytes_law": spec.plan.bytes_law.model_copy(update={"footprint_ratio": 1.7})})
     batch = spec.config.batch.model_copy(update={"effective_batch": 7})
     for changed in (
@@ -48,12 +48,12 @@ def test_what_batches_follow_from_may_not_change(spec):
         assert before.model_copy(update={"plan": wiser}).identity != before.identity
 
 
-def test_an_order_from_before_torchrun_started_is_another_starts(spec, tmp_path, monkeypatch):
-    """Under an address of its own, torchrun is called the same every time."""
-    monkeypatch.setattr(run_spec, "PATIENCE_S", 0.3)
+def test_a_file_older_than_torchrun_belongs_to_another_start(spec, tmp_path, monkeypatch):
+    """With a fixed address, every start of torchrun has the same name."""
+    monkeypatch.setattr(run_spec, "SPEC_PATIENCE_S", 0.3)
     write_run_spec(spec.model_copy(update={"started_by": this_start()}), tmp_path)
     assert await_run_spec(tmp_path).plan == spec.plan
     long_ago = time.time() - 365 * 24 * 3600
-    os.utime(tmp_path / ORDER, (long_ago, long_ago))
-    with pytest.raises(InputError, match="got no order; expected one from the first process of this machine"):
+    os.utime(tmp_path / RUN_SPEC, (long_ago, long_ago))
+    with pytest.raises(InputError, match=r"got no run\.json; expected one from the first process on this machine"):
         await_run_spec(tmp_path)

@@ -51,7 +51,7 @@ def test_updates_are_whole_and_counted(n, batch, accumulate, n_batches):
 
 
 @given(st.integers(2, 40), st.integers(1, 7), st.integers(1, 5))
-def test_every_sample_weighs_alike_whatever_came_with_it(n, batch, accumulate):
+def test_every_sample_has_the_same_weight(n, batch, accumulate):
     for item in stream(n, batch, accumulate, epochs=1):
         per_sample = item.part.weight / len(item.batch.members)
         n_parts = round(1 / (per_sample * (n / len(stream(n, batch, accumulate, epochs=1)))))
@@ -59,9 +59,9 @@ def test_every_sample_weighs_alike_whatever_came_with_it(n, batch, accumulate):
 
 
 @pytest.mark.parametrize("behind", [0, 1, 5, 6, 7, 11])
-def test_from_any_position_on_it_is_the_same(behind):
+def test_the_stream_is_the_same_from_any_position(behind):
     whole, rest = list(stream()), stream()
-    rest.start = whole[behind - 1].then if behind else Position()
+    rest.start = whole[behind - 1].next_position if behind else Position()
     assert list(rest) == whole[behind:]
     assert len(rest) == len(whole) - behind
 
@@ -103,8 +103,8 @@ def noisy(tmp_path):
     return make
 
 
-def test_what_a_loading_process_draws_follows_from_the_place(noisy):
-    """So that a resumed run sees what an uninterrupted one does, however many processes load."""
+def test_random_numbers_of_loaders_follow_from_the_position(noisy):
+    """A resumed run draws the same ones as an uninterrupted run, however many processes load."""
     one, two, rest, other = (
         [drawn for _, drawn in made] for made in (noisy(1), noisy(2), noisy(2, Position(0, 3)), noisy(1, seed=1))
     )
@@ -114,7 +114,7 @@ def test_what_a_loading_process_draws_follows_from_the_place(noisy):
     assert len({tuple(drawn.tolist()) for drawn in one}) == len(one)
 
 
-def test_a_workload_from_a_file_reaches_processes_that_were_not_forked(noisy, monkeypatch):
+def test_a_workload_from_a_file_reaches_spawned_processes(noisy, monkeypatch):
     written = pickle.dumps(noisy(1).dataset)
     monkeypatch.delitem(sys.modules, "compass_workload_noisy")
     again = pickle.loads(written)  # noqa: S301 - our own

@@ -1,4 +1,4 @@
-"""Weight updates of a plain network: cut, deferred, replayed, always to the same result."""
+"""Weight updates of a plain network: cut, deferred or repeated, always with the same result."""
 
 import copy
 
@@ -21,7 +21,7 @@ ROWS = dict(zip(NAMES, torch.randn(8, 3, generator=torch.Generator().manual_seed
 
 
 class Rows:
-    """Every sample is a row; the loss is the mean square of what the network makes of them."""
+    """Every sample is a row; the loss is the mean square of the network's outputs."""
 
     def __init__(self):
         self.fail = 0
@@ -61,7 +61,7 @@ def weights(model):
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_a_batch_that_fits_is_the_step_that_probes_make(model):
+def test_a_batch_that_fits_is_the_step_of_probes(model):
     twin = copy.deepcopy(model)
     loss = take(updates(model), NAMES)
     told = training_step(
@@ -105,7 +105,7 @@ def test_a_sample_too_large_for_now_waits_and_then_counts_as_much(model, monkeyp
     assert not torch.equal(before, weights(model))
 
 
-def test_what_never_fits_is_left_out_by_name(model):
+def test_samples_that_never_fit_are_named(model):
     made = updates(model, 175)
     take(made, ("h",))
     made.finish_epoch()
@@ -119,7 +119,7 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
     twin = copy.deepcopy(model)
     made, calm = updates(model), updates(twin)
     told = []
-    made.ran_out = lambda batch, detail: told.append((batch, detail))
+    made.on_out_of_memory = lambda batch, detail: told.append((batch, detail))
     parts = [UpdatePart(0.25, first=i == 0, last=i == 3) for i in range(4)]
     for i, part in enumerate(parts):
         made.workload.fail = int(i == behind)
@@ -130,7 +130,7 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
     [(batch, detail)] = told
     assert batch == batch_of(NAMES[2 * behind : 2 * behind + 2])
     assert "can't allocate memory" in detail
-    assert made.guard.room_bytes() < calm.guard.room_bytes()
+    assert made.guard.available_bytes() < calm.guard.available_bytes()
 
 
 def test_a_second_time_in_halves_ends_the_run(model):
@@ -149,27 +149,27 @@ def test_other_errors_are_not_swallowed(model):
         take(made, NAMES)
 
 
-def test_trust_falls_and_comes_back():
+def test_the_budget_falls_and_recovers():
     guard = Guard(LAW, LOADS, 1000, lambda: 1e9)
-    guard.tell(ok=False)
-    assert guard.room_bytes() == pytest.approx(MISTRUST * 1000)
+    guard.record(ok=False)
+    assert guard.available_bytes() == pytest.approx(MISTRUST * 1000)
     for _ in range(30):
-        guard.tell(ok=True)
-    assert guard.room_bytes() == 1000
+        guard.record(ok=True)
+    assert guard.available_bytes() == 1000
 
 
 def test_the_system_is_asked_again_after_a_while_and_after_it_ran_out(monkeypatch):
     now_s, answers = [0.0], iter([500, 600, 700])
     monkeypatch.setattr("compass.training.guard.time.monotonic", lambda: now_s[0])
     guard = Guard(LAW, LOADS, 1000, lambda: next(answers))
-    assert [guard.room_bytes(), guard.room_bytes()] == [500, 500]
+    assert [guard.available_bytes(), guard.available_bytes()] == [500, 500]
     now_s[0] += 2 * STALE_S
-    assert guard.room_bytes() == 600
-    guard.tell(ok=False)
-    assert guard.room_bytes() == pytest.approx(MISTRUST * 700)
+    assert guard.available_bytes() == 600
+    guard.record(ok=False)
+    assert guard.available_bytes() == pytest.approx(MISTRUST * 700)
 
 
-def test_with_several_processes_everyone_takes_part(model):
+def test_with_several_processes_no_sample_waits(model):
     made = updates(model, 175)
     made.several_processes = True
     take(made, ("a", "h"))
@@ -177,7 +177,7 @@ def test_with_several_processes_everyone_takes_part(model):
     assert made.workload.sizes == [1, 1]
 
 
-def test_an_update_nothing_of_which_fits_changes_little(model):
+def test_an_update_of_samples_that_all_wait(model):
     made = updates(model, 95)
     loss = take(made, ("a",))
     assert loss == 0.0
@@ -205,7 +205,7 @@ class Dropping(Rows):
         return super().loss(model, rows) * torch.rand(()).add(1)
 
 
-def test_a_rehearsal_leaves_nothing_behind(model):
+def test_the_memory_warm_up_leaves_no_trace(model):
     model.register_buffer("seen", torch.zeros(()))
     other = copy.deepcopy(model)
     made, plain = updates(model, workload=Dropping()), updates(other, workload=Dropping())
@@ -219,14 +219,14 @@ def test_a_rehearsal_leaves_nothing_behind(model):
     assert made.workload.sizes == [8, 2]
 
 
-def test_what_the_guard_would_cut_is_not_rehearsed(model):
+def test_the_memory_warm_up_skips_batches_that_the_guard_would_cut(model):
     made = updates(model, room=150)
     assert not warm_up_memory(made, batch_of("abcdefgh"), "cpu")
     assert made.workload.sizes == []
     assert made.counts.split == 0
 
 
-def test_a_rehearsal_that_runs_out_is_survived(model):
+def test_the_memory_warm_up_survives_an_out_of_memory(model):
     workload = Rows()
     workload.fail = 1
     made = updates(model, workload=workload)
@@ -245,7 +245,7 @@ def test_a_batch_that_was_cut_may_run_out_too(model):
     assert (made.counts.split, made.counts.out_of_memory) == (1, 1)
 
 
-def test_what_has_run_is_run_again_whatever_the_guard_thinks_of_it_then(model):
+def test_earlier_parts_of_an_update_are_repeated_whatever_the_guard_allows(model):
     """`h` needs 180 of 185, and after the out-of-memory 166 are trusted: it must not be missing from its update."""
     twin = copy.deepcopy(model)
     made, calm = updates(model, 185), updates(twin)
@@ -265,7 +265,7 @@ def test_a_sample_that_waited_and_runs_out_goes_on_waiting(model, monkeypatch):
     free["now"] = 1e9
 
     def ran_out(workload, *args, loss=made.workload.loss):
-        made.workload.fail = len(made.workload.sizes) == 1  # the update goes well, and what it waited for does not
+        made.workload.fail = len(made.workload.sizes) == 1  # the update succeeds, and the waiting sample fails
         return loss(workload, *args)
 
     monkeypatch.setattr(made.workload, "loss", ran_out)
