@@ -177,6 +177,23 @@ def conformer_without_letters(pair: Pair, chance: random.Random) -> Pair:
 
 
 @mutation
+def cofactor_without_letters(pair: Pair, chance: random.Random) -> Pair:
+    """A residue that is not standard, in two conformers: the same as its first conformer, or a note."""
+    base = pair.protein[chance.choice(_atoms(pair.protein))][17:27]
+    shift = chance.uniform(0.2, 1.4)
+    lines = []
+    for line in pair.protein:
+        own = line.startswith(("ATOM", "HETATM")) and line[17:27] == base
+        lines.append(line)
+        if own and line[12:16].strip() not in {"N", "C", "O", "CA"}:
+            lines.append(f"{line[:16]} {line[17:30]}{float(line[30:38]) + shift:8.3f}{line[38:54]}  0.30{line[60:]}")
+    return _each_atom(
+        Pair(lines, pair.ligand),
+        lambda line: f"{line[:12]}{line[12:15]}1{line[16]}XYZ{line[20:]}" if line[17:27] == base else line,
+    )
+
+
+@mutation
 def crystal_ligand_beside_the_pose(pair: Pair, chance: random.Random) -> Pair:
     shift = chance.choice([0.0, 0.1, 0.3, 0.5, 0.9, 1.5, 2.0])
     atoms = [atom for atom in sdf_atoms("\n".join(pair.ligand)) if atom[0] != "H"]

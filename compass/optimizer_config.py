@@ -254,7 +254,7 @@ class DatasetRules(Settings):
     pocket_suffixes: tuple[str, ...] = ("pocket",)
     """The same for files of the residues near the ligand, which stand in for a missing protein file."""
     ligand_suffixes: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "ligand", "ligand_fixed", "ligand_processed", "ligand_crystal", "lig",
+        "ligand", "ligand_fixed", "ligand_processed", "ligand_crystal", "crystal_ligand", "lig",
     )  # fmt: skip
     """The same for ligand files."""
     catalogue: str = ""

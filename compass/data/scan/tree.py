@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,7 +153,8 @@ def walk(root: Path, names: PartNames) -> FolderTree:
 
 def _pass_over(tree: FolderTree, folder: str, files: Sequence[str], complexes: Sequence[Complex]) -> None:
     """Remember the structure files that no complex uses or names."""
-    used = {name for found in complexes for name in (*found.proteins, *found.ligands, *found.beside)}
+    used = {name for found in complexes for name in (*found.proteins, *found.ligands)}
+    used |= {name for found in complexes if not (found.proteins and found.ligands) for name in found.beside}
     tree.unknown += [_in(folder, name) for name in files if is_structure(name) and name not in used]
 
 
@@ -220,9 +221,21 @@ def _complexes(
             by_code[code or folder_name].append(name)
         elif extension in PROTEIN_EXTENSIONS:
             whole[stem.lower()].append(name)
+    for name in files:
+        if is_structure(name) and not any(name in members for members in by_code.values()):
+            owner = _owner(split_name(name)[0], by_code)
+            if owner:
+                by_code[owner].append(name)
     if inside:
         return _of_system(by_code.get(folder_name, []), whole.get("system", []), inside, folder, folder_name, names)
     return [_complex(code, folder, members, whole.get(code.lower(), []), names) for code, members in _merged_case(by_code, names).items()]  # fmt: skip
+
+
+def _owner(stem: str, codes: Iterable[str]) -> str:
+    """The longest code that a file's stem begins with; empty if there is none, or if the stem is the code."""
+    lower = stem.lower()
+    return max((code for code in codes if lower.startswith(code.lower()) and lower[len(code) :][:1] in {"_", "-", ".", " "}),
+               key=len, default="")  # fmt: skip
 
 
 def _code_before(name: str, names: PartNames) -> str:

@@ -120,7 +120,9 @@ def _are_conformers(table: AtomTable, places: NDArray[np.int64], repeated: NDArr
         for i in again
     ]  # fmt: skip
     if not is_standard(str(table.residue_names[places[0]])):
-        return bool(min(same) < OVERLAP_ANGSTROM)
+        # All carbons of a residue may be called C: such names tell no atoms apart.
+        named = all(any(letter.isdigit() for letter in str(table.names[i])) for i in again)
+        return bool(min(same) < (APART_ANGSTROM if named else OVERLAP_ANGSTROM))
     anchors = [distance for distance, i in zip(same, again, strict=True) if table.names[i] in {"CA", "C1'", "C1*"}]
     return not anchors or bool(min(anchors) < APART_ANGSTROM)
 

@@ -142,7 +142,7 @@ WATERS = frozenset(
 
 _IONS = {
     "SOD": "NA", "CLA": "CL", "POT": "K", "CAL": "CA", "CES": "CS", "CAD": "CD", "BAR": "BA", "LIT": "LI", "RUB": "RB",
-    "CIO": "NA", "CIM": "CL", "CIP": "NA", "IOD": "I", "IUM": "U", "OHX": "O", "MO1": "MG", "MO2": "MG", "MO3": "MG",
+    "IP": "NA", "IM": "CL", "CIO": "NA", "CIM": "CL", "CIP": "NA", "IOD": "I", "IUM": "U", "OHX": "O", "MO1": "MG", "MO2": "MG", "MO3": "MG",
     "MO4": "MG", "MO5": "MG", "MO6": "MG", "OC1": "CA", "OC2": "CA", "OC3": "CA", "OC4": "CA", "OC5": "CA", "OC6": "CA",
     "OC7": "CA", "NAO": "NA", "NA2": "NA", "NA5": "NA", "NA6": "NA", "NAW": "NA", "KO4": "K", "ZNO": "ZN", "ZN3": "ZN",
     "ZO3": "ZN", "NIK": "NI", "NI1": "NI", "NI2": "NI", "NI3": "NI", "MW1": "MN", "MW2": "MN", "MW3": "MN", "O4M": "MN",
@@ -151,7 +151,7 @@ _IONS = {
 }  # fmt: skip
 """Residues of one heavy atom whose names are not symbols: CHARMM's, AMBER's and old ones of the PDB."""
 _COFACTOR_METALS = {
-    "FE": """HEM HEA HEB HEC HED HEV HEO HAS HDD HDE HIF HEG HME HKL HNI ISW COH FDE FDD FEC MNH MH0 SRM DHE 1FH 522 76R
+    "FE": """HEM HEME HEA HEB HEC HED HEV HEO HAS HDD HDE HIF HEG HME HKL HNI ISW COH FDE FDD FEC MNH MH0 SRM DHE 1FH 522 76R
              SF4 SF3 F3S FES FS1 FS2 FS3 FS4 FSO FSX CLF CFN ICS CFM HC1 HCO FCO NFU NFS NFC FEO FE2 FEL PHO XCC""",
     "MG": "CLA CL0 CL1 CL2 CHL BCL BCB BCT CLB BCA PMG G2O KC1 KC2 MGF MF4",
     "CO": "B12 CNC COB CBY CBL B1Z COY COH 3CO NCO CON",
@@ -326,7 +326,7 @@ def _ion(residue: str, name: str) -> str:
     if residue in _IONS:
         return _IONS[residue]
     for text in (residue, name):
-        bare = text.strip("0123456789+-*'\"")
+        bare = text.upper().strip("0123456789+-*'\"")
         if bare in ATOMIC_NUMBERS and not (text is residue and is_polymeric(residue)):
             return bare
     return _by_name(residue, name, two_letter=False)
@@ -345,6 +345,8 @@ def _by_name(residue: str, name: str, *, two_letter: bool) -> str:
     if letter in _ORGANIC or letter == "D":
         clear = two_letter and pair in {"FE", "SE", "SI"} and not bare[2:].strip("0123456789")
         return pair if clear else letter
+    if letter == "A" and pair[1:] in {"C", "N", "O", "P", "H"}:  # the adenine half of NAD in old files
+        return pair[1:]
     # No organic element begins so: M is none, and MG, MN or MO is meant.
     return pair if pair in ATOMIC_NUMBERS and letter not in {"K", "V", "W", "U", "Y"} else letter
 

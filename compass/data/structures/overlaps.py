@@ -37,6 +37,7 @@ COPY_ANGSTROM = 6.0
 """A molecule of the ligand's formula this near to it may be its crystal pose."""
 
 _LEAST_CONTACTS = 3
+"""One bond joins a covalent ligand to its partner: atoms next to it are 2.3 Å or more away."""
 
 
 def without_the_ligand(path: Path, protein: AtomTable, ligand: Atoms) -> AtomTable:
@@ -172,12 +173,11 @@ def _lying_on(protein: AtomTable, parts: NDArray[np.int64], to_ligand: NDArray[n
     first = np.unique(parts, return_index=True)[1]
     n_touching = np.bincount(parts[np.isfinite(to_ligand)], minlength=n_parts)
     n_on = np.bincount(parts[to_ligand < OVERLAP_ANGSTROM], minlength=n_parts)
-    n_heavy = np.bincount(parts[protein.elements != 1], minlength=n_parts)
+    n_heavy = np.bincount(parts[protein.elements != 1], minlength=n_parts)  # of a chain's residue, half must lie on it
     polymeric = np.array(
         [n_touching[k] > 0 and is_polymeric(str(protein.residue_names[i])) for k, i in enumerate(first)], np.bool_
     )
-    most = (n_touching >= _LEAST_CONTACTS) & (2 * n_touching >= n_heavy)
-    return np.where(polymeric, 2 * n_on >= np.maximum(n_heavy, 1), (n_on > 0) | most)
+    return np.where(polymeric, 2 * n_on >= np.maximum(n_heavy, 1), (n_on > 0) | (n_touching >= _LEAST_CONTACTS))
 
 
 def _noting_copies(protein: AtomTable, ligand: Atoms) -> AtomTable:

@@ -118,7 +118,7 @@ def test_a_charge_is_not_needed(read, charge):
     [(" SOD", "SOD", "Na"), (" CLA", "CLA", "Cl"), (" POT", "POT", "K"), (" CAL", "CAL", "Ca"), (" CES", "CES", "Cs"),
      ("ZN  ", "ZN2", "Zn"), (" ZN ", "ZN", "Zn"), (" BR ", "BR", "Br"), (" CU ", "CU", "Cu"), (" NI ", "NI", "Ni"),
      ("NA+ ", "NA+", "Na"), ("CL- ", "CL-", "Cl"), ("K+  ", "K+", "K"), ("MG  ", "MG2", "Mg"), ("NA  ", "ION", "Na"),
-     ("CA  ", "CA", "Ca"), ("HG  ", "HG", "Hg"), ("IOD ", "IOD", "I")],
+     ("CA  ", "CA", "Ca"), ("HG  ", "HG", "Hg"), ("IOD ", "IOD", "I"), ("Na+ ", "Na+", "Na"), ("CL  ", "Cl-", "Cl")],
 )  # fmt: skip
 def test_the_residue_of_an_ion_decides(read, name, residue, symbol):
     complex_ = read(with_lines(hetatm(name, residue, 1, (-1.384, 25.046, 25.082))))

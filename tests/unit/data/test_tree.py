@@ -186,9 +186,9 @@ def test_the_words_are_configurable_and_the_others_named(grow):
     root = grow("1abc/1abc_holo.pdb", "1abc/1abc_ligand.sdf", *both("", "2abc"), "2abc/2abc_apo_md.pdb")
     listing = list_tree(root)
     found = rows(listing)
-    assert found["1abc"].detail.startswith("1abc: got no protein file beside 1abc_ligand.sdf; expected 1abc_protein")
+    assert found["1abc"].detail.startswith("1abc: got no protein file beside 1abc_holo.pdb, 1abc_ligand.sdf; expected")
     assert listing.warnings[-1] == (
-        "structure files with other names, passed over: 1abc/1abc_holo.pdb, 2abc/2abc_apo_md.pdb "
+        "structure files with other names, passed over: 2abc/2abc_apo_md.pdb "
         "(dataset.protein_suffixes and ligand_suffixes say which names count)"
     )
     assert rows(list_tree(root, protein_suffixes=("holo", "protein")))["1abc"].status == "ok"
