@@ -147,7 +147,7 @@ _IONS = {
     "OC7": "CA", "NAO": "NA", "NA2": "NA", "NA5": "NA", "NA6": "NA", "NAW": "NA", "KO4": "K", "ZNO": "ZN", "ZN3": "ZN",
     "ZO3": "ZN", "NIK": "NI", "NI1": "NI", "NI2": "NI", "NI3": "NI", "MW1": "MN", "MW2": "MN", "MW3": "MN", "O4M": "MN",
     "MN5": "MN", "MN6": "MN", "OF1": "FE", "OF3": "FE", "2OF": "FE", "CO5": "CO", "OCN": "CO", "OCO": "CO", "OCL": "CO",
-    "OCM": "CO", "1CU": "CU", "HO3": "HO", "YT3": "Y", "YB2": "YB", "DUM": "X",
+    "OCM": "CO", "1CU": "CU", "HO3": "HO", "YT3": "Y", "YB2": "YB",
 }  # fmt: skip
 """Residues of one heavy atom whose names are not symbols: CHARMM's, AMBER's and old ones of the PDB."""
 _COFACTOR_METALS = {

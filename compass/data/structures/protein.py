@@ -31,6 +31,8 @@ ANOTHER_PLACE_ANGSTROM = 5.0
 _SEAM_ANGSTROM = 3.0
 """Residues so far beyond the pocket are read too: bonds and conformers reach across its border."""
 _PEPTIDE_BOND_ANGSTROM = 2.0
+_DUMMIES = ("DUM",)
+"""Residues that mark the planes of a membrane, as OPM writes them."""
 _METALS = frozenset(
     ATOMIC_NUMBERS[symbol]
     for symbol in [
@@ -163,6 +165,9 @@ def read_protein(
 def _kept(table: AtomTable, rules: StructureRules) -> AtomTable:
     if not len(table):
         return table
+    dummies = np.isin(table.residue_names, _DUMMIES)
+    if dummies.any():
+        table = table.where(~dummies).noting(f"{format_count(int(dummies.sum()))} dummy atoms (DUM) are left out")
     table = with_elements(table)
     table = table.where(_allowed(table, rules))
     return _each_once(one_conformer(table, rules))
