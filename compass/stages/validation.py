@@ -22,4 +22,5 @@ def follows(validation: StagePlan, prototyping: StagePlan | None) -> str:
     if prototyping is None:
         return ""
     times = validation.choice.capacity / prototyping.choice.capacity
-    return f"prototyping's {prototyping.choice.knobs}, batch {prototyping.choice.batch_size}: {times:.1f} times its parameters"
+    prototype = f"{prototyping.choice.knobs}, batch {prototyping.choice.batch_size}"
+    return f"the prototyping plan ({prototype}), with {times:.1f} times its parameters"

@@ -120,7 +120,7 @@ def test_validation_names_the_prototype_it_follows(profiles):
         prototype, plan = profile.plans["prototyping"].choice, profile.plans["validation"]
         times = plan.choice.capacity / prototype.capacity
         assert plan.follows == (
-            f"prototyping's {prototype.knobs}, batch {prototype.batch_size}: {times:.1f} times its parameters"
+            f"the prototyping plan ({prototype.knobs}, batch {prototype.batch_size}), with {times:.1f} times its parameters"
         )
         assert [p.follows for stage, p in profile.plans.items() if stage != "validation"] == ["", "", ""]
 
@@ -243,7 +243,7 @@ def test_a_stage_without_room_for_its_models_says_so(tmp_path):
     assert set(profile.plans) == {"smoke_test", "validation", "production"}
     failure = profile.failures["prototyping"]
     assert failure.limited_by == "time"
-    assert failure.reason.startswith("at batch 1 even the fastest model takes ")
+    assert failure.reason.startswith("at batch 1, a cycle of the fastest model takes ")
     assert failure.nearest.batch_size == 1
     assert profile.plans["validation"].follows == ""
 

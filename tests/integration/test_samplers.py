@@ -130,7 +130,7 @@ def test_a_sampler_that_finds_nothing_says_that_others_would_do(tmp_path, search
     failure = optimize(asked, runner=Watched(change), watch=watch).failures["validation"]
     assert failure.limited_by == "search"
     assert re.fullmatch(
-        r"none of the [12] models that the sampler tried is admissible, but \d+ others are predicted to be",
+        r"none of the [12] models that the sampler tried is admissible; \d+ other models are predicted to be",
         failure.reason,
     )
     assert failure.nearest is not None
