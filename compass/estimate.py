@@ -95,7 +95,12 @@ class Question:
         offered = [kind.axis_values for kind in wanted_variants(config)]
         name = next(name for name, value in self.axes.items() if all(values[name] != value for values in offered))
         supported = ", ".join(dict.fromkeys(repr(values[name]) for values in offered))
-        return InputError(name, got=repr(self.axes[name]), expected=f"{supported}: this workload supports no other value", fix="Leave it out.")  # fmt: skip
+        return InputError(
+            name,
+            got=repr(self.axes[name]),
+            expected=f"{supported}: this workload supports no other value",
+            fix="Leave it out.",
+        )
 
 
 def estimate(
@@ -180,8 +185,12 @@ def settled(question: Question, config: OptimizerConfig) -> Question:
 def _check_held(name: str, wanted: int, built: set[int]) -> None:
     """Refuse another depth or width than the only one that is ever probed."""
     if len(built) == 1 and wanted not in built:
-        raise InputError(name, got=str(wanted), expected=f"{min(built)}, which every model of this workload has",
-                         fix="Correct it, or name the knob in the workload's `capacity`.")  # fmt: skip
+        raise InputError(
+            name,
+            got=str(wanted),
+            expected=f"{min(built)}, which every model of this workload has",
+            fix="Correct it, or name the knob in the workload's `capacity`.",
+        )
 
 
 def check_heads(channels: int, config: OptimizerConfig) -> None:
@@ -190,9 +199,11 @@ def check_heads(channels: int, config: OptimizerConfig) -> None:
     if isinstance(heads, int) and heads > 0 and channels % heads:
         below = channels // heads * heads
         raise InputError(
-            "channels", got=str(channels), expected=f"a multiple of the {heads} attention heads",
+            "channels",
+            got=str(channels),
+            expected=f"a multiple of the {heads} attention heads",
             fix=f"Give {f'{below} or ' if below else ''}{below + heads}, or change space.options.heads.",
-        )  # fmt: skip
+        )
 
 
 def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
@@ -222,9 +233,11 @@ def _running(experiment: Experiment, models: list[Knobs]) -> list[Knobs]:
     running = [knobs for knobs in models if reasons[knobs] is None]
     if not running:
         raise InputError(
-            f"model {models[0]}", got=str(reasons[models[0]]), expected="one that calibration can run",
+            f"model {models[0]}",
+            got=str(reasons[models[0]]),
+            expected="one that calibration can run",
             fix="Choose another precision, or see `compass env`.",
-        )  # fmt: skip
+        )
     return running
 
 

@@ -93,8 +93,11 @@ def warn_of_dropped(request: Request, earlier: Profile | None, now: Profile) -> 
         return
     dropped = [stage for stage in (*earlier.plans, *earlier.failures) if stage not in request.stages]
     if dropped:
-        log.warning("%s: dropping earlier plans (%s): machine, dataset size, memory limit or version changed",
-                    request.out, ", ".join(dropped))  # fmt: skip
+        log.warning(
+            "%s: dropping earlier plans (%s): machine, dataset size, memory limit or version changed",
+            request.out,
+            ", ".join(dropped),
+        )
 
 
 def log_result(result: StagePlan | StageFailure) -> None:

@@ -185,13 +185,21 @@ def updated(profile: Profile, verdict: Verdict) -> Profile:
         InputError: a plan does not hold, or was not run though the machine is another one.
     """
     if not verdict.plans_hold:
-        raise InputError("--update", got="plans that do not hold here", expected="a profile that does",
-                         fix="Run `compass optimize` again; it starts from what was measured now.")  # fmt: skip
+        raise InputError(
+            "--update",
+            got="plans that do not hold here",
+            expected="a profile that does",
+            fix="Run `compass optimize` again; it starts from what was measured now.",
+        )
     checks = {check.stage: check for check in verdict.checks}
     left = [stage for stage in profile.plans if stage not in checks]
     if verdict.stale and left:
-        raise InputError("--update", got=f"a profile of another machine, and {', '.join(left)} not run",
-                         expected="every plan run here", fix="Leave out --stage.")  # fmt: skip
+        raise InputError(
+            "--update",
+            got=f"a profile of another machine, and {', '.join(left)} not run",
+            expected="every plan run here",
+            fix="Leave out --stage.",
+        )
     plans = {
         stage: _measured(plan, checks[stage].outcome, profile.config) if stage in checks else plan
         for stage, plan in profile.plans.items()
@@ -254,8 +262,12 @@ def _slowed(budget: BatchBudget, slowdown: float) -> BatchBudget:
 def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
     plans = [profile.plan(stage) for stage in STAGES if stage in (stages or profile.plans)]
     if not plans:
-        raise InputError("profile", got="no plan at all", expected="at least one to verify",
-                         fix="Run `compass optimize` again; it says what binds.")  # fmt: skip
+        raise InputError(
+            "profile",
+            got="no plan at all",
+            expected="at least one to verify",
+            fix="Run `compass optimize` again; it says what binds.",
+        )
     return plans
 
 

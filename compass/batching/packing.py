@@ -168,31 +168,39 @@ def _check_features(limits: Limits) -> None:
     missing = sorted({name for law in laws for name, _ in law.per_unit} - set(limits.features))
     if missing:
         raise InputError(
-            "features", got=", ".join(limits.features) or "none", expected=f"{', '.join(missing)} among them",
+            "features",
+            got=", ".join(limits.features) or "none",
+            expected=f"{', '.join(missing)} among them",
             fix="Name the columns of the sizes as the law does.",
-        )  # fmt: skip
+        )
 
 
 def _check_budget(limits: Limits, empty: Load) -> None:
     fixed_bytes = limits.law.upper_footprint(empty)
     if limits.budget_bytes * (1 - _UNUSED_SHARE) <= fixed_bytes:
         raise InputError(
-            "budget_bytes", got=format_bytes(limits.budget_bytes), fix="Raise the budget or choose a smaller model.",
+            "budget_bytes",
+            got=format_bytes(limits.budget_bytes),
+            fix="Raise the budget or choose a smaller model.",
             expected=f"more than the {format_bytes(fixed_bytes)} that the model takes without a graph",
-        )  # fmt: skip
+        )
 
 
 def _check_step_time(max_step_s: float, time_law: Affine | None, empty: Load) -> None:
     if time_law is None:
         raise InputError(
-            "time_law", got="none beside max_step_s", expected="a law that predicts the seconds of a step",
+            "time_law",
+            got="none beside max_step_s",
+            expected="a law that predicts the seconds of a step",
             fix="Give one, or leave max_step_s out.",
-        )  # fmt: skip
+        )
     if max_step_s * (1 - _UNUSED_SHARE) <= time_law.at(empty):
         raise InputError(
-            "max_step_s", got=f"{max_step_s:.3g} s", fix="Raise it or choose a smaller model.",
+            "max_step_s",
+            got=f"{max_step_s:.3g} s",
+            fix="Raise it or choose a smaller model.",
             expected=f"more than the {time_law.at(empty):.3g} s that a step takes without a graph",
-        )  # fmt: skip
+        )
 
 
 # ------------------------------------------------------------------------------------------------------------- shares

@@ -180,16 +180,25 @@ class BudgetedBatchSampler(BatchSampler):
         """Set the number of batches of every epoch, over all ranks."""
         n_samples = len(self._shared) + len(self._alone)
         if n_samples < self._n_ranks:
-            raise InputError("samples", got=str(n_samples), expected=f"at least {self._n_ranks}, one for each rank",
-                             fix="Give more samples or use fewer ranks.")  # fmt: skip
+            raise InputError(
+                "samples",
+                got=str(n_samples),
+                expected=f"at least {self._n_ranks}, one for each rank",
+                fix="Give more samples or use fewer ranks.",
+            )
         n_first = len(self._pack(0, 0))
         self._most = min(n_samples, n_first + int(_SPARE_SHARE * n_first))
         n_ranks = self._n_ranks
         self._n_batches = min(-(-self._most // n_ranks), n_samples // n_ranks) * n_ranks
         self._cached: tuple[int, tuple[list[list[_Indices]], _Indices]] | None = None
         if self._n_batches < self._most:
-            log.warning("up to %d of %d samples sit out each epoch, different ones each time: nearly every batch is a single "
-                        "sample, and %d ranks do not divide them", self._most - self._n_batches, n_samples, n_ranks)  # fmt: skip
+            log.warning(
+                "up to %d of %d samples sit out each epoch, different ones each time: nearly every batch is a single "
+                "sample, and %d ranks do not divide them",
+                self._most - self._n_batches,
+                n_samples,
+                n_ranks,
+            )
 
     def _pack(self, epoch: int, attempt: int) -> list[_Indices]:
         order = self._shared
@@ -271,17 +280,21 @@ class _Oversize:
         step_s = self.limits.max_step_s
         in_time = "" if step_s is None else f" and {format_seconds(step_s)} per step"
         raise InputError(
-            "samples", got=f"{len(found)} too large {how}: {names}{more}", fix=fix,
+            "samples",
+            got=f"{len(found)} too large {how}: {names}{more}",
+            fix=fix,
             expected=f"each within {format_bytes(self.limits.budget_bytes)}{in_time}",
-        )  # fmt: skip
+        )
 
     def crop(self, found: _Indices, crop: Crop | None) -> _Indices:
         """Replace the sizes of `found` by those that `crop` returns; returns `found`."""
         if crop is None:
             raise InputError(
-                "crop", got="none beside oversize='crop'", expected="a function that crops a sample",
+                "crop",
+                got="none beside oversize='crop'",
+                expected="a function that crops a sample",
                 fix="Give one, or choose another policy.",
-            )  # fmt: skip
+            )
         if len(found):
             rows = [crop(int(index), self.limits.budget_bytes) for index in found]
             self.sizes[found] = _checked_sizes(rows, self.limits.features)
@@ -299,13 +312,19 @@ def _checked_sizes(sizes: ArrayLike, features: tuple[str, ...]) -> _Floats:
     rows = np.array(sizes, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] != len(features):
         raise InputError(
-            "sizes", got=f"an array of shape {rows.shape}", fix="Give one row for each sample and one column for each feature.",
+            "sizes",
+            got=f"an array of shape {rows.shape}",
+            fix="Give one row for each sample and one column for each feature.",
             expected=f"(n, {len(features)}) for {', '.join(features)}",
-        )  # fmt: skip
+        )
     bad = np.flatnonzero(~(np.isfinite(rows) & (rows >= 0)).all(axis=1))
     if len(bad):
-        raise InputError("sizes", got=f"{rows[bad[0]].tolist()} in row {bad[0]}", expected="finite sizes, not negative",
-                         fix="Correct it or leave the sample out.")  # fmt: skip
+        raise InputError(
+            "sizes",
+            got=f"{rows[bad[0]].tolist()} in row {bad[0]}",
+            expected="finite sizes, not negative",
+            fix="Correct it or leave the sample out.",
+        )
     return rows
 
 

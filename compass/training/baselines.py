@@ -58,7 +58,9 @@ def _by_ligand(
     if not known:
         return {}
     ridge = fit_ridge(
-        features[known], np.array([train[names[i]] for i in known]),
-        features[judges], np.array([val[names[i]] for i in judges]),
-    )  # fmt: skip
+        features[known],
+        np.array([train[names[i]] for i in known]),
+        features[judges],
+        np.array([val[names[i]] for i in judges]),
+    )
     return dict(zip((names[i] for i in asked), ridge.predict(features[asked]).tolist(), strict=True))

@@ -103,9 +103,12 @@ def announce(run: TrainingRun) -> None:
     log.info("%d complexes for training, %d for validation, %d for test: %s", n_train, n_val, n_test, split.why)
     log.info(
         "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %.2g",
-        stream.per_epoch, f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "", run.sampler.mean_graphs,
-        stream.accumulate, run.module.base_rate,
-    )  # fmt: skip
+        stream.per_epoch,
+        f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "",
+        run.sampler.mean_graphs,
+        stream.accumulate,
+        run.module.base_rate,
+    )
     _announce_times(run)
 
 
@@ -155,7 +158,11 @@ def _announce_times(run: TrainingRun) -> None:
     total_s = min(run.spec.amount.max_time_s or math.inf, run.batch_s * run.stream.n_batches)
     log.info(
         "expected: %s per epoch, %s per cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
-        format_seconds(run.batch_s * run.stream.per_epoch), format_seconds(run.batch_s * n_cycle), n_cycle,
-        format_seconds(total_s), total_s / run.batch_s / n_cycle, format_bytes(run.spec.budget_bytes),
+        format_seconds(run.batch_s * run.stream.per_epoch),
+        format_seconds(run.batch_s * n_cycle),
+        n_cycle,
+        format_seconds(total_s),
+        total_s / run.batch_s / n_cycle,
+        format_bytes(run.spec.budget_bytes),
         " per process" if run.ranks.n > 1 else "",
-    )  # fmt: skip
+    )

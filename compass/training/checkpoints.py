@@ -149,8 +149,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             where, got="no such file", expected="a checkpoint of `compass train`", fix="Check the path."
         ) from error
     except Exception as error:
-        raise InputError(where, got=f"a file that cannot be read ({type(error).__name__})", fix="Use another checkpoint.",
-                         expected="an undamaged checkpoint of `compass train`") from error  # fmt: skip
+        raise InputError(
+            where,
+            got=f"a file that cannot be read ({type(error).__name__})",
+            fix="Use another checkpoint.",
+            expected="an undamaged checkpoint of `compass train`",
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise InputError(
             where, got="a file of another program", expected="a checkpoint of `compass train`", fix="Check the path."
@@ -170,9 +174,11 @@ def run_spec_in(content: dict[str, Any]) -> RunSpec:
         return RunSpec.model_validate_json(content["order" if content["format"] == 1 else "run_spec"])
     except ValueError as error:
         raise InputError(
-            "checkpoint", got=f"one written by Compass {content.get('compass')}, whose run settings this version cannot read",
-            expected="one of this version", fix="Use the Compass that wrote it.",
-        ) from error  # fmt: skip
+            "checkpoint",
+            got=f"one written by Compass {content.get('compass')}, whose run settings this version cannot read",
+            expected="one of this version",
+            fix="Use the Compass that wrote it.",
+        ) from error
 
 
 def load_weights(model: torch.nn.Module, content: dict[str, Any]) -> None:
@@ -184,8 +190,12 @@ def load_weights(model: torch.nn.Module, content: dict[str, Any]) -> None:
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:
-        raise InputError("--resume", got="the weights of another model", expected="weights of the planned model",
-                         fix="Start a new run in another --out.") from error  # fmt: skip
+        raise InputError(
+            "--resume",
+            got="the weights of another model",
+            expected="weights of the planned model",
+            fix="Start a new run in another --out.",
+        ) from error
 
 
 def check_split(before: str, now: str) -> None:
@@ -195,8 +205,12 @@ def check_split(before: str, now: str) -> None:
         InputError: the digests differ.
     """
     if before and before != now:
-        raise InputError("--resume", got="another split of the data", expected="the split that the run began with",
-                         fix="Restore its lists, clusters or years, or pass --allow-changes.")  # fmt: skip
+        raise InputError(
+            "--resume",
+            got="another split of the data",
+            expected="the split that the run began with",
+            fix="Restore its lists, clusters or years, or pass --allow-changes.",
+        )
 
 
 def check_unchanged(before: RunSpec, now: RunSpec) -> None:
@@ -212,9 +226,11 @@ def check_unchanged(before: RunSpec, now: RunSpec) -> None:
     ]
     if changes:
         raise InputError(
-            "--resume", got="; ".join(changes), expected="the settings that the run began with",
+            "--resume",
+            got="; ".join(changes),
+            expected="the settings that the run began with",
             fix="Start a new run in another --out, or pass --allow-changes.",
-        )  # fmt: skip
+        )
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

@@ -73,9 +73,11 @@ def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
     ids = tuple(name for name in data.split.train if name not in left_out)
     if not ids:
         raise InputError(
-            f"stage {plan.stage}", got="no training sample that fits the budget, even alone", expected="at least one",
+            f"stage {plan.stage}",
+            got="no training sample that fits the budget, even alone",
+            expected="at least one",
             fix="Run `compass optimize` again with more memory, or with dataset.oversize=crop.",
-        )  # fmt: skip
+        )
     warn_left_out(sorted(left_out))
     isolated = tuple(name for name in data.isolated if name not in left_out)
     return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)

@@ -69,8 +69,12 @@ def predict_complexes(checkpoint: Path, config: OptimizerConfig, device: str | N
     spec = run_spec_in(content)
     workload: Any = load_workload(spec.workload, config)
     if not hasattr(workload, "predict"):
-        raise InputError(f"workload {spec.workload}", got="one without predict()", expected="one whose models predict",
-                         fix="Add `predict(model, batch)` to it.")  # fmt: skip
+        raise InputError(
+            f"workload {spec.workload}",
+            got="one without predict()",
+            expected="one whose models predict",
+            fix="Add `predict(model, batch)` to it.",
+        )
     model = _trained_model(workload, spec, content["model"])
     loads = dict(workload.samples())
     predictor = _predictor(workload, spec, loads, config, resolve(device))

@@ -95,8 +95,12 @@ def supported_device(request: TrainRequest) -> str:
     device = request.device or request.profile.hardware.device
     if not device_kind(device).trains:
         supported = ", ".join(kind.name for kind in DEVICE_KINDS.values() if kind.trains)
-        raise InputError("--device", got=device, expected=f"one of {supported}, which Lightning supports",
-                         fix="Use the plan in your own training loop: `compass export`.")  # fmt: skip
+        raise InputError(
+            "--device",
+            got=device,
+            expected=f"one of {supported}, which Lightning supports",
+            fix="Use the plan in your own training loop: `compass export`.",
+        )
     return device
 
 
@@ -108,11 +112,19 @@ def check_folder(request: TrainRequest) -> None:
     """
     has_begun = (request.folder / "checkpoints").is_dir()
     if has_begun and not request.resume:
-        raise InputError(f"run folder {request.folder}", got="one that holds a run", expected="a new one",
-                         fix="Continue that run with --resume, or choose another --out.")  # fmt: skip
+        raise InputError(
+            f"run folder {request.folder}",
+            got="one that holds a run",
+            expected="a new one",
+            fix="Continue that run with --resume, or choose another --out.",
+        )
     if request.resume and find_run_spec(request.folder) is None:
-        raise InputError(f"run folder {request.folder}", got="no run to resume", expected="the folder of a run",
-                         fix="Leave out --resume, or check --out.")  # fmt: skip
+        raise InputError(
+            f"run folder {request.folder}",
+            got="no run to resume",
+            expected="the folder of a run",
+            fix="Leave out --resume, or check --out.",
+        )
 
 
 def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
@@ -142,10 +154,11 @@ def check_fresh(request: TrainRequest) -> Fingerprint:
     differences = stale(profile, description)
     if differences and not request.stale:
         raise InputError(
-            "profile", got=f"one that does not match this machine ({'; '.join(differences)})",
+            "profile",
+            got=f"one that does not match this machine ({'; '.join(differences)})",
             expected="one measured here, on this data and with these versions",
             fix="Run `compass optimize` again, repeat its certificates with `compass verify --update`, or pass --stale.",
-        )  # fmt: skip
+        )
     return description.fingerprint
 
 

@@ -59,16 +59,24 @@ def ranks_of(spec: RunSpec) -> Ranks:
     wanted = spec.n_devices * spec.n_nodes
     n = int(os.environ.get("WORLD_SIZE", wanted))
     if wanted > 1 and "WORLD_SIZE" not in os.environ and os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        raise InputError("--devices", got="several processes started by srun", expected="one, or several started by torchrun",
-                         fix="Let srun start one task per node, which starts `torchrun`.")  # fmt: skip
+        raise InputError(
+            "--devices",
+            got="several processes started by srun",
+            expected="one, or several started by torchrun",
+            fix="Let srun start one task per node, which starts `torchrun`.",
+        )
     local, node = (
         int(os.environ.get("LOCAL_RANK", "0")),
         int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
     )
     rank = int(os.environ.get("RANK", node * spec.n_devices + local))
     if rank >= n:
-        raise InputError("--devices", got=f"rank {rank} of {n} processes", expected="as many as there are processes",
-                         fix="Pass the same --devices and --nodes as to torchrun.")  # fmt: skip
+        raise InputError(
+            "--devices",
+            got=f"rank {rank} of {n} processes",
+            expected="as many as there are processes",
+            fix="Pass the same --devices and --nodes as to torchrun.",
+        )
     return Ranks(n, rank, local)
 
 

@@ -107,8 +107,12 @@ def write_run_spec(spec: RunSpec, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"run folder {folder}", got=error.strerror or str(error), expected="a writable folder",
-                         fix="Choose another --out.") from error  # fmt: skip
+        raise InputError(
+            f"run folder {folder}",
+            got=error.strerror or str(error),
+            expected="a writable folder",
+            fix="Choose another --out.",
+        ) from error
     write_text(spec.model_dump_json(indent=2) + "\n", folder / RUN_SPEC)
     return folder / RUN_SPEC
 
@@ -134,10 +138,11 @@ def read_run_spec(folder: Path) -> RunSpec:
         return RunSpec.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"run folder {folder}", got=f"{path.name}, which cannot be read ({type(error).__name__})",
+            f"run folder {folder}",
+            got=f"{path.name}, which cannot be read ({type(error).__name__})",
             expected="the settings of a run by this version of Compass",
             fix="Start a new run in another --out, or resume with --allow-changes.",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def await_run_spec(folder: Path) -> RunSpec:
@@ -156,8 +161,12 @@ def await_run_spec(folder: Path) -> RunSpec:
             if spec.started_by == this_start() and (folder / RUN_SPEC).stat().st_mtime >= since_s:
                 return spec
         time.sleep(0.2)
-    raise InputError(f"run folder {folder}", got=f"no {RUN_SPEC}", expected="one from the first process on this machine",
-                     fix="Check the log of that process.")  # fmt: skip
+    raise InputError(
+        f"run folder {folder}",
+        got=f"no {RUN_SPEC}",
+        expected="one from the first process on this machine",
+        fix="Check the log of that process.",
+    )
 
 
 def this_start() -> str:

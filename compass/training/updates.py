@@ -125,8 +125,13 @@ class Updates:
         self.counts.deferred += len(beyond)
         self.waiting += [(sample, per_graph) for sample in beyond]
         if len(fitting) != 1 or beyond:
-            log.debug("%d graphs in %d parts, %d wait: %s free", n_graphs(item.batch), len(fitting), len(beyond),
-                      format_bytes(int(self.guard.available_bytes())))  # fmt: skip
+            log.debug(
+                "%d graphs in %d parts, %d wait: %s free",
+                n_graphs(item.batch),
+                len(fitting),
+                len(beyond),
+                format_bytes(int(self.guard.available_bytes())),
+            )
         return _weighed(fitting, per_graph)
 
     def _run(self, batches: Parts, part: UpdatePart) -> float:
@@ -150,9 +155,15 @@ class Updates:
     def _step(self, collated: Any, part: UpdatePart) -> float:
         with nullcontext() if part.last else self.without_sync():
             return training_step(
-                self.workload, self.model, self.optimizer, on_device(collated, self.device), self.variant, self.rules,
-                part=part, backward=self.backward,
-            )  # fmt: skip
+                self.workload,
+                self.model,
+                self.optimizer,
+                on_device(collated, self.device),
+                self.variant,
+                self.rules,
+                part=part,
+                backward=self.backward,
+            )
 
     # --------------------------------------------------------------------------------------------------- out of memory
 

@@ -116,7 +116,10 @@ def stem(channels: int, variant: Variant) -> tuple[Op, ...]:
 def _attention(c: int, v: int, h: int) -> list[Op]:
     """Messages from neighbours: scalars weighted by attention, vectors weighted by gates."""
     return [
-        _gather(c), _gather(c), _gather(c), _gather(v * c),
+        _gather(c),
+        _gather(c),
+        _gather(c),
+        _gather(v * c),
         _map("edges", 2 * c, c, "backward"),
         _map("edges", 2 * c, c, "next"),
         _map("edges", c, h, "backward"),
@@ -130,7 +133,7 @@ def _attention(c: int, v: int, h: int) -> list[Op]:
         _map("edges", 2 * v * c, v * c, "block"),
         _scatter(c, "backward"),
         _scatter(v * c, "block"),
-    ]  # fmt: skip
+    ]
 
 
 def _rejection(c: int, v: int) -> list[Op]:
@@ -169,18 +172,22 @@ def layer(channels: int, variant: Variant, *, last: bool) -> tuple[Op, ...]:
         _norm("nodes", v * c, trainable=False),
         *_casts(variant, ("nodes", c), ("nodes", v * c), ("edges", c)),
         *(_linear("nodes", c, c, "block") for _ in range(3)),
-        _linear("edges", c, c, "backward"), _map("edges", c, c, "backward"),
-        _linear("edges", c, c, "backward"), _map("edges", c, c, "backward"),
+        _linear("edges", c, c, "backward"),
+        _map("edges", c, c, "backward"),
+        _linear("edges", c, c, "backward"),
+        _map("edges", c, c, "backward"),
         _linear("nodes", c, 3 * c, "backward", lanes=v, bias=False),
         _map("nodes", 2 * v * c, v * c, "next"),
         _map("nodes", v * c, c, "backward"),
         *_attention(c, v, h),
         _linear("nodes", c, 3 * c, "backward"),
-        _map("nodes", 2 * c, c, "next"), _map("nodes", 2 * c, c, "block"),
-        _map("nodes", v * c + c, v * c, "next"), _map("nodes", 2 * v * c, v * c, "block"),
+        _map("nodes", 2 * c, c, "next"),
+        _map("nodes", 2 * c, c, "block"),
+        _map("nodes", v * c + c, v * c, "next"),
+        _map("nodes", 2 * v * c, v * c, "block"),
         *([] if last else _edge_update(c, v)),
         *residuals,
-    )  # fmt: skip
+    )
 
 
 def _gated(hidden: int, out: int, v: int) -> list[Op]:
