@@ -45,10 +45,7 @@ class AtomTable:
 
     def where(self, keep: NDArray[Any]) -> Self:
         """The atoms that `keep` selects: a mask (n,) or indices."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self, **{name: column[keep] for name, column in columns.items() if isinstance(column, np.ndarray)}
-        )
+        return replace(self, **{name: getattr(self, name)[keep] for name in _COLUMNS})
 
     def noting(self, *notes: str, repairs: tuple[str, ...] = ()) -> Self:
         """The same atoms with more notes and repairs."""
@@ -68,3 +65,6 @@ class AtomTable:
         return " ".join(
             part for part in map(str, (self.residue_names[index], self.chains[index], self.numbers[index])) if part
         )
+
+
+_COLUMNS = tuple(field.name for field in fields(AtomTable) if field.name not in {"notes", "repairs"})

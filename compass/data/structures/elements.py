@@ -256,14 +256,9 @@ def with_elements(table: AtomTable) -> AtomTable:
     heavy = ~_looks_like_hydrogen(table)
     alone = np.bincount(runs, weights=heavy)[runs] == 1
     columns = (table.residue_names, table.names, alone & heavy, table.two_letter, table.elements)
-    codes = np.zeros(len(table), np.int64)
-    for column in columns:
-        _, code = np.unique(column, return_inverse=True)
-        codes = codes * (int(code.max()) + 1) + code
-    _, first, where = np.unique(codes, return_index=True, return_inverse=True)
-    found = [_element_of(*(column[i].item() for column in columns)) for i in first]
-    elements = np.array([element for element, _ in found], np.int64)[where]
-    sources = np.array([source for _, source in found])[where]
+    found = [_element_of(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    elements = np.array([element for element, _ in found], np.int64)
+    sources = [source for _, source in found]
     described = replace(table, elements=elements)
     notes, repairs = _notes(table, elements, sources)
     return described.noting(*notes, repairs=repairs)
@@ -297,6 +292,7 @@ def _looks_like_hydrogen(table: AtomTable) -> NDArray[np.bool_]:
     return np.asarray(np.where(table.elements == NO_ELEMENT, named, table.elements == 1), np.bool_)
 
 
+@cache
 def _element_of(residue: str, name: str, alone: bool, two_letter: bool, given: int) -> tuple[int, str]:  # noqa: FBT001
     """(atomic number, its source): `given`, `residue`, `guess` or `contradiction`."""
     expected = _in_standard_residue(residue, name)
@@ -352,22 +348,23 @@ def _by_name(residue: str, name: str, *, two_letter: bool) -> str:
 
 
 def _notes(
-    table: AtomTable, elements: NDArray[np.int64], sources: NDArray[np.str_]
+    table: AtomTable, elements: NDArray[np.int64], sources: list[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     notes: list[str] = []
-    n_residue = int((sources == "residue").sum())
+    counts = Counter(sources)
+    n_residue = counts["residue"]
     if n_residue:
         notes.append(f"no element column: {format_count(n_residue)} elements follow from residue and atom names")
     for source, words in (
         ("guess", "elements guessed from names"),
         ("contradiction", "elements contradict standard residues"),
     ):
-        marked = np.flatnonzero(sources == source)
-        if len(marked):
+        if counts[source]:
+            marked = [i for i, own in enumerate(sources) if own == source]
             named = Counter(
                 f"{table.residue_names[i]} {table.names[i]} is {gemmi.Element(int(elements[i])).name}" for i in marked
             )
             shown = ", ".join(text for text, _ in named.most_common(5))
             notes.append(f"{words}: {format_count(len(marked))} ({shown}{' …' if len(named) > 5 else ''})")
-    repairs = (ELEMENTS_FROM_RESIDUES,) if (sources == "contradiction").any() else ()
+    repairs = (ELEMENTS_FROM_RESIDUES,) if counts["contradiction"] else ()
     return tuple(notes), repairs

@@ -52,16 +52,7 @@ def read_complex(
             got="no heavy atom", expected="a ligand with at least one", fix="Export the ligand again.",
         )  # fmt: skip
     near = None if pocket_radius is None else (heavy, pocket_radius)
-    table = read_protein(protein, rules, near=near)
-    table = without_the_ligand(protein, table, ligand_atoms)
-    if rules.hydrogens == "drop":
-        table = table.where(table.elements != 1)
-    if near is not None:
-        table = _pocket(protein, table, near, rules)
-    table = _known_in_table(protein, table, rules)
-    if not len(table):
-        raise _no_atoms(protein)
-    table = _checked(protein, table, rules)
+    table = _around(protein, ligand_atoms, near, rules)
     n_atoms = len(table) + len(ligand_atoms)
     if n_atoms > max_atoms:
         raise StructureError(
@@ -78,6 +69,21 @@ def read_complex(
         repairs=table.repairs,
         notes=(*table.notes, *ligand_atoms.notes),
     )
+
+
+def _around(
+    path: Path, ligand: Atoms, near: tuple[NDArray[np.float64], float] | None, rules: StructureRules
+) -> AtomTable:
+    """The protein's atoms without the ligand, cleaned, cut to `near` (positions, radius) and checked."""
+    table = without_the_ligand(path, read_protein(path, rules, near=near), ligand)
+    if rules.hydrogens == "drop":
+        table = table.where(table.elements != 1)
+    if near is not None:
+        table = _pocket(path, table, near, rules)
+    table = _known_in_table(path, table, rules)
+    if not len(table):
+        raise _no_atoms(path)
+    return _checked(path, table, rules)
 
 
 def _known(path: Path, atoms: Atoms, rules: StructureRules) -> Atoms:
