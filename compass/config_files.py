@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import json
 import math
-import re
 import runpy
 import textwrap
 import tomllib
@@ -19,12 +18,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from compass.errors import InputError
+from compass.errors import InputError, expected_value
+from compass.files import unwritable
 from compass.optimizer_config import OptimizerConfig, Settings, present_names, warn_of_old_name
 
 _HELP = "`compass config` shows every key with its reason."
-_SHOULD = re.compile(r"^(Input|Tuple|List|String) should (be|have) |, (got|unable) .*| after validation, .*")
-"""What to take out of pydantic's messages to be left with what is expected."""
 _WIDTH = 110
 _MISSING = object()
 _FREE = "space.options."
@@ -227,12 +225,12 @@ def _explained(
     errors = error.errors()
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # a typo leaves a gap as well
     place = ([within] if within else []) + [str(part) for part in first["loc"]]
-    got, expected = repr(first["input"]), _SHOULD.sub("", first["msg"])
+    got, expected = repr(first["input"]), expected_value(first)
     if first["type"] == "extra_forbidden":  # only Python files: the keys of the others were looked at before
         fields = next((kind.model_fields for kind in Settings.__subclasses__() if kind.__name__ == within), {})
         return _unknown(_origin(".".join(place), path, changes), place[-1], fields)
     if first["type"] == "missing":
-        got, expected = "nothing", "a value"
+        got = "nothing"
     if first["type"] == "value_error":  # a class's own check says "field: what is wrong"
         field, _, wrong = str(first["ctx"]["error"]).partition(": ")
         value = first["input"]
@@ -303,5 +301,4 @@ def write_config(config: OptimizerConfig, out: Path, *, force: bool = False) -> 
         raise InputError(f"output {out}", got="a file that is already there", expected="a new file",
                          fix="Give --force to overwrite it.") from error  # fmt: skip
     except OSError as error:
-        raise InputError(f"output {out}", got=error.strerror or str(error), expected="a file in a writable folder",
-                         fix="Choose another --out.") from error  # fmt: skip
+        raise unwritable(out, error) from error

@@ -1,6 +1,38 @@
-"""The errors a person can act on. Each carries the exit code the command line ends with."""
+"""The errors that a user can act on. Each has the exit code that the command line ends with."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a group of values",
+    "extra_forbidden": "no such field",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list of values",
+    "literal_error": "{expected}",
+    "missing": "a value",
+    "model_attributes_type": "a group of values",
+    "model_type": "a group of values",
+    "string_type": "text",
+    "too_long": "at most {max_length} values",
+    "too_short": "at least {min_length} values",
+    "tuple_type": "a list of values",
+}
+"""Expected values in words, by the type of pydantic's error; names in braces stand in the error's context."""
 
 
 class CompassError(Exception):
@@ -10,9 +42,9 @@ class CompassError(Exception):
 
 
 class InputError(CompassError):
-    """Something the user gave cannot be used.
+    """A value, file or option from the user cannot be used.
 
-    `where` names the field or file, `got` what stood there, `expected` what should have, and `fix` what to do.
+    `where` names the field or file, `got` the value found there, `expected` a valid one, and `fix` the next step.
     """
 
     def __init__(self, where: str, *, got: str, expected: str, fix: str) -> None:
@@ -21,14 +53,20 @@ class InputError(CompassError):
 
 
 class WorkerError(CompassError):
-    """The worker process could not be started or broke the protocol: nothing can be measured here."""
+    """The worker process could not be started, or broke the protocol: no measurement is possible here."""
 
     exit_code = 1
 
 
-class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what happened
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - named after the event
     """The training loss is not a number or infinite: the configuration runs but does not train."""
 
     def __init__(self, value: float) -> None:
         super().__init__(f"the loss became {value}")
         self.value = value
+
+
+def expected_value(detail: ErrorDetails) -> str:
+    """The value that pydantic expected where it found the error `detail`, in words."""
+    template = _EXPECTED.get(detail["type"])
+    return detail["msg"] if template is None else template.format(**detail.get("ctx", {}))

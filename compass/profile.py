@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import reprlib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from compass.errors import InputError
+from compass.errors import InputError, expected_value
+from compass.files import write_text
 from compass.optimizer_config import OptimizerConfig
 from compass.profile_lift import lifted
 from compass.records import (
@@ -28,6 +28,8 @@ from compass.records import (
     StagePlan,
 )
 
+PROFILE_NAME = "hardware_profile.json"
+"""The file that `compass optimize` writes, and the other commands read, unless told otherwise."""
 SCHEMA_VERSION = 2
 """Raised with every change that an older release could not read, together with a step in `profile_lift`."""
 
@@ -160,27 +162,6 @@ def write_profile(profile: Profile, path: Path) -> None:
     write_text(laid_out(profile.model_dump(mode="json")) + "\n", path)
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write `text` to `path` in one motion.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
 def laid_out(value: Any, indent: str = "") -> str:
     """`value` as JSON: what holds nothing but plain values on one line, all else as usual."""
     inner = indent + "  "
@@ -190,12 +171,6 @@ def laid_out(value: Any, indent: str = "") -> str:
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         return "[\n" + ",\n".join(inner + laid_out(item, inner) for item in value) + f"\n{indent}]"
     return json.dumps(value, ensure_ascii=False)
-
-
-def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
-    """The error for an output, named by `option`, that cannot be written."""
-    return InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                      fix=f"Choose another {option}.")  # fmt: skip
 
 
 def read_profile(path: Path) -> Profile:
@@ -208,10 +183,10 @@ def read_profile(path: Path) -> Profile:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(where, got=error.strerror or str(error), expected="a hardware_profile.json",
+        raise InputError(where, got=error.strerror or str(error), expected=f"a {PROFILE_NAME}",
                          fix="Run `compass optimize` first.") from error  # fmt: skip
     except ValueError as error:
-        raise InputError(where, got="text that is not JSON", expected="a hardware_profile.json",
+        raise InputError(where, got="text that is not JSON", expected=f"a {PROFILE_NAME}",
                          fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -222,7 +197,8 @@ def read_profile(path: Path) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"
-        raise InputError(where, got=f"{field}: {first['msg']}", expected="a profile written by Compass",
+        got = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])
+        raise InputError(f"{where}, {field}", got=got, expected=expected_value(first),
                          fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
 
 

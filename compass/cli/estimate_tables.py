@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compass.cli.tables import print_rows
-from compass.profile import unwritable
+from compass.files import unwritable
 from compass.records import Estimate, Estimates, Hardware, Interval
 from compass.report.words import rate
 from compass.units import format_bytes, format_count, format_seconds

@@ -24,12 +24,12 @@ def explain(
     """
     from compass.cli.parse import parse_stage
     from compass.errors import InputError
-    from compass.optimizer import Request
+    from compass.profile import PROFILE_NAME
     from compass.report.evidence import read_evidence
     from compass.report.explain import explain_plan
 
     name = parse_stage(stage, option="STAGE")
-    evidence = read_evidence(path or Request.out)
+    evidence = read_evidence(path or Path(PROFILE_NAME))
     if name not in evidence.found:
         raise InputError(f"stage {name}", got="nothing in this profile", expected="a plan",
                          fix=f"Run `compass optimize --stages {name}`.")  # fmt: skip

@@ -20,15 +20,15 @@ def export(
     """
     from compass.cli.parse import check_output, parse_stage
     from compass.errors import InputError
+    from compass.files import unwritable
     from compass.integrations.formats import FORMATS
     from compass.integrations.settings import settings_of
-    from compass.optimizer import Request
-    from compass.profile import read_profile, unwritable
+    from compass.profile import PROFILE_NAME, read_profile
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
     name = parse_stage(stage)
-    text = FORMATS[form](settings_of(read_profile(path or Request.out), name))
+    text = FORMATS[form](settings_of(read_profile(path or Path(PROFILE_NAME)), name))
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -14,8 +14,8 @@ import typer
 
 from compass.config_files import Change
 from compass.errors import InputError
+from compass.files import unwritable
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import unwritable
 from compass.records import AXES, STAGES, Scalar, Stage
 from compass.units import parse_bytes
 

@@ -39,7 +39,7 @@ def predict_command(
     from compass.cli.parse import check_csv
     from compass.cli.train import dataset_config
     from compass.config_files import Change
-    from compass.profile import unwritable
+    from compass.files import unwritable
     from compass.training.prediction import predict_complexes, run_spec_of
 
     check_csv(None if out is None else str(out), as_json=as_json)

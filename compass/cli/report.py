@@ -40,8 +40,8 @@ def report(
     """
     from compass.cli.parse import check_output
     from compass.errors import InputError
-    from compass.optimizer import Request
     from compass.probe.store import LEDGER, default_cache
+    from compass.profile import PROFILE_NAME
     from compass.report.evidence import read_evidence
     from compass.report.view import view_of
 
@@ -58,7 +58,7 @@ def report(
     for option, one in (("--out", page), ("--markdown", text)):
         if one is not None:
             check_output(one, option)
-    evidence = read_evidence(path or Request.out)
+    evidence = read_evidence(path or Path(PROFILE_NAME))
     named = ledger or (cache / LEDGER if cache else None)
     # A profile holds the probes behind it; the ledger adds those of other runs, and need not be there.
     if named or not evidence.probe_log or (default_cache() / LEDGER).exists():
@@ -135,7 +135,7 @@ def _write_figures(view: View, folder: Path | None, kinds: tuple[str, ...]) -> l
 
 
 def _write(path: Path, text: str, option: str) -> None:
-    from compass.profile import unwritable
+    from compass.files import unwritable
 
     try:
         path.write_text(text, encoding="utf-8")

@@ -61,7 +61,7 @@ def _check_alone(report: Path | None, *, as_json: bool) -> None:
 
 
 def _make(folder: Path) -> None:
-    from compass.profile import unwritable
+    from compass.files import unwritable
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from compass.cli.tables import print_rows
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.rows import Row
 from compass.data.scan.scan import ScanProgress
-from compass.profile import unwritable
+from compass.files import unwritable
 from compass.records import Record
 from compass.units import format_count, format_seconds
 

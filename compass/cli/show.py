@@ -19,10 +19,9 @@ def show(
     from compass.cli.parse import parse_stage
     from compass.cli.runtime_table import print_runtime
     from compass.cli.tables import print_profile, print_stage
-    from compass.optimizer import Request
-    from compass.profile import read_profile
+    from compass.profile import PROFILE_NAME, read_profile
 
-    profile = read_profile(path or Request.out)
+    profile = read_profile(path or Path(PROFILE_NAME))
     if stage is not None:
         name = parse_stage(stage)
         print_stage(profile, name, as_json=as_json)

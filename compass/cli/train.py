@@ -72,15 +72,14 @@ def train(
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
     from compass.cli.parse import parse_stage
-    from compass.optimizer import Request
     from compass.probe.store import default_cache
-    from compass.profile import read_profile
+    from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
     name = parse_stage(stage)
-    profile = read_profile(profile_path or Request.out)
+    profile = read_profile(profile_path or Path(PROFILE_NAME))
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,

@@ -38,10 +38,9 @@ def verify(
     from compass import verify as house
     from compass.cli.parse import check_output, parse_stages
     from compass.cli.progress import live_progress
-    from compass.optimizer import Request
-    from compass.profile import read_profile, write_profile
+    from compass.profile import PROFILE_NAME, read_profile, write_profile
 
-    path = path or Request.out
+    path = path or Path(PROFILE_NAME)
     profile = read_profile(path)
     stages = parse_stages(stage, option="--stage") if stage else ()
     if update:

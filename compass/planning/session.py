@@ -23,7 +23,7 @@ from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
 from compass.probe.store import LEDGER, Store, default_cache
-from compass.profile import Profile
+from compass.profile import PROFILE_NAME, Profile
 from compass.records import (
     STAGES,
     DatasetSummary,
@@ -58,7 +58,7 @@ class Request:
     memory_limit_bytes: int | None = None
     dataset_size: int | None = None
     """Complexes to train on; None: the configured default."""
-    out: Path = Path("hardware_profile.json")
+    out: Path = Path(PROFILE_NAME)
     cache: Path | None = None
     """Folder of the probe store; None: the user's cache folder."""
     storage: str | None = None

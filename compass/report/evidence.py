@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from compass.errors import InputError
+from compass.errors import InputError, expected_value
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
+from compass.profile import PROFILE_NAME, SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
 from compass.profile_lift import lifted
 from compass.records import (
     STAGES,
@@ -90,7 +90,7 @@ def read_evidence(path: Path) -> Evidence:
         raise InputError(
             where,
             got=error.strerror or str(error),
-            expected="a hardware_profile.json",
+            expected=f"a {PROFILE_NAME}",
             fix="Run `compass optimize` first.",
         ) from error
     data, missing = _parsed(content)
@@ -106,7 +106,7 @@ def read_evidence(path: Path) -> Evidence:
         raise InputError(
             where,
             got="nothing that a profile has",
-            expected="a hardware_profile.json",
+            expected=f"a {PROFILE_NAME}",
             fix="Run `compass optimize` to write it anew.",
         )
     return _with_gaps(_salvaged(path.name, lifted(data), missing))
@@ -193,7 +193,7 @@ def _probe_log(raw: Any, missing: list[str]) -> tuple[ProbeNote, ...]:
 
 def _first(error: ValidationError) -> str:
     one = error.errors()[0]
-    return f"{'.'.join(map(str, one['loc'])) or 'the whole of it'}: {one['msg']}"
+    return f"{'.'.join(map(str, one['loc'])) or 'all of it'}: expected {expected_value(one)}"
 
 
 def _with_gaps(evidence: Evidence) -> Evidence:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compass.errors import InputError
+from compass.errors import InputError, expected_value
 from compass.optimizer_config import OptimizerConfig, ProbeRules, SpaceRules, StageRules
 from compass.records import AXES, STAGES, Axis, Family, Stage
 from compass.search.space import whole_step
@@ -65,7 +65,7 @@ def _space(given: SpaceRules, family: Family) -> SpaceRules:
         raise InputError(
             f"the workload's space.{'.'.join(map(str, first['loc'])) or 'ranges'}",
             got=repr(first["input"]),
-            expected=first["msg"],
+            expected=expected_value(first),
             fix="Correct its `space`.",
         ) from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from compass.data.structures.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
-from compass.profile import write_text
+from compass.files import write_text
 from compass.records import Progress, Record
 from compass.training.build_run import TrainingRun, announce, open_run
 from compass.training.checkpoints import (

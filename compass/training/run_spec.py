@@ -11,8 +11,8 @@ from typing import Literal
 import psutil
 
 from compass.errors import InputError
+from compass.files import write_text
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import write_text
 from compass.records import Fingerprint, Record, StagePlan
 from compass.records.base import digest
 

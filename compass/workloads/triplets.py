@@ -6,14 +6,15 @@ self-loops.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from compass.files import replacing
 
 _Indices = NDArray[np.int64]
 
@@ -59,10 +60,5 @@ def cached_counts(path: Path, digest: str, names: Iterable[str], count: Callable
 
 def _write(path: Path, text: str) -> None:
     """Replace the file atomically, because another worker may be reading it."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), replacing(path) as file:
+        file.write(text.encode("utf-8"))

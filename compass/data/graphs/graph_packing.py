@@ -101,7 +101,7 @@ class _Builder:
 
 def _tidy(path: Path, stem: str) -> None:
     """Remove stores of earlier states of the dataset and partial files of killed processes."""
-    for other in path.parent.glob(f"{stem}.*{SUFFIX}*"):
+    for other in (*path.parent.glob(f"{stem}.*{SUFFIX}*"), *path.parent.glob(f".{stem}.*{SUFFIX}*")):
         with suppress(OSError):  # another process removed it first, or Windows still has it open
             abandoned = time.time() - other.stat().st_mtime > ABANDONED_S
             if other != path and (other.suffix == SUFFIX or (other.suffix == PART and abandoned)):

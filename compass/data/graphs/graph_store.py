@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from compass.data.structures.graphs import Graph
+from compass.files import replacing
 
 SUFFIX = ".graphs"
 
@@ -129,7 +128,7 @@ def write_store(path: Path, digest: str, n_graphs: int, records: Iterable[tuple[
         OSError: it cannot be written.
     """
     table = np.zeros((n_graphs, 2), "<u8")
-    with _appearing(path) as file:
+    with replacing(path, suffix=PART) as file:
         file.seek(_HEAD.size)
         for number, record in records:
             table[number] = file.tell(), len(record)
@@ -139,18 +138,3 @@ def write_store(path: Path, digest: str, n_graphs: int, records: Iterable[tuple[
         file.write(rows)
         file.seek(0)
         file.write(head[: -_CRC.size] + _CRC.pack(zlib.crc32(rows, zlib.crc32(head[: -_CRC.size]))))
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file that replaces `path` once it is on disk."""
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=PART)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -163,9 +163,9 @@ HELP = "`compass config` shows every key with its reason."
          "--memory-limit: got '-2GiB'; expected a size above zero. Give the memory that may be used."),
         (["--memory-limit", "lots"],
          "--memory-limit: got 'lots'; expected a size such as 6GiB, 512MB or 1073741824. Write a number and a unit."),
-        (["--max-atoms", "-3"], f"--max-atoms: got -3; expected greater than or equal to 1. {HELP}"),
-        (["--pocket-radius", "0"], f"--pocket-radius: got '0'; expected greater than 0. {HELP}"),
-        (["--pocket-radius", "wide"], f"--pocket-radius: got 'wide'; expected a valid number. {HELP}"),
+        (["--max-atoms", "-3"], f"--max-atoms: got -3; expected at least 1. {HELP}"),
+        (["--pocket-radius", "0"], f"--pocket-radius: got '0'; expected more than 0. {HELP}"),
+        (["--pocket-radius", "wide"], f"--pocket-radius: got 'wide'; expected a number. {HELP}"),
         (["--set", "stages.prototyping.target=1"],
          "--set stages.prototyping.target: got the unknown key 'target'; expected a setting of Compass. "
          "Did you mean target_s?"),

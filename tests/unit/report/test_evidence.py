@@ -73,12 +73,9 @@ def test_any_field_may_be_missing_or_nonsense(written, damaged, field, change):
     ("place", "says"),
     [
         (("plans", "production", "candidates"), "production: candidates cannot be read and is left out."),
-        (("plans", "production", "measured"), "production is left out: measured: Input should be a valid dictionary or instance "
-                                          "of Measured."),
-        (("plans", "production"), "production is left out: the whole of it: Input should be a valid dictionary or "
-                                  "instance of StagePlan."),
-        (("hardware",), "`hardware` cannot be read: the whole of it: Input should be a valid dictionary or instance of "
-                        "Hardware."),
+        (("plans", "production", "measured"), "production is left out: measured: expected a group of values."),
+        (("plans", "production"), "production is left out: all of it: expected a group of values."),
+        (("hardware",), "`hardware` cannot be read: all of it: expected a group of values."),
         (("probe_log", 3), "1 of {n} probes in the profile cannot be read."),
     ],
 )  # fmt: skip

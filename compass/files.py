@@ -1,0 +1,53 @@
+"""Files that are written whole: a reader finds the former content or the new one, never a part of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from compass.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path, *, suffix: str = "") -> Iterator[BinaryIO]:
+    """A temporary file beside `path`, which takes the place of `path` when the block ends without an exception.
+
+    Its name starts with `.NAME.` and ends with `suffix`. A process that is killed in the block leaves it behind.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp lets no other user read it
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path, *, option: str = "--out") -> None:
+    """Write `text` to `path`, whole, as UTF-8; `option` is the flag that named the file.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise unwritable(path, error, option) from error
+
+
+def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
+    """The error for an output, named by `option`, that cannot be written."""
+    return InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
+                      fix=f"Choose another {option}.")  # fmt: skip
