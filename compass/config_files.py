@@ -28,12 +28,12 @@ _MISSING = object()
 _FREE = "space.options."
 """The group whose keys are the workload's own."""
 
-Tree = dict[str, Any]
+_Tree = dict[str, Any]
 """The settings as nested dictionaries, groups within groups."""
 
 
 @dataclass(frozen=True)
-class Change:
+class SettingChange:
     """One value given on the command line: the flag it came by, the dotted key it sets, and what to."""
 
     flag: str
@@ -41,7 +41,7 @@ class Change:
     value: Any
 
     @classmethod
-    def parse(cls, text: str) -> Change:
+    def parse(cls, text: str) -> SettingChange:
         """The change in `dotted.key=value`; the value is JSON or a Python literal, else the text itself.
 
         Raises:
@@ -73,7 +73,7 @@ class _Given:
 
 def load_config(
     path: Path | None = None,
-    changes: Sequence[str | Change] = (),
+    changes: Sequence[str | SettingChange] = (),
     base: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
 ) -> OptimizerConfig:
     """`base`, changed by the file at `path`, then by each of `changes` (`dotted.key=value`) in turn.
@@ -83,10 +83,10 @@ def load_config(
     Raises:
         InputError: the file cannot be read, a key does not exist, or a value is of the wrong kind or out of range.
     """
-    tree: Tree = base.model_dump()
+    tree: _Tree = base.model_dump()
     if path is not None:
         _merge(tree, present_names(_read_tree(path), warn_of_old_name), source=f"config {path}: ")
-    parsed = [_by_present_name(Change.parse(change) if isinstance(change, str) else change) for change in changes]
+    parsed = [_by_present_name(SettingChange.parse(change) if isinstance(change, str) else change) for change in changes]
     for change in parsed:
         _apply(tree, change)
     try:
@@ -100,7 +100,7 @@ def load_config(
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def _read_tree(path: Path) -> Tree:
+def _read_tree(path: Path) -> _Tree:
     where = f"config {path}"
     try:
         if path.suffix == ".py":
@@ -121,7 +121,7 @@ def _read_tree(path: Path) -> Tree:
     return tree
 
 
-def _run(path: Path) -> Tree:
+def _run(path: Path) -> _Tree:
     where = f"config {path}"
     path.read_bytes()  # so that any later OSError is the script's own
     try:
@@ -143,7 +143,7 @@ def _run(path: Path) -> Tree:
 # ------------------------------------------------------------------------------------------------------------- keys
 
 
-def _merge(tree: Tree, given: Tree, *, source: str, group: str = "") -> None:
+def _merge(tree: _Tree, given: _Tree, *, source: str, group: str = "") -> None:
     """Put what is `given` into `tree`, group by group, so that a group's other settings stay."""
     for name, value in given.items():
         key = f"{group}{name}"
@@ -158,9 +158,9 @@ def _merge(tree: Tree, given: Tree, *, source: str, group: str = "") -> None:
             tree[name] = value
 
 
-def _by_present_name(change: Change) -> Change:
+def _by_present_name(change: SettingChange) -> SettingChange:
     *groups, name = change.key.split(".")
-    given: Tree = {name: change.value}
+    given: _Tree = {name: change.value}
     for group in reversed(groups):
         given = {group: given}
     parts, below = [], present_names(given, warn_of_old_name)
@@ -170,7 +170,7 @@ def _by_present_name(change: Change) -> Change:
     return dataclasses.replace(change, key=".".join(parts))
 
 
-def _apply(tree: Tree, change: Change) -> None:
+def _apply(tree: _Tree, change: SettingChange) -> None:
     *groups, name = change.key.split(".")
     for group in groups:
         if group not in tree:
@@ -204,13 +204,13 @@ def _leaves(tree: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
             yield from _leaves(child, (*key, str(name)))
 
 
-def _check_finite(tree: Tree, path: Path | None, changes: Sequence[Change]) -> None:
+def _check_finite(tree: _Tree, path: Path | None, changes: Sequence[SettingChange]) -> None:
     for key, value in _leaves(tree):
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(_origin(key, path, changes), got=repr(value), expected="a finite number", fix=_HELP)
 
 
-def _origin(key: str, path: Path | None, changes: Sequence[Change]) -> str:
+def _origin(key: str, path: Path | None, changes: Sequence[SettingChange]) -> str:
     """The flag that set `key`, else the file, with the key."""
     for change in reversed(changes):
         if f"{key}.".startswith(f"{change.key}."):
@@ -219,7 +219,7 @@ def _origin(key: str, path: Path | None, changes: Sequence[Change]) -> str:
 
 
 def _explained(
-    error: ValidationError, path: Path | None, changes: Sequence[Change] = (), *, within: str = ""
+    error: ValidationError, path: Path | None, changes: Sequence[SettingChange] = (), *, within: str = ""
 ) -> InputError:
     """The first thing pydantic found wrong, in one line; `within` names the class if its place is not known."""
     errors = error.errors()

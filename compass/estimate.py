@@ -27,10 +27,10 @@ from compass.records import (
 )
 from compass.search.knowledge import Knowledge
 
-QUANTILE = 1.645
+_QUANTILE = 1.645
 """Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
 
-COUNTS = {
+_COUNTS = {
     "layers": "Give the depth of the model.",
     "channels": "Give the width of the model.",
     "batch": "Give the graphs in a batch.",
@@ -60,13 +60,13 @@ class Question:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name, fix in COUNTS.items():
+        for name, fix in _COUNTS.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(name, got=repr(value), expected="a whole number above zero", fix=fix)
         if (self.layers is None) != (self.channels is None):
             given, missing = ("layers", "channels") if self.channels is None else ("channels", "layers")
-            raise InputError(missing, got=f"nothing beside {given}", expected="both or neither", fix=COUNTS[missing])
+            raise InputError(missing, got=f"nothing beside {given}", expected="both or neither", fix=_COUNTS[missing])
 
     def includes(self, kind: Variant) -> bool:
         """Whether models of this variant are asked about."""
@@ -83,7 +83,7 @@ class Question:
             raise self._unsupported(config)
         if self.layers is None or self.channels is None:
             return []
-        check_heads(self.channels, config)
+        _check_heads(self.channels, config)
         for name, built in zip(
             ("layers", "channels"), zip(*config.probe.micro_architectures, strict=True), strict=True
         ):
@@ -118,8 +118,8 @@ def estimate(
         InputError: something in the request cannot be used, or no model that was asked about runs here.
         WorkerError: no probe can be made on this machine.
     """
-    question = settled(question, request.config)
-    request = scanned(replace(request, config=widened(request.config, question)), watch)
+    question = with_axis_defaults(question, request.config)
+    request = scanned(replace(request, config=_widened(request.config, question)), watch)
     with open_experiment(request, runner, watch, question.models) as (experiment, prober):
         config, kinds = experiment.config, wanted_variants(experiment.config)
         calibrate(experiment, prober, kinds)
@@ -137,13 +137,13 @@ def estimate(
             cycle_batches=config.cycle_batches,
             n_probes=experiment.runner.counts["calibrate_probes"],
             rows=tuple(
-                predict(known, knobs, question, idle_bytes=experiment.costs().footprint.baseline_bytes)
+                predict_model(known, knobs, question, idle_bytes=experiment.costs().footprint.baseline_bytes)
                 for knobs in _running(experiment, models)
             ),
         )
 
 
-def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: int) -> Estimate:
+def predict_model(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: int) -> Estimate:
     """What `known` says of `knobs`, under the allocator that times were measured under.
 
     `idle_bytes` is the footprint of a process that has not built a model.
@@ -171,7 +171,7 @@ def predict(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: i
     )
 
 
-def settled(question: Question, config: OptimizerConfig) -> Question:
+def with_axis_defaults(question: Question, config: OptimizerConfig) -> Question:
     """`question` with nothing left open about one architecture."""
     if question.channels is None:
         return question
@@ -193,7 +193,7 @@ def _check_held(name: str, wanted: int, built: set[int]) -> None:
         )
 
 
-def check_heads(channels: int, config: OptimizerConfig) -> None:
+def _check_heads(channels: int, config: OptimizerConfig) -> None:
     """Refuse channels that cannot be shared out among the attention heads, if the family has any."""
     heads = config.space.options.get("heads", 1)
     if isinstance(heads, int) and heads > 0 and channels % heads:
@@ -206,7 +206,7 @@ def check_heads(channels: int, config: OptimizerConfig) -> None:
         )
 
 
-def widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
+def _widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
     """`config` calibrated under the asked allocator and, if no stage wants what is asked about, for that instead."""
     stages = config.stages
     if question.allocator is not None:
@@ -249,5 +249,5 @@ def _fits(least_bytes: float, most_bytes: float, budget_bytes: int) -> Literal["
 
 def _log_normal(median: float, spread: float) -> Interval:
     """The middle 90 % of a log-normal."""
-    factor = math.exp(QUANTILE * spread)
+    factor = math.exp(_QUANTILE * spread)
     return Interval(expected=median, low=median / factor, high=median * factor)

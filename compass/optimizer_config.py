@@ -19,7 +19,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Range = tuple[PositiveInt, PositiveInt]
 """(lowest, highest), both included."""
-Table = tuple[tuple[PositiveFloat, PositiveFloat], ...]
+InterpolationTable = tuple[tuple[PositiveFloat, PositiveFloat], ...]
 """(x, y) points with rising x, interpolated between and clamped outside."""
 Shapes = tuple[tuple[PositiveInt, PositiveInt], ...]
 """(layers, channels) of models."""
@@ -188,7 +188,7 @@ class SpaceRules(Settings):
     """Tile-aligned widths are faster; a step of 8 buys 0.03 % of the score."""
     channels_per_layer: tuple[PositiveFloat, PositiveFloat] = (12.0, 32.0)
     """Width and depth grow together. Published ViSNets: 128/6 and 256/9; parameters alone favour one wide layer."""
-    vram_factors: Table = ((2.0, 0.75), (8.0, 0.85), (16.0, 1.0), (24.0, 1.15), (40.0, 1.35), (80.0, 1.6))
+    vram_factors: InterpolationTable = ((2.0, 0.75), (8.0, 0.85), (16.0, 1.0), (24.0, 1.15), (40.0, 1.35), (80.0, 1.6))
     """(GiB of memory, factor on the upper end of layers and channels); 1.0 at 16 GiB."""
     small_share: tuple[Share, Share] = (0.03, 0.30)
     """Prototyping's share of the reference's capacity."""
@@ -199,7 +199,7 @@ class SpaceRules(Settings):
     options: dict[str, Scalar] = {"heads": 8, "lmax": 1, "rbf": 32}
     """The family's other knobs; these are ViSNet's defaults in PyG. They change quality in a way that parameters do
     not show, so they are given and not searched."""
-    data_cap: Table = ((1_000, 250_000), (10_000, 750_000), (25_000, 1_000_000), (100_000, 2_000_000))
+    data_cap: InterpolationTable = ((1_000, 250_000), (10_000, 750_000), (25_000, 1_000_000), (100_000, 2_000_000))
     """(complexes, trainable parameters), interpolated log–log and clamped: more parameters than data feed only
     memorise."""
 

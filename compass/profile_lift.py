@@ -11,7 +11,7 @@ from typing import Any
 
 from compass.optimizer_config import present_names
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 """A JSON object."""
 
 _PREDICTED = ("live_bytes", "step_s", "cycle_s", "throughput", "score")
@@ -20,12 +20,12 @@ _MEASURED_BY_CERTIFICATE = ("live_bytes", "footprint_bytes", "update_s", "collat
 _BOUND = {"footprint_bytes": "footprint_bound_bytes"}
 
 
-def lifted(data: Json) -> Json:
+def lifted(data: _Json) -> _Json:
     """`data`, a profile of any schema up to the present, in the present schema. Anything else is returned as it is."""
     return _from_schema_1(data) if data.get("schema_version") == 1 else data
 
 
-def _from_schema_1(data: Json) -> Json:
+def _from_schema_1(data: _Json) -> _Json:
     """Schema 1, of Compass 0.1: predictions and measurements of a plan under the same names."""
     data = _renamed(data, {"ledger": "probe_costs", "trail": "probe_log"}) | {"schema_version": 2}
     data = _edited(data, {
@@ -40,7 +40,7 @@ def _from_schema_1(data: Json) -> Json:
     return data
 
 
-def _plan_from_1(plan: Json) -> Json:
+def _plan_from_1(plan: _Json) -> _Json:
     choice, certificate = (plan[name] if isinstance(plan.get(name), dict) else {} for name in ("choice", "certificate"))
     bound_bytes = certificate.get("bound_bytes") or choice.get("footprint_bytes")
     whole = {name: plan[name] for name in ("choice", "certificate") if name in plan}
@@ -55,11 +55,11 @@ def _plan_from_1(plan: Json) -> Json:
     return _considered_from_1(rest | whole | {"predicted": predicted, "measured": measured})
 
 
-def _failure_from_1(failure: Json) -> Json:
+def _failure_from_1(failure: _Json) -> _Json:
     return _considered_from_1(_renamed(failure, {"binds": "limited_by"}))
 
 
-def _considered_from_1(entry: Json) -> Json:
+def _considered_from_1(entry: _Json) -> _Json:
     """Every configuration that a stage names beside its choice: their footprint was always an upper bound."""
     bound = {
         name: lambda one: _renamed(one, _BOUND) for name in ("fastest", "runners_up", "front", "nearest", "candidates")
@@ -67,12 +67,12 @@ def _considered_from_1(entry: Json) -> Json:
     return _edited(entry, {**bound, "what_ifs": lambda one: _edited(one, {"pick": lambda row: _renamed(row, _BOUND)})})
 
 
-def _note_from_1(note: Json) -> Json:
+def _note_from_1(note: _Json) -> _Json:
     note = note | ({"phase": "certify"} if note.get("phase") == "confirm" else {})
     return _edited(note, {"expected": lambda expected: _renamed(expected, _BOUND)})
 
 
-def _edited(entry: Json, edits: Mapping[str, Callable[[Json], Json]]) -> Json:
+def _edited(entry: _Json, edits: Mapping[str, Callable[[_Json], _Json]]) -> _Json:
     """`entry` with an edit made to each named object, or to every object of a list."""
     changed = dict(entry)
     for name, edit in edits.items():
@@ -84,13 +84,13 @@ def _edited(entry: Json, edits: Mapping[str, Callable[[Json], Json]]) -> Json:
     return changed
 
 
-def _renamed(entry: Json, names: Mapping[str, str]) -> Json:
+def _renamed(entry: _Json, names: Mapping[str, str]) -> _Json:
     return {names.get(name, name): value for name, value in entry.items()}
 
 
-def _only(entry: Json, names: Collection[str]) -> Json:
+def _only(entry: _Json, names: Collection[str]) -> _Json:
     return {name: value for name, value in entry.items() if name in names}
 
 
-def _without(entry: Json, names: Collection[str]) -> Json:
+def _without(entry: _Json, names: Collection[str]) -> _Json:
     return {name: value for name, value in entry.items() if name not in names}

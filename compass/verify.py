@@ -34,7 +34,7 @@ from compass.version import __version__
 
 log = logging.getLogger(__name__)
 
-AGAIN = "; when it was verified: "
+_AGAIN = "; when it was verified: "
 """Parts what a plan was chosen for from what it took later."""
 
 
@@ -57,7 +57,7 @@ class PlanCheck(Record):
         return not self.problems
 
 
-class Verdict(Record):
+class VerifyReport(Record):
     """What is left of a profile's word."""
 
     stale: tuple[str, ...]
@@ -86,7 +86,7 @@ def verify(
     cache: Path | None = None,
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
-) -> Verdict:
+) -> VerifyReport:
     """Run the certificates of `stages`, by default of every plan, and compare. What is found goes into the ledger too.
 
     Through `runner` nothing is kept.
@@ -110,11 +110,11 @@ def verify(
                 outcome = machine.probe(spec) if has_room(plan, description) else None
                 if outcome and store:
                     store.add(description.fingerprint.key, spec, outcome)
-                checks.append(check(plan, outcome, description, profile.config.verify.step_tolerance))
+                checks.append(check_plan(plan, outcome, description, profile.config.verify.step_tolerance))
     finally:
         if store:
             store.close()
-    return Verdict(
+    return VerifyReport(
         stale=stale(profile, description),
         fingerprint=description.fingerprint,
         hardware=description.hardware,
@@ -144,7 +144,7 @@ def has_room(plan: StagePlan, description: Description) -> bool:
     return plan.measured.footprint_bytes <= free_bytes
 
 
-def check(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
+def check_plan(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
     """What `outcome` says about `plan`; None stands for no room to find out."""
     if outcome is None:
         free, held = description.hardware.free_bytes, plan.measured.footprint_bytes
@@ -178,22 +178,22 @@ def check(plan: StagePlan, outcome: Outcome | None, description: Description, st
     )
 
 
-def updated(profile: Profile, verdict: Verdict) -> Profile:
+def updated(profile: Profile, report: VerifyReport) -> Profile:
     """`profile` as of this machine, with what the plans took here.
 
     Raises:
         InputError: a plan does not hold, or was not run though the machine is another one.
     """
-    if not verdict.plans_hold:
+    if not report.plans_hold:
         raise InputError(
             "--update",
             got="plans that do not hold here",
             expected="a profile that does",
             fix="Run `compass optimize` again; it starts from what was measured now.",
         )
-    checks = {check.stage: check for check in verdict.checks}
+    checks = {check.stage: check for check in report.checks}
     left = [stage for stage in profile.plans if stage not in checks]
-    if verdict.stale and left:
+    if report.stale and left:
         raise InputError(
             "--update",
             got=f"a profile of another machine, and {', '.join(left)} not run",
@@ -205,8 +205,8 @@ def updated(profile: Profile, verdict: Verdict) -> Profile:
         for stage, plan in profile.plans.items()
     }
     promised = {name: getattr(profile.hardware, name) for name in ("limit_bytes", "budget_bytes")}
-    hardware = verdict.hardware.model_copy(update=promised)
-    here = {"fingerprint": verdict.fingerprint, "hardware": hardware, "compass_version": __version__}
+    hardware = report.hardware.model_copy(update=promised)
+    here = {"fingerprint": report.fingerprint, "hardware": hardware, "compass_version": __version__}
     return profile.model_copy(update={**here, "plans": plans})
 
 
@@ -220,7 +220,7 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
         update={
             "measured": _measured_anew(plan.measured, outcome, cycle_s=cycle_s, throughput=throughput),
             "step_law": None if plan.step_law is None else plan.step_law * slowdown,
-            "why": f"{plan.why.partition(AGAIN)[0]}{AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
+            "why": f"{plan.why.partition(_AGAIN)[0]}{_AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
             "certificate": plan.certificate.model_copy(
                 update={"n_steps": outcome.n_steps, "enforced": outcome.enforced}
             ),

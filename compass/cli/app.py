@@ -1,11 +1,10 @@
-"""The commands put together, and how an error ends them."""
+"""The `compass` command: all commands together, and the exit code of an error."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from compass.cli import (
     compare,
@@ -23,15 +22,16 @@ from compass.cli import (
     verify,
     workload,
 )
+from compass.cli.flags import PlainCommand, PlainGroup
 from compass.errors import CompassError
 from compass.version import __version__
 
 
-class Commands(TyperGroup):
-    """The commands. An error a person can act on is one line on stderr and an exit code."""
+class Commands(PlainGroup):
+    """All commands. An error that the user can act on ends in one line on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run the command, and turn an error into one line and an exit code."""
         try:
             return super().invoke(ctx)
         except CompassError as error:
@@ -46,21 +46,21 @@ app = typer.Typer(
     cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-app.command("optimize")(optimize.optimize)
-app.command("estimate")(estimate.estimate)
-app.command("train")(train.train)
-app.command("predict")(predict.predict_command)
-app.command("train-run", hidden=True)(train.train_run)
-app.command("scan")(scan.scan_command)
+app.command("optimize", cls=PlainCommand)(optimize.optimize_command)
+app.command("estimate", cls=PlainCommand)(estimate.estimate_command)
+app.command("train", cls=PlainCommand)(train.train)
+app.command("predict", cls=PlainCommand)(predict.predict_command)
+app.command("train-run", cls=PlainCommand, hidden=True)(train.train_run)
+app.command("scan", cls=PlainCommand)(scan.scan_command)
 app.add_typer(workload.workload, name="workload")
-app.command("show")(show.show)
-app.command("export")(export.export)
-app.command("verify")(verify.verify)
-app.command("explain")(explain.explain)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("env")(env.env)
-app.command("config")(config.config)
+app.command("show", cls=PlainCommand)(show.show)
+app.command("export", cls=PlainCommand)(export.export)
+app.command("verify", cls=PlainCommand)(verify.verify_command)
+app.command("explain", cls=PlainCommand)(explain.explain)
+app.command("report", cls=PlainCommand)(report.report)
+app.command("compare", cls=PlainCommand)(compare.compare)
+app.command("env", cls=PlainCommand)(env.env)
+app.command("config", cls=PlainCommand)(config.config)
 
 
 def _print_version(wanted: bool) -> None:
@@ -75,4 +75,4 @@ def compass(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find the training configuration that suits your stage of development, and certify_stage that it runs here."""
+    """Find the training configuration that suits your stage of development, and certify that it runs here."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson
+from compass.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
     from compass.report.compare import Comparison
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A profile.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Compare two profiles, of two machines or of two versions: what differs, in words."""
     from compass.report.compare import compare_profiles

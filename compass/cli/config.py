@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from compass.cli.options import Config, Set
+from compass.cli.options import ConfigOption, SetOption
 
 
 def config(
-    config_file: Config = None,
-    set_values: Set = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to FILE, not to stdout.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
 ) -> None:

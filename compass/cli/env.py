@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set, Workload
+from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption, WorkloadOption
 
 
 def env(
-    device: Device = None,
-    memory_limit: MemoryLimit = None,
-    config_file: Config = None,
-    set_values: Set = None,
-    workload: Workload = None,
-    as_json: AsJson = False,
+    device: DeviceOption = None,
+    memory_limit: MemoryLimitOption = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    workload: WorkloadOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Show the device, its memory and the versions that a profile would hold for."""
     from rich.console import Console

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from compass.cli.options import (
-    AsJson,
-    Cache,
-    Config,
-    DatasetSize,
-    Device,
-    Ligand,
-    MaxAtoms,
-    MemoryLimit,
-    Name,
-    PocketRadius,
-    Protein,
-    Set,
-    Workload,
+    AsJsonOption,
+    CacheOption,
+    ConfigOption,
+    DatasetSizeOption,
+    DeviceOption,
+    LigandOption,
+    MaxAtomsOption,
+    MemoryLimitOption,
+    NameOption,
+    PocketRadiusOption,
+    ProteinOption,
+    SetOption,
+    WorkloadOption,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from compass.records import Estimates
 
 
-def estimate(
+def estimate_command(
     layers: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
     channels: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
     whole_space: Annotated[bool, typer.Option("--all", help="Every model of the space instead.")] = False,
@@ -47,20 +47,20 @@ def estimate(
         Literal["fast", "tight"] | None, typer.Option(help="Memory allocator to assume. Default: prototyping's.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Of the whole training.")] = None,
-    dataset_size: DatasetSize = None,
-    memory_limit: MemoryLimit = None,
-    device: Device = None,
-    protein: Protein = None,
-    ligand: Ligand = None,
-    name: Name = None,
-    pocket_radius: PocketRadius = None,
-    max_atoms: MaxAtoms = None,
-    config_file: Config = None,
-    set_values: Set = None,
-    workload: Workload = None,
-    cache: Cache = None,
+    dataset_size: DatasetSizeOption = None,
+    memory_limit: MemoryLimitOption = None,
+    device: DeviceOption = None,
+    protein: ProteinOption = None,
+    ligand: LigandOption = None,
+    name: NameOption = None,
+    pocket_radius: PocketRadiusOption = None,
+    max_atoms: MaxAtomsOption = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    workload: WorkloadOption = None,
+    cache: CacheOption = None,
     csv: Annotated[str | None, typer.Option(metavar="FILE", help="CSV to FILE, or to stdout with -.")] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Predict memory, step, cycle, epoch and training time, with intervals, for one model or for the whole space.
 

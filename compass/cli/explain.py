@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson
+from compass.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
     from compass.report.explain import Explanation
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def explain(
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="Which stage to explain.")],
     path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Explain a stage: the score's terms, which limit binds, and what one more GiB or ten more minutes would buy.
 

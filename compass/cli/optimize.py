@@ -1,4 +1,4 @@
-"""`compass optimize`: find and certify_stage a plan for each stage."""
+"""`compass optimize`: find and certify a plan for each stage."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.options import (
-    AsJson,
-    Cache,
-    Config,
-    Dataset,
-    DatasetSize,
-    Device,
-    Index,
-    Ligand,
-    MaxAtoms,
-    MemoryLimit,
-    Name,
-    PocketRadius,
-    Protein,
-    Set,
-    Workload,
+    AsJsonOption,
+    CacheOption,
+    ConfigOption,
+    DatasetOption,
+    DatasetSizeOption,
+    DeviceOption,
+    IndexOption,
+    LigandOption,
+    MaxAtomsOption,
+    MemoryLimitOption,
+    NameOption,
+    PocketRadiusOption,
+    ProteinOption,
+    SetOption,
+    WorkloadOption,
 )
 
 if TYPE_CHECKING:
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from compass.profile import Profile
 
 
-def optimize(
+def optimize_command(
     stages: Annotated[
         list[str] | None, typer.Option(metavar="STAGE,…", help="Which stages, with commas or repeated. Default: all.")
     ] = None,
-    dataset: Dataset = None,
-    index: Index = None,
-    dataset_size: DatasetSize = None,
-    memory_limit: MemoryLimit = None,
-    device: Device = None,
-    protein: Protein = None,
-    ligand: Ligand = None,
-    name: Name = None,
-    pocket_radius: PocketRadius = None,
-    max_atoms: MaxAtoms = None,
-    config_file: Config = None,
-    set_values: Set = None,
-    workload: Workload = None,
+    dataset: DatasetOption = None,
+    index: IndexOption = None,
+    dataset_size: DatasetSizeOption = None,
+    memory_limit: MemoryLimitOption = None,
+    device: DeviceOption = None,
+    protein: ProteinOption = None,
+    ligand: LigandOption = None,
+    name: NameOption = None,
+    pocket_radius: PocketRadiusOption = None,
+    max_atoms: MaxAtomsOption = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    workload: WorkloadOption = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the profile goes.")] = None,
-    cache: Cache = None,
+    cache: CacheOption = None,
     storage: Annotated[
         str | None, typer.Option(metavar="URL", help="Where Optuna's study goes: a database, or a journal file.")
     ] = None,
@@ -56,22 +56,22 @@ def optimize(
         str | None, typer.Option(metavar="NAME", help="structured, or Optuna's gp, tpe, random or grid.")
     ] = None,
     log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
 ) -> None:
-    """Find a training configuration for each stage of development, and certify_stage that it runs here.
+    """Find a training configuration for each stage of development, and certify that it runs here.
 
     Exit codes: 0 done, 2 bad input, 3 a stage found nothing, 130 interrupted.
     """
     from compass.cli import parse
-    from compass.config_files import Change, load_config
+    from compass.config_files import SettingChange, load_config
     from compass.optimizer import Request
 
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )
     flags += parse.dataset_changes(dataset, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
-    flags += [Change("--sampler", "search.sampler", sampler)] if sampler is not None else []
+    flags += [SettingChange("--sampler", "search.sampler", sampler)] if sampler is not None else []
     config = load_config(config_file, [*(set_values or ()), *flags])
     request = Request(
         config=config,

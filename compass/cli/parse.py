@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from compass.config_files import Change
+from compass.config_files import SettingChange
 from compass.errors import InputError
 from compass.files import unwritable
 from compass.optimizer_config import OptimizerConfig
@@ -62,7 +62,7 @@ def parse_memory_limit(text: str | None) -> int | None:
 
 def bench_changes(
     *, name: str | None, protein: str | None, ligand: str | None, pocket_radius: str | None, max_atoms: int | None
-) -> list[Change]:
+) -> list[SettingChange]:
     """The settings that the test bench's own flags stand for. A complex without a name is called after its file."""
     if name is None and protein:
         name = Path(protein).name.partition(".")[0]
@@ -76,12 +76,14 @@ def bench_changes(
     values = {field: value for field, value in given.items() if value is not None}
     if pocket_radius is not None and pocket_radius.lower() == "none":
         values["pocket_radius"] = None
-    return [Change(f"--{field.replace('_', '-')}", f"test_bench.{field}", value) for field, value in values.items()]
+    return [
+        SettingChange(f"--{field.replace('_', '-')}", f"test_bench.{field}", value) for field, value in values.items()
+    ]
 
 
 def dataset_changes(
     dataset: Path | None, index: Path | None, *, pocket_radius: str | None, max_atoms: int | None
-) -> list[Change]:
+) -> list[SettingChange]:
     """The settings that the dataset's flags stand for; the pocket's are the test bench's too."""
     values: dict[str, tuple[str, object]] = {
         "--dataset": ("path", None if dataset is None else str(dataset)),
@@ -89,9 +91,11 @@ def dataset_changes(
         "--max-atoms": ("max_atoms", max_atoms),
         "--pocket-radius": ("pocket_radius", pocket_radius),
     }
-    changes = [Change(flag, f"dataset.{field}", value) for flag, (field, value) in values.items() if value is not None]
+    changes = [
+        SettingChange(flag, f"dataset.{field}", value) for flag, (field, value) in values.items() if value is not None
+    ]
     if pocket_radius is not None and pocket_radius.lower() == "none":
-        changes[-1] = Change("--pocket-radius", "dataset.pocket_radius", None)
+        changes[-1] = SettingChange("--pocket-radius", "dataset.pocket_radius", None)
     return changes
 
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Cache, Device, Index
+from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, IndexOption
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ def predict_command(
     dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="Complexes: a folder, or a CSV or Parquet manifest.")
     ],
-    index: Index = None,
+    index: IndexOption = None,
     out: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="File for the table. Default: stdout.")
     ] = None,
-    device: Device = None,
-    cache: Cache = None,
-    as_json: AsJson = False,
+    device: DeviceOption = None,
+    cache: CacheOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Predict the affinity of every complex in a dataset, as CSV: id, predicted pK, and the label if there is one.
 
@@ -38,14 +38,14 @@ def predict_command(
     """
     from compass.cli.parse import check_csv
     from compass.cli.train import dataset_config
-    from compass.config_files import Change
+    from compass.config_files import SettingChange
     from compass.files import unwritable
     from compass.training.prediction import predict_complexes, run_spec_of
 
     check_csv(None if out is None else str(out), as_json=as_json)
     out = None if str(out) == "-" else out
     # Settings of the training set that do not apply here: its index file and its oversize policy.
-    anew = [Change("DATASET", "dataset.index", ""), Change("DATASET", "dataset.oversize", "isolate")]
+    anew = [SettingChange("DATASET", "dataset.index", ""), SettingChange("DATASET", "dataset.oversize", "isolate")]
     config = dataset_config(run_spec_of(checkpoint).config, anew, dataset, index, cache)
     with redirect_stdout(sys.stderr):  # a model's own output must not mix with the table
         found = predict_complexes(checkpoint, config, device)

@@ -15,13 +15,13 @@ from rich.text import Text
 from compass import records
 from compass.units import format_seconds
 
-Watch = Callable[[records.Progress], None]
+_Watch = Callable[[records.Progress], None]
 ENOUGH = 2
 """Things done before their pace says how long the rest will take."""
 
 
 @contextmanager
-def live_progress(console: Console) -> Iterator[Watch]:
+def live_progress(console: Console) -> Iterator[_Watch]:
     """A line at the bottom of `console` that follows what its callable is told; nothing if nobody is looking."""
     if not console.is_terminal:
         yield lambda _: None

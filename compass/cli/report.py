@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Cache
+from compass.cli.options import AsJsonOption, CacheOption
 
 if TYPE_CHECKING:
     from compass.report.evidence import Evidence
@@ -31,8 +31,8 @@ def report(
     ledger: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The probes. Default: probes.jsonl in the cache.")
     ] = None,
-    cache: Cache = None,
-    as_json: AsJson = False,
+    cache: CacheOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Write one HTML file that shows what was chosen, why, what it cost to find out, and what else there was.
 

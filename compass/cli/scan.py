@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Cache, Config, Index, MaxAtoms, PocketRadius, Set
+from compass.cli.options import (
+    AsJsonOption,
+    CacheOption,
+    ConfigOption,
+    IndexOption,
+    MaxAtomsOption,
+    PocketRadiusOption,
+    SetOption,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,16 +29,16 @@ if TYPE_CHECKING:
 
 def scan_command(
     source: Annotated[Path, typer.Argument(metavar="FOLDER|MANIFEST", help="PDBbind-style, or a CSV or Parquet file.")],
-    index: Index = None,
-    pocket_radius: PocketRadius = None,
-    max_atoms: MaxAtoms = None,
+    index: IndexOption = None,
+    pocket_radius: PocketRadiusOption = None,
+    max_atoms: MaxAtomsOption = None,
     only: Annotated[str | None, typer.Option(metavar="ID", help="Replay one complex alone, step by step.")] = None,
     report: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write scan.jsonl and scan.md there.")] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes. Default: one per core.")] = None,
-    cache: Cache = None,
-    config_file: Config = None,
-    set_values: Set = None,
-    as_json: AsJson = False,
+    cache: CacheOption = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Read every complex of a dataset, and report usable complexes and the faults of the others.
 

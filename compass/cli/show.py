@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from compass.cli.options import AsJson
+from compass.cli.options import AsJsonOption
 
 
 def show(
     path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
     stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only this stage, in full.")] = None,
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Show a profile: the plan of each stage, or of one in full."""
     from compass.cli.parse import parse_stage

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from compass.cli.options import AsJson, Cache, Dataset, Device, Index, Set
+from compass.cli.options import AsJsonOption, CacheOption, DatasetOption, DeviceOption, IndexOption, SetOption
 from compass.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compass.config_files import Change
+    from compass.config_files import SettingChange
     from compass.optimizer_config import OptimizerConfig
     from compass.training.prepare import TrainRequest
     from compass.training.run import Results
@@ -50,8 +50,8 @@ Nodes = Annotated[
 def train(
     stage: StageOption,
     profile_path: ProfilePath = None,
-    dataset: Dataset = None,
-    index: Index = None,
+    dataset: DatasetOption = None,
+    index: IndexOption = None,
     out: RunFolder = None,
     epochs: Epochs = None,
     cycles: Cycles = None,
@@ -62,10 +62,10 @@ def train(
     stale: Stale = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
-    device: Device = None,
-    set_values: Set = None,
-    cache: Cache = None,
-    as_json: AsJson = False,
+    device: DeviceOption = None,
+    set_values: SetOption = None,
+    cache: CacheOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Train the planned model of a stage with the settings of its plan.
 
@@ -101,7 +101,7 @@ def train(
 
 def train_run(
     folder: Annotated[Path, typer.Argument(help="Folder of the run, with its run.json.")],
-    as_json: AsJson = False,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Run one process of a training; `compass train` starts it."""
     from rich.console import Console
@@ -133,7 +133,7 @@ def train_run(
 
 def dataset_config(
     base: OptimizerConfig,
-    changes: Sequence[str | Change] | None,
+    changes: Sequence[str | SettingChange] | None,
     dataset: Path | None,
     index: Path | None,
     cache: Path | None,
@@ -141,11 +141,11 @@ def dataset_config(
     """`base` with `changes` and the flags' values; the dataset is scanned again, because its files may have changed."""
     from compass.cli import parse
     from compass.cli.progress import live_progress
-    from compass.config_files import Change, load_config
+    from compass.config_files import SettingChange, load_config
     from compass.planning.session import Request, scanned
 
     flags = parse.dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
-    config = load_config(None, [*(changes or ()), *flags, Change("--dataset", "dataset.catalogue", "")], base)
+    config = load_config(None, [*(changes or ()), *flags, SettingChange("--dataset", "dataset.catalogue", "")], base)
     from rich.console import Console
 
     with live_progress(Console(stderr=True)) as watch:

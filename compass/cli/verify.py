@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Cache, Device
+from compass.cli.options import AsJsonOption, CacheOption, DeviceOption
 
 if TYPE_CHECKING:
     from compass.profile import Profile
-    from compass.verify import Verdict
+    from compass.verify import VerifyReport
 
 
-def verify(
+def verify_command(
     stage: Annotated[
         list[str] | None, typer.Option(metavar="STAGE", help="Only this plan; may be repeated. Default: all.")
     ] = None,
@@ -25,9 +25,9 @@ def verify(
     update: Annotated[
         bool, typer.Option("--update", help="If the plans hold, write what was found here into the profile.")
     ] = False,
-    device: Device = None,
-    cache: Cache = None,
-    as_json: AsJson = False,
+    device: DeviceOption = None,
+    cache: CacheOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Run a profile's certificates again and say whether its plans still hold here.
 
@@ -35,7 +35,7 @@ def verify(
     """
     from rich.console import Console
 
-    from compass import verify as house
+    from compass import verify
     from compass.cli.parse import check_output, parse_stages
     from compass.cli.progress import live_progress
     from compass.profile import PROFILE_NAME, read_profile, write_profile
@@ -46,23 +46,23 @@ def verify(
     if update:
         check_output(path, "--profile")
     with live_progress(Console(stderr=True)) as watch:
-        verdict = house.verify(profile, stages, device=device, cache=cache, watch=watch)
+        report = verify.verify(profile, stages, device=device, cache=cache, watch=watch)
     if as_json:
-        typer.echo(json.dumps({"holds": verdict.holds, **verdict.model_dump(mode="json")}, indent=2))
+        typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
-        print_verdict(profile, verdict)
-    if update and verdict.plans_hold:
-        write_profile(house.updated(profile, verdict), path)
+        print_verdict(profile, report)
+    if update and report.plans_hold:
+        write_profile(verify.updated(profile, report), path)
         typer.echo(f"updated {path}", err=as_json)
-    elif not verdict.holds:
-        typer.secho(_advice(path, verdict), fg="red", err=True)
+    elif not report.holds:
+        typer.secho(_advice(path, report), fg="red", err=True)
         raise typer.Exit(3)
     elif not as_json:
         typer.echo(f"{path} holds")
 
 
-def _advice(path: Path, verdict: Verdict) -> str:
-    if not verdict.plans_hold:
+def _advice(path: Path, report: VerifyReport) -> str:
+    if not report.plans_hold:
         return f"{path} does not hold here. Run `compass optimize` again; it starts from what was measured now."
     return (
         f"{path} is of another machine or other versions, but its plans hold here. "
@@ -70,7 +70,7 @@ def _advice(path: Path, verdict: Verdict) -> str:
     )
 
 
-def print_verdict(profile: Profile, verdict: Verdict) -> None:
+def print_verdict(profile: Profile, report: VerifyReport) -> None:
     """What is not the same as it was, a table of what was promised and what was found, and what is not kept."""
     from rich.console import Console
     from rich.table import Table
@@ -78,13 +78,13 @@ def print_verdict(profile: Profile, verdict: Verdict) -> None:
     from compass.units import format_bytes, format_seconds
 
     console = Console(highlight=False, markup=False)
-    for difference in verdict.stale:
+    for difference in report.stale:
         console.print(f"not as it was: {difference}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("stage", no_wrap=True)
     for header in ("step", "promised", "memory", "certified", "at most", "holds"):
         table.add_column(header, justify="right")
-    for found in verdict.checks:
+    for found in report.checks:
         plan, outcome = profile.plans[found.stage], found.outcome
         measured = plan.measured
         table.add_row(
@@ -97,6 +97,6 @@ def print_verdict(profile: Profile, verdict: Verdict) -> None:
             "yes" if found.holds else "no",
         )
     console.print(table)
-    for found in verdict.checks:
+    for found in report.checks:
         for problem in found.problems:
             console.print(f"{found.stage}: {problem}")

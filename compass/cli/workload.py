@@ -1,4 +1,4 @@
-"""`compass workload check`: does Compass understand a workload?"""
+"""`compass workload check`: does the cost model apply to a custom workload?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJson, Config, Device, MemoryLimit, Set
+from compass.cli.flags import PlainCommand, PlainGroup
+from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption
 
 if TYPE_CHECKING:
     from compass.workload_check.report import CheckReport
@@ -14,25 +15,28 @@ if TYPE_CHECKING:
 MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 
 workload = typer.Typer(
-    no_args_is_help=True, help="Look at workloads.", context_settings={"help_option_names": ["-h", "--help"]}
+    cls=PlainGroup,
+    no_args_is_help=True,
+    help="Check a custom workload.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @workload.callback()
 def _group() -> None:
-    """Look at workloads."""
+    """Check a custom workload."""
 
 
-@workload.command()
-def check(
+@workload.command("check", cls=PlainCommand)
+def check_command(
     source: Annotated[
         str, typer.Argument(metavar="WORKLOAD", help="A family, package.module:factory or file.py:factory.")
     ],
-    device: Device = None,
-    memory_limit: MemoryLimit = None,
-    config_file: Config = None,
-    set_values: Set = None,
-    as_json: AsJson = False,
+    device: DeviceOption = None,
+    memory_limit: MemoryLimitOption = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Run small probes and say whether memory and time follow the declared sizes, and which size is missing.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compass.config_files import Change, load_config
+from compass.config_files import SettingChange, load_config
 from compass.errors import InputError
 from compass.optimizer import Request
 from compass.optimizer import optimize as run
@@ -17,12 +17,12 @@ from compass.profile import Profile
 from compass.records import STAGES, Progress, Stage
 from compass.units import parse_bytes
 
-Workload = str | type | Callable[..., Any]
+WorkloadSource = str | type | Callable[..., Any]
 """A family's name, `package.module:factory`, `path/to/file.py:factory`, or the class or function itself."""
 
 
 def optimize(  # noqa: PLR0913 - what a person may want to say
-    workload: Workload | Request = "visnet",
+    workload: WorkloadSource | Request = "visnet",
     *,
     config: OptimizerConfig | Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def optimize(  # noqa: PLR0913 - what a person may want to say
         raise InputError("dataset_size", got=repr(dataset_size), expected="a whole number above zero",
                          fix="Give the number of samples you train on.")  # fmt: skip
     request = Request(
-        config=settled(config, settings or {}),
+        config=config_of(config, settings or {}),
         stages=_stages(stages),
         workload=source_of(workload),
         device=device,
@@ -82,15 +82,15 @@ def _stages(given: Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in wanted)
 
 
-def settled(config: OptimizerConfig | Path | str | None, settings: Mapping[str, Any]) -> OptimizerConfig:
+def config_of(config: OptimizerConfig | Path | str | None, settings: Mapping[str, Any]) -> OptimizerConfig:
     """The configuration that is given, with `settings` changed."""
-    given = [Change(f"settings[{key!r}]", key, value) for key, value in settings.items()]
+    given = [SettingChange(f"settings[{key!r}]", key, value) for key, value in settings.items()]
     if isinstance(config, OptimizerConfig):
         return load_config(None, given, config)
     return load_config(None if config is None else Path(config), given)
 
 
-def source_of(workload: Workload) -> str:
+def source_of(workload: WorkloadSource) -> str:
     """What a worker, which is another process, finds `workload` by.
 
     Raises:

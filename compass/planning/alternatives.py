@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from compass.records import Candidate, Change, Choice, Knobs, Verdict, WhatIf
+from compass.records import Candidate, CandidateVerdict, Choice, Knobs, WhatIf, WhatIfChange
 from compass.search.knowledge import Knowledge
 from compass.search.space import data_cap
 from compass.stages.policy import Policy, Ranking, capacity_span
@@ -41,7 +41,7 @@ def what_ifs(policy: Policy, known: Knowledge) -> tuple[WhatIf, ...]:
     if not policy.explained or (policy.timed and known.reference is None):
         return ()
     rules, config = known.config.stages[policy.stage], known.config
-    found: list[tuple[Change, float, Knowledge]] = [
+    found: list[tuple[WhatIfChange, float, Knowledge]] = [
         ("none", 0.0, known),
         ("memory", MORE_BYTES, replace(known, budget_bytes=known.budget_bytes + MORE_BYTES)),
     ]
@@ -83,7 +83,7 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
     return _row(known, knobs, "batch" if best.batch_size < known.config.batch.min_batch else "untried", best)
 
 
-def _row(known: Knowledge, knobs: Knobs, verdict: Verdict, choice: Choice | None, reason: str = "") -> Candidate:
+def _row(known: Knowledge, knobs: Knobs, verdict: CandidateVerdict, choice: Choice | None, reason: str = "") -> Candidate:
     bare = Candidate.of(knobs, capacity=known.capacities[knobs], verdict=verdict, reason=reason)
     if choice is None:
         return bare

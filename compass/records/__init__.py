@@ -26,7 +26,16 @@ from compass.records.choosing import (
     StageFailure,
     StagePlan,
 )
-from compass.records.considered import Candidate, Change, Expectation, Model, ProbeNote, ScoreTerms, Verdict, WhatIf
+from compass.records.considered import (
+    Candidate,
+    CandidateVerdict,
+    Expectation,
+    Model,
+    ProbeNote,
+    ScoreTerms,
+    WhatIf,
+    WhatIfChange,
+)
 from compass.records.devices import DEVICE_KINDS, DeviceKind, device_kind
 from compass.records.knobs import (
     Allocator,
@@ -54,8 +63,8 @@ __all__ = [
     "BatchBudget",
     "BytesLaw",
     "Candidate",
+    "CandidateVerdict",
     "Certificate",
-    "Change",
     "Choice",
     "Configuration",
     "DatasetSummary",
@@ -92,9 +101,9 @@ __all__ = [
     "StepTime",
     "TrainedCycle",
     "Variant",
-    "Verdict",
     "Waiting",
     "WhatIf",
+    "WhatIfChange",
     "device_kind",
     "digest",
 ]

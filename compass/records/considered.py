@@ -13,13 +13,13 @@ from compass.records.base import Record, Stage
 from compass.records.knobs import Knobs, Load
 from compass.records.probing import Status, StepTime
 
-Verdict = Literal["chosen", "admissible", "untried", "memory", "time", "batch", "data", "space", "model"]
+CandidateVerdict = Literal["chosen", "admissible", "untried", "memory", "time", "batch", "data", "space", "model"]
 """`admissible`: would do, but scores less. `untried`: a sampler never asked. Else what rules it out: not one graph fits;
 too slow even alone; only batches under the minimum fit; more parameters than the data feed; outside the stage's share of the
 reference's capacity; does not run."""
 
 
-Change = Literal["none", "memory", "time", "data"]
+WhatIfChange = Literal["none", "memory", "time", "data"]
 
 
 class ModelShape(Record):
@@ -53,7 +53,7 @@ class Candidate(Model):
 
     capacity: int
     """Trainable parameters."""
-    verdict: Verdict
+    verdict: CandidateVerdict
     reason: str = ""
     """What a probe of it, or of a smaller one, said."""
     batch_size: int | None = None
@@ -94,7 +94,7 @@ class ScoreTerms(Record):
 class WhatIf(Record):
     """What a stage would choose on paper if one circumstance were another."""
 
-    change: Change
+    change: WhatIfChange
     """`none`: what it would choose on paper now, to compare the others with."""
     amount: float = 0.0
     """More of it: bytes of budget, seconds of target, or complexes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, Verdict
+from compass.records import Candidate, CandidateVerdict, Choice, Stage, StageFailure, StagePlan
 from compass.report.evidence import Evidence
 from compass.report.figure import Figure, PlotAxis, Role, Rule, Series, Table
 from compass.report.words import STAGE_NAMES, allowed_s, model_name, rate, searched_share, why_not
@@ -55,7 +55,7 @@ def candidates_of(evidence: Evidence, stage: Stage) -> tuple[Candidate, ...]:
         return entry.candidates
     named: dict[object, Candidate] = {}
     for choice in (entry.predicted_choice, *entry.runners_up, *entry.front):
-        verdict: Verdict = "chosen" if choice.knobs == entry.choice.knobs else "admissible"
+        verdict: CandidateVerdict = "chosen" if choice.knobs == entry.choice.knobs else "admissible"
         named.setdefault(choice.knobs, _candidate(choice, verdict))
     return tuple(named.values())
 
@@ -90,7 +90,7 @@ def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Candidate]) -> list
     ]
 
 
-def _candidate(choice: Choice, verdict: Verdict) -> Candidate:
+def _candidate(choice: Choice, verdict: CandidateVerdict) -> Candidate:
     return Candidate.of(
         choice.knobs,
         capacity=choice.capacity,

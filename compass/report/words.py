@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from compass.optimizer_config import OptimizerConfig
-from compass.records import STAGES, Candidate, Configuration, Knobs, Model, Stage, StagePlan, Verdict
+from compass.records import STAGES, Candidate, CandidateVerdict, Configuration, Knobs, Model, Stage, StagePlan
 from compass.report.evidence import Evidence
 from compass.units import format_bytes, format_count, format_seconds
 
 STAGE_NAMES: dict[Stage, str] = {stage: stage.replace("_", " ").capitalize() for stage in STAGES}
-VERDICTS: dict[Verdict, str] = {
+VERDICTS: dict[CandidateVerdict, str] = {
     "chosen": "chosen",
     "admissible": "admissible",
     "untried": "not tried",

@@ -9,18 +9,18 @@ from itertools import product
 import numpy as np
 
 from compass.errors import InputError
-from compass.optimizer_config import SpaceRules, StageRules, Table
+from compass.optimizer_config import InterpolationTable, SpaceRules, StageRules
 from compass.records import AXES, Knobs, Variant
 from compass.units import GIB
 
 
-def data_cap(table: Table, dataset_size: int) -> int:
+def data_cap(table: InterpolationTable, dataset_size: int) -> int:
     """Trainable parameters that `dataset_size` complexes can feed: log–log interpolation, clamped at both ends."""
     sizes, caps = (np.log([point[axis] for point in table]) for axis in (0, 1))
     return round(math.exp(float(np.interp(math.log(max(1, dataset_size)), sizes, caps))))
 
 
-def vram_factor(table: Table, budget_bytes: int) -> float:
+def vram_factor(table: InterpolationTable, budget_bytes: int) -> float:
     """The factor on the upper ends of layers and channels for a budget of `budget_bytes`."""
     return float(np.interp(budget_bytes / GIB, [x for x, _ in table], [y for _, y in table]))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from compass.config_files import Change, load_config, render_config, write_config
+from compass.config_files import SettingChange, load_config, render_config, write_config
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_set(change, message):
 
 
 def test_another_flag_is_named_by_its_own_name():
-    flag = Change("--max-atoms", "test_bench.max_atoms", 0)
+    flag = SettingChange("--max-atoms", "test_bench.max_atoms", 0)
     assert refusal(None, [flag]) == f"--max-atoms: got 0; expected at least 1. {HELP}"
 
 
@@ -231,7 +231,7 @@ def configs(draw) -> OptimizerConfig:
     for key in keys:
         try:
             config = load_config(
-                None, [Change("drawn", one, value) for value in [draw(LEAVES[key])] for one in together(key)]
+                None, [SettingChange("drawn", one, value) for value in [draw(LEAVES[key])] for one in together(key)]
             )
         except (InputError, ValidationError):
             continue

@@ -5,7 +5,7 @@ import pytest
 
 from compass.config_files import load_config
 from compass.errors import InputError
-from compass.estimate import Question, estimate, predict
+from compass.estimate import Question, estimate, predict_model
 from compass.planning import session
 from compass.planning.calibration import calibrate
 from compass.planning.session import Request, open_experiment, wanted_variants
@@ -92,7 +92,7 @@ def test_nine_in_ten_steps_lie_in_their_interval_anywhere(judged):
 def test_an_estimate_by_hand(known):
     made = known({(4, 64): {"capacity": 5000, "graph_bytes": 10.0}}, dataset_size=95)
     (knobs,) = made.capacities
-    row = predict(made, knobs, Question(batch=9, epochs=3), idle_bytes=5)
+    row = predict_model(made, knobs, Question(batch=9, epochs=3), idle_bytes=5)
     factor = math.exp(1.645 * 0.05)
     assert row.capacity == 5000
     assert row.live_bytes == Interval(expected=90, low=90, high=90)
@@ -108,19 +108,19 @@ def test_an_estimate_by_hand(known):
 def test_whether_it_fits(known, batch, idle_bytes, fits):
     made = known({(4, 64): {"capacity": 5000, "graph_bytes": 10.0}})  # of 100 bytes
     (knobs,) = made.capacities
-    assert predict(made, knobs, Question(batch=batch), idle_bytes=idle_bytes).fits == fits
+    assert predict_model(made, knobs, Question(batch=batch), idle_bytes=idle_bytes).fits == fits
 
 
 def test_without_a_batch_it_is_the_largest_that_is_sure_to_fit(known):
     made = known({(4, 64): {"capacity": 5000, "graph_bytes": 9.0}})
     (knobs,) = made.capacities
-    assert predict(made, knobs, Question(), idle_bytes=0).batch_size == 11
+    assert predict_model(made, knobs, Question(), idle_bytes=0).batch_size == 11
 
 
 def test_not_even_one_graph_fits(known):
     made = known({(4, 64): {"capacity": 5000, "graph_bytes": 101.0}})
     (knobs,) = made.capacities
-    row = predict(made, knobs, Question(), idle_bytes=0)
+    row = predict_model(made, knobs, Question(), idle_bytes=0)
     assert (row.batch_size, row.fits) == (1, "no")
 
 

@@ -400,3 +400,21 @@ def test_the_dataset_size_is_asked_for_on_a_terminal(typed, args, size, asks):
     assert code == 130
     assert f"size {size}" in said
     assert ("Complexes in your dataset" in said) is asks
+
+
+# ------------------------------------------------------------------------------------------------------------- flags
+
+
+@pytest.mark.parametrize("command", ["", "optimize", "show", "verify", "train", "workload", "workload check"])
+def test_the_help_shows_no_value_after_a_flag(command):
+    assert "<bool>" not in compass(*command.split(), "--help").stdout
+
+
+@pytest.mark.parametrize("args", [("show", "--json", "true"), ("verify", "--update", "False"), ("env", "--json", "1")])
+def test_a_value_after_a_flag_is_refused(args):
+    result = compass(*args)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {args[1]}: got the value {args[2]!r}; expected no value, because it is a flag. "
+        f"Write {args[1]} alone, or leave it out.\n"
+    )

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import compass
 from compass.cli.app import app
 from compass.errors import InputError
-from compass.integrations.call import settled, source_of
+from compass.integrations.call import config_of, source_of
 from compass.integrations.formats import as_env, as_hydra, as_json, as_yaml
 from compass.integrations.settings import settings_of, trainer_settings
 from compass.optimizer import Request
@@ -160,11 +160,11 @@ def test_a_class_within_a_function_cannot_be_found():
 def test_settings_change_what_is_given(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text("seed = 3\n[space]\nlayers = [3, 5]\n")
-    for config in (file, str(file), OptimizerConfig(seed=3).model_copy(update={"space": settled(file, {}).space})):
-        found = settled(config, {"space.channels": (32, 64)})
+    for config in (file, str(file), OptimizerConfig(seed=3).model_copy(update={"space": config_of(file, {}).space})):
+        found = config_of(config, {"space.channels": (32, 64)})
         assert (found.seed, found.space.layers, found.space.channels) == (3, (3, 5), (32, 64))
     with pytest.raises(InputError, match=r"^settings\['space.chanels'\]: got the unknown key"):
-        settled(None, {"space.chanels": 3})
+        config_of(None, {"space.chanels": 3})
 
 
 @pytest.mark.parametrize(
