@@ -1,9 +1,13 @@
-"""Compass finds the training configuration that suits your stage of development, and proves it runs here.
+"""Compass finds training configurations for the machine at hand, and certifies that they run within its memory.
 
     import compass
     profile = compass.optimize("visnet", dataset_size=19_000)
 
-The names below are imported when first used, so that `import compass` costs nothing.
+The names in `__all__` are public, as are the settings in `compass.optimizer_config`, the records in `compass.records`,
+`compass.batching`, and the interfaces that a workload or a runner implements: `compass.workloads.protocol` and
+`compass.probe.runner`. All other modules are private and may change in any release.
+
+The names are imported at their first use, so that `import compass` loads no other module.
 """
 
 from __future__ import annotations

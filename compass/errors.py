@@ -27,6 +27,7 @@ _EXPECTED = {
     "missing": "a value",
     "model_attributes_type": "a group of values",
     "model_type": "a group of values",
+    "none_required": "None",
     "string_type": "text",
     "too_long": "at most {max_length} values",
     "too_short": "at least {min_length} values",

@@ -28,7 +28,7 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 
 _QUANTILE = 1.645
-"""Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
+"""Half-width, in standard deviations, of the central 90 % of a normal distribution."""
 
 _COUNTS = {
     "layers": "Give the depth of the model.",
@@ -36,12 +36,12 @@ _COUNTS = {
     "batch": "Give the graphs in a batch.",
     "epochs": "Give the passes over the dataset.",
 }
-"""Fields of a question that count something, with what to do when they cannot."""
+"""Fields of a question that are counts, with the advice for an invalid one."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to estimate: one architecture or, if layers and channels stay open, every model of the space.
+    """The models to estimate: one architecture or, without layers and channels, every model of the search space.
 
     Raises:
         InputError: a number under 1, or layers without channels.
@@ -50,16 +50,16 @@ class Question:
     layers: int | None = None
     channels: int | None = None
     batch: int | None = None
-    """Graphs; None: the most that are sure to fit, at least one."""
+    """Graphs per batch; None: the most whose upper bound fits, at least one."""
     axes: Mapping[str, Scalar] = field(default_factory=dict)
     """Values by the axis's name. An axis left out: the first value of the prototyping stage for one architecture, all values that
     the stages search for the space."""
     allocator: Allocator | None = None
-    """What training would run under; None: what prototyping does."""
+    """The allocator that training would use; None: that of the prototyping stage."""
     epochs: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse counts under 1, and layers without channels."""
         for name, fix in _COUNTS.items():
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -69,14 +69,14 @@ class Question:
             raise InputError(missing, got=f"nothing beside {given}", expected="both or neither", fix=_COUNTS[missing])
 
     def includes(self, kind: Variant) -> bool:
-        """Whether models of this variant are asked about."""
+        """Whether models of this variant are to be estimated."""
         return self.axes.items() <= kind.axis_values.items()
 
     def models(self, config: OptimizerConfig) -> list[Knobs]:
-        """What is asked about by name; empty if it is the whole space.
+        """The models to estimate; empty for the whole space.
 
         Raises:
-            InputError: the channels cannot be shared out among the attention heads, or the workload has no such models.
+            InputError: the channels are no multiple of the attention heads, or the workload has no such models.
         """
         kinds = [kind for kind in wanted_variants(config) if self.includes(kind)]
         if not kinds:
@@ -110,12 +110,12 @@ def estimate(
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> Estimates:
-    """Answer `question` from the calibration in the cache; what it lacks is probed first.
+    """Answer `question` from the calibration in the cache, after probing what the cache lacks.
 
-    Stages and output of `request` do not matter here.
+    Stages and output of `request` are ignored.
 
     Raises:
-        InputError: something in the request cannot be used, or no model that was asked about runs here.
+        InputError: the request holds an unusable value, or none of the models runs here.
         WorkerError: no probe can be made on this machine.
     """
     question = with_axis_defaults(question, request.config)
@@ -144,7 +144,7 @@ def estimate(
 
 
 def predict_model(known: Knowledge, knobs: Knobs, question: Question, *, idle_bytes: int) -> Estimate:
-    """What `known` says of `knobs`, under the allocator that times were measured under.
+    """The estimate of `knobs` by `known`, under the allocator of the time measurements.
 
     `idle_bytes` is the footprint of a process that has not built a model.
     """
@@ -172,7 +172,7 @@ def predict_model(known: Knowledge, knobs: Knobs, question: Question, *, idle_by
 
 
 def with_axis_defaults(question: Question, config: OptimizerConfig) -> Question:
-    """`question` with nothing left open about one architecture."""
+    """`question` with a value on every axis, if it is about one architecture."""
     if question.channels is None:
         return question
     rules = config.stages.prototyping
@@ -183,7 +183,7 @@ def with_axis_defaults(question: Question, config: OptimizerConfig) -> Question:
 
 
 def _check_held(name: str, wanted: int, built: set[int]) -> None:
-    """Refuse another depth or width than the only one that is ever probed."""
+    """Refuse a depth or width other than the only one that the workload offers."""
     if len(built) == 1 and wanted not in built:
         raise InputError(
             name,
@@ -194,7 +194,7 @@ def _check_held(name: str, wanted: int, built: set[int]) -> None:
 
 
 def _check_heads(channels: int, config: OptimizerConfig) -> None:
-    """Refuse channels that cannot be shared out among the attention heads, if the family has any."""
+    """Refuse channels that are no multiple of the attention heads, if the family has any."""
     heads = config.space.options.get("heads", 1)
     if isinstance(heads, int) and heads > 0 and channels % heads:
         below = channels // heads * heads
@@ -207,7 +207,7 @@ def _check_heads(channels: int, config: OptimizerConfig) -> None:
 
 
 def _widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
-    """`config` calibrated under the asked allocator and, if no stage wants what is asked about, for that instead."""
+    """`config` with the allocator of `question`, and with its axis values in every stage if no stage has them."""
     stages = config.stages
     if question.allocator is not None:
         prototyping = stages.prototyping.model_copy(update={"allocator": question.allocator})
@@ -248,6 +248,6 @@ def _fits(least_bytes: float, most_bytes: float, budget_bytes: int) -> Literal["
 
 
 def _log_normal(median: float, spread: float) -> Interval:
-    """The middle 90 % of a log-normal."""
+    """The central 90 % of a log-normal distribution, around its median."""
     factor = math.exp(_QUANTILE * spread)
     return Interval(expected=median, low=median / factor, high=median * factor)

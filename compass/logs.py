@@ -1,6 +1,6 @@
-"""Two channels for what happens: the console by level, and a file that keeps everything.
+"""Two log channels: the console from a chosen level up, and a file with every message.
 
-Rooms write to `logging.getLogger("compass.<room>")`: stages and decisions at INFO, each probe at DEBUG.
+Packages log to `logging.getLogger("compass.<package>")`: stages and decisions at INFO, each probe at DEBUG.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 class PlainFormatter(logging.Formatter):
-    """Timestamp, level and message, without the colour codes a worker's last words may hold."""
+    """Timestamp, level and message, without the colour codes that a worker's output may hold."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as plain text."""
+        """`record` as plain text."""
         return _ANSI.sub("", super().format(record))
 
 
 @contextmanager
 def logging_to(file: Path, *, level: str = "info", console: Console | None = None) -> Iterator[logging.Logger]:
-    """Log to `file`, everything, and to the console from `level` up; what ends the block early is in `file` too.
+    """Log every message to `file`, and those from `level` up to the console. An exception of the block is logged to `file` too.
 
-    `console` is where a live display is drawn: on a terminal, lines are printed above it.
+    `console` is the console of a live display: on a terminal, messages are printed above it.
 
     Raises:
-        InputError: no such level, or `file` cannot be written. Nothing has happened by then.
+        InputError: no such level, or `file` cannot be written. The block has not run.
     """
     threshold = _threshold(level)
-    keeper = _keeper(file)
-    speaker = _speaker(console)
-    speaker.setLevel(threshold)
+    file_handler = _file_handler(file)
+    console_handler = _console_handler(console)
+    console_handler.setLevel(threshold)
     logger = logging.getLogger("compass")
     before = logger.level, logger.propagate
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    logger.addHandler(keeper)
-    logger.addHandler(speaker)
+    logger.addHandler(file_handler)
+    logger.addHandler(console_handler)
     try:
         yield logger
     except BaseException as error:
-        keeper.handle(_last_record(error))
+        file_handler.handle(_last_record(error))
         raise
     finally:
-        for handler in (keeper, speaker):
+        for handler in (file_handler, console_handler):
             logger.removeHandler(handler)
             handler.close()
         logger.level, logger.propagate = before
@@ -71,29 +71,29 @@ def _threshold(level: str) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
 
 
-def _keeper(file: Path) -> logging.Handler:
+def _file_handler(file: Path) -> logging.Handler:
     try:
-        keeper = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+        file_handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"log {file}", got=error.strerror or str(error), expected="a file in a writable folder",
                          fix="Choose another --out.") from error  # fmt: skip
-    keeper.setFormatter(PlainFormatter())
-    return keeper
+    file_handler.setFormatter(PlainFormatter())
+    return file_handler
 
 
-def _speaker(console: Console | None) -> logging.Handler:
+def _console_handler(console: Console | None) -> logging.Handler:
     if console is not None and console.is_terminal:
         from rich.highlighter import NullHighlighter
         from rich.logging import RichHandler
 
         return RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S", highlighter=NullHighlighter())
-    speaker = logging.StreamHandler(sys.stderr)
-    speaker.setFormatter(PlainFormatter())
-    return speaker
+    console_handler = logging.StreamHandler(sys.stderr)
+    console_handler.setFormatter(PlainFormatter())
+    return console_handler
 
 
 def _last_record(error: BaseException) -> logging.LogRecord:
-    """Why the run ended: one line for what a person can act on, the traceback for a bug."""
+    """The reason for the end of a run: one line for an error that the user can act on, a traceback for a bug."""
     foreseen = isinstance(error, (CompassError, KeyboardInterrupt))
     return logging.makeLogRecord(
         {

@@ -1,4 +1,4 @@
-"""`hardware_profile.json`: every stage's plan, with the machine and the settings it holds for."""
+"""`hardware_profile.json`: every stage's plan, with the machine and the settings that it holds for."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProbeCosts(Record):
     """Probes and training steps that a run made, by phase."""
 
     runtime_probes: int = 0
-    """To compare runtime settings."""
+    """Probes that compared runtime settings."""
     runtime_steps: int = 0
     calibrate_probes: int = 0
     calibrate_steps: int = 0
@@ -48,7 +48,7 @@ class ProbeCosts(Record):
     certify_steps: int = 0
     out_of_memory: int = 0
     reused: int = 0
-    """Probes answered from an earlier run."""
+    """Probes whose outcome was in the ledger of an earlier run."""
     wall_s: float = 0.0
 
 
@@ -64,29 +64,29 @@ class Profile(Record):
     workload: str
     dataset_size: int
     dataset: DatasetSummary | None = None
-    """None: the test bench's complex stood for the data."""
+    """None: no dataset was given, and the test bench's complex stood for it."""
     data_cap: int
-    """Trainable parameters the dataset allows."""
+    """Most trainable parameters that the size of the dataset allows."""
     reference: Choice | None = None
-    """Production's model, which the other stages are measured against."""
+    """The production stage's model as predicted. The other stages are measured against it."""
     runtime: tuple[RuntimeChoice, ...] = ()
-    """What is fixed before anything is measured, and how much it gains. Training starts with exactly this."""
+    """Settings that were fixed before any measurement, with their gains. Training starts with exactly these."""
     plans: dict[Stage, StagePlan] = {}
     failures: dict[Stage, StageFailure] = {}
     probe_costs: ProbeCosts = ProbeCosts()
     probe_log: tuple[ProbeNote, ...] = ()
-    """Every probe behind the plans, beside what was predicted of it."""
+    """Every probe behind the plans, beside its prediction."""
     config: OptimizerConfig
 
     @property
     def question(self) -> tuple[object, ...]:
-        """What all stages of one profile have in common."""
+        """The conditions that all stages of a profile share."""
         cycle = self.config.cycle_batches
         return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes, cycle
 
     @property
     def calibrated_runtime(self) -> RuntimeSettings | None:
-        """What the worker ran under whose fingerprint this is; None without any plan."""
+        """The runtime settings of the worker whose fingerprint this is; None without a plan."""
         runtime = next((plan.runtime for plan in self.plans.values()), None)
         if runtime is None:
             return None
@@ -96,17 +96,17 @@ class Profile(Record):
         """The plan of `stage`.
 
         Raises:
-            InputError: the stage has none; why, if it was looked for.
+            InputError: the stage has no plan; the reason, if it was planned without success.
         """
         if stage in self.plans:
             return self.plans[stage]
         failure, known = self.failures.get(stage), ", ".join(self.plans) or "none"
-        got = f"a stage that found nothing: {failure.reason}" if failure else "a stage that was not planned"
-        raise InputError(f"stage {stage}", got=got, expected=f"one with a plan ({known})",
+        got = f"no plan: {failure.reason}" if failure else "no plan: the stage was not planned"
+        raise InputError(f"stage {stage}", got=got, expected=f"a stage with a plan ({known})",
                          fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
 
     def with_earlier(self, earlier: Profile | None) -> Profile:
-        """This profile with the stages of `earlier` it did not redo, if both answer the same question here."""
+        """This profile, completed by stages of `earlier` that it did not plan itself, if both share the same conditions."""
         if earlier is None or earlier.question != self.question:
             return self
         redone = self.plans.keys() | self.failures.keys()
@@ -125,9 +125,10 @@ class Profile(Record):
 
 
 def stale(profile: Profile, description: Description) -> tuple[str, ...]:
-    """How what is here differs from what `profile` was measured on, in words; nothing if it is the same.
+    """Differences between this machine and the one that `profile` was measured on, in words; empty if there are none.
 
-    `description` must be a worker's under `profile.calibrated_runtime`: under other settings it differs by right.
+    `description` must come from a worker under `profile.calibrated_runtime`, because other settings make other
+    fingerprints.
     """
     then, now = profile.fingerprint, description.fingerprint
     pairs = {name: (getattr(then, name), getattr(now, name)) for name in ("device", "driver", "torch")}
@@ -145,16 +146,16 @@ def _side_by_side(then: tuple[tuple[str, str], ...], now: tuple[tuple[str, str],
 
 
 class NewerProfileError(InputError):
-    """A profile that a newer Compass wrote: not ours to read, nor to overwrite."""
+    """A profile that a newer Compass wrote, which this version must neither read nor overwrite."""
 
 
 def json_schema() -> dict[str, Any]:
-    """The published JSON Schema of a profile."""
+    """The JSON Schema of a profile, as published in docs."""
     return Profile.model_json_schema()
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write `profile` to `path` in one motion: a reader sees the old file or the new one, never half.
+    """Write `profile` to `path`, whole.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -163,7 +164,7 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 
 def laid_out(value: Any, indent: str = "") -> str:
-    """`value` as JSON: what holds nothing but plain values on one line, all else as usual."""
+    """`value` as indented JSON, where an object or list of plain values takes one line."""
     inner = indent + "  "
     if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
         lines = [f"{inner}{json.dumps(key)}: {laid_out(item, inner)}" for key, item in value.items()]
@@ -203,7 +204,7 @@ def read_profile(path: Path) -> Profile:
 
 
 def read_earlier(path: Path) -> Profile | None:
-    """The profile that one written to `path` would replace; None if there is none that can be read.
+    """The profile at `path`, which a new one would replace; None if there is none that can be read.
 
     Raises:
         NewerProfileError: written by a newer Compass.

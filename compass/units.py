@@ -59,7 +59,7 @@ def format_bytes(n_bytes: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """`seconds` as a person would say it: `840 ms`, `12.3 s`, `21.4 min`, `3.1 h`."""
+    """`seconds` in the unit that reads best: `840 ms`, `12.3 s`, `21.4 min`, `3.1 h`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:

@@ -1,4 +1,4 @@
-"""Whether a profile still holds: the batches that its certificates ran are run again, here and now."""
+"""Repeat the certificates of a profile on this machine, and compare memory and time with its plans."""
 
 from __future__ import annotations
 
@@ -35,46 +35,46 @@ from compass.version import __version__
 log = logging.getLogger(__name__)
 
 _AGAIN = "; when it was verified: "
-"""Parts what a plan was chosen for from what it took later."""
+"""Separates, in a plan's `why`, the reason for the choice from the figures of a later verification."""
 
 
 class PlanCheck(Record):
-    """One plan's certificate, run again."""
+    """The repeated certificate of one plan."""
 
     stage: Stage
     outcome: Outcome | None
-    """None: not run, for there is no room."""
+    """None: not run, because too little memory is free."""
     step_ratio: float | None = None
-    """The step's time now, relative to the plan's."""
+    """The step time now, relative to the plan's."""
     footprint_ratio: float | None = None
-    """The footprint now, relative to the one that was certified."""
+    """The footprint now, relative to the certified one."""
     problems: tuple[str, ...] = ()
-    """What was promised and is not kept, in words."""
+    """Promises of the plan that were not kept, in words."""
 
     @property
     def holds(self) -> bool:
-        """Whether the plan keeps what it promises."""
+        """Whether the plan kept all its promises."""
         return not self.problems
 
 
 class VerifyReport(Record):
-    """What is left of a profile's word."""
+    """The repeated certificates of a profile."""
 
     stale: tuple[str, ...]
-    """How this machine differs from the one the profile is of, in words."""
+    """Differences between this machine and the one the profile was measured on, in words."""
     fingerprint: Fingerprint
-    """What was found here."""
+    """Of this machine."""
     hardware: Hardware
     checks: tuple[PlanCheck, ...]
 
     @property
     def plans_hold(self) -> bool:
-        """Whether every plan that was looked at does, on whatever machine this is."""
+        """Whether every verified plan holds, even if the machine is another one."""
         return all(check.holds for check in self.checks)
 
     @property
     def holds(self) -> bool:
-        """Whether the profile is of this machine and its plans hold."""
+        """Whether the profile was measured on this machine and its plans hold."""
         return self.plans_hold and not self.stale
 
 
@@ -87,12 +87,12 @@ def verify(
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> VerifyReport:
-    """Run the certificates of `stages`, by default of every plan, and compare. What is found goes into the ledger too.
+    """Repeat the certificates of `stages`, by default of every plan, and compare them with the plans.
 
-    Through `runner` nothing is kept.
+    The outcomes go into the ledger, unless a `runner` is given.
 
     Raises:
-        InputError: there is no such plan, or the profile's data cannot be read any more.
+        InputError: there is no such plan, or the dataset of the profile cannot be read.
         WorkerError: no probe can be made on this machine.
     """
     plans = _plans(profile, stages)
@@ -123,7 +123,7 @@ def verify(
 
 
 def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
-    """The question that the plan's certificate answers."""
+    """The probe that repeats the plan's certificate."""
     certificate = plan.certificate
     spec = certificate_probe(
         config.probe,
@@ -139,16 +139,16 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
 
 
 def has_room(plan: StagePlan, description: Description) -> bool:
-    """Whether what the certificate held is free here; if it is not, running it would only harm whoever holds the rest."""
-    free_bytes = description.hardware.free_bytes + description.baseline_bytes  # the worker that says so is gone by then
+    """Whether the certificate's footprint is free here. If it is not, running it would harm other processes."""
+    free_bytes = description.hardware.free_bytes + description.baseline_bytes  # this worker has ended by then
     return plan.measured.footprint_bytes <= free_bytes
 
 
 def check_plan(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
-    """What `outcome` says about `plan`; None stands for no room to find out."""
+    """Compare `outcome` with `plan`; None: not run, because too little memory was free."""
     if outcome is None:
         free, held = description.hardware.free_bytes, plan.measured.footprint_bytes
-        problem = f"not run: {format_bytes(free)} are free now, and it held {format_bytes(held)}"
+        problem = f"not run: {format_bytes(free)} are free now, and the certificate held {format_bytes(held)}"
         return PlanCheck(stage=plan.stage, outcome=None, problems=(problem,))
     if not outcome.ok:
         return PlanCheck(stage=plan.stage, outcome=outcome, problems=(f"{outcome.status}: {outcome.detail}",))
@@ -157,13 +157,13 @@ def check_plan(plan: StagePlan, outcome: Outcome | None, description: Descriptio
     bound_bytes = plan.certificate.footprint_bound_bytes
     if footprint_bytes > bound_bytes:
         problems.append(
-            f"it held {format_bytes(footprint_bytes)}, and at most {format_bytes(bound_bytes)} was promised"
+            f"it held {format_bytes(footprint_bytes)}, more than the promised bound of {format_bytes(bound_bytes)}"
         )
     step_ratio = None
     if outcome.step is not None:
         step_s, promised_s = outcome.step.median_s, plan.measured.step.median_s
         step_ratio = step_s / promised_s
-        # Beyond doubt: on a busy machine the median's interval is wide, and says so.
+        # The lower end of the interval decides: on a busy machine the interval is wide.
         if outcome.step.low_s > (1 + step_tolerance) * promised_s and not plan.indicative:
             problems.append(
                 f"a step takes {format_seconds(step_s)}, {step_ratio - 1:.0%} more than the promised "
@@ -179,25 +179,25 @@ def check_plan(plan: StagePlan, outcome: Outcome | None, description: Descriptio
 
 
 def updated(profile: Profile, report: VerifyReport) -> Profile:
-    """`profile` as of this machine, with what the plans took here.
+    """`profile` with this machine's fingerprint and hardware, and the measurements of `report`.
 
     Raises:
-        InputError: a plan does not hold, or was not run though the machine is another one.
+        InputError: a plan does not hold, or the machine differs and a plan was not verified.
     """
     if not report.plans_hold:
         raise InputError(
             "--update",
             got="plans that do not hold here",
-            expected="a profile that does",
-            fix="Run `compass optimize` again; it starts from what was measured now.",
+            expected="plans that hold",
+            fix="Run `compass optimize` again; it starts from these measurements.",
         )
     checks = {check.stage: check for check in report.checks}
     left = [stage for stage in profile.plans if stage not in checks]
     if report.stale and left:
         raise InputError(
             "--update",
-            got=f"a profile of another machine, and {', '.join(left)} not run",
-            expected="every plan run here",
+            got=f"a profile of another machine, and {', '.join(left)} not verified",
+            expected="every plan verified here",
             fix="Leave out --stage.",
         )
     plans = {
@@ -230,11 +230,11 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
 
 
 def _measured_anew(before: Measured, outcome: Outcome, *, cycle_s: float, throughput: float) -> Measured:
-    """The figures of `outcome`; those it did not look at stay as they were `before`."""
+    """The figures of `outcome`; those that it lacks stay as they were `before`."""
     found = {
         "live_bytes": outcome.live_bytes or None,
         "update_s": outcome.update_s,
-        # Where it was not kept, a stand-in was copied, which does not show what loading takes.
+        # It was None because a stand-in complex was copied, which does not show the time of loading.
         "collate_s": None if before.collate_s is None else outcome.collate_s,
     }
     return before.model_copy(
@@ -249,7 +249,7 @@ def _measured_anew(before: Measured, outcome: Outcome, *, cycle_s: float, throug
 
 
 def _slowed(budget: BatchBudget, slowdown: float) -> BatchBudget:
-    """The same batches, with steps that take `slowdown` times as long: their limit moves with the law they keep it by."""
+    """`budget` with steps that take `slowdown` times as long. The limit of a step's time moves with the law that predicts it."""
     limit_s = budget.max_step_s
     return budget.model_copy(
         update={
@@ -264,15 +264,15 @@ def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
     if not plans:
         raise InputError(
             "profile",
-            got="no plan at all",
+            got="no plan",
             expected="at least one to verify",
-            fix="Run `compass optimize` again; it says what binds.",
+            fix="Run `compass optimize` again; it names the limit.",
         )
     return plans
 
 
 def _runner(profile: Profile, device: str | None) -> LocalRunner:
-    """This machine, under the settings whose fingerprint the profile has; certificates bring their own ceilings."""
+    """This machine, under the runtime settings of the profile's fingerprint. Each certificate sets its own ceiling."""
     runtime = profile.calibrated_runtime
     assert runtime is not None  # noqa: S101 - there are plans
     return LocalRunner(

@@ -75,4 +75,4 @@ def compass(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Find the training configuration that suits your stage of development, and certify that it runs here."""
+    """Find training configurations for this machine, and certify that they run within its memory."""

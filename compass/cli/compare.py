@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A profile.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="First profile.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Second profile.")],
     as_json: AsJsonOption = False,
 ) -> None:
-    """Compare two profiles, of two machines or of two versions: what differs, in words."""
+    """Compare two profiles, e.g. of two machines or two versions, and describe the differences."""
     from compass.report.compare import compare_profiles
     from compass.report.evidence import read_evidence
 

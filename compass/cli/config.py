@@ -1,4 +1,4 @@
-"""`compass config`: every setting with its reason, as a file to edit."""
+"""`compass config`: all settings with their reasons, as a file to edit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from compass.cli.options import ConfigOption, SetOption
 def config(
     config_file: ConfigOption = None,
     set_values: SetOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to FILE, not to stdout.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Print or write an editable optimizer_config.py: every setting with its reason."""
+    """Print or write all settings, each with its reason, as a Python file to edit."""
     from compass.config_files import load_config, render_config, write_config
 
     settings = load_config(config_file, set_values or ())

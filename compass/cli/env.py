@@ -1,4 +1,4 @@
-"""`compass env`: what hardware and versions are here, as a worker sees them."""
+"""`compass env`: the hardware and versions of this machine, as a worker sees them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def env(
     workload: WorkloadOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Show the device, its memory and the versions that a profile would hold for."""
+    """Show the device, its memory, and the versions that measurements depend on."""
     from rich.console import Console
 
     from compass.cli.parse import parse_memory_limit
@@ -36,7 +36,7 @@ def env(
         limit_bytes=parse_memory_limit(memory_limit),
     )
     try:
-        with waiting(Console(stderr=True), "starting a worker and asking it"):
+        with waiting(Console(stderr=True), "starting a worker"):
             description = runner.describe()
     finally:
         runner.close()

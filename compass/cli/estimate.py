@@ -1,4 +1,4 @@
-"""`compass estimate`: what a configuration would take, without running it."""
+"""`compass estimate`: predicted memory and time of a configuration, without running it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def estimate_command(
-    layers: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
-    channels: Annotated[int | None, typer.Option(metavar="N", help="Of the model to estimate.")] = None,
-    whole_space: Annotated[bool, typer.Option("--all", help="Every model of the space instead.")] = False,
+    layers: Annotated[int | None, typer.Option(metavar="N", help="Layers of the model.")] = None,
+    channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of the model.")] = None,
+    whole_space: Annotated[bool, typer.Option("--all", help="Estimate every model of the search space.")] = False,
     batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Graphs in a batch. Default: the most that are sure to fit.")
+        int | None, typer.Option(metavar="N", help="Graphs per batch. Default: the most whose upper bound fits.")
     ] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Default: what the stages search.")] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision. Default: those that the stages search.")] = None,
     checkpointing: Annotated[
         bool | None, typer.Option("--checkpointing/--no-checkpointing", help="Activation checkpointing.")
     ] = None,
@@ -44,9 +44,9 @@ def estimate_command(
         typer.Option(metavar="NAME=VALUE", help="A value on any axis of the space, as in precision=bf16."),
     ] = None,
     allocator: Annotated[
-        Literal["fast", "tight"] | None, typer.Option(help="Memory allocator to assume. Default: prototyping's.")
+        Literal["fast", "tight"] | None, typer.Option(help="Memory allocator. Default: that of the prototyping stage.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Of the whole training.")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the whole training.")] = None,
     dataset_size: DatasetSizeOption = None,
     memory_limit: MemoryLimitOption = None,
     device: DeviceOption = None,
@@ -59,12 +59,12 @@ def estimate_command(
     set_values: SetOption = None,
     workload: WorkloadOption = None,
     cache: CacheOption = None,
-    csv: Annotated[str | None, typer.Option(metavar="FILE", help="CSV to FILE, or to stdout with -.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="FILE", help="Write CSV to FILE, or to stdout with -.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:
     """Predict memory, step, cycle, epoch and training time, with intervals, for one model or for the whole space.
 
-    Nothing is run but the calibration, and that only if no earlier run has left one in the cache.
+    Only the calibration is run, and only if the cache holds none from an earlier run.
     """
     from compass.cli import parse
     from compass.config_files import load_config
@@ -86,7 +86,7 @@ def estimate_command(
         workload=workload or Request.workload,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
-        dataset_size=dataset_size,  # never asked for: it only counts the batches of an epoch
+        dataset_size=dataset_size,  # no prompt: it only sets the number of batches per epoch
         cache=cache,
     )
     _report(_run(request, question), csv, as_json=as_json)
@@ -106,7 +106,7 @@ def _report(found: Estimates, csv: str | None, *, as_json: bool) -> None:
     from compass.cli.estimate_tables import print_estimates, write_csv
 
     if found.n_probes:
-        typer.echo(f"calibrated first: {found.n_probes} probes, kept for next time", err=True)
+        typer.echo(f"calibrated with {found.n_probes} probes, which are kept in the cache", err=True)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     elif csv is not None:

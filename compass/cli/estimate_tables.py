@@ -39,7 +39,7 @@ def print_estimates(found: Estimates) -> None:
 
 
 def write_csv(rows: Iterable[Estimate], to: str) -> None:
-    """One line a model, to the file `to` or, if that is `-`, to stdout. Bytes and seconds as they are, unrounded.
+    """One line per model, to the file `to`, or to stdout if that is `-`. Bytes and seconds are not rounded.
 
     Raises:
         InputError: the file cannot be written.
@@ -87,7 +87,7 @@ def _page(row: Estimate, found: Estimates) -> list[tuple[str, str]]:
         ("model", str(row.knobs)),
         ("parameters", format_count(row.capacity)),
         ("batch", str(row.load)),
-        ("live memory", f"{format_bytes(row.live_bytes.expected)}, at most {format_bytes(row.live_bytes.high)}"),
+        ("live memory", f"{format_bytes(row.live_bytes.expected)}, upper bound {format_bytes(row.live_bytes.high)}"),
         ("footprint", (f"{format_bytes(row.footprint_bytes.low)} to {format_bytes(row.footprint_bytes.high)}: "
                       f"{FITS[row.fits]} the {budget} that may be used")),
         ("step", _time(row.step_s)),

@@ -1,4 +1,4 @@
-"""`compass explain`: why a stage's plan is what it is, and what more of something would buy."""
+"""`compass explain`: the reasons for a stage's plan, and the predicted effect of more memory, time or data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def explain(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Which stage to explain.")],
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
+    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Stage to explain.")],
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Explain a stage: the score's terms, which limit binds, and what one more GiB or ten more minutes would buy.
+    """Explain a stage's plan: its score, the limit that holds it back, and the effect of more memory or time.
 
     Everything is read from the profile; nothing is measured.
     """
@@ -57,4 +57,4 @@ def _print(told: Explanation) -> None:
     rows += [("beside it" if place == 0 else "", line) for place, line in enumerate(told.beside)]
     print_rows(rows)
     if told.purchases:
-        console.print("What more would buy is on paper, by the models as they stood when the profile was written.")
+        console.print("The effects of more memory, time or data (+) are predictions by the cost models of the time.")

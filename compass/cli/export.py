@@ -9,14 +9,14 @@ import typer
 
 
 def export(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
-    stage: Annotated[str, typer.Option(metavar="STAGE", help="Whose plan.")] = "production",
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="json, yaml, env or hydra.")] = "json",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to FILE, not to stdout.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    stage: Annotated[str, typer.Option(metavar="STAGE", help="Stage whose plan is exported.")] = "production",
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env or hydra.")] = "json",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.
 
-    env is for a shell: eval "$(compass export --format env)". hydra is a config group.
+    Format env is for a shell: eval "$(compass export --format env)". Format hydra is a config group.
     """
     from compass.cli.parse import check_output, parse_stage
     from compass.errors import InputError

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def optimize_command(
     stages: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE,…", help="Which stages, with commas or repeated. Default: all.")
+        list[str] | None, typer.Option(metavar="STAGE,…", help="Stages to plan, with commas or repeated. Default: all.")
     ] = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
@@ -47,21 +47,21 @@ def optimize_command(
     config_file: ConfigOption = None,
     set_values: SetOption = None,
     workload: WorkloadOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where the profile goes.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Profile to write. Default: hardware_profile.json.")] = None,
     cache: CacheOption = None,
     storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where Optuna's study goes: a database, or a journal file.")
+        str | None, typer.Option(metavar="URL", help="Optuna study to write: a database URL or a journal file.")
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="structured, or Optuna's gp, tpe, random or grid.")
+        str | None, typer.Option(metavar="NAME", help="Search strategy: structured, or Optuna's gp, tpe, random, grid.")
     ] = None,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")] = "info",
     as_json: AsJsonOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the planned work, and stop.")] = False,
 ) -> None:
-    """Find a training configuration for each stage of development, and certify that it runs here.
+    """Find a training configuration for each stage of development, and certify that it runs on this machine.
 
-    Exit codes: 0 done, 2 bad input, 3 a stage found nothing, 130 interrupted.
+    Exit codes: 0 done, 2 bad input, 3 a stage found no plan, 130 interrupted.
     """
     from compass.cli import parse
     from compass.config_files import SettingChange, load_config

@@ -1,4 +1,4 @@
-"""The options that commands share, each written once."""
+"""Options that several commands share, each written once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings: a .py, .toml or .json file. See `compass config`."),
+    typer.Option("--config", metavar="FILE", help="File with settings: .py, .toml or .json. See `compass config`."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -18,31 +18,31 @@ SetOption = Annotated[
 DeviceOption = Annotated[
     str | None,
     typer.Option(
-        metavar="DEVICE", help="A torch device such as cuda:1 or cpu. Default: the preferred one of this machine."
+        metavar="DEVICE", help="Torch device, e.g. cuda:1 or cpu. Default: an accelerator if there is one."
     ),
 ]
 MemoryLimitOption = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="The most memory training may use, e.g. 6GiB. Enforced.")
+    str | None, typer.Option(metavar="SIZE", help="Memory limit: the most that training may use, e.g. 6GiB. It is enforced.")
 ]
 WorkloadOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="A model family, package.module:factory or file.py:factory.")
+    str | None, typer.Option(metavar="NAME", help="Model family, package.module:factory or file.py:factory.")
 ]
 DatasetOption = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Your complexes: a PDBbind-style folder, or a CSV or Parquet manifest."),
+    typer.Option(metavar="PATH", help="Dataset: a PDBbind-style folder, or a CSV or Parquet manifest."),
 ]
 IndexOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Their index file. Default: looked for in the folder.")
+    Path | None, typer.Option(metavar="FILE", help="Index file of the dataset. Default: searched for in the folder.")
 ]
-DatasetSizeOption = Annotated[int | None, typer.Option(metavar="N", help="Complexes in your dataset.")]
-ProteinOption = Annotated[str | None, typer.Option(metavar="FILE", help="Your own complex: PDB or mmCIF.")]
-LigandOption = Annotated[str | None, typer.Option(metavar="FILE", help="Its ligand: SDF or MOL2.")]
-NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="What to call it, e.g. 1jmf.")]
+DatasetSizeOption = Annotated[int | None, typer.Option(metavar="N", help="Number of complexes in your dataset.")]
+ProteinOption = Annotated[str | None, typer.Option(metavar="FILE", help="Protein of the sample complex: PDB or mmCIF.")]
+LigandOption = Annotated[str | None, typer.Option(metavar="FILE", help="Ligand of the sample complex: SDF or MOL2.")]
+NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the sample complex, e.g. 1jmf.")]
 PocketRadiusOption = Annotated[
-    str | None, typer.Option(metavar="Å", help="Keep the protein this near the ligand; none: all of it.")
+    str | None, typer.Option(metavar="Å", help="Keep protein atoms within this distance of the ligand; none keeps all.")
 ]
-MaxAtomsOption = Annotated[int | None, typer.Option(metavar="N", help="Refuse a complex with more atoms.")]
+MaxAtomsOption = Annotated[int | None, typer.Option(metavar="N", help="Refuse complexes with more atoms.")]
 CacheOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where probes and scans are kept for next time.")
+    Path | None, typer.Option(metavar="FOLDER", help="Folder of cached probes and scans.")
 ]
-AsJsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else there.")]
+AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]

@@ -1,4 +1,4 @@
-"""From flags to a `Request`. Whatever cannot be used is refused here, before anything starts."""
+"""From flags to a `Request`. Unusable values are refused here, before anything starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Sta
 
 
 def parse_stage(given: str, *, option: str = "--stage") -> Stage:
-    """The one stage named in `given`."""
+    """The single stage named in `given`."""
     found = parse_stages([given], option=option)
     if len(found) > 1:
         raise InputError(option, got=repr(given), expected="one stage", fix=f"Name {' or '.join(found)}.")
@@ -56,14 +56,14 @@ def parse_axes(given: Sequence[str], **flags: Scalar | None) -> dict[str, Scalar
 
 
 def parse_memory_limit(text: str | None) -> int | None:
-    """Bytes in a `--memory-limit`."""
+    """The bytes that `--memory-limit` gives; None without it."""
     return None if text is None else parse_bytes(text, where="--memory-limit")
 
 
 def bench_changes(
     *, name: str | None, protein: str | None, ligand: str | None, pocket_radius: str | None, max_atoms: int | None
 ) -> list[SettingChange]:
-    """The settings that the test bench's own flags stand for. A complex without a name is called after its file."""
+    """Changes of settings for the flags of the test bench. A complex without a name is named after its file."""
     if name is None and protein:
         name = Path(protein).name.partition(".")[0]
     given: dict[str, object] = {
@@ -84,7 +84,7 @@ def bench_changes(
 def dataset_changes(
     dataset: Path | None, index: Path | None, *, pocket_radius: str | None, max_atoms: int | None
 ) -> list[SettingChange]:
-    """The settings that the dataset's flags stand for; the pocket's are the test bench's too."""
+    """Changes of settings for the flags of the dataset. The pocket's flags change the test bench as well."""
     values: dict[str, tuple[str, object]] = {
         "--dataset": ("path", None if dataset is None else str(dataset)),
         "--index": ("index", None if index is None else str(index)),
@@ -100,22 +100,22 @@ def dataset_changes(
 
 
 def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
-    """The dataset's size: as given, else asked for if a person is there to answer, else left to the configuration."""
+    """The size of the dataset: as given, or as answered at a prompt on a terminal, or None for the configured default."""
     if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
-        given = typer.prompt("Complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
+        given = typer.prompt("Number of complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
     check_dataset_size(given)
     return given
 
 
 def check_dataset_size(given: int | None) -> None:
-    """Make sure that the dataset's size, if one was given, is a count."""
+    """Refuse a dataset size under 1."""
     if given is not None and given < 1:
         raise InputError("--dataset-size", got=repr(given), expected="a whole number above zero",
                          fix="Give the number of complexes you train on.")  # fmt: skip
 
 
 def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: bool) -> None:
-    """Make sure that one model was asked for, or the whole space."""
+    """Refuse a request that names neither one model nor the whole space, or both."""
     given = [option for option, value in (("--layers", layers), ("--channels", channels)) if value is not None]
     if whole_space and given:
         raise InputError("--all", got=f"{' and '.join(given)} as well", expected="one model or the whole space",
@@ -126,7 +126,7 @@ def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: b
 
 
 def check_csv(csv: str | None, *, as_json: bool) -> None:
-    """Make sure that a table, if one was asked for, can be written."""
+    """Refuse `--csv` beside `--json`, and a CSV file that cannot be written."""
     if csv is not None and as_json:
         raise InputError("--csv", got="--json as well", expected="one of the two", fix="Leave one out.")
     if csv not in {None, "-"}:
@@ -134,7 +134,7 @@ def check_csv(csv: str | None, *, as_json: bool) -> None:
 
 
 def check_output(out: Path, option: str = "--out") -> None:
-    """Make sure that `out` can be written, by writing beside it, before an hour is spent on what goes there."""
+    """Refuse an output that cannot be written, before an hour of work goes into its content. A file beside it is tried."""
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

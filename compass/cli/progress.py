@@ -1,4 +1,4 @@
-"""What is being tried, how much is left and how long that should take, live on a terminal and nowhere else."""
+"""Progress on a terminal: the present step, how much is left, and how long that should take."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from compass.units import format_seconds
 
 _Watch = Callable[[records.Progress], None]
 ENOUGH = 2
-"""Things done before their pace says how long the rest will take."""
+"""Steps done before their pace is used to estimate the rest."""
 
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[_Watch]:
-    """A line at the bottom of `console` that follows what its callable is told; nothing if nobody is looking."""
+    """A line at the bottom of `console` that shows the progress passed to the yielded function. Nothing without a terminal."""
     if not console.is_terminal:
         yield lambda _: None
         return
@@ -41,7 +41,7 @@ def live_progress(console: Console) -> Iterator[_Watch]:
 
 @contextmanager
 def waiting(console: Console, what: str) -> Iterator[None]:
-    """A line that says what is being waited for; nothing if nobody is looking."""
+    """Show `what` while the block runs. Nothing without a terminal."""
     if not console.is_terminal:
         yield
         return
@@ -51,7 +51,7 @@ def waiting(console: Console, what: str) -> Iterator[None]:
 
 @dataclass
 class Rest:
-    """How many of how many are done, and when the rest should be, counted down as time goes by."""
+    """The number of finished steps, and the remaining time, counted down as time goes by."""
 
     count: str
     until_s: float | None
@@ -65,14 +65,14 @@ class Rest:
 
 
 class Pace:
-    """How long a phase's steps took so far, for phases that cannot say how long the rest will take."""
+    """The pace of a phase so far, for phases that give no estimate of the remaining time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._phase, self._since_s, self._n_before = "", 0.0, 0
 
     def rest(self, now: records.Progress) -> Rest:
-        """What is left of the phase: as it was told, or at the pace so far."""
+        """The rest of the phase: as given by the phase, or at the pace so far."""
         time_s = self._clock()
         what = f"{now.phase} {now.what.partition(':')[0]}" if now.phase == "search" else now.phase
         if what != self._phase:
@@ -85,17 +85,17 @@ class Pace:
 
 
 class RestColumn(ProgressColumn):
-    """The field `left` as it stands now: a text, or something that counts down."""
+    """The column of the field `left`: a text, or a value that counts down."""
 
     def render(self, task: Task) -> Text:
-        """One line."""
+        """The field as one line."""
         return Text(str(task.fields["left"]), justify="right", no_wrap=True)
 
 
 def bar_on(console: Console) -> Progress:
-    """What is going on, a bar, and on the right the field `left`.
+    """A progress line: the present step, a bar, and the field `left`.
 
-    The bar is told from its ground by brightness, not by hue alone, on dark terminals and on light ones.
+    The bar differs from its background in brightness, not in hue alone, on dark and on light terminals.
     """
     what = Column(ratio=1, no_wrap=True, overflow="ellipsis")
     return Progress(

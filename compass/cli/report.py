@@ -1,4 +1,4 @@
-"""`compass report`: what was found, as a page to look at, as figures for a paper, as Markdown for a pull request."""
+"""`compass report`: a profile as an HTML page, as figures for a paper, or as Markdown for a pull request."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ PAGE = Path("hardware_report.html")
 
 
 def report(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help=f"Where the page goes. Default: {PAGE}.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help=f"Page to write. Default: {PAGE}.")] = None,
     markdown: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Markdown instead, to FILE or to stdout with -.")
+        str | None, typer.Option(metavar="FILE", help="Write Markdown instead, to FILE or to stdout with -.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Each plot as a file too; needs Matplotlib.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write each plot as a file too; needs Matplotlib.")
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", metavar="NAME,…", help="Of the figures: svg, png, pdf.")
+        str, typer.Option("--format", metavar="NAME,…", help="Formats of the figures: svg, png, pdf.")
     ] = "svg,png",
     ledger: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The probes. Default: probes.jsonl in the cache.")
+        Path | None, typer.Option(metavar="FILE", help="Ledger of probes. Default: probes.jsonl in the cache.")
     ] = None,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Write one HTML file that shows what was chosen, why, what it cost to find out, and what else there was.
+    """Write an HTML page with the plans, the reasons for them, the alternatives, and the cost of the search.
 
-    The file needs no network. A profile or ledger that is cut off or damaged gives a report that says what is missing.
+    The page needs no network. From a damaged profile or ledger it shows the readable part and lists the gaps.
     """
     from compass.cli.parse import check_output
     from compass.errors import InputError
@@ -60,7 +60,7 @@ def report(
             check_output(one, option)
     evidence = read_evidence(path or Path(PROFILE_NAME))
     named = ledger or (cache / LEDGER if cache else None)
-    # A profile holds the probes behind it; the ledger adds those of other runs, and need not be there.
+    # A profile holds the probes behind it; the ledger adds those of other runs, if there is one.
     if named or not evidence.probe_log or (default_cache() / LEDGER).exists():
         evidence = _with_ledger(evidence, named or default_cache() / LEDGER)
     view = view_of(evidence)
@@ -92,7 +92,7 @@ def _with_ledger(evidence: Evidence, path: Path) -> Evidence:
     if found.n_damaged:
         complaints.append(f"The ledger is damaged. Lines left out: {found.n_damaged:,}.")
     if found.n_older:
-        complaints.append(f"The ledger holds {found.n_older:,} probes in an older form, which are left out.")
+        complaints.append(f"The ledger holds {found.n_older:,} probes in an older format, which are left out.")
     return with_probes(evidence, found.entries, complaints)
 
 
@@ -135,12 +135,9 @@ def _write_figures(view: View, folder: Path | None, kinds: tuple[str, ...]) -> l
 
 
 def _write(path: Path, text: str, option: str) -> None:
-    from compass.files import unwritable
+    from compass.files import write_text
 
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise unwritable(path, error, option) from error
+    write_text(text, path, option=option)
 
 
 def _tell(evidence: Evidence, written: list[Path], *, as_json: bool, quiet: bool) -> None:

@@ -1,4 +1,4 @@
-"""The runtime settings of a profile: what was chosen, what it gains, and why."""
+"""The runtime settings of a profile: the chosen values, their gains, and the reasons."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from compass.records import RuntimeChoice
 
 
 def print_runtime(choices: Sequence[RuntimeChoice]) -> None:
-    """The table; nothing if the profile has none."""
+    """Print the table; nothing if the profile has no runtime settings."""
     if choices:
         Console(highlight=False, markup=False).print(runtime_table(choices))
 
 
 def runtime_table(choices: Iterable[RuntimeChoice]) -> Table:
-    """A setting a row; the times that were tried are in the reasons."""
+    """One row per setting; the reasons name the times of other values."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
     table.add_column("setting", no_wrap=True)
     table.add_column("chosen")

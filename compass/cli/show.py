@@ -11,11 +11,11 @@ from compass.cli.options import AsJsonOption
 
 
 def show(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Default: the one optimize writes.")] = None,
-    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Only this stage, in full.")] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Show only this stage, in full.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Show a profile: the plan of each stage, or of one in full."""
+    """Show the plans of a profile in a table, or one of them in full."""
     from compass.cli.parse import parse_stage
     from compass.cli.runtime_table import print_runtime
     from compass.cli.tables import print_profile, print_stage

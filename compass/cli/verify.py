@@ -1,4 +1,4 @@
-"""`compass verify`: whether a profile still holds here."""
+"""`compass verify`: repeat the certificates of a profile."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 def verify_command(
     stage: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE", help="Only this plan; may be repeated. Default: all.")
+        list[str] | None, typer.Option(metavar="STAGE", help="Stage whose plan is verified; may be repeated. Default: all.")
     ] = None,
     path: Annotated[
-        Path | None, typer.Option("--profile", metavar="FILE", help="Default: the one optimize writes.")
+        Path | None, typer.Option("--profile", metavar="FILE", help="Profile to read. Default: hardware_profile.json.")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="If the plans hold, write what was found here into the profile.")
+        bool, typer.Option("--update", help="If all plans pass, accept this machine and write its figures into the profile.")
     ] = False,
     device: DeviceOption = None,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Run a profile's certificates again and say whether its plans still hold here.
+    """Repeat the certificates of a profile, and compare memory and time with its plans.
 
-    Exit codes: 0 it holds, 2 bad input, 3 it does not.
+    If the machine or versions changed but all plans still pass, --update accepts them.
+    Exit codes: 0 the profile holds, 2 bad input, 3 it does not.
     """
     from rich.console import Console
 
@@ -50,7 +51,7 @@ def verify_command(
     if as_json:
         typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
-        print_verdict(profile, report)
+        print_report(profile, report)
     if update and report.plans_hold:
         write_profile(verify.updated(profile, report), path)
         typer.echo(f"updated {path}", err=as_json)
@@ -63,15 +64,15 @@ def verify_command(
 
 def _advice(path: Path, report: VerifyReport) -> str:
     if not report.plans_hold:
-        return f"{path} does not hold here. Run `compass optimize` again; it starts from what was measured now."
+        return f"{path} does not hold here. Run `compass optimize` again; it starts from these measurements."
     return (
-        f"{path} is of another machine or other versions, but its plans hold here. "
-        "`compass verify --update` makes it this one's."
+        f"{path} was measured on another machine or with other versions, but its plans hold here. "
+        "`compass verify --update` accepts them."
     )
 
 
-def print_verdict(profile: Profile, report: VerifyReport) -> None:
-    """What is not the same as it was, a table of what was promised and what was found, and what is not kept."""
+def print_report(profile: Profile, report: VerifyReport) -> None:
+    """Print the differences of the machine, a table of promises and measurements, and the broken promises."""
     from rich.console import Console
     from rich.table import Table
 
@@ -79,7 +80,7 @@ def print_verdict(profile: Profile, report: VerifyReport) -> None:
 
     console = Console(highlight=False, markup=False)
     for difference in report.stale:
-        console.print(f"not as it was: {difference}")
+        console.print(f"changed: {difference}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("stage", no_wrap=True)
     for header in ("step", "promised", "memory", "certified", "at most", "holds"):

@@ -165,10 +165,10 @@ def _prior(rules: MemoryRules, knobs: Knobs, allocator: Allocator, *, on_cpu: bo
     checkpointing = knobs.variant.checkpointing
     if not on_cpu:
         # Of expandable segments as well: calibration starts before either was seen.
-        return rules.footprint_ratio_accelerator_recomputing if checkpointing else rules.footprint_ratio_accelerator
+        return rules.footprint_ratio_accelerator_checkpointing if checkpointing else rules.footprint_ratio_accelerator
     if allocator == "tight":
         return rules.footprint_ratio_tight
-    return rules.footprint_ratio_recomputing if checkpointing else rules.footprint_ratio_fast
+    return rules.footprint_ratio_checkpointing if checkpointing else rules.footprint_ratio_fast
 
 
 def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes: int, *, on_cpu: bool) -> int:

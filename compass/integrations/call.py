@@ -21,7 +21,7 @@ WorkloadSource = str | type | Callable[..., Any]
 """A family's name, `package.module:factory`, `path/to/file.py:factory`, or the class or function itself."""
 
 
-def optimize(  # noqa: PLR0913 - what a person may want to say
+def optimize(  # noqa: PLR0913 - all are named
     workload: WorkloadSource | Request = "visnet",
     *,
     config: OptimizerConfig | Path | str | None = None,
@@ -35,23 +35,23 @@ def optimize(  # noqa: PLR0913 - what a person may want to say
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
 ) -> Profile:
-    """Find and certify a plan for each stage, write the profile after each, and return it.
+    """Find and certify a plan for each stage, write the profile after each stage, and return it.
 
     Args:
-        workload: what is trained; a `Request` says everything at once, and nothing else is looked at then.
-        config: settings, or the file they are in.
+        workload: the model family to train. A `Request` replaces all other arguments but `runner` and `watch`.
+        config: settings, or the path of a file with settings.
         settings: single settings by dotted key, e.g. `{"space.layers": (2, 6)}`.
-        stages: which.
-        dataset_size: samples to train on.
-        memory_limit: bytes, or a size such as `"6GiB"`: the most that training may hold.
-        device: `cuda`, `xpu`, `mps` or `cpu`; the best there is by default.
-        out: where the profile is written.
-        cache: folder of the probes that are kept for next time.
-        runner: another machine than this one, simulated or remote; see `compass.probe.runner`.
-        watch: called with what is going on.
+        stages: the stages to plan.
+        dataset_size: number of training samples.
+        memory_limit: the most that training may use, in bytes or as a size such as `"6GiB"`.
+        device: a torch device; by default an accelerator if there is one, else the CPU.
+        out: path of the profile.
+        cache: folder of cached probes.
+        runner: a machine other than this one, simulated or remote; see `compass.probe.runner`.
+        watch: called with the progress.
 
     Raises:
-        InputError: something cannot be used.
+        InputError: an argument or setting cannot be used.
         WorkerError: no probe can be made on this machine.
     """
     if isinstance(workload, Request):
@@ -83,7 +83,7 @@ def _stages(given: Iterable[Stage]) -> tuple[Stage, ...]:
 
 
 def config_of(config: OptimizerConfig | Path | str | None, settings: Mapping[str, Any]) -> OptimizerConfig:
-    """The configuration that is given, with `settings` changed."""
+    """The given configuration, changed by `settings`."""
     given = [SettingChange(f"settings[{key!r}]", key, value) for key, value in settings.items()]
     if isinstance(config, OptimizerConfig):
         return load_config(None, given, config)
@@ -91,10 +91,10 @@ def config_of(config: OptimizerConfig | Path | str | None, settings: Mapping[str
 
 
 def source_of(workload: WorkloadSource) -> str:
-    """What a worker, which is another process, finds `workload` by.
+    """The text by which a worker process finds `workload`: a family's name, or `file.py:name`.
 
     Raises:
-        InputError: it is in no file, or within a function.
+        InputError: it is not defined in a file, or is defined inside a function.
     """
     if isinstance(workload, str):
         return workload

@@ -10,12 +10,12 @@ from typing import Any
 
 
 def as_json(settings: Mapping[str, Any]) -> str:
-    """Indented, keys in their order."""
+    """Indented JSON, keys in their order."""
     return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
-    """Nested blocks; read back by any YAML reader as the same values."""
+    """Block-style YAML. Any YAML reader reads the same values back."""
     import yaml
 
     return str(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
@@ -27,9 +27,9 @@ def as_hydra(settings: Mapping[str, Any]) -> str:
 
 
 def as_env(settings: Mapping[str, Any]) -> str:
-    """`export` lines for a shell: `COMPASS_…` for every setting, and the runtime's own variables as they are.
+    """`export` lines for a shell: `COMPASS_…` for every setting, and the variables of the runtime as they are.
 
-    Whatever another plan may have left there, and this one does without, is unset.
+    Variables that another plan may have set, and this one does not need, are unset.
     """
     own = {key: value for key, value in settings.items() if key != "environment"}
     given = {f"COMPASS_{name}": _word(value) for name, value in _flat(own)} | settings.get("environment", {})
@@ -48,7 +48,7 @@ OPTIONAL = (
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-"""Variables that some plans have and others have not."""
+"""Variables that only some plans set."""
 
 FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "json": as_json,

@@ -1,4 +1,4 @@
-"""A plan for someone's own Lightning `Trainer`."""
+"""A plan for a Lightning `Trainer` of the user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from compass.records import Stage
 
 
 class FollowPlan(pl.Callback):
-    """Has a trainer that was made without the plan follow it: `Trainer(callbacks=[compass.FollowPlan(profile, "production")])`.
+    """Makes a trainer follow the plan of a stage: `Trainer(callbacks=[compass.FollowPlan(profile, "production")])`.
 
-    Accumulation, gradient clipping and threads are set; the module gets `batch_size`, which Lightning's data modules
-    look for. What can only be said when a trainer is made, precision, is compared.
+    Accumulation, gradient clipping and threads are set, and `batch_size` of the module or data module, where it has one.
+    Precision can be set only in the trainer's constructor, so it is compared.
 
     Raises:
-        InputError: the profile has no plan for the stage; when training starts, precision or batches are others than
-            was proven.
+        InputError: the profile has no plan for the stage; when training starts, the precision differs from the certified
+            one, or the batches are larger.
     """
 
     def __init__(self, profile: Profile, stage: Stage) -> None:
@@ -30,7 +30,7 @@ class FollowPlan(pl.Callback):
         self.settings = trainer_settings(profile, stage)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Set what can be set before anything is loaded."""
+        """Compare the precision, and set everything else before data is loaded."""
         del stage
         if str(trainer.precision) != self.settings["precision"]:
             raise InputError("the trainer's precision", got=str(trainer.precision), expected=self.settings["precision"],
@@ -43,13 +43,13 @@ class FollowPlan(pl.Callback):
                 holder.batch_size = self.plan.choice.batch_size
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Refuse batches larger than what was proven."""
+        """Refuse batches larger than the certified one."""
         del pl_module
         for loader in _loaders(trainer.train_dataloader):
             size = getattr(loader, "batch_size", None)
             if isinstance(size, int) and size > self.plan.choice.batch_size:
                 raise InputError("the training loader's batch size", got=str(size),
-                                 expected=f"at most {self.plan.choice.batch_size}, which was proven",
+                                 expected=f"at most the certified {self.plan.choice.batch_size}",
                                  fix="Give the loader plan.choice.batch_size.")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A plan as settings for a training script that knows nothing of Compass."""
+"""A plan as settings for a training script without Compass."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from compass.records import AXES, Knobs, RuntimeSettings, Stage, device_kind
 from compass.training.schedule import learning_rate
 
 _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
-"""Of a worker's environment, what training does not need."""
+"""Variables of a worker's environment that training does not need."""
 
 
 def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
-    """Everything that a script has to set to train as `stage` was proven: numbers, text and nested groups of them."""
+    """All settings that a script needs to train as `stage` was certified: numbers, text and nested groups of them."""
     plan = profile.plan(stage)
     knobs, rules = plan.choice.knobs, profile.config.training
     budget = plan.batch_budget
@@ -47,7 +47,7 @@ def _on_axes(knobs: Knobs, *, of_model: bool) -> dict[str, Any]:
 
 
 def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
-    """What to give Lightning's `Trainer`: `Trainer(**compass.trainer_settings(profile, "production"))`."""
+    """Arguments for Lightning's `Trainer`: `Trainer(**compass.trainer_settings(profile, "production"))`."""
     plan = profile.plan(stage)
     return {
         "accelerator": device_kind(profile.hardware.kind).lightning_accelerator,
@@ -59,5 +59,5 @@ def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
 
 
 def environment_of(runtime: RuntimeSettings) -> dict[str, str]:
-    """The variables that are to be set before Python starts: threads, waiting, allocators."""
+    """Environment variables to set before Python starts: threads, waiting, allocators."""
     return {name: value for name, value in environment(runtime, {}).items() if name not in _WORKERS_OWN}

@@ -1,7 +1,7 @@
-"""The frozen values that cross rooms and processes. They hold data and arithmetic, never behaviour.
+"""The frozen values that packages and processes exchange: data with a little arithmetic.
 
-Everything here has a JSON form (`model_dump_json` / `model_validate_json`), because a probe is asked for and answered
-across a process boundary, kept in a ledger and written into a profile.
+Each has a JSON form (`model_dump_json`, `model_validate_json`), because requests and outcomes of probes cross a process
+boundary, and are kept in the ledger and in the profile.
 """
 
 from compass.records.axes import AXES, Axis, AxisValues

@@ -1,4 +1,4 @@
-"""What is predicted, chosen, proven and told."""
+"""Predicted, chosen and certified configurations, and the plans made of them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from compass.records.probing import StepTime
 
 
 class Affine(Record):
-    """What is affine in a load, bytes or seconds: `base + Σ per_unit · size`."""
+    """An affine function of a load, in bytes or seconds: `base + Σ per_unit · size`."""
 
     base: float
     per_unit: tuple[tuple[str, float], ...]
-    """(feature, what a unit of it costs)."""
+    """(feature, bytes or seconds per unit of it)."""
 
     def at(self, load: Load) -> float:
-        """At `load`."""
+        """The value at `load`."""
         return self.base + sum(rate * load[name] for name, rate in self.per_unit)
 
     def __mul__(self, factor: float) -> Affine:
@@ -29,21 +29,21 @@ class Affine(Record):
 
     @property
     def varies(self) -> bool:
-        """Whether the load makes any difference."""
+        """Whether the value depends on the load."""
         return any(rate for _, rate in self.per_unit)
 
 
 class BytesLaw(Record):
     """The memory of one configuration as a function of the load: the largest of its segments' affine peaks.
 
-    What batching and training need to know of the fitted models, without importing them.
+    Batching and training use it in place of the fitted models, which they do not import.
     """
 
     segments: tuple[tuple[str, Affine], ...] = Field(min_length=1)
     margin_share: float = 0.0
-    """One-sided: true live bytes stay under `live · (1 + margin_share)` as often as the configured coverage says."""
+    """One-sided margin: true live bytes stay under `live · (1 + margin_share)` with the configured coverage."""
     baseline_bytes: int = 0
-    """Footprint without a model."""
+    """Footprint of a process without a model."""
     footprint_ratio: float = 1.0
     """Upper quantile of (footprint − baseline) / live."""
 
@@ -56,7 +56,7 @@ class BytesLaw(Record):
         return self.live(load) * (1.0 + self.margin_share)
 
     def upper_footprint(self, load: Load) -> float:
-        """Upper bound of the footprint at `load`: what is compared with the budget."""
+        """Upper bound of the footprint at `load`, which is compared with the budget."""
         return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
 
 
@@ -103,7 +103,7 @@ class Choice(Configuration, Predicted):
 
 
 class Interval(Record):
-    """A prediction, and between what the truth should lie."""
+    """A prediction, with the interval that should hold the true value."""
 
     expected: float
     low: float
@@ -114,9 +114,9 @@ class Interval(Record):
 
 
 class Estimate(Record):
-    """What a configuration and batch are predicted to take, without any of it being run.
+    """The predicted memory and time of a configuration with its batch, none of which has been run.
 
-    Memory reaches from the prediction to its upper bound, times over the 90 % interval of the step's.
+    Memory: from the prediction to its upper bound. Time: the prediction with a 90 % interval.
     """
 
     knobs: Knobs
@@ -127,9 +127,9 @@ class Estimate(Record):
     """Of a typical batch."""
     live_bytes: Interval
     footprint_bytes: Interval
-    """From an idle worker and the live bytes, with nothing lost to the allocator, to the upper bound."""
+    """From an idle worker plus the live bytes, without loss to the allocator, to the upper bound."""
     fits: Literal["yes", "perhaps", "no"]
-    """The budget: `yes` if the upper bound does, `no` if not even the prediction does."""
+    """Whether it fits the budget: `yes` if the upper bound fits, `no` if not even the prediction fits."""
     step_s: Interval
     cycle_s: Interval
     epoch_s: Interval
@@ -140,69 +140,70 @@ class Estimate(Record):
 
 
 class Estimates(Record):
-    """Predictions for one or more configurations, and what they assume."""
+    """Estimates of one or more configurations, and their assumptions."""
 
     hardware: Hardware
     fingerprint: Fingerprint
     workload: str
     runtime: RuntimeSettings
     dataset_size: int
-    """Complexes in an epoch."""
+    """Complexes per epoch."""
     epochs: int
     cycle_batches: int
     n_probes: int
-    """Made for this; 0: everything was known from an earlier run."""
+    """Probes made for these estimates; 0: an earlier run had made all of them."""
     rows: tuple[Estimate, ...]
 
 
 class SizeSummary(Record):
-    """One feature over a dataset."""
+    """The sizes of a dataset in one feature."""
 
     feature: str
     mean: float
     quantiles: tuple[tuple[float, float], ...]
-    """(share of the complexes, size that they do not exceed)."""
+    """(share of the complexes, largest size among them)."""
     histogram: tuple[tuple[float, int], ...]
     """(lower end of the bin, complexes in it)."""
 
 
 class DatasetSummary(Record):
-    """What a scan found, in short."""
+    """The result of a scan, in short."""
 
     path: str
     n_complexes: int
     n_usable: int
     n_labelled: int
-    """Of the usable."""
+    """Usable complexes with a label."""
     n_trained: int
-    """What the parameter cap follows: the labelled, or all usable if none is, without those refused for their size."""
+    """Complexes that set the parameter cap: the labelled ones, or all usable ones if none has a label, without those
+    refused for their size."""
     sizes: tuple[SizeSummary, ...]
     largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
     """(id, sizes)."""
     oversize_policy: str
     """`isolate`, `crop` or `refuse`."""
     oversize: tuple[str, ...]
-    """The ids that the policy is for, largest first."""
+    """Ids of the complexes that the policy applies to, largest first."""
 
 
 class BatchBudget(Record):
-    """Batches that fill the memory whatever their members' sizes, instead of a fixed count of graphs."""
+    """Variable-size batches filled up to a memory budget, in place of a fixed number of graphs."""
 
     budget_bytes: int
-    """The most that a batch's upper footprint may be."""
+    """The largest upper bound of a batch's footprint."""
     max_graphs: int
     max_step_s: float | None
-    """The most that a step may take by the plan's `step_law`; None where the clock does not bind."""
+    """The longest step by the plan's `step_law`; None where time is not the limit."""
     n_batches: int
-    """Of an epoch over the dataset as it was packed to find this out."""
+    """Batches per epoch of the dataset, as packed for this plan."""
     mean_graphs: float
-    """Per batch."""
+    """Mean number of graphs per batch."""
     median_fill: float
     """Upper footprint of the median batch, as a share of the budget."""
     throughput: float
-    """Graphs per second: as predicted of all batches, corrected by one of mean time that was timed."""
+    """Graphs per second: predicted for all batches, and corrected by the measured time of one mean batch."""
     gain: float
-    """Throughput relative to the fixed batch size's, minus 1: as measured or as predicted, whichever is less."""
+    """Throughput relative to the fixed batch size's, minus 1: the smaller of the measured and the predicted gain."""
     footprint_bytes: int
     """Measured over the fullest batch, shuffled ones, and the fullest again, under the ceiling."""
 
@@ -248,24 +249,24 @@ class Measured(Record):
 
 
 class RuntimeTrial(Record):
-    """One value of a runtime setting, tried."""
+    """One value of a runtime setting that was tried."""
 
     value: str
     step_s: float | None
-    """Seconds that a step takes; None if it did not run."""
+    """Seconds per step; None if it did not run."""
 
 
 class RuntimeChoice(Record):
-    """What a runtime setting was set to, and what that gains."""
+    """The chosen value of a runtime setting, and its gain."""
 
     setting: Literal["threads", "waiting", "allocator", "loader_workers"]
     stage: Stage | None = None
-    """The plan that it is for; None: all."""
+    """The stage whose plan has this value; None: all stages."""
     chosen: str
     why: str
     tried: tuple[RuntimeTrial, ...] = ()
     gain: float | None = None
-    """A step's time with the best alternative to what was chosen, relative to that with what was; of the allocator, with no
+    """Step time with the best alternative / step time with the chosen value. For the allocator, the alternative is no
     settings at all. None where nothing was compared."""
 
 
@@ -327,11 +328,11 @@ class StageFailure(Record):
 
 
 class Progress(Record):
-    """What is going on, for whoever watches."""
+    """The present step of a run, to show to the user."""
 
     phase: Literal["scan", "runtime", "calibrate", "search", "certify", "verify", "train", "report"]
     what: str
-    """What is being tried, in a few words."""
+    """The present step, in a few words."""
     n_done: int
     n_expected: int
     remaining_s: float | None = None

@@ -1,7 +1,7 @@
-"""What was looked at on the way to a plan: every model, other circumstances, and each probe beside its prediction.
+"""Alternatives to a plan: every model, other circumstances, and each probe beside its prediction.
 
-Thousands of these may stand in a profile, so they name a model by what the space varies; its other knobs are the
-configuration's `space.options`.
+A profile may hold thousands of these, so they name a model only by the axes that the space varies. Its other knobs are in
+the configuration's `space.options`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from compass.records.knobs import Knobs, Load
 from compass.records.probing import Status, StepTime
 
 CandidateVerdict = Literal["chosen", "admissible", "untried", "memory", "time", "batch", "data", "space", "model"]
-"""`admissible`: would do, but scores less. `untried`: a sampler never asked. Else what rules it out: not one graph fits;
-too slow even alone; only batches under the minimum fit; more parameters than the data feed; outside the stage's share of the
-reference's capacity; does not run."""
+"""`admissible`: would do, but scores worse. `untried`: a sampler never tried it. The others rule a model out: not one graph
+fits the memory; too slow even at batch 1; only batches under the minimum fit; more parameters than the data allow; outside
+the stage's share of the reference model's size; does not run."""
 
 
 WhatIfChange = Literal["none", "memory", "time", "data"]
@@ -49,20 +49,20 @@ class Model(AxisValues, ModelShape):
 
 
 class Candidate(Model):
-    """One model as a stage saw it last, with the batch it would have there. Figures are predictions, to six digits."""
+    """One model as a stage last saw it, with its batch. All figures are predictions, to six digits."""
 
     capacity: int
     """Trainable parameters."""
     verdict: CandidateVerdict
     reason: str = ""
-    """What a probe of it, or of a smaller one, said."""
+    """The failure of a probe of this model or of a smaller one."""
     batch_size: int | None = None
-    """None, as all that follows: it does not run, or its size alone rules it out."""
+    """None, like all figures below: the model does not run, or its size alone rules it out."""
     live_bytes: float | None = None
     footprint_bound_bytes: float | None = None
     step_s: float | None = None
     spread: float | None = None
-    """Relative standard deviation of a run's step."""
+    """Relative standard deviation of a run's step time."""
     score: float | None = None
 
     @property
@@ -72,14 +72,14 @@ class Candidate(Model):
 
 
 class ScoreTerms(Record):
-    """A measured score taken apart into its two terms. The reference scores 1."""
+    """The two terms of a measured score, `samples + parameters`. The reference model scores 1."""
 
     worth: float
-    """Of a sample, at the measured cycle: 1 up to the target."""
+    """Weight of a sample at the measured cycle: 1 up to the target."""
     throughput_ratio: float
-    """Measured graphs per second times their worth, over the reference's predicted."""
+    """Measured graphs per second times their weight, over the predicted throughput of the reference model."""
     capacity_ratio: float
-    """Over the reference's."""
+    """Parameters over those of the reference model."""
     samples: float
     """(1 − q) · throughput_ratio^−β"""
     parameters: float
@@ -92,45 +92,45 @@ class ScoreTerms(Record):
 
 
 class WhatIf(Record):
-    """What a stage would choose on paper if one circumstance were another."""
+    """The predicted choice of a stage if one circumstance were different."""
 
     change: WhatIfChange
-    """`none`: what it would choose on paper now, to compare the others with."""
+    """`none`: the predicted choice now, to compare the other rows with."""
     amount: float = 0.0
-    """More of it: bytes of budget, seconds of target, or complexes."""
+    """The increase: bytes of budget, seconds of target, or complexes."""
     pick: Candidate | None = None
-    """None: nothing is admissible."""
+    """None: no model is admissible."""
 
 
 class Expectation(Record):
-    """What was predicted of a probe before it ran."""
+    """The prediction for a probe, made before it ran."""
 
     live_bytes: float
     footprint_bound_bytes: float
     step_s: float | None = None
-    """None: the time model was still being made, or times are compared under another allocator."""
+    """None: the time model was not fitted yet, or its times are compared under another allocator."""
     spread: float | None = None
-    """Relative standard deviation of a run's step."""
+    """Relative standard deviation of a run's step time."""
 
 
 class ProbeNote(Model):
-    """One probe of a run, in the order they were made."""
+    """One probe of a run; notes stand in the order of the probes."""
 
     key: str
-    """The probe's in the ledger."""
+    """Key of the probe in the ledger."""
     phase: Literal["runtime", "calibrate", "search", "certify"]
     stage: Stage | None = None
-    """None: calibration serves all."""
+    """None: a probe of the calibration, which serves all stages."""
     load: Load | None = None
-    """Of the batch whose step was timed."""
+    """Load of the batch whose step was timed."""
     expected: Expectation | None = None
-    """None: nothing was known yet."""
+    """None: no prediction was possible yet."""
     reused: bool = False
-    """Answered from the ledger."""
+    """Whether the ledger of an earlier run held the outcome."""
     status: Status
     detail: str = ""
     live_bytes: int | None = None
     footprint_bytes: int | None = None
-    """None where it says nothing: on a CPU, of a process that had made other probes before."""
+    """None where it means nothing: on a CPU, of a process that had made other probes before."""
     step: StepTime | None = None
     wall_s: float = 0.0

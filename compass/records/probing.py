@@ -1,4 +1,4 @@
-"""What is asked of a worker, and what it answers."""
+"""Requests to a worker, and its answers."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, Run
 class ProbeSpec(Record):
     """A request for real training steps.
 
-    The batches run in order, then `timed`, or the last of them again, until its step time has settled; with `profile`,
-    one more step of the last batch then runs under the memory profiler.
+    The batches run in order. Then `timed`, or else the last of them, runs until its step time has settled. With `profile`,
+    one more step of the last batch runs under the memory profiler.
     """
 
     knobs: Knobs
     batches: tuple[Batch, ...] = Field(min_length=1)
     evaluated: tuple[Batch, ...] = ()
-    """Loss without gradients, as validation has it, before the last of `batches`."""
+    """Batches whose loss is computed without gradients, as in validation, before the last of `batches`."""
     timed: Batch | None = None
-    """Where the batches show that memory suffices and another one is to be timed."""
+    """The batch to time, if it differs from those that show that memory suffices."""
     min_steps: int = Field(ge=1)
     max_steps: int = Field(ge=1)
     settle_share: float = 0.02
-    """Stop when the half-width of the median's interval falls under this share of the median."""
+    """The step time has settled when the half-width of the median's interval is below this share of the median."""
     profile: bool = True
     fresh: bool = False
-    """Run in a process of its own, so that no earlier probe has touched its memory."""
+    """Whether to run in a new process, whose memory no earlier probe has touched."""
     ceiling_bytes: int | None = None
-    """The whole footprint the process may reach, enforced by the operating system or the device's allocator."""
+    """The largest footprint of the process, enforced by the operating system or by the device's allocator."""
     timeout_s: float
     runtime: RuntimeSettings
 
     @property
     def sequence(self) -> tuple[Batch, ...]:
-        """What the training steps run on, the last of it again and again."""
+        """The batches of the training steps; the last of them is repeated."""
         return self.batches if self.timed is None else (*self.batches, self.timed)
 
     @property
     def key(self) -> str:
-        """What makes two probes the same question: everything but the patience."""
+        """Key of the probe: equal for two requests that differ in their timeout alone."""
         return digest(self.model_copy(update={"timeout_s": 0.0}))
 
 
 class Status(StrEnum):
-    """How a probe ended. Only `out_of_memory` says anything about size; the rest say it is not about size."""
+    """The end of a probe. Only `out_of_memory` depends on the size of model and batch."""
 
     OK = "ok"
     OUT_OF_MEMORY = "out_of_memory"
@@ -59,56 +59,57 @@ class Status(StrEnum):
 
 
 class StepTime(Record):
-    """The median step of the settled ones, with a distribution-free interval for the median."""
+    """The median time of the settled steps, with a distribution-free interval for the median."""
 
     median_s: float
     low_s: float
     high_s: float
     n_steps: int
     mean_s: float | None = None
-    """Hiccups included: what many steps take. The median is what one usually takes, and what models are fitted to."""
+    """Mean over all steps, outliers included. A long run takes the mean per step; models are fitted to the median."""
 
     @property
     def of_many_s(self) -> float:
-        """The mean; the median, where only that is known."""
+        """The mean, or the median where the mean is not known."""
         return self.median_s if self.mean_s is None else self.mean_s
 
 
 class Outcome(Record):
-    """What a probe found. Failure is a value: `status` and `detail` say what happened, measured fields stay None."""
+    """The result of a probe. A failure is a value too: `status` and `detail` describe it, and measured fields stay None."""
 
     status: Status
     detail: str = ""
     source: Literal["probe", "training"] = "probe"
-    """Whether the steps were made to find out, or to train."""
+    """Whether the steps belonged to a probe or to a training run."""
     load: Load | None = None
-    """Of the last of the probe's batches, whose memory was measured; where a probe failed, of the step that did."""
+    """Load of the last of the probe's batches, whose memory was measured; if the probe failed, of the failing step."""
     timed_load: Load | None = None
-    """Of the steps that were timed, if it is another."""
+    """Load of the timed steps, if it differs from `load`."""
     parameters: int | None = None
     step: StepTime | None = None
     live_bytes: int | None = None
-    """Peak bytes held by live tensors during a step; on an accelerator, allocated bytes."""
+    """Peak bytes of live tensors during a step; on an accelerator, torch's allocated bytes."""
     segments: tuple[tuple[str, int], ...] = ()
     """(segment, its own peak of live bytes) in the order a step passes through them."""
     footprint_bytes: int | None = None
-    """Peak of what counts against the budget: the process's memory on the CPU, reserved and context bytes elsewhere."""
+    """Peak of the memory that counts against the budget: of the process on a CPU, reserved and context bytes on an
+    accelerator."""
     baseline_bytes: int | None = None
     """The footprint before the model was built."""
     collate_s: float | None = None
     """Median seconds to make one batch of real samples ready, on one core."""
     update_s: float | None = None
-    """Of a step, what goes into clipping gradients and updating weights; None: not asked for."""
+    """Seconds of a step spent on clipping gradients and updating weights; None: not measured."""
     enforced: bool = False
-    """Whether anything held the process under the probe's ceiling."""
+    """Whether the probe's ceiling was enforced."""
     losses: tuple[float, ...] = ()
-    """Of the first few steps: equal for equal questions, where steps are deterministic."""
+    """Losses of the first few steps: equal for equal requests, where steps are deterministic."""
     left_bytes: int | None = None
-    """Live bytes after the profiled step beyond those before it: what every step leaves behind; None if it cannot be told."""
+    """Live bytes after the profiled step minus those before it: memory that every step leaves behind. None if unknown."""
     others_cores: float | None = None
-    """Cores that anything but the probe's process kept busy during its steps; None: not told."""
+    """Cores that other processes kept busy during the probe's steps; None: unknown."""
     remarks: tuple[str, ...] = ()
-    """What the workload did beside training, and was kept from doing harm by: a line each."""
+    """Side effects of the workload that were prevented, one line each."""
     n_steps: int = 0
     wall_s: float = 0.0
 
@@ -119,31 +120,31 @@ class Outcome(Record):
 
     @property
     def step_load(self) -> Load | None:
-        """Of the steps that were timed."""
+        """Load of the timed steps."""
         return self.timed_load or self.load
 
 
 class TrainedCycle(Record):
-    """What a finished cycle of a real training took: what a probe finds out, and for longer."""
+    """The measurements of a finished training cycle: those of a probe, over more steps."""
 
     fullest: Batch
-    """Of the batches that ran, the one with most predicted bytes."""
+    """The batch with the most predicted bytes."""
     fullest_load: Load
     mean_load: Load
-    """Of the batches that were timed, their graphs rounded."""
+    """Mean load of the timed batches, its graphs rounded."""
     step: StepTime
-    """Of the training step alone, without waiting for data."""
+    """Time of the training step alone, without waiting for data."""
     footprint_bytes: int
-    """The most the training process ever held."""
+    """Peak footprint of the training process."""
 
 
 class Family(Record):
     """What a workload declares of its models."""
 
     space: dict[str, JsonValue] = {}
-    """Its own defaults for settings of `space`: layers, channels, options …"""
+    """The family's own defaults for settings of `space`: layers, channels, options …"""
     capacity: tuple[str, ...] = ("layers", "channels")
-    """The knobs that make a model larger, and are searched; another stays at the low end of its range."""
+    """The knobs that make a model larger and are searched. Another knob stays at the low end of its range."""
     supports_checkpointing: bool = True
     """Whether `build` honours `knobs.variant.checkpointing`."""
 
@@ -165,19 +166,19 @@ class Family(Record):
 
 
 class Description(Record):
-    """What a worker says of itself before anything is probed."""
+    """A worker's description of its machine and workload, before any probe."""
 
     fingerprint: Fingerprint
     hardware: Hardware
     features: tuple[str, ...]
-    """The sizes a load is described by, in order."""
+    """Names of the sizes that describe a load, in order."""
     baseline_bytes: int
     """The footprint of an idle worker: interpreter, libraries, device context."""
     samples: tuple[tuple[str, Load], ...]
     """(sample id, load of one copy)."""
     parameters: tuple[tuple[Knobs, int], ...] = ()
-    """Trainable parameters of the knobs that were asked about."""
+    """Trainable parameters of the requested knobs."""
     family: Family = Family()
     micro_batches: tuple[Batch, ...] = ()
-    """Small batches whose sizes vary independently, smallest first, to calibrate on; empty: made-up graphs of the configured
-    atoms and neighbours."""
+    """Small batches for the calibration whose sizes vary independently, smallest first. Empty: synthetic graphs with the
+    configured numbers of atoms and neighbours."""

@@ -89,8 +89,8 @@ def test_later_changes_win():
         ("space.layers=[9, 2]",
          f"--set space.layers: got [9, 2]: the lowest value 9 is above the highest 2; expected values that agree. {HELP}"),
         ("stages.validation.allocator=tight",
-         "--set stages.validation.allocator: got 'tight': times of prototyping and validation are compared under one "
-         f"allocator, theirs differ; expected values that agree. {HELP}"),
+         "--set stages.validation.allocator: got 'tight': prototyping and validation must have one allocator, because "
+         f"their times are compared; expected values that agree. {HELP}"),
         ("space.data_cap=[]",
          "--set space.data_cap: got []: needs at least one point, with rising first values; "
          f"expected values that agree. {HELP}"),

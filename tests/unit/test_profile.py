@@ -246,8 +246,8 @@ def test_a_stage_without_a_plan_says_why(profile):
     with pytest.raises(InputError) as caught:
         profile.plan("validation")
     assert str(caught.value) == (
-        "stage validation: got a stage that found nothing: No model of the large space is fast enough.; expected one with a "
+        "stage validation: got no plan: No model of the large space is fast enough.; expected a stage with a "
         "plan (smoke_test, prototyping). Run `compass optimize --stages validation`."
     )
-    with pytest.raises(InputError, match=r"^stage production: got a stage that was not planned; "):
+    with pytest.raises(InputError, match=r"^stage production: got no plan: the stage was not planned; "):
         profile.plan("production")

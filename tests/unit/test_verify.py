@@ -96,7 +96,7 @@ def test_the_question_is_the_certificates(profile):
     [
         ({"status": Status.OUT_OF_MEMORY, "detail": "no room"}, "out_of_memory: no room"),
         ({"status": Status.CRASHED, "detail": "died"}, "crashed: died"),
-        ({"footprint_bytes": 1500 * MIB}, "it held 1.46 GiB, and at most 1.37 GiB was promised"),
+        ({"footprint_bytes": 1500 * MIB}, "it held 1.46 GiB, more than the promised bound of 1.37 GiB"),
         (slow(1.2), "a step takes 2.4 s, 20% more than the promised 2.0 s"),
         (slow(1.09), None),
         ({"step": StepTime(median_s=3.0, low_s=2.1, high_s=9.0, n_steps=9)}, None),  # who knows
@@ -116,7 +116,7 @@ def test_a_smoke_tests_time_is_only_indicative(profile):
 def test_without_room_nothing_is_run(profile):
     machine = Machine(profile, free_bytes=1000 * MIB)
     [check] = verify(profile, ["prototyping"], runner=machine).checks
-    assert check.problems == ("not run: 1000.00 MiB are free now, and it held 1.32 GiB",)
+    assert check.problems == ("not run: 1000.00 MiB are free now, and the certificate held 1.32 GiB",)
     assert machine.asked == []
 
 
@@ -131,7 +131,7 @@ def test_a_plan_that_is_not_there(profile):
     with pytest.raises(InputError) as caught:
         verify(profile, ["production"], runner=Machine(profile))
     assert str(caught.value) == (
-        "stage production: got a stage that was not planned; expected one with a plan (smoke_test, prototyping). "
+        "stage production: got no plan: the stage was not planned; expected a stage with a plan (smoke_test, prototyping). "
         "Run `compass optimize --stages production`."
     )
 
@@ -140,7 +140,7 @@ def test_a_profile_without_plans(profile):
     with pytest.raises(InputError) as caught:
         verify(profile.model_copy(update={"plans": {}}), runner=Machine(profile))
     assert str(caught.value) == (
-        "profile: got no plan at all; expected at least one to verify. Run `compass optimize` again; it says what binds."
+        "profile: got no plan; expected at least one to verify. Run `compass optimize` again; it names the limit."
     )
 
 
@@ -244,7 +244,7 @@ def test_what_does_not_hold_is_not_written(profile):
     with pytest.raises(InputError) as caught:
         updated(profile, verify(profile, runner=Machine(profile, slow(1.2))))
     assert str(caught.value) == (
-        "--update: got plans that do not hold here; expected a profile that does. "
+        "--update: got plans that do not hold here; expected plans that hold. "
         "Run `compass optimize` again; it starts from what was measured now."
     )
 
@@ -291,10 +291,10 @@ def test_what_does_not_hold_is_exit_code_3(compass, profile):
 def test_another_machine_is_offered_an_update(compass, profile):
     result = compass(fingerprint={"torch": "2.14.0"})
     assert result.exit_code == 3
-    assert result.stdout.startswith("not as it was: torch: 2.13.0, now 2.14.0\n")
+    assert result.stdout.startswith("changed: torch: 2.13.0, now 2.14.0\n")
     assert result.stderr == (
         "hardware_profile.json is of another machine or other versions, but its plans hold here. "
-        "`compass verify --update` makes it this one's.\n"
+        "`compass verify --update` accepts them.\n"
     )
     assert read_profile(Path("hardware_profile.json")) == profile
     result = compass("--update", fingerprint={"torch": "2.14.0"})

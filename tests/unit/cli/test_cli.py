@@ -209,7 +209,7 @@ def test_a_dry_run_says_what_would_be_done(asked):
     assert result.exit_code == 0
     assert [line.strip().split(maxsplit=1) for line in result.stdout.splitlines() if line.startswith("stage")] == [
         ["stage", "smoke_test   no time limit"],
-        ["stage", "prototyping  20.0 min a cycle, flexible by 20.0 min"],
+        ["stage", "prototyping  target 20.0 min per cycle, up to 40.0 min at a declining score"],
     ]
     assert "at most 4.00 GiB" in result.stdout
     assert "14 probes for each of 2 variants" in result.stdout
@@ -227,7 +227,7 @@ def test_a_dry_run_as_json(asked):
 def test_a_dry_run_on_a_dataset(asked):
     Path("data").mkdir()
     said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--stages", "smoke_test").stdout)
-    assert said["dataset"] == "data, as many as a scan finds"
+    assert said["dataset"] == "data, all that a scan finds"
     assert said["calibration"] == "14 probes for each of 2 variants"  # whatever is asked for, all stages share it
     assert "test bench" not in said
     said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--dataset-size", "300").stdout)

@@ -52,7 +52,7 @@ def test_a_time_is_read(start, tmp_path):
     [
         (["--stage", "prototyping,production"], "--stage: got 'prototyping,production'; expected one stage."),
         (["--stage", "prototype"], "--stage: got 'prototype'; expected one of"),
-        (["--stage", "validation"], "stage validation: got a stage that found nothing"),
+        (["--stage", "validation"], "stage validation: got no plan: "),
         (
             ["--stage", "prototyping", "--batching", "all"],
             "--batching: got 'all'; expected batch_size or batch_budget.",

@@ -73,9 +73,9 @@ def held(ratio, live_bytes=1000 * MIB):
         (True, "tight", RECOMPUTING, RULES.footprint_ratio_tight),
         (True, "fast", PLAIN, RULES.footprint_ratio_fast),
         (True, "system", PLAIN, RULES.footprint_ratio_fast),
-        (True, "fast", RECOMPUTING, RULES.footprint_ratio_recomputing),
+        (True, "fast", RECOMPUTING, RULES.footprint_ratio_checkpointing),
         (False, "fast", PLAIN, RULES.footprint_ratio_accelerator),
-        (False, "tight", RECOMPUTING, RULES.footprint_ratio_accelerator_recomputing),
+        (False, "tight", RECOMPUTING, RULES.footprint_ratio_accelerator_checkpointing),
     ],
 )
 def test_before_anything_was_seen_the_configured_upper_values_hold(on_cpu, allocator, knobs, ratio):
@@ -86,7 +86,7 @@ def test_what_was_seen_of_a_configuration_holds_for_it_alone():
     model = fitted(probe(**held(1.6)), probe(**held(1.5)))
     assert model.ratio(PLAIN, "fast") == pytest.approx(1.6 * (1 + SLACK_HEAP))
     assert model.ratio(PLAIN, "tight") == RULES.footprint_ratio_tight
-    assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_recomputing
+    assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_checkpointing
 
 
 def test_a_footprint_is_never_promised_under_its_live_bytes():
@@ -146,7 +146,7 @@ def test_expandable_segments_waste_alike_in_all_models_and_under_either_heap():
     for allocator in ("fast", "tight"):
         assert model.ratio(PLAIN, allocator) == pytest.approx(1.02 * (1 + SLACK_EXPANDABLE))
     assert model.ratio(PLAIN, "system") == RULES.footprint_ratio_accelerator  # which is not asked to expand
-    assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_accelerator_recomputing  # as none was seen
+    assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_accelerator_checkpointing  # as none was seen
     recomputing = fitted(*seen, on_segments(RECOMPUTING, 1.07), on_cpu=False, expandable=True)
     assert recomputing.ratio(RECOMPUTING, "tight") == pytest.approx(1.07 * (1 + SLACK_EXPANDABLE_CHECKPOINTING))
 

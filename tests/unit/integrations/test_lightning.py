@@ -64,6 +64,6 @@ def test_a_larger_batch_than_was_proven_is_refused(profile):
     with pytest.raises(InputError) as caught:
         trainer(profile).fit(Module(), loader)
     assert str(caught.value) == (
-        "the training loader's batch size: got 64; expected at most 32, which was proven. "
+        "the training loader's batch size: got 64; expected at most the certified 32. "
         "Give the loader plan.choice.batch_size."
     )
