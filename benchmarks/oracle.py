@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scenarios import Scenario
-from compass.optimizer_config import StageRules, Table
+from compass.optimizer_config import StageRules, InterpolationTable
 from compass.probe.simulation.step import n_parameters
 from compass.records import Knobs, Stage, Variant
 
@@ -253,5 +253,5 @@ class Oracle:
         return self.runner.true_live_bytes(pick.knobs, self.sample * pick.batch)
 
 
-def _between(table: Table, x: float) -> float:
+def _between(table: InterpolationTable, x: float) -> float:
     return float(np.interp(x, [point[0] for point in table], [point[1] for point in table]))

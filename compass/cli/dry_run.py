@@ -54,4 +54,4 @@ def _budget(rules: StageRules) -> str:
     if rules.target_s is None:
         return "no time limit"
     most_s = rules.target_s + rules.window_s
-    return f"target {format_seconds(rules.target_s)} per cycle, up to {format_seconds(most_s)} at a declining score"
+    return f"target {format_seconds(rules.target_s)}; up to {format_seconds(most_s)} at a declining score"

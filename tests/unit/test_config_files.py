@@ -257,7 +257,7 @@ def test_every_value_is_written_with_its_reason():
     for number, line in enumerate(lines):
         if line.startswith("    ") and "=" in line and "#" not in line and not line.startswith("    compass"):
             assert lines[number - 1].lstrip().startswith("# "), line
-    assert "        # Å. ViSNet's published cutoff." in lines
+    assert "        # Length of the longest edge (Å). 5 Å is ViSNet's published cutoff." in lines
     assert "        default_size=19_000," in lines
     assert max(map(len, lines)) <= 120
 

@@ -235,7 +235,7 @@ def test_one_stage_may_be_updated_on_the_same_machine_only(profile):
     with pytest.raises(InputError) as caught:
         updated(profile, verify(profile, ["prototyping"], runner=elsewhere))
     assert str(caught.value) == (
-        "--update: got a profile of another machine, and smoke_test not run; expected every plan run here. "
+        "--update: got a profile of another machine, and smoke_test not verified; expected every plan verified here. "
         "Leave out --stage."
     )
 
@@ -245,7 +245,7 @@ def test_what_does_not_hold_is_not_written(profile):
         updated(profile, verify(profile, runner=Machine(profile, slow(1.2))))
     assert str(caught.value) == (
         "--update: got plans that do not hold here; expected plans that hold. "
-        "Run `compass optimize` again; it starts from what was measured now."
+        "Run `compass optimize` again; it starts from these measurements."
     )
 
 
@@ -283,7 +283,7 @@ def test_what_does_not_hold_is_exit_code_3(compass, profile):
     assert result.stdout.endswith("no\nprototyping: a step takes 2.4 s, 20% more than the promised 2.0 s\n")
     assert result.stderr == (
         "hardware_profile.json does not hold here. "
-        "Run `compass optimize` again; it starts from what was measured now.\n"
+        "Run `compass optimize` again; it starts from these measurements.\n"
     )
     assert read_profile(Path("hardware_profile.json")) == profile
 
@@ -293,7 +293,7 @@ def test_another_machine_is_offered_an_update(compass, profile):
     assert result.exit_code == 3
     assert result.stdout.startswith("changed: torch: 2.13.0, now 2.14.0\n")
     assert result.stderr == (
-        "hardware_profile.json is of another machine or other versions, but its plans hold here. "
+        "hardware_profile.json was measured on another machine or with other versions, but its plans hold here. "
         "`compass verify --update` accepts them.\n"
     )
     assert read_profile(Path("hardware_profile.json")) == profile

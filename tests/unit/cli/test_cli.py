@@ -209,7 +209,7 @@ def test_a_dry_run_says_what_would_be_done(asked):
     assert result.exit_code == 0
     assert [line.strip().split(maxsplit=1) for line in result.stdout.splitlines() if line.startswith("stage")] == [
         ["stage", "smoke_test   no time limit"],
-        ["stage", "prototyping  target 20.0 min per cycle, up to 40.0 min at a declining score"],
+        ["stage", "prototyping  target 20.0 min; up to 40.0 min at a declining score"],
     ]
     assert "at most 4.00 GiB" in result.stdout
     assert "14 probes for each of 2 variants" in result.stdout
@@ -220,7 +220,7 @@ def test_a_dry_run_says_what_would_be_done(asked):
 def test_a_dry_run_as_json(asked):
     said = json.loads(compass("optimize", "--dry-run", "--json").stdout)
     assert said["dataset"] == "19,000 complexes"
-    assert said["memory"] == "what the device has free, less 5%"
+    assert said["memory"] == "the free memory of the device, less 5%"
     assert said["test bench"] == "1ia1 (embedded)"
 
 
@@ -399,7 +399,7 @@ def test_the_dataset_size_is_asked_for_on_a_terminal(typed, args, size, asks):
     code, said = on_a_terminal(typed, *args)
     assert code == 130
     assert f"size {size}" in said
-    assert ("Complexes in your dataset" in said) is asks
+    assert ("Number of complexes in your dataset" in said) is asks
 
 
 # ------------------------------------------------------------------------------------------------------------- flags

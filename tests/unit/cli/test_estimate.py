@@ -69,7 +69,7 @@ def test_one_model_is_a_page(asked):
         "model        6 layers × 128 channels, fp32",
         "parameters   1,722,626",
         "batch        8 graphs, 2,000 nodes, 39,872 edges",
-        "live memory  1000.00 MiB, at most 1010.00 MiB",
+        "live memory  1000.00 MiB, upper bound 1010.00 MiB",
         "footprint    1.32 GiB to 1.95 GiB: fits in the 4.00 GiB that may be used",
         "step         800 ms, 727 ms to 880 ms",
         "throughput   10 graphs/s",
@@ -117,7 +117,7 @@ def test_json_is_all_there_is_on_stdout(asked):
 
 
 def test_it_says_when_it_had_to_calibrate(asked):
-    assert compass(*MODEL, "--json").stderr == "calibrated first: 33 probes, kept for next time\n"
+    assert compass(*MODEL, "--json").stderr == "calibrated with 33 probes, which are kept in the cache\n"
 
 
 def test_without_flags_the_question_is_the_default(asked):

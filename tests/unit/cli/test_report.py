@@ -169,7 +169,7 @@ def test_explain(told):
         "score 0.900: the sum of both",
         "+ 1.00 GiB more memory the same model, batch 32 → 48: 20% more in graphs/s",
         "+ 10.0 min more per cycle nothing: the same model and batch",
-        "What more would buy is on paper",
+        "The effects of more memory, time or data (+) are predictions",
     ):
         assert part in said, part
 
