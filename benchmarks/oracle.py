@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.scenarios import Scenario
-from compass.optimizer_config import StageRules, InterpolationTable
+from compass.optimizer_config import InterpolationTable, StageRules
 from compass.probe.simulation.step import n_parameters
 from compass.records import Knobs, Stage, Variant
 

@@ -271,9 +271,19 @@ def _render_group(group: BaseModel, depth: int, classes: set[str]) -> str:
         reason = info.description or (type(value).__doc__ if isinstance(value, BaseModel) else None) or ""
         lines += textwrap.wrap(" ".join(reason.split()), _WIDTH, initial_indent=f"{indent}# ",
                                subsequent_indent=f"{indent}# ")  # fmt: skip
-        rendered = _render_group(value, depth + 1, classes) if isinstance(value, BaseModel) else _literal(value)
-        lines.append(f"{indent}{field}={rendered},")
+        if isinstance(value, BaseModel):
+            lines.append(f"{indent}{field}={_render_group(value, depth + 1, classes)},")
+        else:
+            lines += _assignment(field, value, indent)
     return "\n".join([f"{name}(", *lines, "    " * depth + ")"])
+
+
+def _assignment(field: str, value: Any, indent: str) -> list[str]:
+    """`field=value,` as lines of source; a long tuple has one item per line."""
+    line = f"{indent}{field}={_literal(value)},"
+    if len(line) <= _WIDTH or not isinstance(value, tuple):
+        return [line]
+    return [f"{indent}{field}=(", *(f"{indent}    {_literal(item)}," for item in value), f"{indent}),"]
 
 
 def _literal(value: Any) -> str:
