@@ -50,8 +50,12 @@ class SettingChange:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise InputError("--set", got=repr(text), expected="dotted.key=value",
-                             fix="For example --set stages.prototyping.target_s=1800.")  # fmt: skip
+            raise InputError(
+                "--set",
+                got=repr(text),
+                expected="dotted.key=value",
+                fix="For example --set stages.prototyping.target_s=1800.",
+            )
         return cls(f"--set {key}", key, _Given(value.strip()))
 
 
@@ -86,7 +90,9 @@ def load_config(
     tree: _Tree = base.model_dump()
     if path is not None:
         _merge(tree, present_names(_read_tree(path), warn_of_old_name), source=f"config {path}: ")
-    parsed = [_by_present_name(SettingChange.parse(change) if isinstance(change, str) else change) for change in changes]
+    parsed = [
+        _by_present_name(SettingChange.parse(change) if isinstance(change, str) else change) for change in changes
+    ]
     for change in parsed:
         _apply(tree, change)
     try:
@@ -106,16 +112,25 @@ def _read_tree(path: Path) -> _Tree:
         if path.suffix == ".py":
             return _run(path)
         if path.suffix not in {".json", ".toml"}:
-            raise InputError(where, got=f"a name ending in {path.suffix!r}", expected="a .py, .toml or .json file",
-                             fix="`compass config --out my_config.py` writes one.")  # fmt: skip
+            raise InputError(
+                where,
+                got=f"a name ending in {path.suffix!r}",
+                expected="a .py, .toml or .json file",
+                fix="`compass config --out my_config.py` writes one.",
+            )
         text = path.read_text(encoding="utf-8")
         tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
-        raise InputError(where, got=error.strerror or str(error), expected="a file that can be read",
-                         fix="`compass config --out my_config.py` writes one.") from error  # fmt: skip
+        raise InputError(
+            where,
+            got=error.strerror or str(error),
+            expected="a file that can be read",
+            fix="`compass config --out my_config.py` writes one.",
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(where, got=_one_line(error), expected=f"valid {path.suffix[1:].upper()}",
-                         fix="Correct the file.") from error  # fmt: skip
+        raise InputError(
+            where, got=_one_line(error), expected=f"valid {path.suffix[1:].upper()}", fix="Correct the file."
+        ) from error
     if not isinstance(tree, dict):
         raise InputError(where, got=repr(tree), expected="groups of settings", fix=_HELP)
     return tree
@@ -135,8 +150,12 @@ def _run(path: Path) -> _Tree:
         raise InputError(where, got=got, expected="Python that runs", fix="Correct the file.") from error
     if not isinstance(config, OptimizerConfig):
         got = "no `config`" if config is _MISSING else f"a `config` that is a {type(config).__name__}"
-        raise InputError(where, got=got, expected="config = OptimizerConfig(...)",
-                         fix="`compass config --out my_config.py` writes one.")  # fmt: skip
+        raise InputError(
+            where,
+            got=got,
+            expected="config = OptimizerConfig(...)",
+            fix="`compass config --out my_config.py` writes one.",
+        )
     return config.model_dump()
 
 
@@ -151,8 +170,12 @@ def _merge(tree: _Tree, given: _Tree, *, source: str, group: str = "") -> None:
             raise _unknown(f"{source}{key}", name, tree)
         if isinstance(tree.get(name), dict):
             if not isinstance(value, dict):
-                raise InputError(f"{source}{key}", got=repr(value), expected="a group of settings",
-                                 fix=f"Name one of {', '.join(tree[name])}.")  # fmt: skip
+                raise InputError(
+                    f"{source}{key}",
+                    got=repr(value),
+                    expected="a group of settings",
+                    fix=f"Name one of {', '.join(tree[name])}.",
+                )
             _merge(tree[name], value, source=source, group=f"{key}.")
         else:
             tree[name] = value
@@ -176,8 +199,7 @@ def _apply(tree: _Tree, change: SettingChange) -> None:
         if group not in tree:
             raise _unknown(change.flag, group, tree)
         if not isinstance(tree[group], dict):
-            raise InputError(change.flag, got=f"a key below {group!r}", expected="a single value there",
-                             fix=_HELP)  # fmt: skip
+            raise InputError(change.flag, got=f"a key below {group!r}", expected="a single value there", fix=_HELP)
         tree = tree[group]
     group = "".join(f"{group}." for group in groups)
     if name not in tree and group != _FREE:
@@ -269,8 +291,9 @@ def _render_group(group: BaseModel, depth: int, classes: set[str]) -> str:
     for field, info in type(group).model_fields.items():
         value = getattr(group, field)
         reason = info.description or (type(value).__doc__ if isinstance(value, BaseModel) else None) or ""
-        lines += textwrap.wrap(" ".join(reason.split()), _WIDTH, initial_indent=f"{indent}# ",
-                               subsequent_indent=f"{indent}# ")  # fmt: skip
+        lines += textwrap.wrap(
+            " ".join(reason.split()), _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+        )
         if isinstance(value, BaseModel):
             lines.append(f"{indent}{field}={_render_group(value, depth + 1, classes)},")
         else:
@@ -308,7 +331,11 @@ def write_config(config: OptimizerConfig, out: Path, *, force: bool = False) -> 
         with out.open("w" if force else "x", encoding="utf-8") as file:
             file.write(render_config(config))
     except FileExistsError as error:
-        raise InputError(f"output {out}", got="a file that is already there", expected="a new file",
-                         fix="Give --force to overwrite it.") from error  # fmt: skip
+        raise InputError(
+            f"output {out}",
+            got="a file that is already there",
+            expected="a new file",
+            fix="Give --force to overwrite it.",
+        ) from error
     except OSError as error:
         raise unwritable(out, error) from error

@@ -49,5 +49,9 @@ def write_text(text: str, path: Path, *, option: str = "--out") -> None:
 
 def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
     """The error for an output, named by `option`, that cannot be written."""
-    return InputError(f"output {path}", got=error.strerror or str(error), expected="a file in a writable folder",
-                      fix=f"Choose another {option}.")  # fmt: skip
+    return InputError(
+        f"output {path}",
+        got=error.strerror or str(error),
+        expected="a file in a writable folder",
+        fix=f"Choose another {option}.",
+    )

@@ -75,8 +75,12 @@ def _file_handler(file: Path) -> logging.Handler:
     try:
         file_handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise InputError(f"log {file}", got=error.strerror or str(error), expected="a file in a writable folder",
-                         fix="Choose another --out.") from error  # fmt: skip
+        raise InputError(
+            f"log {file}",
+            got=error.strerror or str(error),
+            expected="a file in a writable folder",
+            fix="Choose another --out.",
+        ) from error
     file_handler.setFormatter(PlainFormatter())
     return file_handler
 

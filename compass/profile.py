@@ -102,8 +102,12 @@ class Profile(Record):
             return self.plans[stage]
         failure, known = self.failures.get(stage), ", ".join(self.plans) or "none"
         got = f"no plan: {failure.reason}" if failure else "no plan: the stage was not planned"
-        raise InputError(f"stage {stage}", got=got, expected=f"a stage with a plan ({known})",
-                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+        raise InputError(
+            f"stage {stage}",
+            got=got,
+            expected=f"a stage with a plan ({known})",
+            fix=f"Run `compass optimize --stages {stage}`.",
+        )
 
     def with_earlier(self, earlier: Profile | None) -> Profile:
         """This profile, completed by stages of `earlier` that it did not plan itself, if both share the same conditions."""
@@ -184,23 +188,33 @@ def read_profile(path: Path) -> Profile:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(where, got=error.strerror or str(error), expected=f"a {PROFILE_NAME}",
-                         fix="Run `compass optimize` first.") from error  # fmt: skip
+        raise InputError(
+            where, got=error.strerror or str(error), expected=f"a {PROFILE_NAME}", fix="Run `compass optimize` first."
+        ) from error
     except ValueError as error:
-        raise InputError(where, got="text that is not JSON", expected=f"a {PROFILE_NAME}",
-                         fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
+        raise InputError(
+            where,
+            got="text that is not JSON",
+            expected=f"a {PROFILE_NAME}",
+            fix="Run `compass optimize` to write it anew.",
+        ) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise NewerProfileError(where, got=f"schema version {version}", expected=f"at most {SCHEMA_VERSION}",
-                                fix="Upgrade Compass, or write the profile anew.")  # fmt: skip
+        raise NewerProfileError(
+            where,
+            got=f"schema version {version}",
+            expected=f"at most {SCHEMA_VERSION}",
+            fix="Upgrade Compass, or write the profile anew.",
+        )
     try:
         return Profile.model_validate(lifted(data) if isinstance(data, dict) else data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"
         got = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])
-        raise InputError(f"{where}, {field}", got=got, expected=expected_value(first),
-                         fix="Run `compass optimize` to write it anew.") from error  # fmt: skip
+        raise InputError(
+            f"{where}, {field}", got=got, expected=expected_value(first), fix="Run `compass optimize` to write it anew."
+        ) from error
 
 
 def read_earlier(path: Path) -> Profile | None:

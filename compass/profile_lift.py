@@ -28,12 +28,15 @@ def lifted(data: _Json) -> _Json:
 def _from_schema_1(data: _Json) -> _Json:
     """Schema 1, of Compass 0.1: predictions and measurements of a plan under the same names."""
     data = _renamed(data, {"ledger": "probe_costs", "trail": "probe_log"}) | {"schema_version": 2}
-    data = _edited(data, {
-        "reference": lambda choice: _renamed(choice, _BOUND),
-        "probe_costs": lambda costs: {name.replace("confirm_", "certify_"): value for name, value in costs.items()},
-        "probe_log": _note_from_1,
-        "config": present_names,
-    })  # fmt: skip
+    data = _edited(
+        data,
+        {
+            "reference": lambda choice: _renamed(choice, _BOUND),
+            "probe_costs": lambda costs: {name.replace("confirm_", "certify_"): value for name, value in costs.items()},
+            "probe_log": _note_from_1,
+            "config": present_names,
+        },
+    )
     for entries, lift in (("plans", _plan_from_1), ("failures", _failure_from_1)):
         if isinstance(data.get(entries), dict):
             data[entries] = {stage: lift(one) if isinstance(one, dict) else one for stage, one in data[entries].items()}

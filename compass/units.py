@@ -9,12 +9,21 @@ from compass.errors import InputError
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 _BYTES_PER_UNIT = {
-    "": 1, "b": 1,
-    "k": KIB, "kib": KIB, "kb": 1000,
-    "m": MIB, "mib": MIB, "mb": 1000**2,
-    "g": GIB, "gib": GIB, "gb": 1000**3,
-    "t": 1024**4, "tib": 1024**4, "tb": 1000**4,
-}  # fmt: skip
+    "": 1,
+    "b": 1,
+    "k": KIB,
+    "kib": KIB,
+    "kb": 1000,
+    "m": MIB,
+    "mib": MIB,
+    "mb": 1000**2,
+    "g": GIB,
+    "gib": GIB,
+    "gb": 1000**3,
+    "t": 1024**4,
+    "tib": 1024**4,
+    "tb": 1000**4,
+}
 _SECONDS_PER_UNIT = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
 
@@ -28,8 +37,9 @@ def parse_bytes(text: str, *, where: str) -> int:
     match = _SIZE.fullmatch(text)
     factor = _BYTES_PER_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None:
-        raise InputError(where, got=repr(text), expected="a size such as 6GiB, 512MB or 1073741824",
-                         fix="Write a number and a unit.")  # fmt: skip
+        raise InputError(
+            where, got=repr(text), expected="a size such as 6GiB, 512MB or 1073741824", fix="Write a number and a unit."
+        )
     n_bytes = int(float(match[1]) * factor)
     if n_bytes <= 0:
         raise InputError(where, got=repr(text), expected="a size above zero", fix="Give the memory that may be used.")
@@ -45,8 +55,12 @@ def parse_seconds(text: str, *, where: str) -> float:
     match = _SIZE.fullmatch(text)
     factor = _SECONDS_PER_UNIT.get(match[2].lower()) if match else None
     if match is None or factor is None or float(match[1]) <= 0:
-        raise InputError(where, got=repr(text), expected="a time above zero such as 90s, 20min or 1.5h",
-                         fix="Write a number and a unit.")  # fmt: skip
+        raise InputError(
+            where,
+            got=repr(text),
+            expected="a time above zero such as 90s, 20min or 1.5h",
+            fix="Write a number and a unit.",
+        )
     return float(match[1]) * factor
 
 

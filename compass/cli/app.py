@@ -43,9 +43,12 @@ class Commands(PlainGroup):
 
 
 app = typer.Typer(
-    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+)
 app.command("optimize", cls=PlainCommand)(optimize.optimize_command)
 app.command("estimate", cls=PlainCommand)(estimate.estimate_command)
 app.command("train", cls=PlainCommand)(train.train)

@@ -26,8 +26,11 @@ def describe(request: Request) -> dict[str, str]:
     config, probe = request.config, request.config.probe
     path, size = config.dataset.path, request.dataset_size
     of_path = f"{path}, " if path else ""
-    n_complexes = "all that a scan finds" if path and size is None else (
-        f"{format_count(size or config.dataset.default_size)} complexes")  # fmt: skip
+    n_complexes = (
+        "all that a scan finds"
+        if path and size is None
+        else (f"{format_count(size or config.dataset.default_size)} complexes")
+    )
     n_probes = len(probe.micro_loads) * len(probe.micro_architectures) + len(probe.extra_architectures)
     limit = request.memory_limit_bytes
     return {
@@ -35,13 +38,14 @@ def describe(request: Request) -> dict[str, str]:
         **({} if path else {"test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})"}),
         "workload": request.workload,
         "device": request.device or "an accelerator if there is one, else the CPU",
-        "memory": f"at most {format_bytes(limit)}" if limit else
-                  f"the free memory of the device, less {config.memory.reserve_share:.0%}",
+        "memory": f"at most {format_bytes(limit)}"
+        if limit
+        else f"the free memory of the device, less {config.memory.reserve_share:.0%}",
         "dataset": f"{of_path}{n_complexes}",
         "calibration": f"{n_probes} probes for each of {len(wanted_variants(config))} variants",
         "search": _search(config.search),
         "profile": str(request.out),
-    }  # fmt: skip
+    }
 
 
 def _search(rules: SearchRules) -> str:

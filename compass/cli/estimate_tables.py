@@ -88,15 +88,25 @@ def _page(row: Estimate, found: Estimates) -> list[tuple[str, str]]:
         ("parameters", format_count(row.capacity)),
         ("batch", str(row.load)),
         ("live memory", f"{format_bytes(row.live_bytes.expected)}, upper bound {format_bytes(row.live_bytes.high)}"),
-        ("footprint", (f"{format_bytes(row.footprint_bytes.low)} to {format_bytes(row.footprint_bytes.high)}: "
-                      f"{FITS[row.fits]} the {budget} that may be used")),
+        (
+            "footprint",
+            (
+                f"{format_bytes(row.footprint_bytes.low)} to {format_bytes(row.footprint_bytes.high)}: "
+                f"{FITS[row.fits]} the {budget} that may be used"
+            ),
+        ),
         ("step", _time(row.step_s)),
         ("throughput", f"{rate(row.throughput)} graphs/s"),
         ("cycle", f"{_time(row.cycle_s)} ({format_count(found.cycle_batches)} batches)"),
-        ("epoch", (f"{_time(row.epoch_s)} ({format_count(n_batches)} batches for "
-                  f"{format_count(found.dataset_size)} complexes)")),
+        (
+            "epoch",
+            (
+                f"{_time(row.epoch_s)} ({format_count(n_batches)} batches for "
+                f"{format_count(found.dataset_size)} complexes)"
+            ),
+        ),
         ("training", f"{_time(row.training_s)} ({format_count(found.epochs)} epochs)"),
-    ]  # fmt: skip
+    ]
 
 
 def _table(variant: str, rows: Iterable[Estimate]) -> Table:

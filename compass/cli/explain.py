@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def explain(
     stage: Annotated[str, typer.Argument(metavar="STAGE", help="Stage to explain.")],
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
+    ] = None,
     as_json: AsJsonOption = False,
 ) -> None:
     """Explain a stage's plan: its score, the limit that holds it back, and the effect of more memory or time.
@@ -31,8 +33,12 @@ def explain(
     name = parse_stage(stage, option="STAGE")
     evidence = read_evidence(path or Path(PROFILE_NAME))
     if name not in evidence.found:
-        raise InputError(f"stage {name}", got="nothing in this profile", expected="a plan",
-                         fix=f"Run `compass optimize --stages {name}`.")  # fmt: skip
+        raise InputError(
+            f"stage {name}",
+            got="nothing in this profile",
+            expected="a plan",
+            fix=f"Run `compass optimize --stages {name}`.",
+        )
     told = explain_plan(evidence, name)
     if as_json:
         import json

@@ -53,5 +53,9 @@ def _check_flags(params: Sequence[Any], args: Sequence[str]) -> None:
     }
     for flag, following in pairwise(args):
         if flag in flags and following.lower() in _VALUES:
-            raise InputError(flag, got=f"the value {following!r}", expected="no value, because it is a flag",
-                             fix=f"Write {flag} alone, or leave it out.")  # fmt: skip
+            raise InputError(
+                flag,
+                got=f"the value {following!r}",
+                expected="no value, because it is a flag",
+                fix=f"Write {flag} alone, or leave it out.",
+            )

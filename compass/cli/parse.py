@@ -26,8 +26,12 @@ def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Sta
     for name in names:
         if name not in STAGES:
             close = difflib.get_close_matches(name, STAGES, n=1)
-            raise InputError(option, got=repr(name), expected=f"one of {', '.join(STAGES)}",
-                             fix=f"Did you mean {close[0]}?" if close else "Name one or more of these.")  # fmt: skip
+            raise InputError(
+                option,
+                got=repr(name),
+                expected=f"one of {', '.join(STAGES)}",
+                fix=f"Did you mean {close[0]}?" if close else "Name one or more of these.",
+            )
     return tuple(stage for stage in STAGES if stage in names)
 
 
@@ -102,7 +106,9 @@ def dataset_changes(
 def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
     """The size of the dataset: as given, or as answered at a prompt on a terminal, or None for the configured default."""
     if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
-        given = typer.prompt("Number of complexes in your dataset", default=config.dataset.default_size, type=int, err=True)
+        given = typer.prompt(
+            "Number of complexes in your dataset", default=config.dataset.default_size, type=int, err=True
+        )
     check_dataset_size(given)
     return given
 
@@ -110,19 +116,31 @@ def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
 def check_dataset_size(given: int | None) -> None:
     """Refuse a dataset size under 1."""
     if given is not None and given < 1:
-        raise InputError("--dataset-size", got=repr(given), expected="a whole number above zero",
-                         fix="Give the number of complexes you train on.")  # fmt: skip
+        raise InputError(
+            "--dataset-size",
+            got=repr(given),
+            expected="a whole number above zero",
+            fix="Give the number of complexes you train on.",
+        )
 
 
 def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: bool) -> None:
     """Refuse a request that names neither one model nor the whole space, or both."""
     given = [option for option, value in (("--layers", layers), ("--channels", channels)) if value is not None]
     if whole_space and given:
-        raise InputError("--all", got=f"{' and '.join(given)} as well", expected="one model or the whole space",
-                         fix=f"Leave out --all, or {' and '.join(given)}.")  # fmt: skip
+        raise InputError(
+            "--all",
+            got=f"{' and '.join(given)} as well",
+            expected="one model or the whole space",
+            fix=f"Leave out --all, or {' and '.join(given)}.",
+        )
     if not whole_space and not given:
-        raise InputError("model", got="neither --layers and --channels nor --all", expected="one model or the whole space",
-                         fix="Give --layers and --channels, or --all.")  # fmt: skip
+        raise InputError(
+            "model",
+            got="neither --layers and --channels nor --all",
+            expected="one model or the whole space",
+            fix="Give --layers and --channels, or --all.",
+        )
 
 
 def check_csv(csv: str | None, *, as_json: bool) -> None:

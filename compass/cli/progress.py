@@ -32,9 +32,12 @@ def live_progress(console: Console) -> Iterator[_Watch]:
         def watch(now: records.Progress) -> None:
             rest = pace.rest(now)
             bar.update(
-                task, description=f"{now.phase}: {now.what}", left=rest,
-                completed=now.n_done, total=max(now.n_expected, now.n_done) or None,
-            )  # fmt: skip
+                task,
+                description=f"{now.phase}: {now.what}",
+                left=rest,
+                completed=now.n_done,
+                total=max(now.n_expected, now.n_done) or None,
+            )
 
         yield watch
 

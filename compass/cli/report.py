@@ -17,7 +17,9 @@ PAGE = Path("hardware_report.html")
 
 
 def report(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help=f"Page to write. Default: {PAGE}.")] = None,
     markdown: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write Markdown instead, to FILE or to stdout with -.")
@@ -51,8 +53,12 @@ def report(
 
         check_matplotlib()
     if as_json and markdown == "-":
-        raise InputError("--markdown", got="- and --json as well", expected="one of the two on stdout",
-                         fix="Give --markdown a file, or leave out --json.")  # fmt: skip
+        raise InputError(
+            "--markdown",
+            got="- and --json as well",
+            expected="one of the two on stdout",
+            fix="Give --markdown a file, or leave out --json.",
+        )
     page = out or (PAGE if markdown is None else None)
     text = None if markdown in {None, "-"} else Path(str(markdown))
     for option, one in (("--out", page), ("--markdown", text)):
@@ -75,8 +81,12 @@ def _formats(text: str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for kind in kinds:
         if kind not in FIGURE_FORMATS:
-            raise InputError("--format", got=repr(kind), expected=f"one or more of {', '.join(FIGURE_FORMATS)}",
-                             fix="Write them with commas.")  # fmt: skip
+            raise InputError(
+                "--format",
+                got=repr(kind),
+                expected=f"one or more of {', '.join(FIGURE_FORMATS)}",
+                fix="Write them with commas.",
+            )
     return kinds
 
 

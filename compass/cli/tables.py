@@ -51,8 +51,12 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
     """
     entry = profile.plans.get(stage) or profile.failures.get(stage)
     if entry is None:
-        raise InputError(f"stage {stage}", got="nothing in this profile", expected="a plan",
-                         fix=f"Run `compass optimize --stages {stage}`.")  # fmt: skip
+        raise InputError(
+            f"stage {stage}",
+            got="nothing in this profile",
+            expected="a plan",
+            fix=f"Run `compass optimize --stages {stage}`.",
+        )
     if as_json:
         typer.echo(entry.model_dump_json(indent=2))
         return
@@ -70,19 +74,31 @@ def print_description(found: Description) -> None:
     """The device, its memory and the versions, one a line."""
     hardware, fingerprint = found.hardware, found.fingerprint
     limit = "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)
-    print_rows([
-        ("device", f"{hardware.name} ({hardware.kind})"),
-        ("driver", hardware.driver),
-        ("memory", (f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
-                   f"{format_bytes(hardware.others_bytes)} held by others")),
-        ("limit", limit),
-        ("budget", (f"{format_bytes(hardware.budget_bytes)} may be used, an idle worker takes "
-                   f"{format_bytes(found.baseline_bytes)}")),
-        ("torch", fingerprint.torch),
-        *fingerprint.versions,
-        ("fingerprint", fingerprint.key),
-        *((f"sample {name}", str(load)) for name, load in found.samples),
-    ])  # fmt: skip
+    print_rows(
+        [
+            ("device", f"{hardware.name} ({hardware.kind})"),
+            ("driver", hardware.driver),
+            (
+                "memory",
+                (
+                    f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
+                    f"{format_bytes(hardware.others_bytes)} held by others"
+                ),
+            ),
+            ("limit", limit),
+            (
+                "budget",
+                (
+                    f"{format_bytes(hardware.budget_bytes)} may be used, an idle worker takes "
+                    f"{format_bytes(found.baseline_bytes)}"
+                ),
+            ),
+            ("torch", fingerprint.torch),
+            *fingerprint.versions,
+            ("fingerprint", fingerprint.key),
+            *((f"sample {name}", str(load)) for name, load in found.samples),
+        ]
+    )
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
@@ -198,19 +214,34 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.measured.cycle_s)}{', indicative only' if plan.indicative else ''}"),
         ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
-        ("live memory", f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured"),
-        ("footprint", (f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
-                      f"{format_bytes(measured.footprint_bytes)} measured")),
+        (
+            "live memory",
+            f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured",
+        ),
+        (
+            "footprint",
+            (
+                f"{format_bytes(predicted.footprint_bound_bytes)} predicted at most, "
+                f"{format_bytes(measured.footprint_bytes)} measured"
+            ),
+        ),
         ("certificate", f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, {ceiling}"),
         ("worst batch", f"{certificate.worst}: {_names([name for name, _ in certificate.batches[0].members])}"),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
         ("limited by", plan.limited_by),
         ("why", plan.why),
-    ]  # fmt: skip
+    ]
     rows += [("beside it", line) for line in _batch_lines(plan)]
     if plan.follows:
         rows.append(("follows", plan.follows))
     if plan.fastest is not None:
-        rows.append(("throughput alone", (f"{_model(plan.fastest.knobs)}, batch {plan.fastest.batch_size}, "
-                                         f"{rate(plan.fastest.throughput)} graphs/s")))  # fmt: skip
+        rows.append(
+            (
+                "throughput alone",
+                (
+                    f"{_model(plan.fastest.knobs)}, batch {plan.fastest.batch_size}, "
+                    f"{rate(plan.fastest.throughput)} graphs/s"
+                ),
+            )
+        )
     return rows

@@ -57,8 +57,12 @@ def optimize(  # noqa: PLR0913 - all are named
     if isinstance(workload, Request):
         return run(workload, runner=runner, watch=watch)
     if dataset_size is not None and dataset_size < 1:
-        raise InputError("dataset_size", got=repr(dataset_size), expected="a whole number above zero",
-                         fix="Give the number of samples you train on.")  # fmt: skip
+        raise InputError(
+            "dataset_size",
+            got=repr(dataset_size),
+            expected="a whole number above zero",
+            fix="Give the number of samples you train on.",
+        )
     request = Request(
         config=config_of(config, settings or {}),
         stages=_stages(stages),
@@ -77,8 +81,7 @@ def optimize(  # noqa: PLR0913 - all are named
 def _stages(given: Iterable[Stage]) -> tuple[Stage, ...]:
     wanted = (given,) if isinstance(given, str) else tuple(given)
     if not wanted or set(wanted) - set(STAGES):
-        raise InputError("stages", got=repr(given), expected=f"one or more of {', '.join(STAGES)}",
-                         fix="Name them so.")  # fmt: skip
+        raise InputError("stages", got=repr(given), expected=f"one or more of {', '.join(STAGES)}", fix="Name them so.")
     return tuple(stage for stage in STAGES if stage in wanted)
 
 
@@ -105,7 +108,9 @@ def source_of(workload: WorkloadSource) -> str:
         file = None
     if file is None or not name or "<" in name or not Path(file).is_file():
         raise InputError(
-            "workload", got=repr(workload), expected="a class or function at the top of a file",
+            "workload",
+            got=repr(workload),
+            expected="a class or function at the top of a file",
             fix="Move it to a file of its own: a worker process imports it from there.",
-        )  # fmt: skip
+        )
     return f"{Path(file).resolve()}:{name}"

@@ -33,8 +33,12 @@ class FollowPlan(pl.Callback):
         """Compare the precision, and set everything else before data is loaded."""
         del stage
         if str(trainer.precision) != self.settings["precision"]:
-            raise InputError("the trainer's precision", got=str(trainer.precision), expected=self.settings["precision"],
-                             fix="Make it with Trainer(**compass.trainer_settings(profile, stage)).")  # fmt: skip
+            raise InputError(
+                "the trainer's precision",
+                got=str(trainer.precision),
+                expected=self.settings["precision"],
+                fix="Make it with Trainer(**compass.trainer_settings(profile, stage)).",
+            )
         trainer.accumulate_grad_batches = self.settings["accumulate_grad_batches"]
         trainer.gradient_clip_val = self.settings["gradient_clip_val"]
         torch.set_num_threads(self.plan.runtime.threads)
@@ -48,9 +52,12 @@ class FollowPlan(pl.Callback):
         for loader in _loaders(trainer.train_dataloader):
             size = getattr(loader, "batch_size", None)
             if isinstance(size, int) and size > self.plan.choice.batch_size:
-                raise InputError("the training loader's batch size", got=str(size),
-                                 expected=f"at most the certified {self.plan.choice.batch_size}",
-                                 fix="Give the loader plan.choice.batch_size.")  # fmt: skip
+                raise InputError(
+                    "the training loader's batch size",
+                    got=str(size),
+                    expected=f"at most the certified {self.plan.choice.batch_size}",
+                    fix="Give the loader plan.choice.batch_size.",
+                )
 
 
 def _loaders(loaders: Any) -> list[Any]:
