@@ -249,15 +249,31 @@ class DatasetRules(Settings):
     index: str = ""
     """The PDBbind index file. Empty: searched for in the folder."""
     protein_suffixes: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "protein", "protein_processed", "protein_fixed", "protein_prepared", "protein_clean", "protein_nowater",
-        "protein_obabel_reduce", "protein_hs", "receptor", "receptor_fixed", "rec", "apo", "target",
-    )  # fmt: skip
+        "protein",
+        "protein_processed",
+        "protein_fixed",
+        "protein_prepared",
+        "protein_clean",
+        "protein_nowater",
+        "protein_obabel_reduce",
+        "protein_hs",
+        "receptor",
+        "receptor_fixed",
+        "rec",
+        "apo",
+        "target",
+    )
     """Words that end the names of protein files, best first: `1abc_protein.pdb`, or `receptor.pdb` in the folder `1abc`."""
     pocket_suffixes: tuple[str, ...] = ("pocket",)
     """The same for files of the residues near the ligand, which stand in for a missing protein file."""
     ligand_suffixes: Annotated[tuple[str, ...], Field(min_length=1)] = (
-        "ligand", "ligand_fixed", "ligand_processed", "ligand_crystal", "crystal_ligand", "lig",
-    )  # fmt: skip
+        "ligand",
+        "ligand_fixed",
+        "ligand_processed",
+        "ligand_crystal",
+        "crystal_ligand",
+        "lig",
+    )
     """The same for ligand files."""
     catalogue: str = ""
     """The file that a scan of `path` wrote. The scan fills this in."""

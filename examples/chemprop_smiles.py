@@ -77,7 +77,9 @@ def main() -> None:
             out=Path(folder) / "hardware_profile.json", cache=folder,
         )  # fmt: skip
     plan = profile.plans["prototyping"]
-    print(f"{plan.choice.knobs}, batch {plan.choice.batch_size}: {plan.measured.throughput:.0f} molecules/s. {plan.why}")
+    print(
+        f"{plan.choice.knobs}, batch {plan.choice.batch_size}: {plan.measured.throughput:.0f} molecules/s. {plan.why}"
+    )
 
 
 if __name__ == "__main__":

@@ -28,21 +28,28 @@ if TYPE_CHECKING:
     from compass.records import Estimates
 
 
+BatchOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Graphs per batch. Default: the most whose upper bound fits.")
+]
+PrecisionOption = Annotated[
+    Literal["fp32", "bf16"] | None, typer.Option(help="Precision. Default: those that the stages search.")
+]
+AxisOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="A value on any axis of the space, as in precision=bf16."),
+]
+
+
 def estimate_command(
     layers: Annotated[int | None, typer.Option(metavar="N", help="Layers of the model.")] = None,
     channels: Annotated[int | None, typer.Option(metavar="N", help="Channels of the model.")] = None,
     whole_space: Annotated[bool, typer.Option("--all", help="Estimate every model of the search space.")] = False,
-    batch: Annotated[
-        int | None, typer.Option(metavar="N", help="Graphs per batch. Default: the most whose upper bound fits.")
-    ] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option(help="Precision. Default: those that the stages search.")] = None,
+    batch: BatchOption = None,
+    precision: PrecisionOption = None,
     checkpointing: Annotated[
         bool | None, typer.Option("--checkpointing/--no-checkpointing", help="Activation checkpointing.")
     ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A value on any axis of the space, as in precision=bf16."),
-    ] = None,
+    axis: AxisOption = None,
     allocator: Annotated[
         Literal["fast", "tight"] | None, typer.Option(help="Memory allocator. Default: that of the prototyping stage.")
     ] = None,

@@ -9,7 +9,9 @@ import typer
 
 
 def export(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
+    ] = None,
     stage: Annotated[str, typer.Option(metavar="STAGE", help="Stage whose plan is exported.")] = "production",
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env or hydra.")] = "json",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,

@@ -30,10 +30,22 @@ if TYPE_CHECKING:
     from compass.profile import Profile
 
 
+StagesOption = Annotated[
+    list[str] | None, typer.Option(metavar="STAGE,…", help="Stages to plan, with commas or repeated. Default: all.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Profile to write. Default: hardware_profile.json.")
+]
+StorageOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="Optuna study to write: a database URL or a journal file.")
+]
+SamplerOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Search strategy: structured, or Optuna's gp, tpe, random, grid.")
+]
+
+
 def optimize_command(
-    stages: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE,…", help="Stages to plan, with commas or repeated. Default: all.")
-    ] = None,
+    stages: StagesOption = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
     dataset_size: DatasetSizeOption = None,
@@ -47,15 +59,13 @@ def optimize_command(
     config_file: ConfigOption = None,
     set_values: SetOption = None,
     workload: WorkloadOption = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Profile to write. Default: hardware_profile.json.")] = None,
+    out: OutOption = None,
     cache: CacheOption = None,
-    storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="Optuna study to write: a database URL or a journal file.")
-    ] = None,
-    sampler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Search strategy: structured, or Optuna's gp, tpe, random, grid.")
-    ] = None,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")] = "info",
+    storage: StorageOption = None,
+    sampler: SamplerOption = None,
+    log_level: Annotated[
+        str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")
+    ] = "info",
     as_json: AsJsonOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the planned work, and stop.")] = False,
 ) -> None:

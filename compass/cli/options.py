@@ -17,12 +17,11 @@ SetOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="DEVICE", help="Torch device, e.g. cuda:1 or cpu. Default: an accelerator if there is one."
-    ),
+    typer.Option(metavar="DEVICE", help="Torch device, e.g. cuda:1 or cpu. Default: an accelerator if there is one."),
 ]
 MemoryLimitOption = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Memory limit: the most that training may use, e.g. 6GiB. It is enforced.")
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory limit: the most that training may use, e.g. 6GiB. It is enforced."),
 ]
 WorkloadOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Model family, package.module:factory or file.py:factory.")
@@ -42,7 +41,5 @@ PocketRadiusOption = Annotated[
     str | None, typer.Option(metavar="Å", help="Keep protein atoms within this distance of the ligand; none keeps all.")
 ]
 MaxAtomsOption = Annotated[int | None, typer.Option(metavar="N", help="Refuse complexes with more atoms.")]
-CacheOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Folder of cached probes and scans.")
-]
+CacheOption = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of cached probes and scans.")]
 AsJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to stdout.")]

@@ -71,8 +71,9 @@ def _report_unanswered(found: Predictions) -> None:
         typer.secho(
             f"no prediction for {format_count(len(found.unanswered))} of {format_count(n_all)} complexes: "
             "they end the table, each with its reason",
-            fg="yellow", err=True,
-        )  # fmt: skip
+            fg="yellow",
+            err=True,
+        )
 
 
 def _write(file: IO[str], found: Predictions) -> None:

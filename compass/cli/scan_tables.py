@@ -17,8 +17,16 @@ from compass.files import unwritable
 from compass.records import Record
 from compass.units import format_count, format_seconds
 
-_QUANTILES = (("min", 0.0), ("5 %", 0.05), ("25 %", 0.25), ("50 %", 0.5), ("75 %", 0.75), ("95 %", 0.95),
-             ("99 %", 0.99), ("max", 1.0))  # fmt: skip
+_QUANTILES = (
+    ("min", 0.0),
+    ("5 %", 0.05),
+    ("25 %", 0.25),
+    ("50 %", 0.5),
+    ("75 %", 0.75),
+    ("95 %", 0.95),
+    ("99 %", 0.99),
+    ("max", 1.0),
+)
 N_EXAMPLES = 3
 N_LARGEST = 10
 N_LISTED = 100
@@ -67,9 +75,16 @@ def summarise_scan(catalogue: Catalogue) -> Summary:
     about, usable = catalogue.about, catalogue.usable
     noted = [row.id for row in usable if row.notes]
     return Summary(
-        source=about.source, catalogue=str(catalogue.path), digest=catalogue.digest, labels_from=about.labels,
-        warnings=about.warnings, n_complexes=len(catalogue.rows), n_read=about.n_read, n_known=about.n_known,
-        took_s=about.took_s, per_s=(about.n_read + about.n_known) / about.took_s,
+        source=about.source,
+        catalogue=str(catalogue.path),
+        digest=catalogue.digest,
+        labels_from=about.labels,
+        warnings=about.warnings,
+        n_complexes=len(catalogue.rows),
+        n_read=about.n_read,
+        n_known=about.n_known,
+        took_s=about.took_s,
+        per_s=(about.n_read + about.n_known) / about.took_s,
         statuses=_groups(catalogue.rows, lambda row: (row.status,), order=("ok", "repaired", "rejected")),
         reasons=_groups(catalogue.rows, lambda row: (row.reason,) if row.reason else ()),
         repairs=_groups(usable, lambda row: row.repairs),
@@ -77,8 +92,10 @@ def summarise_scan(catalogue: Catalogue) -> Summary:
         splits=_groups(usable, lambda row: (row.split,) if row.split else (), order=("train", "val", "test")),
         noted=ComplexGroup(name="noted", n=len(noted), examples=tuple(noted[:N_EXAMPLES])),
         quantiles=_quantiles(usable),
-        largest=tuple((row.id, row.sizes) for row in sorted(usable, key=lambda row: (-row.sizes[-1][1], row.id))[:N_LARGEST]),
-    )  # fmt: skip
+        largest=tuple(
+            (row.id, row.sizes) for row in sorted(usable, key=lambda row: (-row.sizes[-1][1], row.id))[:N_LARGEST]
+        ),
+    )
 
 
 def describe_progress(now: ScanProgress) -> str:
@@ -156,8 +173,10 @@ def _speed_line(summary: Summary) -> str:
     parts = [f"{format_count(summary.n_read)} read", f"{format_count(summary.n_known)} unchanged"]
     if n_listed_only:
         parts.append(f"{format_count(n_listed_only)} without files")
-    return (f"{format_count(summary.n_complexes)} complexes in {format_seconds(summary.took_s)} "
-            f"({', '.join(parts)}): {_rate(summary.per_s)} per second")  # fmt: skip
+    return (
+        f"{format_count(summary.n_complexes)} complexes in {format_seconds(summary.took_s)} "
+        f"({', '.join(parts)}): {_rate(summary.per_s)} per second"
+    )
 
 
 def _rate(per_s: float) -> str:

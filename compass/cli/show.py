@@ -11,7 +11,9 @@ from compass.cli.options import AsJsonOption
 
 
 def show(
-    path: Annotated[Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
+    ] = None,
     stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Show only this stage, in full.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:

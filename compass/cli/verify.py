@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 def verify_command(
     stage: Annotated[
-        list[str] | None, typer.Option(metavar="STAGE", help="Stage whose plan is verified; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(metavar="STAGE", help="Stage whose plan is verified; may be repeated. Default: all."),
     ] = None,
     path: Annotated[
         Path | None, typer.Option("--profile", metavar="FILE", help="Profile to read. Default: hardware_profile.json.")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="If all plans pass, accept this machine and write its figures into the profile.")
+        bool,
+        typer.Option("--update", help="If all plans pass, accept this machine and write its figures into the profile."),
     ] = False,
     device: DeviceOption = None,
     cache: CacheOption = None,
@@ -51,7 +53,7 @@ def verify_command(
     if as_json:
         typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
-        print_report(profile, report)
+        print_verify_report(profile, report)
     if update and report.plans_hold:
         write_profile(verify.updated(profile, report), path)
         typer.echo(f"updated {path}", err=as_json)
@@ -71,7 +73,7 @@ def _advice(path: Path, report: VerifyReport) -> str:
     )
 
 
-def print_report(profile: Profile, report: VerifyReport) -> None:
+def print_verify_report(profile: Profile, report: VerifyReport) -> None:
     """Print the differences of the machine, a table of promises and measurements, and the broken promises."""
     from rich.console import Console
     from rich.table import Table

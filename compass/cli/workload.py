@@ -57,12 +57,12 @@ def check_command(
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        print_report(report)
+        print_check_report(report)
     if not report.ok:
         raise typer.Exit(3)
 
 
-def print_report(report: CheckReport) -> None:
+def print_check_report(report: CheckReport) -> None:
     """The findings, the sizes, and the traceback if there is one."""
     sizes = ", ".join(report.features)
     typer.echo(

@@ -83,7 +83,9 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
     return _row(known, knobs, "batch" if best.batch_size < known.config.batch.min_batch else "untried", best)
 
 
-def _row(known: Knowledge, knobs: Knobs, verdict: CandidateVerdict, choice: Choice | None, reason: str = "") -> Candidate:
+def _row(
+    known: Knowledge, knobs: Knobs, verdict: CandidateVerdict, choice: Choice | None, reason: str = ""
+) -> Candidate:
     bare = Candidate.of(knobs, capacity=known.capacities[knobs], verdict=verdict, reason=reason)
     if choice is None:
         return bare

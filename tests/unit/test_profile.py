@@ -115,9 +115,7 @@ def test_a_file_that_is_no_profile_names_the_field(profile, path, change, found)
     path.write_text(json.dumps(json.loads(profile.model_dump_json()) | change))
     with pytest.raises(InputError) as error:
         read_profile(path)
-    assert str(error.value) == (
-        f"profile {path}, {found}. Run `compass optimize` to write it anew."
-    )
+    assert str(error.value) == (f"profile {path}, {found}. Run `compass optimize` to write it anew.")
 
 
 def test_json_that_is_no_object(path):

@@ -282,8 +282,7 @@ def test_what_does_not_hold_is_exit_code_3(compass, profile):
     assert result.exit_code == 3
     assert result.stdout.endswith("no\nprototyping: a step takes 2.4 s, 20% more than the promised 2.0 s\n")
     assert result.stderr == (
-        "hardware_profile.json does not hold here. "
-        "Run `compass optimize` again; it starts from these measurements.\n"
+        "hardware_profile.json does not hold here. Run `compass optimize` again; it starts from these measurements.\n"
     )
     assert read_profile(Path("hardware_profile.json")) == profile
 

@@ -40,13 +40,15 @@ def encode(graph: Graph) -> bytes:
     sources = graph.edge_index[0]
     width = 2 if graph.n_nodes <= 1 << 16 else 4
     counts = np.bincount(graph.edge_index[1], minlength=graph.n_nodes)
-    body = b"".join((
-        graph.elements.astype("<u1").tobytes(),
-        graph.is_ligand.astype("<u1").tobytes(),
-        graph.positions.astype("<f4").tobytes(),
-        counts.astype("<u4").tobytes(),
-        sources.astype(f"<u{width}").tobytes(),
-    ))  # fmt: skip
+    body = b"".join(
+        (
+            graph.elements.astype("<u1").tobytes(),
+            graph.is_ligand.astype("<u1").tobytes(),
+            graph.positions.astype("<f4").tobytes(),
+            counts.astype("<u4").tobytes(),
+            sources.astype(f"<u{width}").tobytes(),
+        )
+    )
     sizes = struct.pack("<III", graph.n_nodes, graph.n_edges, width)
     return struct.pack("<I", zlib.crc32(body, zlib.crc32(sizes))) + sizes + body
 

@@ -113,8 +113,12 @@ class Catalogue:
         with closing(_connected(self.path)) as db:  # not kept: a connection must not cross into a forked loader
             found = db.execute("SELECT elements, positions, is_ligand FROM results WHERE key = ?", (key,)).fetchone()
         if found is None:
-            raise InputError(f"catalogue {self.path}", got=f"{id!r}", expected="the id of a usable complex",
-                             fix="`compass scan --report FOLDER` lists every complex.")  # fmt: skip
+            raise InputError(
+                f"catalogue {self.path}",
+                got=f"{id!r}",
+                expected="the id of a usable complex",
+                fix="`compass scan --report FOLDER` lists every complex.",
+            )
         return PackedAtoms(*found).named(id)
 
     @cached_property
@@ -191,8 +195,12 @@ class ScanStore:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"catalogue {self.path}", got=str(getattr(error, "strerror", None) or error),
-                             expected="a file in a writable folder", fix="Choose another --cache.") from error  # fmt: skip
+            raise InputError(
+                f"catalogue {self.path}",
+                got=str(getattr(error, "strerror", None) or error),
+                expected="a file in a writable folder",
+                fix="Choose another --cache.",
+            ) from error
 
 
 class _DamagedError(Exception):

@@ -93,8 +93,12 @@ def read_index(path: Path) -> IndexFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"index {path}", got=error.strerror or str(error), expected="a PDBbind index file",
-                         fix="Check the path, or leave it out to search the folder.") from error  # fmt: skip
+        raise InputError(
+            f"index {path}",
+            got=error.strerror or str(error),
+            expected="a PDBbind index file",
+            fix="Check the path, or leave it out to search the folder.",
+        ) from error
     if path.suffix.lower() in TABLES:
         table = [_of_table(line) for line in table_lines(path, decoded(data))]
         return IndexFile(path, _entries(path, table, has_pk=True))
@@ -123,8 +127,12 @@ def require_entries(index: IndexFile) -> None:
     got = "no entries" if not index.entries else "entries without affinities"
     if not index.entries and index.unread:
         got = f"{index.unread[0][1][:60]!r} in line {index.unread[0][0]}"
-    raise InputError(f"index {index.path}", got=got, expected="lines such as '2tpi  2.10  1982  Kd=49uM // 2tpi.pdf'",
-                     fix="Give an index file of PDBbind, for example INDEX_general_PL_data.2020.")  # fmt: skip
+    raise InputError(
+        f"index {index.path}",
+        got=got,
+        expected="lines such as '2tpi  2.10  1982  Kd=49uM // 2tpi.pdf'",
+        fix="Give an index file of PDBbind, for example INDEX_general_PL_data.2020.",
+    )
 
 
 def choose_index(indices: Sequence[IndexFile], codes: Collection[str]) -> tuple[IndexFile | None, tuple[str, ...]]:
@@ -162,8 +170,10 @@ def index_warnings(index: IndexFile, codes: Collection[str]) -> tuple[str, ...]:
         lines.append(f"{index.path.name} labels none of the complexes")
     if index.unread:
         number, line = index.unread[0]
-        lines.append(f"{index.path.name}: lines that are not entries: {format_count(len(index.unread))}, "
-                     f"the first is line {number}: {line[:60]!r}")  # fmt: skip
+        lines.append(
+            f"{index.path.name}: lines that are not entries: {format_count(len(index.unread))}, "
+            f"the first is line {number}: {line[:60]!r}"
+        )
     return tuple(lines)
 
 

@@ -66,8 +66,12 @@ def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
         return Label(pk=affinity.pk, relation=_OF_PK[affinity.relation], kind=affinity.kind)
     low, high = PLAUSIBLE_PK
     if not low <= pk <= high or 0 < abs(pk) < LEAST_PK:
-        raise InputError(where, got=repr(text), expected=f"a pK from {low:g} to {high:g}",
-                         fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.")  # fmt: skip
+        raise InputError(
+            where,
+            got=repr(text),
+            expected=f"a pK from {low:g} to {high:g}",
+            fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.",
+        )
     return Label(pk=pk)
 
 

@@ -37,8 +37,12 @@ def list_manifest(path: Path) -> Listing:
     """
     lines = list(_parquet(path) if path.suffix.lower() == ".parquet" else _csv(path))
     if not lines:
-        raise InputError(f"manifest {path}", got="no lines below the header", expected="one complex per line",
-                         fix="Add the complexes.")  # fmt: skip
+        raise InputError(
+            f"manifest {path}",
+            got="no lines below the header",
+            expected="one complex per line",
+            fix="Add the complexes.",
+        )
     by_id: dict[str, list[Line]] = defaultdict(list)
     for line in lines:
         by_id[line[1]["id"]].append(line)
@@ -59,9 +63,11 @@ def _csv(path: Path) -> Iterator[Line]:
         for cells in reader:
             if any(cells.pop(None, ())):
                 raise InputError(
-                    f"manifest {path}", got=f"more cells than columns in line {reader.line_num}",
-                    expected="one cell per column", fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
-                )  # fmt: skip
+                    f"manifest {path}",
+                    got=f"more cells than columns in line {reader.line_num}",
+                    expected="one cell per column",
+                    fix=f'Put what holds a {reader.reader.dialect.delimiter!r} into "quotes".',
+                )
             yield reader.line_num, {column: (cells[name] or "").strip() for column, name in names.items()}
     except csv.Error as error:
         raise _unreadable(path, str(error)) from error
@@ -72,8 +78,12 @@ def _parquet(path: Path) -> Iterator[Line]:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
-        raise InputError(f"manifest {path}", got="a Parquet file, but no pyarrow to read it with", expected="pyarrow",
-                         fix="Run `pip install 'compass-optimizer[parquet]'`, or give a CSV file.") from error  # fmt: skip
+        raise InputError(
+            f"manifest {path}",
+            got="a Parquet file, but no pyarrow to read it with",
+            expected="pyarrow",
+            fix="Run `pip install 'compass-optimizer[parquet]'`, or give a CSV file.",
+        ) from error
     try:
         with parquet.ParquetFile(path) as table:
             names = _columns(path, table.schema_arrow.names)
@@ -97,24 +107,38 @@ def _columns(path: Path, found: Sequence[str]) -> dict[str, str]:
     names = {name.strip().lower(): name for name in reversed(found)}
     missing = [column for column in REQUIRED if column not in names]
     if missing:
-        raise InputError(f"manifest {path}", got=f"the columns {', '.join(found)}" if found else "no columns",
-                         expected=f"{', '.join(REQUIRED)} and perhaps split",
-                         fix=f"Add {' and '.join(missing)}; a label's cell may be empty. A table of labels alone goes to --index beside a folder.")  # fmt: skip
+        raise InputError(
+            f"manifest {path}",
+            got=f"the columns {', '.join(found)}" if found else "no columns",
+            expected=f"{', '.join(REQUIRED)} and perhaps split",
+            fix=f"Add {' and '.join(missing)}; a label's cell may be empty. A table of labels alone goes to --index beside a folder.",
+        )
     return {column: names[column] for column in COLUMNS if column in names}
 
 
 def _unreadable(path: Path, why: str) -> InputError:
-    return InputError(f"manifest {path}", got=why, expected="a CSV or Parquet file that can be read",
-                      fix="Check the path and the file.")  # fmt: skip
+    return InputError(
+        f"manifest {path}",
+        got=why,
+        expected="a CSV or Parquet file that can be read",
+        fix="Check the path and the file.",
+    )
 
 
 def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Listed]:
     """The complex of one or more lines with the same id. Later lines with other files are rejected, named by their number."""
     if id_.lower() in NO_VALUE:
         for number, _ in same:
-            yield rejected(Row(id=f"line {number}", status="ok"), StructureError(
-                Reason.NO_ID, f"{name} line {number}", got="no id", expected="a name for each complex", fix="Give it one."
-            ))  # fmt: skip
+            yield rejected(
+                Row(id=f"line {number}", status="ok"),
+                StructureError(
+                    Reason.NO_ID,
+                    f"{name} line {number}",
+                    got="no id",
+                    expected="a name for each complex",
+                    fix="Give it one.",
+                ),
+            )
         return
     (number, cells), *again = same
     read = [_label(line, name) for line in same]
@@ -127,20 +151,31 @@ def _candidates(id_: str, same: Sequence[Line], name: str) -> Iterator[Listed]:
     yield _candidate(row, cells, f"{name} line {number}")
     for other, repeated in again:
         if any(repeated[column] != cells[column] for column in ("protein", "ligand")):
-            yield rejected(Row(id=f"{id_} (line {other})", status="ok"), StructureError(
-                Reason.DUPLICATE, f"{name} line {other}",
-                got=f"{id_}, which line {number} gives with other files", expected="each id once",
-                fix="Give one of them another id.",
-            ))  # fmt: skip
+            yield rejected(
+                Row(id=f"{id_} (line {other})", status="ok"),
+                StructureError(
+                    Reason.DUPLICATE,
+                    f"{name} line {other}",
+                    got=f"{id_}, which line {number} gives with other files",
+                    expected="each id once",
+                    fix="Give one of them another id.",
+                ),
+            )
 
 
 def _candidate(row: Row, cells: dict[str, str], where: str) -> Listed:
     for column in ("protein", "ligand"):
         if cells[column].lower() in NO_VALUE:
-            return rejected(row, StructureError(
-                Reason.MISSING, where, got=f"no {column} for {row.id}", expected=f"the path of its {column} file",
-                fix="Fill it in, or remove the line.",
-            ))  # fmt: skip
+            return rejected(
+                row,
+                StructureError(
+                    Reason.MISSING,
+                    where,
+                    got=f"no {column} for {row.id}",
+                    expected=f"the path of its {column} file",
+                    fix="Fill it in, or remove the line.",
+                ),
+            )
     return Listed(row, (cells["protein"],), (cells["ligand"],))
 
 

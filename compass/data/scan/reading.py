@@ -152,9 +152,13 @@ class Reader:
         while True:
             try:
                 complex_ = read_complex(
-                    candidate.row.id, self.root / proteins[0], self.root / ligands[0],
-                    pocket_radius=self.rules.pocket_radius, max_atoms=self.rules.max_atoms, rules=self.rules.structures,
-                )  # fmt: skip
+                    candidate.row.id,
+                    self.root / proteins[0],
+                    self.root / ligands[0],
+                    pocket_radius=self.rules.pocket_radius,
+                    max_atoms=self.rules.max_atoms,
+                    rules=self.rules.structures,
+                )
                 break
             except StructureError as error:
                 cause = error.__context__  # a file that the system could not open today may open tomorrow
@@ -172,9 +176,13 @@ class Reader:
                 faults.append(message)
         load_neighbour_list()
         outcome = ReadResult(
-            status="ok", repairs=(*_repairs(candidate, proteins[0], ligands[0]), *complex_.repairs),
-            protein=proteins[0], ligand=ligands[0], notes=(*faults, *self._missed(proteins[0]), *complex_.notes), sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
-        )  # fmt: skip
+            status="ok",
+            repairs=(*_repairs(candidate, proteins[0], ligands[0]), *complex_.repairs),
+            protein=proteins[0],
+            ligand=ligands[0],
+            notes=(*faults, *self._missed(proteins[0]), *complex_.notes),
+            sizes=graph_load(build_graph(complex_, self.rules.graph, 0.0)).sizes,
+        )
         return Reading(key, outcome, PackedAtoms.of(complex_), lasting=lasting)
 
     def _missed(self, protein: str) -> tuple[str, ...]:

@@ -58,8 +58,12 @@ def listed_complex(listing: Listing, id_: str) -> Listed:
     found = by_id.get(id_) or by_id.get(in_lower_case.get(id_.lower(), ""))
     if found is None:
         close = difflib.get_close_matches(id_.lower(), in_lower_case, n=1)
-        raise InputError("--only", got=repr(id_), expected=f"one of the {format_count(len(by_id))} ids of {listing.root}",
-                         fix=f"Did you mean {in_lower_case[close[0]]}?" if close else "Check the id.")  # fmt: skip
+        raise InputError(
+            "--only",
+            got=repr(id_),
+            expected=f"one of the {format_count(len(by_id))} ids of {listing.root}",
+            fix=f"Did you mean {in_lower_case[close[0]]}?" if close else "Check the id.",
+        )
     return found
 
 

@@ -107,17 +107,29 @@ def list_source(source: Path, rules: DatasetRules) -> Listing:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise InputError(f"dataset {source}", got=error.strerror or str(error),
-                         expected="a folder or manifest that can be read", fix="Check its permissions.") from error  # fmt: skip
+        raise InputError(
+            f"dataset {source}",
+            got=error.strerror or str(error),
+            expected="a folder or manifest that can be read",
+            fix="Check its permissions.",
+        ) from error
     if source.is_dir():
         return list_tree(source, rules)
     if source.suffix.lower() not in MANIFESTS or not source.is_file():
         got = f"a {source.suffix or 'nameless'} file" if source.is_file() else "no such folder or file"
-        raise InputError(f"dataset {source}", got=got, expected="a folder, or a manifest that ends in .csv or .parquet",
-                         fix="Check the path.")  # fmt: skip
+        raise InputError(
+            f"dataset {source}",
+            got=got,
+            expected="a folder, or a manifest that ends in .csv or .parquet",
+            fix="Check the path.",
+        )
     if rules.index:
-        raise InputError(f"index {rules.index}", got="an index beside a manifest", expected="labels from one of them",
-                         fix="Leave the index out: the manifest has a column for labels.")  # fmt: skip
+        raise InputError(
+            f"index {rules.index}",
+            got="an index beside a manifest",
+            expected="labels from one of them",
+            fix="Leave the index out: the manifest has a column for labels.",
+        )
     return list_manifest(source)
 
 
@@ -134,8 +146,12 @@ def check_workers(workers: int | None) -> int | None:
         InputError: it is below 1.
     """
     if workers is not None and workers < 1:
-        raise InputError("workers", got=str(workers), expected="a whole number above zero",
-                         fix="Give the processes that may run, or leave it out.")  # fmt: skip
+        raise InputError(
+            "workers",
+            got=str(workers),
+            expected="a whole number above zero",
+            fix="Give the processes that may run, or leave it out.",
+        )
     return workers
 
 

@@ -16,14 +16,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COLUMNS = {
-    "code": ("id", "pdb", "pdbid", "pdb_id", "pdb_code", "pdbcode", "code", "complex", "name", "entry", "system_id", ""),
-    "pk": ("label", "pk", "value", "pkd", "pki", "affinity", "log_kd_ki", "-logkd/ki", "neglogk", "pk_value", "logka", "y"),
+    "code": (
+        "id",
+        "pdb",
+        "pdbid",
+        "pdb_id",
+        "pdb_code",
+        "pdbcode",
+        "code",
+        "complex",
+        "name",
+        "entry",
+        "system_id",
+        "",
+    ),
+    "pk": (
+        "label",
+        "pk",
+        "value",
+        "pkd",
+        "pki",
+        "affinity",
+        "log_kd_ki",
+        "-logkd/ki",
+        "neglogk",
+        "pk_value",
+        "logka",
+        "y",
+    ),
     "binding_data": ("kd/ki", "binding_data", "binding data", "affinity_data", "measurement", "ka"),
     "resolution": ("resolution", "resl", "res"),
     "year": ("year", "date", "release_date", "release year", "release_year"),
     "split": ("new_split", "split", "set", "subset", "cleansplit", "partition"),
     "covalent": ("covalent", "is_covalent"),
-}  # fmt: skip
+}
 """Our name of each column → names that tables give it, in the order in which they count."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
 
@@ -65,14 +91,18 @@ def table_lines(path: Path, text: str) -> Iterator[TableLine]:
 def _named(path: Path, found: Sequence[str]) -> dict[str, str]:
     """Our name of each column → the table's."""
     names = {name.strip().lower(): name for name in reversed(found)}
-    columns = {ours: names[theirs[0]] for ours, spellings in _COLUMNS.items()
-               if (theirs := [name for name in spellings if name in names])}  # fmt: skip
+    columns = {
+        ours: names[theirs[0]]
+        for ours, spellings in _COLUMNS.items()
+        if (theirs := [name for name in spellings if name in names])
+    }
     if "code" not in columns or not columns.keys() & {"pk", "binding_data", "split"}:
         raise InputError(
-            f"index {path}", got=f"the columns {', '.join(found)}" if found else "no columns",
+            f"index {path}",
+            got=f"the columns {', '.join(found)}" if found else "no columns",
             expected="a column of ids (id, pdb_id …) and one of labels (label, value, kd/ki …) or splits",
             fix="Rename its columns.",
-        )  # fmt: skip
+        )
     return columns
 
 

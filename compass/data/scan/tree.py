@@ -43,7 +43,7 @@ _CHECK = "Check its name and permissions."
 
 
 @dataclass
-class Complex:
+class ListedFiles:
     """The files of one complex, relative to its folder."""
 
     code: str
@@ -61,9 +61,9 @@ class Complex:
 class FolderTree:
     """The content of a folder, after a walk through it."""
 
-    complexes: list[Complex] = field(default_factory=list)
+    complexes: list[ListedFiles] = field(default_factory=list)
     indices: list[str] = field(default_factory=list)
-    bare: list[Complex] = field(default_factory=list)
+    bare: list[ListedFiles] = field(default_factory=list)
     """Folders named like a PDB entry without a complex."""
     passed_over: list[str] = field(default_factory=list)
     """Other folders without structure or index files."""
@@ -84,8 +84,12 @@ def list_tree(root: Path, rules: DatasetRules) -> Listing:
     tree = walk(root, PartNames.of(rules))
     if not tree.complexes and not tree.bare:
         passed = f"; {_some(tree.unknown)} passed over" if tree.unknown else ""
-        raise InputError(str(root), got=f"no complexes{passed}", expected="folders such as 1abc with 1abc_protein.pdb and 1abc_ligand.sdf",
-                         fix="Check the path, or list the files in a CSV manifest.")  # fmt: skip
+        raise InputError(
+            str(root),
+            got=f"no complexes{passed}",
+            expected="folders such as 1abc with 1abc_protein.pdb and 1abc_ligand.sdf",
+            fix="Check the path, or list the files in a CSV manifest.",
+        )
     codes = {found.code.lower() for found in tree.complexes}
     used, warnings = _index(root, rules.index, tree, codes)
     entries = used.entries if used else {}
@@ -98,8 +102,10 @@ def _warnings(tree: FolderTree) -> Iterator[str]:
     if tree.passed_over:
         yield f"folders without structure files, passed over: {_some(tree.passed_over)}"
     if tree.unknown:
-        yield (f"structure files with other names, passed over: {_some(tree.unknown)} "
-               "(dataset.protein_suffixes and ligand_suffixes say which names count)")  # fmt: skip
+        yield (
+            f"structure files with other names, passed over: {_some(tree.unknown)} "
+            "(dataset.protein_suffixes and ligand_suffixes say which names count)"
+        )
     if tree.unnamed:
         yield f"files whose names are not valid text, passed over: {_some(tree.unnamed)}"
     again = Counter(found.code.lower() for found in tree.complexes)
@@ -142,8 +148,11 @@ def walk(root: Path, names: PartNames) -> FolderTree:
             empty.append((folder, [name for name in files if is_structure(name)]))
     # A folder that only holds other folders was passed through, not over.
     through = _parents([_in(found.folder, "x") for found in tree.complexes] + tree.indices)
-    tree.bare = [Complex(Path(folder).name, folder, beside=files) for folder, files in empty
-                 if folder not in through and _PDB_CODE.fullmatch(Path(folder).name)]  # fmt: skip
+    tree.bare = [
+        ListedFiles(Path(folder).name, folder, beside=files)
+        for folder, files in empty
+        if folder not in through and _PDB_CODE.fullmatch(Path(folder).name)
+    ]
     bare = {found.folder for found in tree.bare}
     through |= _parents(bare) | bare
     tree.passed_over = [folder for folder, files in empty if folder not in through and not files]
@@ -151,7 +160,7 @@ def walk(root: Path, names: PartNames) -> FolderTree:
     return tree
 
 
-def _pass_over(tree: FolderTree, folder: str, files: Sequence[str], complexes: Sequence[Complex]) -> None:
+def _pass_over(tree: FolderTree, folder: str, files: Sequence[str], complexes: Sequence[ListedFiles]) -> None:
     """Remember the structure files that no complex uses or names."""
     used = {name for found in complexes for name in (*found.proteins, *found.ligands)}
     used |= {name for found in complexes if not (found.proteins and found.ligands) for name in found.beside}
@@ -205,7 +214,7 @@ def _in(folder: str, name: str) -> str:
 
 def _complexes(
     files: Sequence[str], folder: str, folder_name: str, names: PartNames, inside: Sequence[str]
-) -> list[Complex]:
+) -> list[ListedFiles]:
     """The complexes among `files`; those `inside` the folder of ligands belong to the folder's own protein.
 
     A file without a code in its name, such as `protein.pdb`, takes its folder's name as its code.
@@ -228,14 +237,20 @@ def _complexes(
                 by_code[owner].append(name)
     if inside:
         return _of_system(by_code.get(folder_name, []), whole.get("system", []), inside, folder, folder_name, names)
-    return [_complex(code, folder, members, whole.get(code.lower(), []), names) for code, members in _merged_case(by_code, names).items()]  # fmt: skip
+    return [
+        _complex(code, folder, members, whole.get(code.lower(), []), names)
+        for code, members in _merged_case(by_code, names).items()
+    ]
 
 
 def _owner(stem: str, codes: Iterable[str]) -> str:
     """The longest code that a file's stem begins with; empty if there is none, or if the stem is the code."""
     lower = stem.lower()
-    return max((code for code in codes if lower.startswith(code.lower()) and lower[len(code) :][:1] in {"_", "-", ".", " "}),
-               key=len, default="")  # fmt: skip
+    return max(
+        (code for code in codes if lower.startswith(code.lower()) and lower[len(code) :][:1] in {"_", "-", ".", " "}),
+        key=len,
+        default="",
+    )
 
 
 def _code_before(name: str, names: PartNames) -> str:
@@ -260,9 +275,9 @@ def _merged_case(by_code: Mapping[str, list[str]], names: PartNames) -> dict[str
     return merged
 
 
-def _complex(code: str, folder: str, members: Sequence[str], whole: Sequence[str], names: PartNames) -> Complex:
+def _complex(code: str, folder: str, members: Sequence[str], whole: Sequence[str], names: PartNames) -> ListedFiles:
     """One complex: the protein file, the whole entry, the pocket, in this order; then by extension, plain before gzipped."""
-    found = Complex(code, folder)
+    found = ListedFiles(code, folder)
     parts = {name: part for name in members if (part := names.split(name))}
 
     def of(kind: str, extensions: Sequence[str]) -> list[str]:
@@ -279,17 +294,21 @@ def _complex(code: str, folder: str, members: Sequence[str], whole: Sequence[str
 
 def _of_system(
     members: Sequence[str], system: Sequence[str], inside: Sequence[str], folder: str, code: str, names: PartNames
-) -> list[Complex]:
+) -> list[ListedFiles]:
     """A PLINDER system: one complex for each of its ligands."""
     ligands = ranked([name for name in inside if split_name(name)[1] in LIGAND_EXTENSIONS], LIGAND_EXTENSIONS)
     own = _complex(code, folder, members, system, names)
     return [
-        Complex(
+        ListedFiles(
             code if len(ligands) == 1 else f"{code}__{split_name(name)[0]}",
-            folder, own.proteins, [f"{LIGAND_FOLDER}/{name}"], [*own.ligands, *own.beside], own.pockets,
+            folder,
+            own.proteins,
+            [f"{LIGAND_FOLDER}/{name}"],
+            [*own.ligands, *own.beside],
+            own.pockets,
         )
         for name in ligands
-    ]  # fmt: skip
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------- rows
@@ -314,28 +333,41 @@ def _listed(
         code = Path(folder).name
         name = folder if code.lower() in known else code
         known.add(code.lower())
-        yield rejected(_labelled(name, entries, index), StructureError(
-            Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_CHECK
-        ))  # fmt: skip
+        yield rejected(
+            _labelled(name, entries, index),
+            StructureError(Reason.UNREADABLE, folder, got=why, expected="a folder that can be read", fix=_CHECK),
+        )
     for code, entry in entries.items():
         if code not in known and index is not None:
-            yield rejected(_labelled(entry.code, entries, index), StructureError(
-                Reason.NO_FILES, index.path.name,
-                got=f"{entry.code}, which has no folder", expected=f"{entry.code}/{entry.code}_protein.pdb and _ligand.sdf",
-                fix="Fetch its files if it should be trained on.",
-            ))  # fmt: skip
+            yield rejected(
+                _labelled(entry.code, entries, index),
+                StructureError(
+                    Reason.NO_FILES,
+                    index.path.name,
+                    got=f"{entry.code}, which has no folder",
+                    expected=f"{entry.code}/{entry.code}_protein.pdb and _ligand.sdf",
+                    fix="Fetch its files if it should be trained on.",
+                ),
+            )
 
 
 def _labelled(code: str, entries: Mapping[str, IndexEntry], index: IndexFile | None) -> Row:
     """The row of a complex, with its label, resolution and year from the index."""
     entry = entries.get(code.lower())
     if entry is not None:
-        return Row(id=code, status="ok", label=entry.label, resolution=entry.resolution, year=entry.year,
-                   split=entry.split, notes=entry.notes)  # fmt: skip
+        return Row(
+            id=code,
+            status="ok",
+            label=entry.label,
+            resolution=entry.resolution,
+            year=entry.year,
+            split=entry.split,
+            notes=entry.notes,
+        )
     return Row(id=code, status="ok", notes=(f"no label: not in {index.path.name}",) if index else ())
 
 
-def _with_files(place: Path, found: Complex, row: Row) -> Listed:
+def _with_files(place: Path, found: ListedFiles, row: Row) -> Listed:
     if not found.proteins or not found.ligands:
         return _without(place, row, found)
     if found.proteins[0] in found.pockets:
@@ -347,23 +379,33 @@ def _with_files(place: Path, found: Complex, row: Row) -> Listed:
     )
 
 
-def _without(place: Path, row: Row, found: Complex) -> Listed:
+def _without(place: Path, row: Row, found: ListedFiles) -> Listed:
     files = [*found.proteins, *found.ligands, *found.beside]
     has_protein = bool(found.proteins) or any(split_name(name)[1] in PROTEIN_EXTENSIONS for name in found.beside)
     missing = "" if not files else "ligand" if has_protein and not found.ligands else "protein"
     extensions = LIGAND_EXTENSIONS if missing == "ligand" else PROTEIN_EXTENSIONS
     beside = f" beside {', '.join(sorted(files)[:3])}" if files else ""
-    return rejected(row, StructureError(
-        Reason.MISSING if missing else Reason.NO_FILES, place.name,
-        got=f"no {missing} file{beside}" if missing else "no structure files",
-        expected=f"{row.id}_{missing or 'protein'} with one of {', '.join(extensions)}, plain or followed by .gz",
-        fix="Fetch the files again, or remove the folder.",
-    ))  # fmt: skip
+    return rejected(
+        row,
+        StructureError(
+            Reason.MISSING if missing else Reason.NO_FILES,
+            place.name,
+            got=f"no {missing} file{beside}" if missing else "no structure files",
+            expected=f"{row.id}_{missing or 'protein'} with one of {', '.join(extensions)}, plain or followed by .gz",
+            fix="Fetch the files again, or remove the folder.",
+        ),
+    )
 
 
 def _duplicate(root: Path, code: str, folder: str, first: str) -> Listed:
     name = folder or root.name
-    return rejected(Row(id=f"{code} ({name})", status="ok"), StructureError(
-        Reason.DUPLICATE, name,
-        got=f"{code}, which {first} holds too", expected="each complex once", fix="Remove one of them.",
-    ))  # fmt: skip
+    return rejected(
+        Row(id=f"{code} ({name})", status="ok"),
+        StructureError(
+            Reason.DUPLICATE,
+            name,
+            got=f"{code}, which {first} holds too",
+            expected="each complex once",
+            fix="Remove one of them.",
+        ),
+    )

@@ -38,13 +38,21 @@ def read_lists(rules: SplitRules, resolve: Resolve) -> dict[str, str]:
         listed = [name for line in _lines(path, where) for name in line] if path else []
         unknown = [name for name in listed if resolve(name) is None]
         if unknown:
-            raise InputError(f"{where} {path}", got=_named(unknown, "not in the dataset"), expected="ids of the dataset",
-                             fix="Remove them, or scan the data they are from.")  # fmt: skip
+            raise InputError(
+                f"{where} {path}",
+                got=_named(unknown, "not in the dataset"),
+                expected="ids of the dataset",
+                fix="Remove them, or scan the data they are from.",
+            )
         ids = {resolve(name) or name for name in listed}
         twice = sorted(ids & part_of.keys())
         if twice:
-            raise InputError(f"{where} {path}", got=_named(twice, f"in {part_of[twice[0]]}_list too"),
-                             expected="each id in one list", fix="Remove it from one of them.")  # fmt: skip
+            raise InputError(
+                f"{where} {path}",
+                got=_named(twice, f"in {part_of[twice[0]]}_list too"),
+                expected="each id in one list",
+                fix="Remove it from one of them.",
+            )
         part_of |= dict.fromkeys(ids, part)
     return part_of
 
@@ -67,8 +75,12 @@ def read_clusters(path: str, resolve: Resolve) -> dict[str, int]:
     nodes = dict.fromkeys(node for node, _ in found)
     ids = sorted(node for node in nodes if resolve(node))
     if not ids:
-        raise InputError(f"{where} {path}", got="no id of the dataset", expected="one cluster per line, ids separated by blanks",
-                         fix="Check the file, or choose another training.split.by.")  # fmt: skip
+        raise InputError(
+            f"{where} {path}",
+            got="no id of the dataset",
+            expected="one cluster per line, ids separated by blanks",
+            fix="Check the file, or choose another training.split.by.",
+        )
     place = {
         node: i for i, node in enumerate(dict.fromkeys(ids) | nodes)
     }  # ids first, because clusters are numbered in this order
@@ -87,8 +99,9 @@ def _lines(path: str, where: str) -> Iterator[list[str]]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise InputError(f"{where} {path}", got=error.strerror or str(error), expected="a text file",
-                         fix="Check the path.") from error  # fmt: skip
+        raise InputError(
+            f"{where} {path}", got=error.strerror or str(error), expected="a text file", fix="Check the path."
+        ) from error
     return (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 

@@ -89,8 +89,11 @@ def _as_given(rows: Sequence[Row], part_of: Mapping[str, str], how: str) -> Spli
     """Complexes without a part are trained on if no training part is given, and left out otherwise."""
     asked = {"train", *part_of.values()}
     if asked == {"train"}:
-        raise _error(f"no complex in validation or test, {how}", "at least one of them",
-                     "Name them, or choose another training.split.by.")  # fmt: skip
+        raise _error(
+            f"no complex in validation or test, {how}",
+            "at least one of them",
+            "Name them, or choose another training.split.by.",
+        )
     rest = NONE if "train" in part_of.values() else "train"
     parts = defaultdict[str, list[str]](list)
     for row in rows:
@@ -136,8 +139,11 @@ def _cut(groups: Sequence[_Group], unplaced: _Group, rules: SplitRules, how: str
     n_parts = bool(n_test) + bool(n_val) + n_others
     if len(groups) < n_parts:
         what = "complexes" if rules.by == "random" else f"groups {how}"
-        raise _error(f"{len(groups)} {what}", f"at least {n_parts}, one per part",
-                     "Give more data, a share of 0, or another training.split.by.")  # fmt: skip
+        raise _error(
+            f"{len(groups)} {what}",
+            f"at least {n_parts}, one per part",
+            "Give more data, a share of 0, or another training.split.by.",
+        )
     test_end = _nearest(groups, n_test, len(groups) - bool(n_val) - n_others)
     val_end = test_end + _nearest(groups[test_end:], n_val, len(groups) - test_end - n_others)
     asked = {"train", *(["val"] if n_val else []), *(["test"] if n_test else [])}
@@ -149,8 +155,11 @@ def _cut(groups: Sequence[_Group], unplaced: _Group, rules: SplitRules, how: str
 def _wanted(n: int, rules: SplitRules) -> tuple[int, int]:
     """Target sizes (test, validation) out of `n` complexes: at least one where the share is not zero."""
     if rules.val_share + rules.test_share >= 1:
-        raise _error(f"shares of {rules.val_share:g} and {rules.test_share:g}", "something left to train on",
-                     "Lower training.split.val_share or test_share.")  # fmt: skip
+        raise _error(
+            f"shares of {rules.val_share:g} and {rules.test_share:g}",
+            "something left to train on",
+            "Lower training.split.val_share or test_share.",
+        )
     n_test, n_val = (max(1, round(share * n)) if share else 0 for share in (rules.test_share, rules.val_share))
     return n_test, n_val
 
@@ -188,8 +197,11 @@ def _checked(parts: Mapping[str, Iterable[str]], asked: Collection[str], how: st
     train, val, test = (tuple(sorted(parts.get(name, ()))) for name in PARTS)
     empty = [name for name, ids in zip(PARTS, (train, val, test), strict=True) if name in asked and not ids]
     if empty:
-        raise _error(f"nothing in {' and '.join(empty)}, {how}", "a labelled complex in each requested part",
-                     "Correct the lists, or choose another training.split.by.")  # fmt: skip
+        raise _error(
+            f"nothing in {' and '.join(empty)}, {how}",
+            "a labelled complex in each requested part",
+            "Correct the lists, or choose another training.split.by.",
+        )
     return Split(
         train=train, val=val, test=test, why=f"{how}: {len(train):,} train, {len(val):,} val, {len(test):,} test"
     )

@@ -85,19 +85,21 @@ def _labels(table: AtomTable, places: NDArray[np.int64]) -> tuple[NDArray[np.str
     if (labels != "").any():
         # Beside the same atom with a letter, an atom without one is a conformer too.
         partners = {(table.residue_names[i], table.names[i]) for i, label in zip(places, labels, strict=True) if label}
-        unlettered = np.array([
-            not label and (table.residue_names[i], table.names[i]) in partners
-            for i, label in zip(places, labels, strict=True)
-        ])  # fmt: skip
+        unlettered = np.array(
+            [
+                not label and (table.residue_names[i], table.names[i]) in partners
+                for i, label in zip(places, labels, strict=True)
+            ]
+        )
         labels[unlettered] = " "
         return labels, bool(unlettered.any())
     if not twice or not _are_conformers(table, places, repeated):
         return None, False
     names = [(table.residue_names[i], table.names[i]) for i in places]
     several = {name for name, count in zip(names, repeated, strict=True) if count > 0}
-    return np.array([
-        str(count + 1) if name in several else "" for name, count in zip(names, repeated, strict=True)
-    ]), True  # fmt: skip
+    return np.array(
+        [str(count + 1) if name in several else "" for name, count in zip(names, repeated, strict=True)]
+    ), True
 
 
 def _repetitions(table: AtomTable, places: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,9 +118,11 @@ def _are_conformers(table: AtomTable, places: NDArray[np.int64], repeated: NDArr
     """Whether repeated names mean two conformers: not in a residue whose names are no names, nor in two that share a number."""
     again = places[repeated > 0]
     same = [
-        np.linalg.norm(table.positions[places[(table.names[places] == table.names[i]) & (places < i)]] - table.positions[i], axis=1).min()
+        np.linalg.norm(
+            table.positions[places[(table.names[places] == table.names[i]) & (places < i)]] - table.positions[i], axis=1
+        ).min()
         for i in again
-    ]  # fmt: skip
+    ]
     if not is_standard(str(table.residue_names[places[0]])):
         # All carbons of a residue may be called C: such names tell no atoms apart.
         named = all(any(letter.isdigit() for letter in str(table.names[i])) for i in again)

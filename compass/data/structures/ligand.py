@@ -101,15 +101,15 @@ def _has_3d(positions: np.ndarray) -> bool:
 def _nothing_usable(path: Path, *, n_with_atoms: int) -> StructureError:
     if n_with_atoms:
         return StructureError(
-            Reason.NO_3D, path,
+            Reason.NO_3D,
+            path,
             got="a ligand without three-dimensional coordinates (every z is 0)",
             expected="the pose bound to the protein",
             fix="Give the docked or crystal pose, not a drawing.",
-        )  # fmt: skip
+        )
     return StructureError(
-        Reason.NO_LIGAND, path,
-        got="a molecule without atoms", expected="a ligand", fix="Export the ligand again."
-    )  # fmt: skip
+        Reason.NO_LIGAND, path, got="a molecule without atoms", expected="a ligand", fix="Export the ligand again."
+    )
 
 
 def _unreadable(path: Path, got: str) -> StructureError:

@@ -35,9 +35,12 @@ def parse_mmcif(path: Path, text: str) -> AtomTable:
         if "Wrong number of values in loop" not in str(error):
             raise unreadable(path, why=error, expected="mmCIF categories") from None
         raise StructureError(
-            Reason.TRUNCATED, path,
-            got="a table that ends within a row", expected="a complete file", fix="Fetch the file again.",
-        ) from None  # fmt: skip
+            Reason.TRUNCATED,
+            path,
+            got="a table that ends within a row",
+            expected="a complete file",
+            fix="Fetch the file again.",
+        ) from None
     blocks = [block for block in document if block.find_values("_atom_site.id")]
     columns = _Columns(path, blocks[0] if blocks else gemmi.cif.Block("none"))
     names = columns.text("auth_atom_id", "label_atom_id")
@@ -82,8 +85,10 @@ class _Columns:
         self._n = len(block.find_values("_atom_site.id"))
 
     def _values(self, name: str) -> list[str] | None:
-        values = [gemmi.cif.as_string(value) if value[0] in "'\";" else value
-                  for value in self._block.find_values(f"_atom_site.{name}")]  # fmt: skip
+        values = [
+            gemmi.cif.as_string(value) if value[0] in "'\";" else value
+            for value in self._block.find_values(f"_atom_site.{name}")
+        ]
         if values and len(values) != self._n:
             raise unreadable(self._path, why=f"{len(values)} values of {name} for {self._n} atoms", expected="one each")
         return values or None

@@ -66,11 +66,12 @@ def without_the_ligand(path: Path, protein: AtomTable, ligand: Atoms) -> AtomTab
     if on_ligand.any():
         i = int(np.flatnonzero(on_ligand)[0])
         raise StructureError(
-            Reason.OVERLAPPING, path,
+            Reason.OVERLAPPING,
+            path,
             got=f"atom {protein.names[i]} of {protein.residue_label(i)} {to_heavy[i]:.2f} Å from a ligand atom",
             expected=f"{OVERLAP_ANGSTROM:g} Å or more between protein and ligand",
             fix="Check that the ligand's pose belongs to this protein file.",
-        )  # fmt: skip
+        )
     rest = protein.where(keep & ~lying[parts])
     dropped = _named(protein, keep & lying[parts])
     if dropped:
@@ -122,10 +123,12 @@ def overlapping(path: Path, positions: NDArray[np.float64], pairs: NDArray[np.in
     """The error for atoms at one place."""
     x, y, z = positions[pairs[:, 0].min()]
     return StructureError(
-        Reason.OVERLAPPING, path,
+        Reason.OVERLAPPING,
+        path,
         got=f"atoms at one place (pairs: {format_count(len(pairs))}), the first at ({x:.3f}, {y:.3f}, {z:.3f})",
-        expected="atoms apart from each other", fix="Remove the copies from the file.",
-    )  # fmt: skip
+        expected="atoms apart from each other",
+        fix="Remove the copies from the file.",
+    )
 
 
 def _overlapping(protein: AtomTable) -> NDArray[np.int64]:

@@ -70,9 +70,12 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
         if head.startswith("ATOM") or head == "HETATM":
             if len(line.rstrip()) < 54:
                 raise StructureError(
-                    Reason.TRUNCATED, path,
-                    got=f"line {number} cut short at column {len(line)}", expected=_COORDINATES, fix="Fetch the file again.",
-                )  # fmt: skip
+                    Reason.TRUNCATED,
+                    path,
+                    got=f"line {number} cut short at column {len(line)}",
+                    expected=_COORDINATES,
+                    fix="Fetch the file again.",
+                )
             lines.append(line)
             hetero.append(head == "HETATM")
             segments.append(segment)

@@ -141,10 +141,12 @@ def read_protein(
     table = parse_pdb(path, text) if kind == "pdb" else parse_mmcif(path, text)
     if not len(table):
         raise StructureError(
-            Reason.NO_ATOMS, path,
-            got="no atoms", expected="atom records with coordinates",
+            Reason.NO_ATOMS,
+            path,
+            got="no atoms",
+            expected="atom records with coordinates",
             fix=f"Check that the file is {'in PDB' if kind == 'pdb' else 'in mmCIF'} format, as its name says.",
-        )  # fmt: skip
+        )
     require_finite(path, table.positions)
     table = _chosen_models(table, rules)
     whole = table
@@ -155,10 +157,12 @@ def read_protein(
         kept = _kept(whole, rules)
     if not len(kept):
         raise StructureError(
-            Reason.NO_ATOMS, path,
-            got="no atoms after waters, metals and cofactors were dropped", expected="at least one protein atom",
+            Reason.NO_ATOMS,
+            path,
+            got="no atoms after waters, metals and cofactors were dropped",
+            expected="at least one protein atom",
             fix="Check that the file holds the protein, or keep more in structures.waters, .metals or .cofactors.",
-        )  # fmt: skip
+        )
     return kept
 
 
@@ -219,9 +223,11 @@ def _allowed(table: AtomTable, rules: StructureRules) -> NDArray[np.bool_]:
     single = np.bincount(runs, weights=np.where(heavy, table.elements, 0))  # of one heavy atom: its element
     is_water = np.isin(table.residue_names[first], list(WATERS)) & ((n_heavy == 0) | (single == 8))
     is_oxygen, is_metal = (n_heavy == 1) & (single == 8), (n_heavy == 1) & np.isin(single, list(_METALS))
-    polymer = _in_polymers(table, runs, first) if rules.cofactors == "drop" or rules.metals == "drop" else (
-        np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
-    )  # fmt: skip
+    polymer = (
+        _in_polymers(table, runs, first)
+        if rules.cofactors == "drop" or rules.metals == "drop"
+        else (np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_))
+    )
     allowed = np.full(len(first), rules.cofactors == "keep")
     allowed[is_metal] = rules.metals == "keep"
     allowed[is_oxygen] = rules.waters == "keep"

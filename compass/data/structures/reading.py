@@ -48,18 +48,23 @@ def read_complex(
     heavy = ligand_atoms.positions[ligand_atoms.elements > 1]
     if not len(heavy):
         raise StructureError(
-            Reason.NO_LIGAND, ligand,
-            got="no heavy atom", expected="a ligand with at least one", fix="Export the ligand again.",
-        )  # fmt: skip
+            Reason.NO_LIGAND,
+            ligand,
+            got="no heavy atom",
+            expected="a ligand with at least one",
+            fix="Export the ligand again.",
+        )
     near = None if pocket_radius is None else (heavy, pocket_radius)
     table = _around(protein, ligand_atoms, near, rules)
     n_atoms = len(table) + len(ligand_atoms)
     if n_atoms > max_atoms:
         raise StructureError(
-            Reason.TOO_MANY_ATOMS, protein,
-            got=f"{format_count(n_atoms)} atoms", expected=f"at most max_atoms = {format_count(max_atoms)}",
+            Reason.TOO_MANY_ATOMS,
+            protein,
+            got=f"{format_count(n_atoms)} atoms",
+            expected=f"at most max_atoms = {format_count(max_atoms)}",
             fix="Raise max_atoms, or set a smaller pocket_radius.",
-        )  # fmt: skip
+        )
     require_apart(ligand, ligand_atoms)
     return Complex(
         name=name,
@@ -114,10 +119,12 @@ def _decided(
     if rules.unknown_elements == "refuse":
         x, y, z = positions[int(np.flatnonzero(unknown)[0])]
         raise StructureError(
-            Reason.UNKNOWN_ELEMENT, path,
-            got=f"an unknown element at ({x:.3f}, {y:.3f}, {z:.3f})", expected="a chemical element for every atom",
+            Reason.UNKNOWN_ELEMENT,
+            path,
+            got=f"an unknown element at ({x:.3f}, {y:.3f}, {z:.3f})",
+            expected="a chemical element for every atom",
             fix="Correct the file, or set structures.unknown_elements to drop or as_carbon.",
-        )  # fmt: skip
+        )
     return elements if rules.unknown_elements == "drop" else np.where(unknown, 6, elements)
 
 
@@ -136,20 +143,23 @@ def _pocket(path: Path, table: AtomTable, near: tuple[NDArray[np.float64], float
     within = distances <= radius
     if not within.any():
         raise StructureError(
-            Reason.EMPTY_POCKET, path,
+            Reason.EMPTY_POCKET,
+            path,
             got=f"no atom within {radius:g} Å of the ligand (the nearest is {distances.min():.1f} Å away)",
             expected="a protein around its ligand",
             fix="Check that both files are in one coordinate frame, or raise pocket_radius.",
-        )  # fmt: skip
+        )
     return table.where(within)
 
 
 def _no_atoms(path: Path) -> StructureError:
     return StructureError(
-        Reason.NO_ATOMS, path,
-        got="no atoms beside the ligand's and hydrogens", expected="at least one protein atom",
+        Reason.NO_ATOMS,
+        path,
+        got="no atoms beside the ligand's and hydrogens",
+        expected="at least one protein atom",
         fix="Check that the file holds the protein.",
-    )  # fmt: skip
+    )
 
 
 def _checked(path: Path, table: AtomTable, rules: StructureRules) -> AtomTable:
@@ -168,8 +178,10 @@ def _checked(path: Path, table: AtomTable, rules: StructureRules) -> AtomTable:
     n_odd = too_close(table.elements, pairs)
     if n_odd > MOST_CONTRADICTIONS:
         raise StructureError(
-            Reason.UNKNOWN_ELEMENT, path,
-            got=f"{format_count(n_odd)} atoms of metals or noble gases bonded like carbon", expected="elements that can be right",
+            Reason.UNKNOWN_ELEMENT,
+            path,
+            got=f"{format_count(n_odd)} atoms of metals or noble gases bonded like carbon",
+            expected="elements that can be right",
             fix="Write the elements into columns 77 and 78, or convert the file again.",
-        )  # fmt: skip
+        )
     return table.noting(f"{n_odd} atoms lie closer to their neighbours than their elements allow") if n_odd else table

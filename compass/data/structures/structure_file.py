@@ -98,11 +98,12 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
     if extension not in formats:
         *others, last = formats
         raise StructureError(
-            Reason.WRONG_EXTENSION, path,
+            Reason.WRONG_EXTENSION,
+            path,
             got=f"the extension {extension!r}" if extension else "no extension",
             expected=f"{', '.join(others)} or {last}, plain or followed by .gz",
             fix="Convert the file, or rename it if it is in one of these formats.",
-        )  # fmt: skip
+        )
     data = _read_bytes(path, what=what)
     if gzipped and data:
         data = _gunzip(path, data)
@@ -112,10 +113,12 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
         )
     if b"\0" in data or data.startswith(b"\x1f\x8b"):
         raise StructureError(
-            Reason.BINARY, path,
-            got="binary data", expected=f"{what} as text",
+            Reason.BINARY,
+            path,
+            got="binary data",
+            expected=f"{what} as text",
             fix="If the file is gzipped, end its name with .gz; otherwise export it again as text.",
-        )  # fmt: skip
+        )
     # Author names in old entries are not always UTF-8; coordinates and elements are ASCII.
     return formats[extension], data.decode("utf-8-sig", errors="replace")
 
@@ -129,18 +132,23 @@ def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise StructureError(
-            Reason.UNREADABLE, path,
-            got=f"no coordinates for atom {bad[0] + 1}", expected="three numbers for every atom",
+            Reason.UNREADABLE,
+            path,
+            got=f"no coordinates for atom {bad[0] + 1}",
+            expected="three numbers for every atom",
             fix="Fetch or export the file again.",
-        )  # fmt: skip
+        )
 
 
 def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
     """The error for a file that its parser refuses; `why` becomes one line."""
     return StructureError(
-        Reason.UNREADABLE, path,
-        got=" ".join(str(why).split()), expected=expected, fix="Fetch or export the file again.",
-    )  # fmt: skip
+        Reason.UNREADABLE,
+        path,
+        got=" ".join(str(why).split()),
+        expected=expected,
+        fix="Fetch or export the file again.",
+    )
 
 
 def _read_bytes(path: Path, *, what: str) -> bytes:
@@ -154,10 +162,12 @@ def _read_bytes(path: Path, *, what: str) -> bytes:
         ) from None
     except OSError as error:
         raise StructureError(
-            Reason.UNREADABLE, path,
-            got=f"a file that cannot be opened ({error.strerror})", expected=what,
+            Reason.UNREADABLE,
+            path,
+            got=f"a file that cannot be opened ({error.strerror})",
+            expected=what,
             fix="Check the file's permissions and its disk.",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _gunzip(path: Path, data: bytes) -> bytes:
@@ -165,12 +175,17 @@ def _gunzip(path: Path, data: bytes) -> bytes:
         return gzip.decompress(data)
     except EOFError:
         raise StructureError(
-            Reason.TRUNCATED, path,
-            got="a gzip stream that ends early", expected="a complete file", fix="Fetch the file again.",
-        ) from None  # fmt: skip
+            Reason.TRUNCATED,
+            path,
+            got="a gzip stream that ends early",
+            expected="a complete file",
+            fix="Fetch the file again.",
+        ) from None
     except (gzip.BadGzipFile, zlib.error):
         raise StructureError(
-            Reason.UNREADABLE, path,
-            got="data that is not gzip", expected="a gzipped file, as its name says",
+            Reason.UNREADABLE,
+            path,
+            got="data that is not gzip",
+            expected="a gzipped file, as its name says",
             fix="Take .gz off the name if the file is plain; otherwise fetch it again.",
-        ) from None  # fmt: skip
+        ) from None
