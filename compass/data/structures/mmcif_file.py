@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d+\))?")
 """With the standard uncertainty in brackets that CIF allows."""
-_NOTHING = ("?", ".")
+_PLAIN = frozenset("+-.0123456789")
 
 
 def parse_mmcif(path: Path, text: str) -> AtomTable:
@@ -85,10 +85,9 @@ class _Columns:
         self._n = len(block.find_values("_atom_site.id"))
 
     def _values(self, name: str) -> list[str] | None:
-        values = [
-            gemmi.cif.as_string(value) if value[0] in "'\";" else value
-            for value in self._block.find_values(f"_atom_site.{name}")
-        ]
+        values = list(self._block.find_values(f"_atom_site.{name}"))
+        if any(quote in "".join(values) for quote in "'\";"):
+            values = [gemmi.cif.as_string(value) if value[0] in "'\";" else value for value in values]
         if values and len(values) != self._n:
             raise unreadable(self._path, why=f"{len(values)} values of {name} for {self._n} atoms", expected="one each")
         return values or None
@@ -98,8 +97,9 @@ class _Columns:
         result = np.full(self._n, "", "U1")
         for name in names:
             values = self._values(name)
-            if values is not None:
-                found = np.where(np.isin(values, _NOTHING), "", values)
+            if values is not None and (result == "").any():
+                found = np.array(values)
+                found[(found == "?") | (found == ".")] = ""
                 result = np.where(result == "", found, result)
         return result
 
@@ -114,7 +114,7 @@ class _Columns:
             raise unreadable(self._path, why=f"no _atom_site.{name}", expected="coordinates of every atom")
         values = values or [""] * self._n
         try:
-            if all(map(_PLAIN, values)):
+            if _PLAIN.issuperset("".join(values)):
                 return np.array(values, np.float64)
         except ValueError:
             pass
@@ -127,6 +127,3 @@ class _Columns:
         if default is not None:
             return default
         raise unreadable(self._path, why=f"{value!r} as {name}", expected="three numbers for every atom")
-
-
-_PLAIN = re.compile(r"[+-]?\d+\.?\d*").fullmatch
