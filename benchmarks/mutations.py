@@ -295,7 +295,11 @@ def mmcif(pair: Pair, chance: random.Random) -> Pair:
     text = structure.make_mmcif_document().as_string()
     if chance.random() < 0.5:
         place = text.index("ATOM ") + chance.randint(0, len(text) // 2)
-        text = text[:place] + chance.choice(["?", ",", "\n", "'", " "]) + text[place + 1 :]
+        # Not a blank for a number's last digits: it would be another number, and nobody could tell.
+        at_end = text[place + 1 : place + 3].strip() != text[place + 1 : place + 3]
+        text = (
+            text[:place] + chance.choice(["?", ",", "'"] if at_end else ["?", ",", "\n", "'", " "]) + text[place + 1 :]
+        )
     return Pair(text.splitlines(), pair.ligand, protein_name="p.cif")
 
 

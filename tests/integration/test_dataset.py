@@ -170,7 +170,7 @@ def test_a_store_that_cannot_be_written_is_done_without(catalogue, tmp_path, mon
     assert pack_graphs(config) is None
     assert Dataset(config).graph("1abc").n_nodes
     assert caplog.messages == [
-        f"graphs will be built anew for every batch: {Dataset(config).store_path} cannot be written (No space left on device)"
+        f"graphs are built again for every batch, because {Dataset(config).store_path} cannot be written (No space left on device)"
     ]
 
 

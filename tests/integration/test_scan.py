@@ -199,7 +199,7 @@ def test_a_worker_that_is_killed_costs_one_complex(manifest, tmp_path):
     row = catalogue.rows[-1]
     assert (row.id, row.reason, row.key) == (HANGS, "crashed", "")
     assert row.detail == (
-        "the process that read it died, alone with it as well. Replay it with `compass scan … --only`"
+        "the process that read it died twice, the second time with this complex alone. Replay it with `compass scan … --only`"
     )
 
 

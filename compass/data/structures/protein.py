@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from compass.data.structures.conformers import one_conformer
-from compass.data.structures.elements import ATOMIC_NUMBERS, WATERS, is_polymeric, with_elements
+from compass.data.structures.elements import ATOMIC_NUMBERS, WATERS, is_polymeric, is_standard, with_elements
 from compass.data.structures.mmcif_file import parse_mmcif
 from compass.data.structures.pdb_file import parse_pdb
 from compass.data.structures.structure_file import Reason, StructureError, read_text, require_finite
@@ -31,6 +31,11 @@ ANOTHER_PLACE_ANGSTROM = 5.0
 _SEAM_ANGSTROM = 3.0
 """Residues so far beyond the pocket are read too: bonds and conformers reach across its border."""
 _PEPTIDE_BOND_ANGSTROM = 2.0
+_SAME_COORDINATE = 0.01
+_BOND_ANGSTROM = 1.9
+"""Longer than any bond of oxygen to carbon, nitrogen, phosphorus or sulphur, and shorter than any hydrogen bond."""
+_STRAY_ANGSTROM = 2.4
+"""Every heavy atom of an amino acid or nucleotide has a neighbour in its residue within this."""
 _DUMMIES = ("DUM",)
 """Residues that mark the planes of a membrane, as OPM writes them."""
 _METALS = frozenset(
@@ -219,21 +224,42 @@ def _allowed(table: AtomTable, rules: StructureRules) -> NDArray[np.bool_]:
     runs = table.runs()
     first = np.unique(runs, return_index=True)[1]
     heavy = table.elements > 1
-    n_heavy = np.bincount(runs, weights=heavy)
-    single = np.bincount(runs, weights=np.where(heavy, table.elements, 0))  # of one heavy atom: its element
-    is_water = np.isin(table.residue_names[first], list(WATERS)) & ((n_heavy == 0) | (single == 8))
-    is_oxygen, is_metal = (n_heavy == 1) & (single == 8), (n_heavy == 1) & np.isin(single, list(_METALS))
-    polymer = (
-        _in_polymers(table, runs, first)
-        if rules.cofactors == "drop" or rules.metals == "drop"
-        else (np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_))
-    )
+    n_other = np.bincount(runs, weights=heavy & (table.elements != 8))
+    n_not_metal = np.bincount(runs, weights=heavy & ~np.isin(table.elements, list(_METALS)))
+    single = _one_name(table, runs, heavy, len(first))
+    is_water = np.isin(table.residue_names[first], list(WATERS)) & (n_other == 0)
+    is_oxygen = single & (n_other == 0) & ~_bonded(table, runs, single & (n_other == 0))
+    is_metal = single & (n_not_metal == 0)
+    polymer = _in_polymers(table, runs, first) if rules.cofactors == "drop" or rules.metals == "drop" else (
+        np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
+    )  # fmt: skip
     allowed = np.full(len(first), rules.cofactors == "keep")
     allowed[is_metal] = rules.metals == "keep"
     allowed[is_oxygen] = rules.waters == "keep"
     allowed[polymer] = True
     allowed[is_water] = rules.waters == "keep"
     return np.asarray(allowed[runs], np.bool_)
+
+
+def _one_name(table: AtomTable, runs: NDArray[np.int64], heavy: NDArray[np.bool_], n_runs: int) -> NDArray[np.bool_]:
+    """(residues,) whether all heavy atoms have one name: a single atom, in one conformer or several."""
+    starts = np.flatnonzero(heavy)
+    first_name = np.full(n_runs, "", table.names.dtype)
+    first_name[runs[starts[::-1]]] = table.names[starts[::-1]]
+    n_odd = np.bincount(runs, weights=heavy & (table.names != first_name[runs]), minlength=n_runs)
+    return np.asarray((first_name != "") & (n_odd == 0))
+
+
+def _bonded(table: AtomTable, runs: NDArray[np.int64], single: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(residues,) whether one of the `single` residues is bonded to another residue: no water, whatever its name."""
+    bonded = np.zeros(len(single), np.bool_)
+    unnamed = single[runs] & (table.elements > 1) & ~np.isin(table.residue_names, list(WATERS))
+    if unnamed.any():
+        others = np.flatnonzero(np.isin(table.elements, (6, 7, 15, 16)))
+        if len(others):
+            distances, _ = cKDTree(table.positions[others]).query(table.positions[unnamed])
+            bonded[runs[unnamed][distances < _BOND_ANGSTROM]] = True
+    return bonded
 
 
 def _in_polymers(table: AtomTable, runs: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -256,16 +282,31 @@ def _in_polymers(table: AtomTable, runs: NDArray[np.int64], first: NDArray[np.in
 
 
 def _each_once(table: AtomTable) -> AtomTable:
-    """The same atom of the same residue at the same place counts once."""
+    """`table` with the same atom of a residue at one place once, and a note on atoms that their residue does not reach."""
     if not len(table):
         return table
-    places = np.round(table.positions, 2)
-    order = np.lexsort((places[:, 2], places[:, 1], places[:, 0]))
-    close = np.flatnonzero((places[order][1:] == places[order][:-1]).all(axis=1))
-    keep = np.ones(len(table), np.bool_)
+    pairs = cKDTree(table.positions).query_pairs(_STRAY_ANGSTROM, output_type="ndarray")
+    first, second = pairs.T
+    apart = np.abs(table.positions[first] - table.positions[second]).max(axis=1, initial=0.0)
     columns = (table.chains, table.numbers, table.residue_names, table.names)
-    for k in close:
-        one, other = sorted((int(order[k]), int(order[k + 1])))
+    keep = np.ones(len(table), np.bool_)
+    for one, other in pairs[apart < _SAME_COORDINATE].tolist():
         if all(column[one] == column[other] for column in columns):
-            keep[other] = False
-    return table.where(keep)
+            keep[max(one, other)] = False
+    strays = _strays(table, pairs)
+    named = ", ".join(f"{table.names[i]} of {table.residue_label(i)}" for i in strays[:3])
+    n_strays = format_count(len(strays))
+    notes = (f"atoms apart from the rest of their residue: {n_strays} ({named}{' …' if len(strays) > 3 else ''})",)
+    return table.where(keep).noting(*(notes if strays else ()))
+
+
+def _strays(table: AtomTable, pairs: NDArray[np.int64]) -> list[int]:
+    """The heavy atoms of common residues without a neighbour in theirs among `pairs`; a residue of one atom has none."""
+    runs = table.runs()
+    heavy = table.elements > 1
+    both = (runs[pairs[:, 0]] == runs[pairs[:, 1]]) & heavy[pairs[:, 0]] & heavy[pairs[:, 1]]
+    reached = np.zeros(len(table), np.bool_)
+    reached[pairs[both].ravel()] = True
+    n_heavy = np.bincount(runs, weights=heavy)
+    alone = np.flatnonzero(heavy & ~reached & (n_heavy[runs] > 1))
+    return [i for i in alone.tolist() if is_standard(str(table.residue_names[i]))]

@@ -262,6 +262,29 @@ def test_residues_that_lie_on_each_other(read, numbers):
     assert "GLC 1 (4 atoms)" in complex_.notes[0]
 
 
+def test_an_oxygen_of_a_misspelt_residue_is_no_water(read):
+    (line,) = (line for line in ATOMS if line[12:26] == " O   SER A 195")
+    complex_ = read(PROTEIN.replace(line, f"{line[:17]}S?R{line[20:]}"))
+    assert elements(complex_) == IN_POCKET
+
+
+@pytest.mark.parametrize("residue", ["HOH", "TIP3"])
+def test_a_water_in_two_conformers_is_a_water(read, residue):
+    lines = [
+        f"{hetatm(' O  ', residue[:3], 5, (-1.384 + shift, 25.046, 25.082), element='O', alternate=letter)}"
+        for letter, shift in (("A", 0.0), ("B", 0.9))
+    ]
+    lines = [f"{line[:17]}{residue:4}{line[21:]}" for line in lines]
+    assert elements(read(with_lines(*lines))) == IN_POCKET
+
+
+def test_an_atom_far_from_its_residue_is_noted(read):
+    """A number that lost its first digit is a number."""
+    (line,) = (line for line in ATOMS if line[12:26] == " CG  HIS A  57")
+    complex_ = read(PROTEIN.replace(line, f"{line[:38]}{float(line[38:46]) % 10:8.3f}{line[46:]}"))
+    assert complex_.notes == ("atoms apart from the rest of their residue: 1 (CG of HIS A 57)",)
+
+
 # ------------------------------------------------------------------------------------------------------ the whole file
 
 
