@@ -222,7 +222,7 @@ _COFACTOR_METALS = {
 _METALS_OF = {(residue, metal) for metal, residues in _COFACTOR_METALS.items() for residue in residues.split()}
 _ORGANIC = "HCNOSPFIB"
 _HYDROGEN_LIKE = ("H", "D")
-_NOT_BONDED_SO_CLOSE = frozenset(
+_NOT_BONDED_SO_CLOSE = sorted(
     ATOMIC_NUMBERS[symbol]
     for symbol in [
         "HE",
@@ -303,6 +303,8 @@ _NOT_BONDED_SO_CLOSE = frozenset(
     ]
 )
 """Elements that no carbon, nitrogen or oxygen comes within `TOO_CLOSE_ANGSTROM` of."""
+_IS_ODD = np.zeros(128, np.bool_)
+_IS_ODD[_NOT_BONDED_SO_CLOSE] = True
 TOO_CLOSE_ANGSTROM = 1.7
 MOST_CONTRADICTIONS = 2
 """Real structures of poor resolution have one or two metals too close to their partners."""
@@ -326,7 +328,9 @@ def with_elements(table: AtomTable) -> AtomTable:
 
 def too_close(elements: NDArray[np.int64], pairs: NDArray[np.int64]) -> int:
     """How many atoms have an element that contradicts a neighbour within `TOO_CLOSE_ANGSTROM`; `pairs` (m, 2) are those."""
-    odd = np.isin(elements, list(_NOT_BONDED_SO_CLOSE))
+    odd = _IS_ODD[elements]
+    if not odd.any():
+        return 0
     light = np.isin(elements, (6, 7, 8))
     first, second = pairs.T
     return len({*first[odd[first] & light[second]].tolist(), *second[odd[second] & light[first]].tolist()})

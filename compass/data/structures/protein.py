@@ -36,92 +36,12 @@ _BOND_ANGSTROM = 1.9
 """Longer than any bond of oxygen to carbon, nitrogen, phosphorus or sulphur, and shorter than any hydrogen bond."""
 _STRAY_ANGSTROM = 2.4
 """Every heavy atom of an amino acid or nucleotide has a neighbour in its residue within this."""
-_DUMMIES = ("DUM",)
-"""Residues that mark the planes of a membrane, as OPM writes them."""
-_METALS = frozenset(
-    ATOMIC_NUMBERS[symbol]
-    for symbol in [
-        "LI",
-        "BE",
-        "NA",
-        "MG",
-        "AL",
-        "K",
-        "CA",
-        "SC",
-        "TI",
-        "V",
-        "CR",
-        "MN",
-        "FE",
-        "CO",
-        "NI",
-        "CU",
-        "ZN",
-        "GA",
-        "RB",
-        "SR",
-        "Y",
-        "ZR",
-        "NB",
-        "MO",
-        "TC",
-        "RU",
-        "RH",
-        "PD",
-        "AG",
-        "CD",
-        "IN",
-        "SN",
-        "CS",
-        "BA",
-        "LA",
-        "CE",
-        "PR",
-        "ND",
-        "PM",
-        "SM",
-        "EU",
-        "GD",
-        "TB",
-        "DY",
-        "HO",
-        "ER",
-        "TM",
-        "YB",
-        "LU",
-        "HF",
-        "TA",
-        "W",
-        "RE",
-        "OS",
-        "IR",
-        "PT",
-        "AU",
-        "HG",
-        "TL",
-        "PB",
-        "BI",
-        "PO",
-        "FR",
-        "RA",
-        "AC",
-        "TH",
-        "PA",
-        "U",
-        "NP",
-        "PU",
-        "AM",
-        "CM",
-        "BK",
-        "CF",
-        "ES",
-        "FM",
-        "MD",
-        "NO",
-        "LR",
-    ]
-)
+_DUMMY = "DUM"
+"""The residue of atoms that mark the planes of a membrane, as OPM writes them."""
+_METALS = """LI BE NA MG AL K CA SC TI V CR MN FE CO NI CU ZN GA RB SR Y ZR NB MO TC RU RH PD AG CD IN SN CS BA LA CE PR ND PM SM
+EU GD TB DY HO ER TM YB LU HF TA W RE OS IR PT AU HG TL PB BI PO FR RA AC TH PA U NP PU AM CM BK CF ES FM MD NO LR"""
+_IS_METAL = np.zeros(128, np.bool_)
+_IS_METAL[[ATOMIC_NUMBERS[symbol] for symbol in _METALS.split()]] = True
 
 
 def read_protein(
@@ -174,7 +94,7 @@ def read_protein(
 def _kept(table: AtomTable, rules: StructureRules) -> AtomTable:
     if not len(table):
         return table
-    dummies = np.isin(table.residue_names, _DUMMIES)
+    dummies = table.residue_names == _DUMMY
     if dummies.any():
         table = table.where(~dummies).noting(f"{format_count(int(dummies.sum()))} dummy atoms (DUM) are left out")
     table = with_elements(table)
@@ -225,10 +145,12 @@ def _allowed(table: AtomTable, rules: StructureRules) -> NDArray[np.bool_]:
     first = np.unique(runs, return_index=True)[1]
     heavy = table.elements > 1
     n_other = np.bincount(runs, weights=heavy & (table.elements != 8))
-    n_not_metal = np.bincount(runs, weights=heavy & ~np.isin(table.elements, list(_METALS)))
+    n_not_metal = np.bincount(runs, weights=heavy & ~_IS_METAL[table.elements])
     single = _one_name(table, runs, heavy, len(first))
-    is_water = np.isin(table.residue_names[first], list(WATERS)) & (n_other == 0)
-    is_oxygen = single & (n_other == 0) & ~_bonded(table, runs, single & (n_other == 0))
+    named_water = np.array([name in WATERS for name in table.residue_names[first].tolist()], np.bool_)
+    is_water = named_water & (n_other == 0)
+    unnamed = single & (n_other == 0) & ~named_water
+    is_oxygen = unnamed & ~_bonded(table, runs, unnamed)
     is_metal = single & (n_not_metal == 0)
     polymer = _in_polymers(table, runs, first) if rules.cofactors == "drop" or rules.metals == "drop" else (
         np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
@@ -253,8 +175,8 @@ def _one_name(table: AtomTable, runs: NDArray[np.int64], heavy: NDArray[np.bool_
 def _bonded(table: AtomTable, runs: NDArray[np.int64], single: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(residues,) whether one of the `single` residues is bonded to another residue: no water, whatever its name."""
     bonded = np.zeros(len(single), np.bool_)
-    unnamed = single[runs] & (table.elements > 1) & ~np.isin(table.residue_names, list(WATERS))
-    if unnamed.any():
+    if single.any():
+        unnamed = single[runs] & (table.elements > 1)
         others = np.flatnonzero(np.isin(table.elements, (6, 7, 15, 16)))
         if len(others):
             distances, _ = cKDTree(table.positions[others]).query(table.positions[unnamed])
