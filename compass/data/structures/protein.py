@@ -152,9 +152,11 @@ def _allowed(table: AtomTable, rules: StructureRules) -> NDArray[np.bool_]:
     unnamed = single & (n_other == 0) & ~named_water
     is_oxygen = unnamed & ~_bonded(table, runs, unnamed)
     is_metal = single & (n_not_metal == 0)
-    polymer = _in_polymers(table, runs, first) if rules.cofactors == "drop" or rules.metals == "drop" else (
-        np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_)
-    )  # fmt: skip
+    polymer = (
+        _in_polymers(table, runs, first)
+        if rules.cofactors == "drop" or rules.metals == "drop"
+        else (np.array([is_polymeric(str(table.residue_names[i])) and not table.hetero[i] for i in first], np.bool_))
+    )
     allowed = np.full(len(first), rules.cofactors == "keep")
     allowed[is_metal] = rules.metals == "keep"
     allowed[is_oxygen] = rules.waters == "keep"
