@@ -1,4 +1,4 @@
-"""Profiles as tables that can be read in 80 columns."""
+"""Profiles as tables of 80 columns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from compass.report.words import rate
 from compass.units import format_bytes, format_count, format_seconds
 
 MOST_NAMES = 5
-"""Complexes that are named in a line; the profile names all."""
+"""Complexes named in a line; the profile names all."""
 
 
 def print_profile(profile: Profile) -> None:
-    """The machine in a line, the plans in a table, and a sentence on each."""
+    """Print the machine in a line, the plans in a table, and a sentence on each plan."""
     console = Console(highlight=False, markup=False)
     hardware = profile.hardware
     console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
@@ -44,10 +44,10 @@ def print_profile(profile: Profile) -> None:
 
 
 def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
-    """One stage in full.
+    """Print one stage in full.
 
     Raises:
-        InputError: the profile has nothing on it.
+        InputError: the profile has neither a plan nor a failure for it.
     """
     entry = profile.plans.get(stage) or profile.failures.get(stage)
     if entry is None:
@@ -71,7 +71,7 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
 
 
 def print_description(found: Description) -> None:
-    """The device, its memory and the versions, one a line."""
+    """Print the device, its memory and the versions, one per line."""
     hardware, fingerprint = found.hardware, found.fingerprint
     limit = "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)
     print_rows(
@@ -82,7 +82,7 @@ def print_description(found: Description) -> None:
                 "memory",
                 (
                     f"{format_bytes(hardware.total_bytes)}, {format_bytes(hardware.free_bytes)} free, "
-                    f"{format_bytes(hardware.others_bytes)} held by others"
+                    f"{format_bytes(hardware.others_bytes)} held by other processes"
                 ),
             ),
             ("limit", limit),
@@ -102,7 +102,7 @@ def print_description(found: Description) -> None:
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Labels on the left, texts on the right."""
+    """Print labels on the left, and texts on the right."""
     table = Table.grid(padding=(0, 2))
     for label, text in rows:
         table.add_row(Text(label), Text(text))
@@ -110,7 +110,7 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 
 def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Text in columns, the first one a label."""
+    """A table of text; the first column holds labels."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
     for header in headers:
         table.add_column(header)
@@ -120,8 +120,8 @@ def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def failure_line(failure: StageFailure) -> str:
-    """Which stage found nothing, what binds, and what came nearest, e.g. `production: nothing found, memory binds: …`."""
-    line = f"{failure.stage}: nothing found, {failure.limited_by} binds: {failure.reason}"
+    """A stage without a plan: its limit, the reason and the nearest miss, e.g. `production: no plan, limited by memory: …`."""
+    line = f"{failure.stage}: no plan, limited by {failure.limited_by}: {failure.reason}"
     if failure.nearest is None:
         return line
     near = failure.nearest
@@ -132,17 +132,17 @@ def failure_line(failure: StageFailure) -> str:
 
 
 def _dataset_line(data: DatasetSummary) -> str:
-    """How many complexes of which sizes, and what becomes of the largest."""
+    """The number of complexes, their mean sizes, and the treatment of the largest."""
     sizes = ", ".join(f"{format_count(one.mean)} {one.feature} on average" for one in data.sizes)
     line = f"{data.path}: {format_count(data.n_usable)} of {format_count(data.n_complexes)} complexes usable, {sizes}"
     if not data.oversize:
         return line
-    done = {"isolate": "have a batch each", "crop": "are cropped", "refuse": "are left out"}[data.oversize_policy]
+    done = {"isolate": "are batched alone", "crop": "are cropped", "refuse": "are left out"}[data.oversize_policy]
     return f"{line}; the largest {len(data.oversize)} {done}: {_names(data.oversize)}"
 
 
 def _batch_lines(plan: StagePlan) -> Iterable[str]:
-    """The budgeted alternative, and who is left out."""
+    """The budgeted alternative, and the complexes that are left out."""
     budget = plan.batch_budget
     if budget is not None:
         advice = ", recommended" if plan.recommended == "batch_budget" else ""
@@ -151,7 +151,7 @@ def _batch_lines(plan: StagePlan) -> Iterable[str]:
             f"and are {abs(budget.gain):.0%} {'faster' if budget.gain > 0 else 'slower'}{advice}"
         )
     if plan.certificate.left_out:
-        yield f"too large even alone, not trained on: {_names(plan.certificate.left_out)}"
+        yield f"not trained on, because too large even alone: {_names(plan.certificate.left_out)}"
 
 
 def _names(ids: Sequence[str]) -> str:
@@ -210,7 +210,7 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("model", f"{choice.knobs}"),
         *((f"  {name}", str(value)) for name, value in choice.knobs.variant.options),
         ("parameters", format_count(choice.capacity)),
-        ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches a weight update"),
+        ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches per weight update"),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.measured.cycle_s)}{', indicative only' if plan.indicative else ''}"),
         ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
@@ -231,7 +231,7 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("limited by", plan.limited_by),
         ("why", plan.why),
     ]
-    rows += [("beside it", line) for line in _batch_lines(plan)]
+    rows += [("alternative", line) for line in _batch_lines(plan)]
     if plan.follows:
         rows.append(("follows", plan.follows))
     if plan.fastest is not None:

@@ -233,7 +233,7 @@ def test_a_limit_below_an_idle_worker_and_one_just_above(folder):
     process = start("--memory-limit", limit, *args, *QUICK)
     said, error = process.communicate(timeout=120)
     assert process.returncode == 3, error
-    assert "production: nothing found, memory binds: " in error.splitlines()[-1]
+    assert "production: no plan, limited by memory: " in error.splitlines()[-1]
     assert "Nearest miss: 2 × 32 fp32, batch 1, " in error.splitlines()[-1]
     assert "wrote hardware_profile.json" in said
     assert set(read_profile(folder / "hardware_profile.json").failures) == {"production"}

@@ -450,7 +450,7 @@ def test_exit_code_3_names_the_limit_and_the_nearest_miss(compass, tmp_path):
     result = compass(runner, "--stages", "production")
     assert result.exit_code == 3
     assert result.stderr.splitlines()[-1].startswith(
-        "production: nothing found, memory binds: one graph of the smallest model may need "
+        "production: no plan, limited by memory: one graph of the smallest model may need "
     )
     assert "Nearest miss: 2 × 32 fp32, batch 1, " in result.stderr
     assert set(read_profile(tmp_path / "hardware_profile.json").failures) == {"production"}

@@ -286,3 +286,32 @@ def test_writing_where_nothing_can_be_written(tmp_path):
 
 def test_the_defaults_are_finite():
     assert all(math.isfinite(value) for value in (DEFAULTS.score.alpha, DEFAULTS.score.beta))
+
+
+# ------------------------------------------------------------------------------------------------------- former names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.toml", "[probe]\nconfirm_rounds = 5\n"),
+        ("c.json", '{"probe": {"confirm_rounds": 5}}'),
+        (
+            "c.py",
+            "from compass.optimizer_config import OptimizerConfig, ProbeRules\n"
+            "config = OptimizerConfig(probe=ProbeRules(confirm_rounds=5))\n",
+        ),
+    ],
+)
+def test_a_former_name_in_a_file_is_accepted_with_a_warning(tmp_path, caplog, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    assert load_config(path).probe.certify_rounds == 5
+    assert [record.message for record in caplog.records] == [
+        "the setting confirm_rounds is now called certify_rounds; the next release will refuse the old name"
+    ]
+
+
+def test_a_former_name_after_set_is_accepted_with_a_warning(caplog):
+    assert load_config(None, ["probe.confirm_rounds=5"]).probe.certify_rounds == 5
+    assert len(caplog.records) == 1

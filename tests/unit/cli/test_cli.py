@@ -118,7 +118,7 @@ def test_a_stage_that_found_nothing_is_exit_code_3(asked):
     result = compass("optimize", "--json")
     assert result.exit_code == 3
     assert result.stderr == (
-        "validation: nothing found, time binds: No model of the large space is fast enough. "
+        "validation: no plan, limited by time: No model of the large space is fast enough. "
         "Nearest miss: 4 × 112 fp32, batch 32, 1.37 GiB, a cycle of 116.7 min.\n"
     )
     Profile.model_validate_json(result.stdout)
@@ -241,7 +241,7 @@ def test_show(profile):
     write_profile(profile, Path("hardware_profile.json"))
     result = compass("show")
     assert result.exit_code == 0
-    assert "validation: nothing found, time binds" in result.stdout
+    assert "validation: no plan, limited by time" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert Profile.model_validate_json(compass("show", "--json").stdout) == profile
 
@@ -266,7 +266,7 @@ def test_show_a_failed_stage(profile):
 @pytest.mark.parametrize("reason", ["no model fits", "no model fits."])
 def test_a_failures_line_is_two_sentences(profile, reason):
     failure = profile.failures["validation"].model_copy(update={"reason": reason})
-    assert "binds: no model fits. Nearest miss: " in failure_line(failure)
+    assert "limited by time: no model fits. Nearest miss: " in failure_line(failure)
 
 
 def test_many_graphs_a_second_are_written_out(profile):
