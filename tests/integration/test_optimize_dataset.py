@@ -157,7 +157,7 @@ def test_from_files_to_a_certified_profile(tmp_path):
     assert batches[1].members == (("6abc", 1),)
     assert plan.measured.footprint_bytes <= plan.certificate.footprint_bound_bytes <= 2 * GIB
     assert plan.batch_budget is not None
-    assert "the largest 1 have a batch each: 6abc" in " ".join(done.output.split())
+    assert "the largest 1 are batched alone: 6abc" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(("args", "size"), [([], 5), (["--dataset-size", "7"], 7)])
