@@ -190,6 +190,7 @@ def test_a_dataset_of_which_nothing_can_be_used(tmp_path):
     (folder / "1abc_protein.pdb").write_text("END\n")
     done = run(tmp_path, "--dataset", str(tmp_path / "set"))
     assert done.exit_code == 2
-    assert "got 1 complexes, none of them usable; expected at least one. See the problem of each complex: compass scan" in (
-        " ".join(done.output.split())
+    assert (
+        "got 1 complexes, none of them usable; expected at least one. See the problem of each complex: compass scan"
+        in (" ".join(done.output.split()))
     )
