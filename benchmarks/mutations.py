@@ -295,7 +295,7 @@ def mmcif(pair: Pair, chance: random.Random) -> Pair:
     text = structure.make_mmcif_document().as_string()
     if chance.random() < 0.5:
         place = text.index("ATOM ") + chance.randint(0, len(text) // 2)
-        # Not a blank for a number's last digits: it would be another number, and nobody could tell.
+        # Not a blank for a number's last digits: it would be another number, and no reader could tell.
         at_end = text[place + 1 : place + 3].strip() != text[place + 1 : place + 3]
         text = (
             text[:place] + chance.choice(["?", ",", "'"] if at_end else ["?", ",", "\n", "'", " "]) + text[place + 1 :]

@@ -518,7 +518,7 @@ class SearchRules(Settings):
 
 
 class OptimizerConfig(Settings):
-    """All settings."""
+    """Every setting of Compass, grouped by the part that reads it."""
 
     test_bench: TestBench = TestBench()
     structures: StructureRules = StructureRules()

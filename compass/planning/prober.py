@@ -19,7 +19,7 @@ BEYOND_DOUBT = 3.0
 
 
 def ignore_progress(_: Progress) -> None:
-    """Watch nothing."""
+    """The progress callback of a caller that shows none."""
 
 
 @dataclass(frozen=True)
