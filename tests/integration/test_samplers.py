@@ -293,7 +293,10 @@ def test_the_flags_reach_the_request(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [((), "at most 3 timing probes a stage"), (("--sampler", "gp"), "12 trials a stage by Optuna's gp sampler")],
+    [
+        ((), "at most 3 timing probes per stage"),
+        (("--sampler", "gp"), "12 trials per stage by Optuna's gp sampler"),
+    ],
 )
 def test_a_dry_run_says_how_it_would_search(tmp_path, monkeypatch, flags, said):
     monkeypatch.chdir(tmp_path)
