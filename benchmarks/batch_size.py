@@ -140,7 +140,7 @@ def config_of(case: Case) -> OptimizerConfig:
         }
     )
     production = config.stages.production.model_copy(
-        update={"checkpointing": (case.checkpointing,), "allocator": ALLOCATOR}
+        update={"checkpointing": (case.checkpointing,), "allocator": (ALLOCATOR,)}
     )
     stages = config.stages.model_copy(update={"production": production})
     return config.model_copy(update={"test_bench": bench, "space": space, "stages": stages})

@@ -147,7 +147,7 @@ def models_of(machine: Machine, sizes: Floats) -> list[Model]:
         knobs = Knobs(layers=depth, channels=width, variant=kinds[again])
 
         def known(knobs: Knobs = knobs) -> Model:
-            law = experiment.known().bytes_law(knobs, config.stages.production)
+            law = experiment.costs().bytes_law(knobs, experiment.calibrated_allocator)
             return Model(runner, knobs, law, experiment.budget_bytes)
 
         prober.probe("certify", certificate(known(), sizes, experiment))
@@ -160,7 +160,7 @@ def certificate(model: Model, sizes: Floats, experiment: Experiment) -> ProbeSpe
     sampler = model.sampler(sizes)
     loads = [sampler.load(batch.tolist()) for batch in ours(sampler)]
     fullest = max(loads, key=model.law.live)
-    runtime = experiment.runtime(experiment.config.stages.production.allocator)
+    runtime = experiment.runtime(experiment.calibrated_allocator)
     certified = [fullest, *loads[: experiment.config.probe.shuffled_batches], fullest]
     return in_a_row(model.knobs, certified, runtime, ceiling_bytes=model.budget_bytes)
 

@@ -160,11 +160,11 @@ def train(effort: Effort, seed: int) -> dict[str, Any]:
     runner = local_runner(request, settings)
     try:
         experiment = make_experiment(request, runner, None, settings)
-        stage = config.stages.production.model_copy(update={"allocator": ALLOCATOR, "checkpointing": (False,)})
+        stage = config.stages.production.model_copy(update={"allocator": (ALLOCATOR,), "checkpointing": (False,)})
         (kind,) = variants(config.space, stage)
         calibrate(experiment, make_prober(experiment), [kind])
         knobs = Knobs(layers=effort.knobs[0], channels=effort.knobs[1], variant=kind)
-        law = experiment.known().bytes_law(knobs, stage)
+        law = experiment.costs().bytes_law(knobs, ALLOCATOR)
         names = [name for name, _ in experiment.description.samples]
         of_one = np.array([[load["nodes"], load["edges"]] for _, load in experiment.description.samples])
         return _compare(

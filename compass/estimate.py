@@ -55,7 +55,7 @@ class Question:
     """Values by the axis's name. An axis left out: the first value of the prototyping stage for one architecture, all values that
     the stages search for the space."""
     allocator: Allocator | None = None
-    """The allocator that training would use; None: that of the prototyping stage."""
+    """The allocator that training would use; None: the calibration's."""
     epochs: int = 100
 
     def __post_init__(self) -> None:
@@ -150,9 +150,9 @@ def predict_model(known: Knowledge, knobs: Knobs, question: Question, *, idle_by
     """
     rules = known.config.stages.prototyping
     choice = known.choice(knobs, rules, question.batch or max(1, known.largest_batch(knobs, rules)))
-    law = known.bytes_law(knobs, rules)
+    law = known.costs.bytes_law(knobs, choice.allocator)
     least_bytes = idle_bytes + choice.live_bytes
-    step_s = _log_normal(choice.step_s, known.costs.spread_of_runs(knobs, choice.step_s))
+    step_s = _log_normal(choice.step_s, known.spread_of(choice))
     epoch_s = step_s * math.ceil(known.dataset_size / choice.batch_size)
     upper_live = law.upper_live(known.work.worst_load(choice.batch_size, law))
     return Estimate(
@@ -210,7 +210,7 @@ def _widened(config: OptimizerConfig, question: Question) -> OptimizerConfig:
     """`config` with the allocator of `question`, and with its axis values in every stage if no stage has them."""
     stages = config.stages
     if question.allocator is not None:
-        prototyping = stages.prototyping.model_copy(update={"allocator": question.allocator})
+        prototyping = stages.prototyping.model_copy(update={"allocator": (question.allocator,)})
         stages = stages.model_copy(update={"prototyping": prototyping})
     if not any(question.includes(kind) for kind in wanted_variants(config)):
         stages = stages.model_copy(update={stage: _with_values(stages[stage], question.axes) for stage in STAGES})

@@ -7,13 +7,14 @@ import time
 from datetime import UTC, datetime
 
 from compass.device import available_cores
+from compass.planning.allocators import measure_allocators
 from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
 from compass.planning.experiment import Experiment
 from compass.planning.optuna_export import study_of
 from compass.planning.probe_log import probe_log
 from compass.planning.prober import Prober, Watch, ignore_progress
-from compass.planning.runtime import choose_loaders, compare_allocators
+from compass.planning.runtime import choose_loaders
 from compass.planning.session import (
     Request,
     build_graphs,
@@ -34,6 +35,9 @@ __all__ = ["Request", "optimize"]
 
 log = logging.getLogger(__name__)
 
+DECIDED: tuple[Stage, ...] = ("smoke_test", "production", "prototyping", "validation")
+"""The order in which stages are decided: the quick answer first, then the plan that prototyping and validation are compared with."""
+
 
 def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = ignore_progress) -> Profile:
     """Find and certify a plan for each stage, write the profile after each, and return it.
@@ -52,22 +56,30 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
         open_experiment(request, runner, watch, earlier=earlier) as (experiment, prober),
         study_of(experiment, storage),
     ):
-        experiment.runtime_choices += tuple(filter(None, [compare_allocators(experiment, prober)]))
         calibrate(experiment, prober, wanted_variants(experiment.config))
-        on_paper = POLICIES["production"].rank(experiment.known())
-        experiment.reference = on_paper.pick if on_paper else None
         blank = blank_profile(request, experiment)
         warn_of_dropped(request, earlier, blank)
         profile = blank.with_earlier(earlier)
-        stages = [stage for stage in STAGES if stage in request.stages]
-        policies = [search_stage(POLICIES[stage], experiment, prober) for stage in stages]
-        for policy in policies:
-            result = certify_stage(policy, experiment, prober)
+        for stage in (stage for stage in DECIDED if stage in request.stages):
+            if stage != "smoke_test":
+                prepare_to_choose(request, experiment, prober, profile)
+            result = certify_stage(search_stage(POLICIES[stage], experiment, prober), experiment, prober)
             log_result(result)
             profile = with_result(profile, result)
             profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
             write_profile(profile, request.out)
         return profile
+
+
+def prepare_to_choose(request: Request, experiment: Experiment, prober: Prober, profile: Profile) -> None:
+    """Measure the allocators once; take the production stage's plan as the reference, or its choice on paper until it has one."""
+    if not any(choice.setting == "allocator" for choice in experiment.runtime_choices):
+        measured = measure_allocators(experiment, prober, request.stages)
+        experiment.runtime_choices += () if measured is None else (measured,)
+    if "production" in profile.plans:
+        experiment.reference = profile.plans["production"].measured_choice
+    elif on_paper := POLICIES["production"].rank(experiment.known()):
+        experiment.reference = on_paper.pick
 
 
 def blank_profile(request: Request, experiment: Experiment) -> Profile:
@@ -123,13 +135,17 @@ def with_result(profile: Profile, result: StagePlan | StageFailure) -> Profile:
     if "validation" in plans:
         text = follows(plans["validation"], plans.get("prototyping"))
         plans["validation"] = plans["validation"].model_copy(update={"follows": text})
-    return profile.model_copy(update={"plans": plans, "failures": failures, "runtime": runtime})
+    in_order = {stage: plans[stage] for stage in STAGES if stage in plans}
+    return profile.model_copy(update={"plans": in_order, "failures": failures, "runtime": runtime})
 
 
 def with_records(profile: Profile, decided: Stage, experiment: Experiment, prober: Prober, wall_s: float) -> Profile:
-    """`profile` with the number of probes so far and the probe log, after the stage that was `decided`."""
+    """`profile` with the settings, the reference, the number of probes and the probe log, after the stage that was `decided`."""
+    production = profile.plans.get("production")
     return profile.model_copy(
         update={
+            "runtime": (*experiment.runtime_choices, *(choice for choice in profile.runtime if choice.stage)),
+            "reference": experiment.reference if production is None else production.measured_choice,
             "probe_costs": ProbeCosts(**experiment.runner.counts, wall_s=wall_s),
             "probe_log": probe_log(profile.probe_log, prober.probed, decided, on_cpu=experiment.on_cpu),
         }

@@ -87,10 +87,12 @@ class Profile(Record):
     @property
     def calibrated_runtime(self) -> RuntimeSettings | None:
         """The runtime settings of the worker whose fingerprint this is; None without a plan."""
-        runtime = next((plan.runtime for plan in self.plans.values()), None)
-        if runtime is None:
-            return None
-        return runtime.model_copy(update={"allocator": self.config.stages.prototyping.allocator})
+        allocator = self.config.stages.calibration_allocator
+        runtimes = [plan.runtime for plan in self.plans.values()]
+        same = [runtime for runtime in runtimes if runtime.allocator == allocator]
+        if same or not runtimes:
+            return same[0] if same else None
+        return runtimes[0].model_copy(update={"allocator": allocator, "library": ""})
 
     def plan(self, stage: Stage) -> StagePlan:
         """The plan of `stage`.

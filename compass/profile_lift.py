@@ -43,19 +43,27 @@ def _from_schema_1(data: _Json) -> _Json:
     return data
 
 
+def _allocator_of(plan: _Json) -> _Json:
+    """Schema 1 named the allocator with the runtime settings alone."""
+    runtime = plan.get("runtime")
+    return _only(runtime, ["allocator"]) if isinstance(runtime, dict) else {}
+
+
 def _plan_from_1(plan: _Json) -> _Json:
     choice, certificate = (plan[name] if isinstance(plan.get(name), dict) else {} for name in ("choice", "certificate"))
     bound_bytes = certificate.get("bound_bytes") or choice.get("footprint_bytes")
     whole = {name: plan[name] for name in ("choice", "certificate") if name in plan}
     if choice:
-        whole["choice"] = _without(choice, {*_PREDICTED, "footprint_bytes"})
+        whole["choice"] = _without(choice, {*_PREDICTED, "footprint_bytes"}) | _allocator_of(plan)
     if certificate:
         kept = _without(certificate, {*_MEASURED_BY_CERTIFICATE, "bound_bytes"})
         whole["certificate"] = kept | {"footprint_bound_bytes": bound_bytes}
     predicted = _renamed(_only(choice, {*_PREDICTED, "footprint_bytes"}), _BOUND)
     measured = _only(plan, _MEASURED_BY_PLAN) | _only(certificate, _MEASURED_BY_CERTIFICATE)
     rest = _renamed(_without(plan, _MEASURED_BY_PLAN), {"binds": "limited_by", "literal": "fastest"})
-    return _considered_from_1(rest | whole | {"predicted": predicted, "measured": measured})
+    lifted_plan = _considered_from_1(rest | whole | {"predicted": predicted, "measured": measured})
+    under = _allocator_of(plan)
+    return _edited(lifted_plan, {name: lambda one: one | under for name in ("fastest", "runners_up", "front")})
 
 
 def _failure_from_1(failure: _Json) -> _Json:

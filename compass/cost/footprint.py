@@ -20,7 +20,7 @@ from functools import cache
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
-from compass.records import Allocator, BytesLaw, Hardware, Knobs, Outcome, ProbeSpec, Status
+from compass.records import ALLOCATORS, Allocator, BytesLaw, Hardware, Knobs, Outcome, ProbeSpec, Status
 
 SLACK_HEAP = 0.005
 """Two runs of one configuration on a CPU differ by less."""
@@ -74,8 +74,8 @@ class FootprintModel:
 
         - Expandable segments waste alike in every model of a variant: kin decides as soon as there is any.
         - A configuration that was never seen gets the larger of prior and kin.
-        - A configuration that was seen gets its own ratio with some slack. Under `fast` and `system` the heap of a CPU goes on
-          fragmenting after a certificate has ended, so its own ratio can only raise the prior there.
+        - A configuration that was seen gets its own ratio with some slack. Where an allocator keeps freed memory, the heap of a CPU
+          goes on fragmenting after a certificate has ended, so its own ratio can only raise the prior there.
         """
         prior, own = _prior(self.rules, knobs, allocator, on_cpu=self.on_cpu), self._own(knobs, allocator)
         kin, slack = self._kin(knobs, allocator), 1 + self._slack(knobs, allocator)
@@ -83,11 +83,11 @@ class FootprintModel:
             return max(1.0, kin * slack)
         if own is None:
             return max(prior, kin)
-        least = prior if self.on_cpu and allocator != "tight" else 1.0
+        least = prior if self.on_cpu and not ALLOCATORS[allocator].returns_memory else 1.0
         return max(least, own * slack)
 
     def _constant_bytes(self, knobs: Knobs, allocator: Allocator) -> int:
-        corrected = self.on_cpu and allocator == "tight" and self._own(knobs, allocator) is not None
+        corrected = self.on_cpu and ALLOCATORS[allocator].returns_memory and self._own(knobs, allocator) is not None
         return SEEN_CONSTANT_BYTES if corrected else self.constant_bytes
 
     def _own(self, knobs: Knobs, allocator: Allocator) -> float | None:
@@ -166,8 +166,11 @@ def _prior(rules: MemoryRules, knobs: Knobs, allocator: Allocator, *, on_cpu: bo
     if not on_cpu:
         # Of expandable segments as well: calibration starts before either was seen.
         return rules.footprint_ratio_accelerator_checkpointing if checkpointing else rules.footprint_ratio_accelerator
-    if allocator == "tight":
+    kind = ALLOCATORS[allocator]
+    if kind.returns_memory:
         return rules.footprint_ratio_tight
+    if kind.joins_pieces:
+        return rules.footprint_ratio_joined_checkpointing if checkpointing else rules.footprint_ratio_joined
     return rules.footprint_ratio_checkpointing if checkpointing else rules.footprint_ratio_fast
 
 

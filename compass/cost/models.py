@@ -8,41 +8,60 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from compass.cost.allocator_time import AllocatorTimes, fit_allocator_times
 from compass.cost.footprint import FootprintModel, fit_footprint
 from compass.cost.memory import MemoryModel, fit_memory
 from compass.cost.observation import Probe
-from compass.cost.time import TimeModel, fit_time
+from compass.cost.time import TimeModel, fit_time, has_timing
 from compass.optimizer_config import MemoryRules
 from compass.records import Allocator, BytesLaw, Description, Knobs, RuntimeSettings
 
 
 @dataclass(frozen=True)
 class CostModels:
-    """Memory and time, fitted to all probes so far."""
+    """Memory and time, fitted to all probes so far.
+
+    Where an allocator may be named, None stands for the calibration's.
+    """
 
     memory: MemoryModel
     footprint: FootprintModel
     time: TimeModel
+    allocators: AllocatorTimes
 
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
         return self.footprint.complete(self.memory.law(knobs), knobs, allocator)
 
-    def step_s(self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def step_s(
+        self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None = None
+    ) -> NDArray[np.float64]:
         """Predicted seconds of a step (n,) at `sizes` (n, features)."""
-        return self.time.step_s(knobs, capacity, sizes)
+        step_s = self.time.step_s(knobs, capacity, sizes)
+        if allocator is None or allocator == self.allocators.base:
+            return step_s
+        return np.asarray(step_s * np.exp(self.allocators.log_factor(allocator, knobs, step_s)), dtype=np.float64)
 
     def launch_s(self, knobs: Knobs) -> float:
         """Predicted seconds for launching a step's kernels, which is the same for every load."""
         return self.time.form_of(knobs.variant).launch_s(knobs)
 
-    def spread(self, knobs: Knobs, step_s: float) -> float:
+    def spread(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
-        return self.time.spread(knobs, step_s)
+        base_s, own = self._of_base(knobs, step_s, allocator)
+        return float(np.hypot(self.time.spread(knobs, base_s), own))
 
-    def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
+    def spread_of_runs(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
         """The same for the measurement of a run, which includes the machine's noise."""
-        return self.time.spread_of_runs(knobs, step_s)
+        base_s, own = self._of_base(knobs, step_s, allocator)
+        return float(np.hypot(self.time.spread_of_runs(knobs, base_s), own))
+
+    def _of_base(self, knobs: Knobs, step_s: float, allocator: Allocator | None) -> tuple[float, float]:
+        """About how long the step takes under the calibration's allocator, and the spread of the factor between them."""
+        if allocator is None:
+            return step_s, 0.0
+        factor = float(np.exp(self.allocators.log_factor(allocator, knobs, np.array([step_s]))[0]))
+        return step_s / factor, self.allocators.spread(allocator, knobs, step_s / factor)
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
@@ -52,21 +71,34 @@ class CostModels:
 def fit_costs(
     description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings
 ) -> CostModels:
-    """Fit every model to `probes`, oldest first. Step times depend on the runtime settings: only those under `runtime` count."""
+    """Fit every model to `probes`, oldest first. Step times depend on the runtime settings.
+
+    The time model is of those under `runtime`; under another allocator, but otherwise equal settings, probes tell how that one
+    changes a step.
+    """
     on_cpu = description.hardware.on_host
     # A fresh process has loaded the libraries that training will load; the worker that describes the machine has not.
     fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
     baseline_bytes = next(filter(None, fresh), description.baseline_bytes)
     memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
+    time = fit_time(
+        description.features, _timings([p for p in probes if p.spec.runtime == runtime]), overlapping=not on_cpu
+    )
+    elsewhere = [
+        p for p in probes if _differs_in_allocator(p.spec.runtime, runtime) and time.knows(p.spec.knobs.variant)
+    ]
+    timed = [p for p in _timings(elsewhere) if has_timing(p)]
     return CostModels(
         memory=memory,
         footprint=fit_footprint(rules, probes, memory, description.hardware, baseline_bytes=baseline_bytes),
-        time=fit_time(
-            description.features,
-            _timings([p for p in probes if p.spec.runtime == runtime]),
-            overlapping=not on_cpu,
-        ),
+        time=time,
+        allocators=fit_allocator_times(runtime.allocator, [(p, time.step_of(p, description.features)) for p in timed]),
     )
+
+
+def _differs_in_allocator(one: RuntimeSettings, other: RuntimeSettings) -> bool:
+    same = {"allocator": other.allocator, "library": other.library}
+    return one.allocator != other.allocator and one.model_copy(update=same) == other
 
 
 def _timings(probes: Sequence[Probe]) -> list[Probe]:

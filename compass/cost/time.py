@@ -149,6 +149,10 @@ class TimeModel:
         cross = _cross(self.seen, knobs, np.log(mean))
         return np.asarray(mean * np.exp(cross @ self.weights), dtype=np.float64)
 
+    def step_of(self, probe: Probe, features: tuple[str, ...]) -> float:
+        """Predicted seconds of the step that `probe` timed."""
+        return float(self.step_s(probe.spec.knobs, _capacity(probe), _sizes(features, probe))[0])
+
     def spread(self, knobs: Knobs, step_s: float) -> float:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         prior = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
@@ -176,7 +180,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     `overlapping` says whether work overlaps with launching. On a CPU it does not, so that p is 1.
     """
     # Sorted by key: a search for the best parameters that ends early would end elsewhere in another order.
-    timed = sorted((probe for probe in probes if _is_timed(probe)), key=lambda probe: probe.spec.key)
+    timed = sorted((probe for probe in probes if has_timing(probe)), key=lambda probe: probe.spec.key)
     forms: dict[tuple[Scalar, ...], TimeForm] = {}
     for key in dict.fromkeys(probe.spec.knobs.variant.time_key for probe in timed):
         group = [probe for probe in timed if probe.spec.knobs.variant.time_key == key]
@@ -364,7 +368,7 @@ def _misaligned(knobs: Knobs) -> _Floats:
     return np.array([float(alignment == 32), float(alignment < 32)])
 
 
-def _is_timed(probe: Probe) -> bool:
+def has_timing(probe: Probe) -> bool:
     """Whether a probe has a timing; a first step alone loads kernels and allocates, and is none."""
     outcome = probe.outcome
     return outcome.ok and outcome.step is not None and bool(outcome.parameters) and probe.spec.min_steps > 1

@@ -74,10 +74,10 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
         return _row(known, knobs, "data", None)
     if not low <= capacity <= high:
         return _row(known, knobs, "space", None)
-    too_big, largest = known.pruned.reason(knobs, rules.allocator), known.largest_batch(knobs, rules)
+    too_big, largest = known.ruled_out(knobs, rules), known.largest_batch(knobs, rules)
     if too_big is not None or largest == 0:
         return _row(known, knobs, "memory", known.choice(knobs, rules, 1), too_big or "")
-    best = known.best_choice(knobs, rules) if policy.timed else known.choice(knobs, rules, largest)
+    best = known.best_choice(knobs, rules)
     if best is None:
         return _row(known, knobs, "time", known.choice(knobs, rules, 1))
     return _row(known, knobs, "batch" if best.batch_size < known.config.batch.min_batch else "untried", best)
@@ -93,10 +93,11 @@ def _row(
     return bare.model_copy(
         update={
             "batch_size": choice.batch_size,
+            "allocator": choice.allocator,
             "live_bytes": _short(choice.live_bytes),
             "footprint_bound_bytes": _short(choice.footprint_bound_bytes),
             "step_s": _short(choice.step_s),
-            "spread": _short(known.costs.spread_of_runs(knobs, choice.step_s)),
+            "spread": _short(known.spread_of(choice)),
             "score": None if score is None else _short(score),
         }
     )

@@ -36,6 +36,8 @@ class PackedEpoch:
     """Most graphs in a batch."""
     max_step_s: float | None
     """The longest step that was allowed, in seconds; None: no limit."""
+    budget_bytes: int
+    """The largest upper bound that was allowed."""
 
     @property
     def fullest(self) -> Batch:
@@ -59,13 +61,11 @@ def with_budget(plan: StagePlan, policy: Policy, experiment: Experiment, prober:
     if not policy.certified or loads.stands_for > 1 or not loads.differs:
         return plan
     for _ in range(experiment.config.probe.certify_rounds):
-        # Batches of many sizes may fragment memory more than the plan's certificate did; the law learns from a failure.
-        known = experiment.known()
-        law = known.bytes_law(plan.choice.knobs, known.config.stages[plan.stage])
-        plan = plan.model_copy(update={"bytes_law": law})
-        if law.upper_footprint(loads.worst_load(1, law)) > known.budget_bytes:
+        known, law = experiment.known(), plan.bytes_law
+        budget_bytes = packing_budget(plan, known)
+        if law.upper_footprint(loads.worst_load(1, law)) > budget_bytes:
             break
-        epoch = pack_epoch(plan, known)
+        epoch = pack_epoch(plan, known, budget_bytes)
         outcome = _certified(plan, epoch, experiment, prober)
         if outcome is not None and outcome.step is not None:
             budget = _batch_budget(plan, known, epoch, outcome, outcome.step)
@@ -74,12 +74,24 @@ def with_budget(plan: StagePlan, policy: Policy, experiment: Experiment, prober:
     return plan
 
 
-def pack_epoch(plan: StagePlan, known: Knowledge) -> PackedEpoch:
+def packing_budget(plan: StagePlan, known: Knowledge) -> int:
+    """The budget of batches of many sizes, whose bounds the plan's law gives.
+
+    They may fragment memory more than the plan's certificate did, and the models learn from a failure. The plan's law then stays,
+    and the budget shrinks by as much as the models' law has grown.
+    """
+    law, learned = plan.bytes_law, known.costs.bytes_law(plan.choice.knobs, plan.choice.allocator)
+    most_live = (known.budget_bytes - learned.baseline_bytes) / learned.footprint_ratio / (1 + learned.margin_share)
+    allowed = law.baseline_bytes + law.footprint_ratio * (1 + law.margin_share) * most_live
+    return min(known.budget_bytes, round(allowed))
+
+
+def pack_epoch(plan: StagePlan, known: Knowledge, budget_bytes: int) -> PackedEpoch:
     """The training set packed up to the memory budget and, if the stage is short of time, to the plan's step time.
 
     Samples that exceed the step time by themselves get a batch each. Samples that exceed the memory are left out.
     """
-    limits = _limits(plan, known)
+    limits = _limits(plan, known, budget_bytes)
     members, sizes = known.work.shared()
     too_large = (replace(limits, time_law=None, max_step_s=None).shares(sizes) > 1).any(axis=0)
     too_slow = (limits.shares(sizes) > 1).any(axis=0) & ~too_large
@@ -91,17 +103,18 @@ def pack_epoch(plan: StagePlan, known: Knowledge) -> PackedEpoch:
         batches=batches,
         n_graphs=sum(map(len, places)),
         footprint_bound_bytes=np.array([limits.law.upper_footprint(known.work.load(batch)) for batch in batches]),
-        step_s=known.costs.step_s(plan.choice.knobs, plan.choice.capacity, loads),
+        step_s=known.costs.step_s(plan.choice.knobs, plan.choice.capacity, loads, plan.choice.allocator),
         max_graphs=known.batch_cap,
         max_step_s=limits.max_step_s,
+        budget_bytes=budget_bytes,
     )
 
 
-def _limits(plan: StagePlan, known: Knowledge) -> Limits:
+def _limits(plan: StagePlan, known: Knowledge, budget_bytes: int) -> Limits:
     law, late = plan.step_law, is_late(known, known.config.stages[plan.stage], plan.predicted_choice)
     return Limits(
         law=plan.bytes_law,
-        budget_bytes=known.budget_bytes,
+        budget_bytes=budget_bytes,
         features=known.work.features,
         max_graphs=known.batch_cap,
         time_law=law,
@@ -147,14 +160,14 @@ def _batch_budget(
     error = step.median_s / epoch.step_s[epoch.mean_place]
     throughput = epoch.throughput / error
     measured = throughput / plan.measured.throughput
-    predicted = epoch.throughput * known.step_s(choice.knobs, choice.load) / choice.batch_size
+    predicted = epoch.throughput * known.step_s(choice.knobs, choice.load, choice.allocator) / choice.batch_size
     return BatchBudget(
-        budget_bytes=known.budget_bytes,
+        budget_bytes=epoch.budget_bytes,
         max_graphs=epoch.max_graphs,
         max_step_s=epoch.max_step_s,
         n_batches=len(epoch.batches),
         mean_graphs=epoch.n_graphs / len(epoch.batches),
-        median_fill=float(np.median(epoch.footprint_bound_bytes)) / known.budget_bytes,
+        median_fill=float(np.median(epoch.footprint_bound_bytes)) / epoch.budget_bytes,
         throughput=throughput,
         gain=min(measured, predicted) - 1,
         footprint_bytes=outcome.footprint_bytes or 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ from compass.records import (
 )
 from compass.search.knowledge import Knowledge
 from compass.search.score import terms
-from compass.stages.policy import Policy, Ranking, pareto_front
+from compass.stages.policy import Policy, Ranking, largest_batch_pick, pareto_front, smaller_pick
 from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
     known = experiment.known()
     in_time = [one for one in certified if not math.isinf(measured_choice(policy, known, one).score or 0.0)]
     if in_time:
-        plan = make_plan(policy, experiment, best_of(policy, known, in_time))
+        lawful = [one for one in in_time if is_lawful(policy, known, one.choice)]
+        plan = make_plan(policy, experiment, best_of(policy, known, lawful or in_time))
         return with_budget(plan, policy, experiment, prober)
     if certified:
         return _too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
@@ -130,9 +131,12 @@ def _learn(policy: Policy, experiment: Experiment, failed: Failed) -> None:
     pick, outcome = failed.choice, failed.outcome
     log.warning("%s: certificate of %s, batch %d failed: %s", policy.stage, pick.knobs, pick.batch_size, failed.reason)
     if outcome.status is not Status.OUT_OF_MEMORY:
-        experiment.pruned.set_aside(pick.knobs, failed.reason)
+        if pick.allocator == experiment.calibrated_allocator:
+            experiment.pruned.set_aside(pick.knobs, failed.reason)
+        else:
+            experiment.pruned.distrust(pick.allocator, failed.reason)
     elif pick.batch_size == 1 and outcome.enforced:
-        experiment.pruned.rule_out(pick.knobs, experiment.config.stages[policy.stage].allocator, failed.reason)
+        experiment.pruned.rule_out(pick.knobs, pick.allocator, failed.reason)
     elif pick.batch_size == 1:  # another program may have held the memory, so this says nothing of other models
         experiment.pruned.set_aside(pick.knobs, failed.reason)
     # Otherwise the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
@@ -142,46 +146,66 @@ def _learn(policy: Policy, experiment: Experiment, failed: Failed) -> None:
 
 
 def next_pick(policy: Policy, known: Knowledge, certified: Sequence[Certified]) -> Choice | None:
-    """The stage's pick; None if there is none, or if a certified choice is as good."""
+    """The stage's pick; None if there is none, or if a certified choice is as good.
+
+    A certificate may show that a model needs more memory than predicted: then its batch exceeds what the law now allows, and a
+    smaller one is certified in its place.
+    """
     ranking = policy.rank(known)
     if ranking is None:
         return None
-    pick = ranking.pick
-    if not certified:
-        return pick
-    if any((one.choice.knobs, one.choice.batch_size) == (pick.knobs, pick.batch_size) for one in certified):
+    pick, lawful = ranking.pick, [one for one in certified if is_lawful(policy, known, one.choice)]
+    if any(_is_same(one.choice, pick) for one in certified):
         return None
-    is_better = _scores_better if policy.timed else _is_larger
-    return pick if is_better(policy, known, pick, certified) else None
+    if not lawful:
+        return pick
+    is_better = _scores_better if policy.timed else _is_larger_or_faster
+    return pick if is_better(policy, known, pick, lawful) else None
 
 
-def _scores_better(policy: Policy, known: Knowledge, pick: Choice, certified: Iterable[Certified]) -> bool:
+def is_lawful(policy: Policy, known: Knowledge, choice: Choice) -> bool:
+    """Whether the present bound of the choice's worst batch is within the budget."""
+    return choice.batch_size <= known.largest_batch(choice.knobs, known.config.stages[policy.stage], choice.allocator)
+
+
+def _is_same(one: Choice, other: Choice) -> bool:
+    return (one.knobs, one.batch_size, one.allocator) == (other.knobs, other.batch_size, other.allocator)
+
+
+def _scores_better(policy: Policy, known: Knowledge, pick: Choice, certified: Sequence[Certified]) -> bool:
     best = min(_score(measured_choice(policy, known, one)) for one in certified)
     return _score(pick) < best * (1 - known.config.score.tie_share)
 
 
-def _is_larger(policy: Policy, known: Knowledge, pick: Choice, certified: Iterable[Certified]) -> bool:
-    """Whether the pick has more parameters than the largest certified model, or fills much more of the memory.
+def _is_larger_or_faster(policy: Policy, known: Knowledge, pick: Choice, certified: Sequence[Certified]) -> bool:
+    """Whether the pick has more parameters than the best certified model, or trains one of its size faster.
 
     A smaller pick is not better: the measurements may make the certified model doubtful on paper, but it did run.
     """
-    del policy
-    largest = _largest(certified).choice
-    if pick.capacity != largest.capacity:
-        return pick.capacity > largest.capacity
-    return largest.batch_size < known.config.probe.refill_share * pick.batch_size
+    best = best_of(policy, known, certified)
+    rules, share = known.config.probe, known.config.space.reference_share
+    if pick.capacity * (1 - share) > best.choice.capacity:
+        return True
+    if pick.capacity < best.choice.capacity * (1 - share):
+        return False
+    if (pick.knobs, pick.allocator) == (best.choice.knobs, best.choice.allocator):
+        return best.choice.batch_size < rules.refill_share * pick.batch_size
+    return pick.throughput > (1 + rules.worthwhile_gain) * measured_choice(policy, known, best).throughput
 
 
 def best_of(policy: Policy, known: Knowledge, certified: Sequence[Certified]) -> Certified:
-    """The certified choice to recommend: by score in a timed stage, else the largest."""
+    """The certified choice to recommend: by score in a timed stage, else the fastest of the largest.
+
+    Of measurements that a certificate cannot tell apart, the one with the largest batch.
+    """
     if policy.timed:
         return min(certified, key=lambda one: _score(measured_choice(policy, known, one)))
-    return _largest(certified)
-
-
-def _largest(certified: Iterable[Certified]) -> Certified:
-    """The largest certified model, with its largest batch."""
-    return max(certified, key=lambda one: (one.choice.capacity, one.choice.batch_size))
+    least = (1 - known.config.space.reference_share) * max(one.choice.capacity for one in certified)
+    large = [one for one in certified if one.choice.capacity >= least]
+    throughput = {id(one): measured_choice(policy, known, one).throughput for one in large}
+    fastest = max(throughput.values())
+    level = [one for one in large if throughput[id(one)] >= (1 - known.config.probe.settle_share) * fastest]
+    return max(level, key=lambda one: (one.choice.batch_size, one.choice.capacity))
 
 
 def _score(choice: Choice) -> float:
@@ -207,11 +231,10 @@ def measured_choice(policy: Policy, known: Knowledge, certified: Certified) -> C
 
 def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> ProbeSpec:
     """The certificate: the worst batch, the largest isolated sample, shuffled batches, the worst again, then a typical one."""
-    stage, rules = experiment.config.stages[policy.stage], experiment.config.probe
-    runtime = experiment.runtime(stage.allocator)
+    rules, runtime = experiment.config.probe, experiment.runtime(pick.allocator)
     if not policy.certified:
         return _few_steps(experiment, pick, runtime)
-    loads, law = experiment.sample_loads, experiment.known().bytes_law(pick.knobs, stage)
+    loads, law = experiment.sample_loads, experiment.costs().bytes_law(pick.knobs, pick.allocator)
     worst, typical = loads.worst(pick.batch_size, law), loads.typical(pick.batch_size)
     alone, _ = loads.alone(law, experiment.budget_bytes)
     n_shuffled = max(1, min(rules.shuffled_batches, int(rules.shuffled_s / pick.step_s)))
@@ -251,7 +274,10 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
     pick = measured_choice(policy, known, certified)
     ranking = policy.rank(known) or Ranking((pick,), None)
     others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
-    law = known.bytes_law(pick.knobs, known.config.stages[policy.stage])
+    rules = known.config.stages[policy.stage]
+    worst = known.work.worst_load(pick.batch_size, known.costs.bytes_law(pick.knobs, pick.allocator))
+    # Where no round is left for a smaller batch, what ran under the ceiling is the law.
+    law = known.costs.bytes_law(pick.knobs, pick.allocator).capped(worst, known.budget_bytes)
     return StagePlan(
         stage=policy.stage,
         choice=certified.choice.configuration,
@@ -266,6 +292,8 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest)),
         certificate=_certificate(experiment, certified, law),
         fastest=ranking.fastest,
+        largest_batch=largest_batch_pick(known, rules, pick) if policy.explained else None,
+        smaller=None if policy.timed else smaller_pick(pick, others, known.config.score.tie_share),
         runners_up=tuple(others[: known.config.search.runners_up]),
         front=tuple(certified.choice if choice is pick else choice for choice in pareto_front([pick, *others])),
         candidates=candidates(policy, known, ranking, certified.choice),

@@ -10,6 +10,7 @@ import numpy as np
 from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
+from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
 from compass.probe.requests import synthetic_batches
 from compass.records import (
@@ -54,8 +55,10 @@ class Experiment:
     dataset: DatasetSummary | None = None
     runtime_choices: tuple[RuntimeChoice, ...] = ()
     """How each runtime setting was chosen."""
+    allocators: tuple[Allocator, ...] = ()
+    """Those beside the calibration's that were measured."""
     reference: Choice | None = None
-    """The production stage's choice before any certificate, to which scores relate."""
+    """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
     _fitted: tuple[Probes, CostModels] | None = None
 
@@ -71,8 +74,8 @@ class Experiment:
 
     @property
     def calibrated_allocator(self) -> Allocator:
-        """The allocator under which times are compared: the prototyping stage's."""
-        return self.config.stages.prototyping.allocator
+        """The allocator of the calibration, to which times under others are relative."""
+        return self.config.stages.calibration_allocator
 
     @property
     def micro_batches(self) -> tuple[Batch, ...]:
@@ -81,7 +84,7 @@ class Experiment:
 
     def runtime(self, allocator: Allocator) -> RuntimeSettings:
         """The runtime settings of a worker under `allocator`."""
-        return self.settings.model_copy(update={"allocator": allocator})
+        return self.settings.model_copy(update={"allocator": allocator, "library": library_name(allocator)})
 
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""
@@ -95,6 +98,7 @@ class Experiment:
             data_cap=self.data_cap,
             reference=self.reference,
             pruned=self.pruned,
+            allocators=(self.calibrated_allocator, *self.allocators),
         )
 
     def costs(self) -> CostModels:
@@ -129,17 +133,15 @@ class Experiment:
         return found[-1] if found else None
 
     def expected(self, spec: ProbeSpec) -> Expectation | None:
-        """The prediction of a probe on real samples; None for synthetic ones and for variants without a memory model.
-
-        Its step time is predicted only under the allocator that times are compared under.
-        """
-        memory = self.expected_memory(spec, self.costs())
-        comparable = not self.on_cpu or spec.runtime.allocator == self.calibrated_allocator
-        if memory is None or not comparable or not self.costs().time.knows(spec.knobs.variant):
+        """The prediction of a probe on real samples; None for synthetic ones and for variants without a memory model."""
+        costs, knobs, allocator = self.costs(), spec.knobs, spec.runtime.allocator
+        memory = self.expected_memory(spec, costs)
+        if memory is None or not costs.time.knows(knobs.variant):
             return memory
         sizes = np.array([[size for _, size in self.sample_loads.load(spec.sequence[-1]).sizes]])
-        step_s = float(self.costs().step_s(spec.knobs, self.capacities.get(spec.knobs, 0), sizes)[0])
-        return memory.model_copy(update={"step_s": step_s, "spread": self.costs().spread_of_runs(spec.knobs, step_s)})
+        step_s = float(costs.step_s(knobs, self.capacities.get(knobs, 0), sizes, allocator)[0])
+        spread = costs.spread_of_runs(knobs, step_s, allocator)
+        return memory.model_copy(update={"step_s": step_s, "spread": spread})
 
     def expected_memory(self, spec: ProbeSpec, costs: CostModels) -> Expectation | None:
         """The memory that `costs` predict of a probe; None where `expected` gives none."""

@@ -1,10 +1,10 @@
-"""Runtime settings, each chosen by measurement: threads, how they wait and the allocator on a small model, then the loaders."""
+"""Runtime settings, each chosen by measurement: threads and how they wait on a small model, then the loaders."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from compass.optimizer_config import RuntimeRules
 from compass.planning.calibration import micro_specs
@@ -12,7 +12,6 @@ from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.probe.requests import timing_probe
 from compass.records import (
-    Allocator,
     Batch,
     Knobs,
     ProbeSpec,
@@ -86,7 +85,7 @@ def choose_waiting(experiment: Experiment, prober: Prober, settings: RuntimeSett
     spin_spec = _trial(experiment, settings.model_copy(update={"waiting": "spin"}))
     first_micro = micro_specs(experiment, [spin_spec.knobs.variant])[0]
     prober.report("runtime", "threads spin", 0, 2)
-    prober.prepare([spin_spec, *_allocator_trials(experiment, spin_spec.runtime).values(), first_micro])
+    prober.prepare([spin_spec, first_micro])
     spin = prober.probe("runtime", spin_spec)
     step, others_cores = spin.outcome.step, spin.outcome.others_cores
     if step and others_cores is not None and others_cores < rules.idle_cores:
@@ -146,41 +145,6 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
         else:
             chosen, gain, why = every, half.step_s / every.step_s, f"every core: {times}"
     return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
-
-
-def compare_allocators(experiment: Experiment, prober: Prober) -> RuntimeChoice | None:
-    """The gain of the configured allocator over the system's own on this CPU; None on an accelerator, which has its own."""
-    if not experiment.on_cpu:
-        return None
-    prober.report("runtime", "allocators", 0, 1)
-    trials = _run_trials(prober, _allocator_trials(experiment, experiment.settings))
-    return judge_allocators(experiment.calibrated_allocator, trials, experiment.config.runtime)
-
-
-def _allocator_trials(experiment: Experiment, settings: RuntimeSettings) -> dict[str, ProbeSpec]:
-    """Trials of the configured allocator, which is the trial of spinning too, and of the system's own."""
-    own = experiment.calibrated_allocator
-    other: Allocator = "fast" if own == "system" else "system"
-    return {one: _trial(experiment, settings.model_copy(update={"allocator": one})) for one in (own, other)}
-
-
-def judge_allocators(chosen: Allocator, tried: Iterable[RuntimeTrial], rules: RuntimeRules) -> RuntimeChoice:
-    """The configured allocator with its gain over the system's; a faster one is logged."""
-    tried = tuple(tried)
-    took_s = {trial.value: trial.step_s for trial in tried if trial.step_s is not None}
-    own_s = took_s.pop(chosen, None)
-    if own_s is None or not took_s:
-        return RuntimeChoice(
-            setting="allocator", chosen=chosen, why="as configured; the trial did not run", tried=tried
-        )
-    times = " and ".join(f"{step_s / own_s:.2f} times as long under {name}" for name, step_s in took_s.items())
-    best = min(took_s, key=took_s.__getitem__)
-    if took_s[best] < (1 - rules.trial_gain) * own_s:
-        log.warning("a step is faster under the %s allocator than under %s: see stages.*.allocator", best, chosen)
-    gain = took_s["system"] / own_s if "system" in took_s else None
-    return RuntimeChoice(
-        setting="allocator", chosen=chosen, why=f"as configured; a step takes {times}", tried=tried, gain=gain
-    )
 
 
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:

@@ -20,6 +20,7 @@ from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober, Watch, ignore_progress
 from compass.planning.runtime import choose_settings
 from compass.probe.local import LocalRunner
+from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
 from compass.probe.store import LEDGER, Store, default_cache
@@ -219,7 +220,8 @@ def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> R
     before = earlier.calibrated_runtime if earlier and earlier.config.runtime == rules else None
     return RuntimeSettings(
         threads=rules.threads or (before.threads if before else available_cores()),
-        allocator=config.stages.prototyping.allocator,
+        allocator=config.stages.calibration_allocator,
+        library=library_name(config.stages.calibration_allocator),
         waiting=rules.waiting or (before.waiting if before else "spin"),
     )
 

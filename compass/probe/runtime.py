@@ -11,7 +11,8 @@ import re
 import sys
 from collections.abc import Mapping
 
-from compass.records import Allocator, RuntimeSettings
+from compass.probe.preload import library_file
+from compass.records import ALLOCATORS, Allocator, RuntimeSettings
 
 _THREAD_COUNTS = (
     "OMP_NUM_THREADS",
@@ -41,19 +42,15 @@ _DROPPED = (
 _MMAP_THRESHOLD_MAX_BEFORE_2_35 = 32 * 1024**2
 """Half of HEAP_MAX_SIZE on 64 bits. glibc refused more until 2.35 made the heap's size variable for huge pages
 (malloc.c, do_set_mmap_threshold), and a refused threshold stays at 128 KiB for good once the trim threshold is set."""
-_FAST_MMAP_THRESHOLD = 1024**3
-_FAST_TRIM_THRESHOLD = 1024**4
-"""More than a step holds, so that memory which a step frees stays for the next one."""
-_TIGHT_MMAP_THRESHOLD = 64 * 1024
-"""A larger block is returned to the system as soon as it is freed, so that the footprint follows the live bytes."""
 _OURS = ("mmap_threshold", "mmap_max", "trim_threshold", "top_pad", "hugetlb")
 _HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""Huge pages by madvise, where freed memory is kept; glibc before 2.35 ignores it. Not where memory is returned to the
-system: a virtual machine's host reclaims free huge pages, and the same step then took 1.0 to 2.7 s."""
+"""Huge pages by madvise; glibc before 2.35 ignores it."""
 _C_ALLOCATOR = re.compile(r"MALLOC_\w+")
 """glibc's: `MALLOC_ARENA_MAX` has no underscore at its end, most others have."""
 _INHERITED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "NVIDIA_TF32_OVERRIDE")
 """Variables that the user sets, which change times."""
+_LIBRARY_SETTINGS = re.compile(r"(?:MALLOC_CONF|MIMALLOC_\w+|TCMALLOC_\w+)")
+"""Those of allocators that are preloaded."""
 _OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
 _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _EXPANDABLE = "expandable_segments:True"
@@ -82,21 +79,29 @@ def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None =
 
 
 def _set_c_allocator(env: dict[str, str], allocator: Allocator) -> None:
+    kind = ALLOCATORS[allocator]
     tunables = [
         tunable
         for tunable in env.pop("GLIBC_TUNABLES", "").split(":")
         if tunable and tunable.partition("=")[0] not in {f"glibc.malloc.{name}" for name in _OURS}
     ]
     if allocator != "system" and sys.platform == "linux":
-        if allocator == "fast":
-            env["MALLOC_MMAP_THRESHOLD_"] = str(_highest_mmap_threshold())
-            env["MALLOC_TRIM_THRESHOLD_"] = str(_FAST_TRIM_THRESHOLD)
+        for name in filter(_LIBRARY_SETTINGS.fullmatch, list(env)):
+            del env[name]
+        if kind.mmap_threshold is not None:
+            env["MALLOC_MMAP_THRESHOLD_"] = str(min(kind.mmap_threshold, _highest_mmap_threshold()))
+        if kind.trim_threshold is not None:
+            env["MALLOC_TRIM_THRESHOLD_"] = str(kind.trim_threshold)
+        if kind.huge_pages:
             tunables.append(_HUGE_PAGES)
-        else:
-            env["MALLOC_MMAP_THRESHOLD_"] = str(_TIGHT_MMAP_THRESHOLD)
-        kept = [name for name in re.split(r"[ :]+", env.pop("LD_PRELOAD", "")) if not _OTHER_ALLOCATORS.search(name)]
-        if any(kept):
-            env["LD_PRELOAD"] = ":".join(filter(None, kept))
+        env.update(kind.variables)
+        preloaded = [
+            name for name in re.split(r"[ :]+", env.pop("LD_PRELOAD", "")) if not _OTHER_ALLOCATORS.search(name)
+        ]
+        if kind.library:
+            preloaded.insert(0, str(library_file(allocator)))
+        if any(preloaded):
+            env["LD_PRELOAD"] = ":".join(filter(None, preloaded))
     if tunables:
         env["GLIBC_TUNABLES"] = ":".join(tunables)
 
@@ -116,7 +121,7 @@ def _highest_mmap_threshold() -> int:
     library, version = platform.libc_ver()
     if library == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < (2, 35):
         return _MMAP_THRESHOLD_MAX_BEFORE_2_35
-    return _FAST_MMAP_THRESHOLD
+    return sys.maxsize
 
 
 def describe_runtime() -> dict[str, str]:

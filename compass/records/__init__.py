@@ -4,6 +4,7 @@ Each has a JSON form (`model_dump_json`, `model_validate_json`), because request
 boundary, and are kept in the ledger and in the profile.
 """
 
+from compass.records.allocators import ALLOCATORS, Allocator, AllocatorKind
 from compass.records.axes import AXES, Axis, AxisValues
 from compass.records.base import STAGE_QUESTIONS, STAGES, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
@@ -38,7 +39,6 @@ from compass.records.considered import (
 )
 from compass.records.devices import DEVICE_KINDS, DeviceKind, device_kind
 from compass.records.knobs import (
-    Allocator,
     Batch,
     Fingerprint,
     Hardware,
@@ -51,12 +51,14 @@ from compass.records.knobs import (
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 
 __all__ = [
+    "ALLOCATORS",
     "AXES",
     "DEVICE_KINDS",
     "STAGES",
     "STAGE_QUESTIONS",
     "Affine",
     "Allocator",
+    "AllocatorKind",
     "Axis",
     "AxisValues",
     "Batch",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from compass.records.allocators import Allocator
 from compass.records.base import Record, Stage
 from compass.records.considered import Candidate, ScoreTerms, WhatIf
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
@@ -59,6 +60,14 @@ class BytesLaw(Record):
         """Upper bound of the footprint at `load`, which is compared with the budget."""
         return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
 
+    def capped(self, load: Load, budget_bytes: int) -> BytesLaw:
+        """This law, or one with a smaller ratio whose bound at `load` is the budget: a batch of that load has run within it."""
+        if self.upper_footprint(load) <= budget_bytes:
+            return self
+        return self.model_copy(
+            update={"footprint_ratio": (budget_bytes - self.baseline_bytes) / self.upper_live(load) * (1 - 1e-9)}
+        )
+
 
 class Configuration(Record):
     """A model with the batch it is trained with: the answer of a stage, without any figure about it."""
@@ -68,6 +77,8 @@ class Configuration(Record):
     """Trainable parameters."""
     batch_size: int
     """Graphs per batch."""
+    allocator: Allocator = "fast"
+    """The C allocator that it runs under; an accelerator has its own."""
     load: Load
     """Of a typical batch."""
 
@@ -254,6 +265,8 @@ class RuntimeTrial(Record):
     value: str
     step_s: float | None
     """Seconds per step; None if it did not run."""
+    footprint_bytes: int | None = None
+    """Footprint of the process, where settings differ in it."""
 
 
 class RuntimeChoice(Record):
@@ -266,8 +279,8 @@ class RuntimeChoice(Record):
     why: str
     tried: tuple[RuntimeTrial, ...] = ()
     gain: float | None = None
-    """Step time with the best alternative / step time with the chosen value. For the allocator, the alternative is no
-    settings at all. None where nothing was compared."""
+    """Step time with the best alternative / step time with the chosen value; for the allocator, with the slowest of those that
+    were measured. None where nothing was compared."""
 
 
 class StagePlan(Record):
@@ -297,6 +310,10 @@ class StagePlan(Record):
     recommended: Literal["batch_size", "batch_budget"] = "batch_size"
     fastest: Choice | None = None
     """The pick at q = 0: highest throughput, largest batch."""
+    largest_batch: Choice | None = None
+    """The same depth and width with the largest batch that fits at any price: other allocators, activation checkpointing."""
+    smaller: Choice | None = None
+    """Where the size costs speed: the fastest of the models of at least nine tenths of the parameters, as predicted."""
     runners_up: tuple[Choice, ...] = ()
     front: tuple[Choice, ...] = ()
     """The Pareto front of throughput, capacity and cycle among the admissible. The chosen one stands in it, if it does, by
@@ -311,6 +328,16 @@ class StagePlan(Record):
     def predicted_choice(self) -> Choice:
         """The choice beside its prediction, for comparison with runners-up."""
         return Choice(**dict(self.choice), **dict(self.predicted))
+
+    @property
+    def measured_choice(self) -> Choice:
+        """The choice with its measured time."""
+        time = {
+            "step_s": self.measured.step.median_s,
+            "cycle_s": self.measured.cycle_s,
+            "throughput": self.measured.throughput,
+        }
+        return self.predicted_choice.model_copy(update=time)
 
 
 class StageFailure(Record):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+from compass.records.allocators import Allocator
 from compass.records.axes import AxisValues
 from compass.records.base import Record, Stage
 from compass.records.knobs import Knobs, Load
@@ -58,6 +59,8 @@ class Candidate(Model):
     """The failure of a probe of this model or of a smaller one."""
     batch_size: int | None = None
     """None, like all figures below: the model does not run, or its size alone rules it out."""
+    allocator: Allocator | None = None
+    """The allocator that it would run under."""
     live_bytes: float | None = None
     footprint_bound_bytes: float | None = None
     step_s: float | None = None
@@ -108,7 +111,7 @@ class Expectation(Record):
     live_bytes: float
     footprint_bound_bytes: float
     step_s: float | None = None
-    """None: the time model was not fitted yet, or its times are compared under another allocator."""
+    """None: the time model was not fitted yet."""
     spread: float | None = None
     """Relative standard deviation of a run's step time."""
 

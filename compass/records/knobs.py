@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from compass.records.allocators import Allocator
 from compass.records.axes import AXES, FIRST_AXES, AxisValues
 from compass.records.base import Record, Scalar, digest
 from compass.records.devices import device_kind
@@ -99,7 +100,6 @@ class Batch(Record):
         return Load.total((samples[name], copies) for name, copies in self.members)
 
 
-Allocator = Literal["fast", "tight", "system"]
 Waiting = Literal["sleep", "spin"]
 
 
@@ -110,6 +110,12 @@ class RuntimeSettings(Record):
     allocator: Allocator = "fast"
     waiting: Waiting = "sleep"
     """Whether OpenMP's threads sleep between two parallel regions, or spin first for the library's default time."""
+    library: str = ""
+    """The file that the allocator is preloaded from, whose name tells its version; empty: it needs none."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that digests are made of: without a library, those of Compass 0.1.0."""
+        return [(name, value) for name, value in super().__repr_args__() if name != "library" or value]
 
 
 class Hardware(Record):

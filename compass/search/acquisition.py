@@ -20,7 +20,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: float) -> float:
     """The expected improvement over the `best` score if `choice` is timed, in units of the score."""
-    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs, choice.step_s) * NODES)
+    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs, choice.step_s, choice.allocator) * NODES)
     scores = known.score(choice.capacity, choice.batch_size, step_s, stage)
     gains = [max(0.0, best - value) if value is not None and np.isfinite(value) else 0.0 for value in scores]
     return float(WEIGHTS @ np.array(gains))

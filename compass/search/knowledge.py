@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,27 +26,36 @@ NEGLIGIBLE = 1e-9
 
 
 class Costs(Protocol):
-    """Predictions of the fitted cost models."""
+    """Predictions of the fitted cost models. Where an allocator may be named, None stands for the calibration's."""
 
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
         ...
 
-    def step_s(self, knobs: Knobs, capacity: int, sizes: _Floats) -> _Floats:
+    def step_s(self, knobs: Knobs, capacity: int, sizes: _Floats, allocator: Allocator | None = None) -> _Floats:
         """Predicted seconds of a step (n,) at `sizes` (n, features)."""
         ...
 
-    def spread(self, knobs: Knobs, step_s: float) -> float:
+    def spread(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
         """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
         ...
 
-    def spread_of_runs(self, knobs: Knobs, step_s: float) -> float:
+    def spread_of_runs(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
         """The same for the measurement of a run, which includes the machine's noise."""
         ...
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""
         ...
+
+
+class _Way(NamedTuple):
+    """An allocator with its best batch."""
+
+    allocator: Allocator
+    batch_size: int
+    softened: float
+    """Throughput as the stage values it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,12 @@ class Knowledge:
     data_cap: int
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
+    allocators: tuple[Allocator, ...] = ("fast",)
+    """Those that were measured on this machine, the calibration's first."""
+
+    def allocators_of(self, stage: StageRules) -> tuple[Allocator, ...]:
+        """The allocators that the stage chooses from: the measured ones, or else the first that it allows."""
+        return tuple(one for one in self.allocators if one in stage.allocator) or stage.allocator[:1]
 
     def models(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
         """The stage's models with a capacity from `low` to `high` parameters."""
@@ -74,20 +89,28 @@ class Knowledge:
     def candidates(self, stage: StageRules, low: float, high: float) -> list[Knobs]:
         """Those of `models` under the data cap that no probe has ruled out."""
         models = self.models(stage, low, min(high, self.data_cap))
-        return [knobs for knobs in models if self.pruned.reason(knobs, stage.allocator) is None]
+        return [knobs for knobs in models if self.ruled_out(knobs, stage) is None]
 
-    def bytes_law(self, knobs: Knobs, stage: StageRules) -> BytesLaw:
-        """The memory of `knobs` under the stage's allocator."""
-        return self.costs.bytes_law(knobs, stage.allocator)
+    def ruled_out(self, knobs: Knobs, stage: StageRules) -> str | None:
+        """The reason why `knobs` cannot work under any of the stage's allocators; None if they might."""
+        reasons = [self.pruned.reason(knobs, allocator) for allocator in self.allocators_of(stage)]
+        return None if None in reasons else reasons[0]
 
     @property
     def batch_cap(self) -> int:
         """Graphs in the largest batch that configuration and dataset allow."""
         return self.config.batch.cap(self.dataset_size)
 
-    def largest_batch(self, knobs: Knobs, stage: StageRules) -> int:
-        """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even one graph does."""
-        law = self.bytes_law(knobs, stage)
+    def largest_batch(self, knobs: Knobs, stage: StageRules, allocator: Allocator | None = None) -> int:
+        """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even one graph does.
+
+        Under `allocator`; None: under whichever of the stage's holds most.
+        """
+        if allocator is None:
+            return max(self.largest_batch(knobs, stage, one) for one in self.allocators_of(stage))
+        if self.pruned.reason(knobs, allocator) is not None:
+            return 0
+        law = self.costs.bytes_law(knobs, allocator)
         return int(np.searchsorted(self.work.upper_footprints(self.batch_cap, law), self.budget_bytes, side="right"))
 
     def most_graphs(self, fits: Callable[[int], bool]) -> int:
@@ -101,33 +124,49 @@ class Knowledge:
     def best_choice(self, knobs: Knobs, stage: StageRules) -> Choice | None:
         """`knobs` with the largest of the batches whose softened throughput is level with the best; None if no batch is admissible.
 
-        Batches under the configured minimum are taken only if no other is admissible.
+        Every allocator of the stage is considered; of two that hold the same batch, the faster is taken. Batches under the
+        configured minimum are taken only if no other is admissible.
         """
-        largest = self.largest_batch(knobs, stage)
-        if largest == 0:
+        ways = [way for one in self.allocators_of(stage) for way in self._ways(knobs, stage, one)]
+        ways = [way for way in ways if way.batch_size >= self.config.batch.min_batch] or ways
+        if not ways:
             return None
-        sizes = np.arange(1, largest + 1)
-        step_s = self.costs.step_s(knobs, self.capacities[knobs], self.work.typical_sizes(sizes))
-        softened = self.soften(sizes / step_s, step_s, stage)
-        admissible = softened > 0
-        if (admissible & (sizes >= self.config.batch.min_batch)).any():
-            admissible &= sizes >= self.config.batch.min_batch
-        if not admissible.any():
-            return None
-        level = admissible & (softened >= (1 - LEVEL_SHARE) * softened[admissible].max())
-        return self.choice(knobs, stage, int(sizes[level].max()))
+        best = max(way.softened for way in ways)
+        level = [way for way in ways if way.softened >= (1 - LEVEL_SHARE) * best]
+        chosen = max(level, key=lambda way: (way.batch_size, way.softened))
+        return self.choice(knobs, stage, chosen.batch_size, chosen.allocator)
 
-    def choice(self, knobs: Knobs, stage: StageRules, batch_size: int) -> Choice:
-        """`knobs` with a given batch size, and the predictions for it."""
-        law = self.bytes_law(knobs, stage)
+    def _ways(self, knobs: Knobs, stage: StageRules, allocator: Allocator) -> list[_Way]:
+        """The best batch under `allocator` of those of the configured minimum, and of those below."""
+        sizes = np.arange(1, self.largest_batch(knobs, stage, allocator) + 1)
+        if not len(sizes):
+            return []
+        step_s = self.costs.step_s(knobs, self.capacities[knobs], self.work.typical_sizes(sizes), allocator)
+        softened = self.soften(sizes / step_s, step_s, stage)
+        is_small = sizes < self.config.batch.min_batch
+        found = []
+        for among in (is_small, ~is_small):
+            admissible = among & (softened > 0)
+            if admissible.any():
+                level = admissible & (softened >= (1 - LEVEL_SHARE) * softened[admissible].max())
+                place = int(np.flatnonzero(level)[-1])
+                found.append(_Way(allocator, int(sizes[place]), float(softened[place])))
+        return found
+
+    def choice(self, knobs: Knobs, stage: StageRules, batch_size: int, allocator: Allocator | None = None) -> Choice:
+        """`knobs` with a given batch size and allocator (None: the first of the stage's), and the predictions for it."""
+        if allocator is None:
+            allocator = self.allocators_of(stage)[0]
+        law = self.costs.bytes_law(knobs, allocator)
         worst, typical = self.work.worst_load(batch_size, law), self.work.typical_load(batch_size)
-        step_s = self.step_s(knobs, typical)
+        step_s = self.step_s(knobs, typical, allocator)
         capacity = self.capacities[knobs]
         throughput = batch_size / step_s
         return Choice(
             knobs=knobs,
             capacity=capacity,
             batch_size=batch_size,
+            allocator=allocator,
             load=typical,
             live_bytes=law.live(worst),
             footprint_bound_bytes=law.upper_footprint(worst),
@@ -137,11 +176,15 @@ class Knowledge:
             score=self.score(capacity, batch_size, np.array([step_s]), stage)[0],
         )
 
-    def step_s(self, knobs: Knobs, load: Load) -> float:
+    def spread_of(self, choice: Choice) -> float:
+        """Relative standard deviation of a choice's predicted step time, as a run would measure it."""
+        return self.costs.spread_of_runs(choice.knobs, choice.step_s, choice.allocator)
+
+    def step_s(self, knobs: Knobs, load: Load, allocator: Allocator | None = None) -> float:
         """Predicted seconds of a step on `load`."""
         sizes = np.array([[size for _, size in load.sizes]])
         # An anchor need not be in the space; the parameters matter least to a step's time.
-        return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes)[0])
+        return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes, allocator)[0])
 
     def step_law(self, choice: Choice, step_s: float, load: Load) -> Affine:
         """The time model near the batch of `choice` as an affine law of the load, scaled to the `step_s` measured at `load`.
@@ -154,7 +197,7 @@ class Knowledge:
         picks = np.random.default_rng(self.config.seed).integers(len(shared), size=(LAW_POINTS, choice.batch_size))
         # The typical batch, smaller and larger, is added since random batches may all have one size.
         sizes = np.concatenate([shared[picks].sum(axis=1), np.outer(np.linspace(0.8, 1.2, LAW_POINTS), typical)])
-        predicted_s = self.costs.step_s(choice.knobs, choice.capacity, sizes)
+        predicted_s = self.costs.step_s(choice.knobs, choice.capacity, sizes, choice.allocator)
         rows = np.concatenate([np.ones((len(sizes), 1)), sizes], axis=1)
         scale = np.maximum(rows.max(axis=0), 1e-9)
         parts_s = nnls(rows / scale, predicted_s)[0]

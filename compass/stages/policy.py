@@ -17,6 +17,8 @@ from compass.units import format_bytes, format_count, format_seconds
 
 EVERY_MODEL = (0.0, math.inf)
 """The capacities of a stage that does not compare its models with the reference."""
+LAST_PARAMETERS = 0.9
+"""A smaller model has at least this share of the parameters; the rest are the last, whose price the profile tells."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,30 @@ def fastest_pick(choices: Sequence[Choice]) -> Choice:
     return max(level, key=lambda choice: (choice.batch_size, choice.throughput))
 
 
+def largest_batch_pick(known: Knowledge, stage: StageRules, pick: Choice) -> Choice | None:
+    """The depth and width of `pick` with the largest batch that fits, at any price in speed; None if it is the pick's."""
+    alike = [
+        knobs
+        for knobs in known.candidates(stage, pick.capacity, pick.capacity)
+        if (knobs.layers, knobs.channels) == (pick.knobs.layers, pick.knobs.channels)
+    ]
+    ways = [
+        known.choice(knobs, stage, batch_size, allocator)
+        for knobs in alike
+        for allocator in known.allocators_of(stage)
+        if (batch_size := known.largest_batch(knobs, stage, allocator))
+    ]
+    largest = max(ways, key=lambda choice: (choice.batch_size, choice.throughput), default=pick)
+    return largest if largest.batch_size > pick.batch_size else None
+
+
+def smaller_pick(pick: Choice, choices: Sequence[Choice], tie_share: float) -> Choice | None:
+    """The fastest choice that gives up at most a tenth of the pick's parameters; None if it is not faster."""
+    near = [choice for choice in choices if LAST_PARAMETERS * pick.capacity <= choice.capacity < pick.capacity]
+    fastest = max(near, key=lambda choice: choice.throughput, default=pick)
+    return fastest if fastest.throughput > (1 + tie_share) * pick.throughput else None
+
+
 def pareto_front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     """The choices that no other choice beats in throughput, capacity and cycle at once, fastest first."""
     values = np.array([[c.throughput, c.capacity, -c.cycle_s] for c in choices])
@@ -137,7 +163,7 @@ def pareto_front(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 def limit_on_batch(known: Knowledge, stage: StageRules, pick: Choice) -> str | None:
     """The limit that keeps the pick's batch from growing: `memory`, `data`, `space` (the configured maximum), or None."""
-    largest = known.largest_batch(pick.knobs, stage)
+    largest = known.largest_batch(pick.knobs, stage, pick.allocator)
     if pick.batch_size < largest:
         return None
     if largest < known.batch_cap:
@@ -159,16 +185,18 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     working = [knobs for knobs in models if known.pruned.broken(knobs) is None]
     if not working:
         return NearMiss("model", f"none of the {len(models)} models runs: {known.pruned.broken(models[0])}", None)
-    choices = [known.choice(knobs, stage, 1) for knobs in working]
+    choices = [
+        known.choice(knobs, stage, 1, allocator) for knobs in working for allocator in known.allocators_of(stage)
+    ]
     fitting = [
         choice
         for choice in choices
         if choice.footprint_bound_bytes <= known.budget_bytes
-        and known.pruned.reason(choice.knobs, stage.allocator) is None
+        and known.pruned.reason(choice.knobs, choice.allocator) is None
     ]
     if not fitting:
         nearest = min(choices, key=lambda choice: choice.footprint_bound_bytes)
-        reason = known.pruned.reason(nearest.knobs, stage.allocator) or (
+        reason = known.pruned.reason(nearest.knobs, nearest.allocator) or (
             f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
             f"the budget is {format_bytes(known.budget_bytes)}"
         )

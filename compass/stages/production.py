@@ -1,4 +1,4 @@
-"""Production: quality is the goal. The largest model that data and hardware allow, then its largest batch."""
+"""Production: quality is the goal. The largest model that data and hardware allow, then the fastest way to train it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from compass.stages.policy import (
     limit_on_batch,
     models_of,
     nothing_fits,
+    smaller_pick,
     with_enough_graphs,
 )
 from compass.units import format_bytes, format_count
@@ -28,12 +29,13 @@ BATCH_LIMITS = {
     "data": "the largest batch that the training set allows",
     "memory": "the largest batch whose worst case stays under {budget}",
     "space": "the largest batch that the configuration allows",
+    "speed": "a larger batch would not be faster",
 }
 
 
 @dataclass(frozen=True)
 class Production:
-    """The largest model, then the largest batch for it."""
+    """The largest model, then the fastest way to train it, with the largest of the batches that are level with the fastest."""
 
     stage: Stage = "production"
     timed: bool = False
@@ -43,11 +45,8 @@ class Production:
     def rank(self, known: Knowledge) -> Ranking | None:
         """Models within the reference share of the largest capacity, fastest first; then the rest, largest first."""
         rules = known.config.stages.production
-        sizes = [(knobs, known.largest_batch(knobs, rules)) for knobs in models_of(self, known)]
-        choices = with_enough_graphs(
-            [known.choice(knobs, rules, batch_size) for knobs, batch_size in sizes if batch_size],
-            known.config.batch.min_batch,
-        )
+        found = [known.best_choice(knobs, rules) for knobs in models_of(self, known)]
+        choices = with_enough_graphs([choice for choice in found if choice is not None], known.config.batch.min_batch)
         if not choices:
             return None
         largest = max(choice.capacity for choice in choices)
@@ -84,14 +83,21 @@ class Production:
         """The limit on the model, then the limit on its batch."""
         pick = ranking.pick
         model = MODEL_LIMITS[self.limited_by(known, pick)]
-        batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "memory"]
-        limits = f"limited by {model}; then {batch}".format(
+        batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "speed"]
+        limits = f"limited by {model}; then the fastest way to train it: {batch}".format(
             cap=format_count(known.data_cap),
             size=format_count(known.dataset_size),
             budget=format_bytes(known.budget_bytes),
         )
-        return (
+        reason = (
             f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, {limits}"
+        )
+        smaller = smaller_pick(pick, ranking.choices, known.config.score.tie_share)
+        if smaller is None:
+            return reason
+        return (
+            f"{reason}; a model with {1 - smaller.capacity / pick.capacity:.0%} fewer parameters would train "
+            f"{smaller.throughput / pick.throughput:.2f} times as fast"
         )
 
     def nearest(self, known: Knowledge) -> NearMiss:

@@ -22,10 +22,11 @@ class SmokeTest:
         """The smallest model that fits, alone."""
         rules = known.config.stages.smoke_test
         models = sorted(models_of(self, known), key=lambda knobs: known.capacities[knobs])
-        fitting = [knobs for knobs in models if known.largest_batch(knobs, rules)]
-        if not fitting:
-            return None
-        return Ranking((known.choice(fitting[0], rules, 1),), fastest=None)
+        for knobs in models:
+            for allocator in known.allocators_of(rules):
+                if known.largest_batch(knobs, rules, allocator):
+                    return Ranking((known.choice(knobs, rules, 1, allocator),), fastest=None)
+        return None
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """`nothing`: it is as small as it should be."""

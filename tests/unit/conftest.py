@@ -1,7 +1,7 @@
 """A profile as a run would leave it, for whoever reads or prints one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -123,6 +123,9 @@ class Model:
     capacity: int
     graph_bytes: float = 1.0
     step_s: Callable[[np.ndarray], np.ndarray] = lambda graphs: graphs / 10
+    slower: Mapping[str, float] = field(default_factory=dict)
+    """How many times as long a step takes, and how many bytes a graph, by allocator."""
+    wasteful: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,17 @@ class MadeUpCosts:
     timed: bool = False
 
     def bytes_law(self, knobs, allocator):
-        rate = self.models[knobs].graph_bytes
+        rate = self.models[knobs].graph_bytes * self.models[knobs].wasteful.get(allocator, 1.0)
         return BytesLaw(segments=(("all", Affine(base=0, per_unit=(("nodes", rate),))),))
 
-    def step_s(self, knobs, capacity, sizes):
-        return np.asarray(self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)
+    def step_s(self, knobs, capacity, sizes, allocator=None):
+        factor = self.models[knobs].slower.get(allocator, 1.0)
+        return np.asarray(factor * self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)
 
-    def spread(self, knobs, step_s):
+    def spread(self, knobs, step_s, allocator=None):
         return 0.05
 
-    def spread_of_runs(self, knobs, step_s):
+    def spread_of_runs(self, knobs, step_s, allocator=None):
         return 0.05
 
     def is_timed(self, knobs):

@@ -32,7 +32,10 @@ def only(entry, names):
 def test_a_plan_keeps_every_figure(old, new, stage):
     was, plan = old["plans"][stage], new.plans[stage].model_dump(mode="json")
     choice, certificate = was["choice"], was["certificate"]
-    assert plan["choice"] == only(choice, ["knobs", "capacity", "batch_size", "load"])
+    assert plan["choice"] == {
+        **only(choice, ["knobs", "capacity", "batch_size", "load"]),
+        "allocator": was["runtime"]["allocator"],
+    }
     assert plan["predicted"] == {
         **only(choice, ["live_bytes", "step_s", "cycle_s", "throughput", "score"]),
         "footprint_bound_bytes": choice["footprint_bytes"],
@@ -46,9 +49,10 @@ def test_a_plan_keeps_every_figure(old, new, stage):
     assert only(measured, names) == only(certificate, names)
     assert plan["certificate"]["footprint_bound_bytes"] == certificate["bound_bytes"]
     assert (plan["limited_by"], plan["bytes_law"], plan["why"]) == (was["binds"], was["bytes_law"], was["why"])
-    for name, before in (("runners_up", "runners_up"), ("front", "front"), ("candidates", "candidates")):
-        assert plan[name] == [renamed(one) for one in was[before]]
-    assert plan["fastest"] == (was["literal"] and renamed(was["literal"]))
+    under = {"allocator": was["runtime"]["allocator"]}
+    for name, more in (("runners_up", under), ("front", under), ("candidates", {"allocator": None})):
+        assert plan[name] == [renamed(one) | more for one in was[name]]
+    assert plan["fastest"] == (was["literal"] and renamed(was["literal"]) | under)
 
 
 def renamed(entry):

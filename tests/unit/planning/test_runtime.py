@@ -1,6 +1,5 @@
 """Runtime settings follow what was measured, and nothing is measured where it cannot matter."""
 
-import logging
 from collections import Counter
 from types import SimpleNamespace
 
@@ -16,9 +15,7 @@ from compass.planning.runtime import (
     choose_settings,
     choose_threads,
     choose_waiting,
-    compare_allocators,
     fastest_threads,
-    judge_allocators,
 )
 from compass.probe.recorded import Recall
 from compass.probe.settle import step_time
@@ -171,9 +168,8 @@ def test_ways_to_wait_are_compared_on_short_steps_and_the_chosen_threads(experim
     specs = experiment.runner.asked[2:]
     assert [(spec.runtime.threads, spec.runtime.waiting) for spec in specs] == [(4, "spin"), (4, "sleep")]
     assert {spec.batches[0].members for spec in specs} == {(("one", 2),)}
-    spinning, fast, system, first_of_calibration = experiment.runner.prepared[2:]  # their workers start side by side
-    assert spinning == fast == specs[0]
-    assert system == fast.model_copy(update={"runtime": fast.runtime.model_copy(update={"allocator": "system"})})
+    spinning, first_of_calibration = experiment.runner.prepared[2:]  # their workers start side by side
+    assert spinning == specs[0]
     assert (first_of_calibration.fresh, first_of_calibration.runtime) == (True, experiment.runtime("fast"))
 
 
@@ -215,49 +211,6 @@ def test_where_ways_to_wait_are_not_compared(experiment_of, changes, given, chos
     experiment = experiment_of(lambda _: 1.0, *changes, **given)
     choice = choose_waiting(experiment, prober_of(experiment), experiment.settings)
     assert (choice.chosen, choice.why, choice.tried) == (chosen, why, ())
-    assert experiment.runner.asked == []
-
-
-# ------------------------------------------------------------------------------------------------------- allocator
-
-
-def test_the_allocators_gain_is_over_no_settings(caplog):
-    choice = judge_allocators("fast", trials(fast=0.5, tight=0.9, system=0.8), RULES)
-    assert (choice.setting, choice.chosen, choice.gain) == ("allocator", "fast", 1.6)
-    assert choice.why == (
-        "as configured; a step takes 1.80 times as long under tight and 1.60 times as long under system"
-    )
-    assert caplog.records == []
-
-
-def test_a_faster_allocator_is_said(caplog):
-    with caplog.at_level(logging.WARNING, logger="compass"):
-        judge_allocators("tight", trials(fast=0.5, tight=0.9, system=0.8), RULES)
-    assert [record.message for record in caplog.records] == [
-        "a step is faster under the fast allocator than under tight: see stages.*.allocator"
-    ]
-
-
-@pytest.mark.parametrize("tried", [{"fast": None, "tight": 0.9}, {"fast": 0.5, "tight": None, "system": None}])
-def test_a_trial_that_did_not_run_says_nothing(tried):
-    choice = judge_allocators("fast", trials(**tried), RULES)
-    assert (choice.chosen, choice.gain, choice.why) == ("fast", None, "as configured; the trial did not run")
-
-
-def test_the_trial_of_spinning_is_the_allocators_too(experiment_of):
-    experiment = experiment_of(lambda runtime: {"fast": 0.1, "system": 0.15}[runtime.allocator], others_cores=0.0)
-    experiment.settings = experiment.settings.model_copy(
-        update={"waiting": choose_waiting(experiment, prober_of(experiment), experiment.settings).chosen}
-    )
-    choice = compare_allocators(experiment, prober_of(experiment))
-    assert (choice.chosen, choice.gain) == ("fast", pytest.approx(1.5))
-    spun, own, other = experiment.runner.asked
-    assert (spun, other.runtime.allocator) == (own, "system")
-
-
-def test_a_device_has_an_allocator_of_its_own(experiment_of):
-    experiment = experiment_of(lambda _: 1.0, kind="cuda")
-    assert compare_allocators(experiment, prober_of(experiment)) is None
     assert experiment.runner.asked == []
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from compass.records import Choice, Knobs, Load
 from compass.stages import POLICIES
-from compass.stages.policy import by_score, fastest_pick, pareto_front
+from compass.stages.policy import by_score, fastest_pick, largest_batch_pick, pareto_front
 
 REFERENCE = Choice(
     knobs=Knobs(layers=6, channels=128), capacity=1000, batch_size=10, load=Load(graphs=10, sizes=()), live_bytes=0,
@@ -18,8 +18,13 @@ SHARES = {"prototyping": (30, 300), "validation": (300, 800)}
 TIMED = list(SHARES)
 
 
-def model(capacity, graphs_per_s=10.0, graph_bytes=1.0):
-    return {"capacity": capacity, "graph_bytes": graph_bytes, "step_s": lambda n: n / graphs_per_s}
+def model(capacity, graphs_per_s=10.0, graph_bytes=1.0, step_s=None, **by_allocator):
+    return {
+        "capacity": capacity,
+        "graph_bytes": graph_bytes,
+        "step_s": step_s or (lambda n: n / graphs_per_s),
+        **by_allocator,
+    }
 
 
 def choice(number=1, **changes):
@@ -216,13 +221,46 @@ def test_the_whole_sentence_of_production(known):
     knowledge = known({(2, 32): model(750_000), (3, 48): model(2_000_000)}, dataset_size=19_000, data_cap=900_000)
     assert policy.why(knowledge, policy.rank(knowledge)) == (
         "750,000 parameters, 83% of the data cap, limited by the 900,000 parameters that 19,000 complexes can feed; "
-        "then the largest batch whose worst case stays under 100 B"
+        "then the fastest way to train it: the largest batch whose worst case stays under 100 B"
     )
     few = known({(2, 32): model(750_000)}, dataset_size=200, data_cap=900_000)
     assert policy.why(few, policy.rank(few)) == (
         "750,000 parameters, 83% of the data cap, limited by the largest model of the space; "
-        "then the largest batch that the training set allows"
+        "then the fastest way to train it: the largest batch that the training set allows"
     )
+
+
+def test_production_trains_its_model_the_fastest_way(known):
+    """`tight` holds a batch of 90 and takes three times as long; `fast` holds 60."""
+    models = {(2, 32): model(1000, slower={"tight": 3.0}, wasteful={"fast": 1.6})}
+    policy, knowledge = POLICIES["production"], known(models, allocators=("fast", "tight"))
+    ranking = policy.rank(knowledge)
+    assert (ranking.pick.allocator, ranking.pick.batch_size) == ("fast", 62)
+    assert "the largest batch whose worst case stays under 100 B" in policy.why(knowledge, ranking)
+    largest = largest_batch_pick(knowledge, knowledge.config.stages.production, ranking.pick)
+    assert (largest.allocator, largest.batch_size) == ("tight", 100)
+    alone = known(models, allocators=("fast",))
+    assert largest_batch_pick(alone, alone.config.stages.production, policy.rank(alone).pick) is None
+
+
+def test_a_larger_model_goes_before_a_faster_allocator_and_its_price_is_told(known):
+    models = {
+        (2, 32): model(950, slower={"tight": 4.0}),
+        (3, 48): model(1000, graph_bytes=60, slower={"tight": 4.0}, wasteful={"fast": 2.0}),
+    }
+    policy = POLICIES["production"]
+    knowledge = known(models, changes=["batch.min_batch=1"], allocators=("fast", "tight"))
+    ranking = policy.rank(knowledge)
+    assert (ranking.pick.capacity, ranking.pick.allocator, ranking.pick.batch_size) == (1000, "tight", 1)
+    assert policy.why(knowledge, ranking).endswith("; a model with 5% fewer parameters would train 4.00 times as fast")
+
+
+def test_where_a_larger_batch_is_slower_the_sentence_says_so(known):
+    knowledge = known({(2, 32): model(1000, step_s=lambda n: n**1.5)})
+    policy = POLICIES["production"]
+    ranking = policy.rank(knowledge)
+    assert ranking.pick.batch_size == 2
+    assert policy.why(knowledge, ranking).endswith("the fastest way to train it: a larger batch would not be faster")
 
 
 def test_the_smoke_test_takes_the_smallest_at_batch_one(known):

@@ -1,0 +1,125 @@
+"""The C allocators of this machine, each measured on one batch of a large model, in a fresh process.
+
+The calibration knows the steps and the memory under one allocator. One short probe tells how another changes both; the
+certificates of plans that use it tell more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from compass.planning.experiment import Experiment
+from compass.planning.prober import Probed, Prober
+from compass.probe.preload import is_offered
+from compass.probe.requests import timing_probe
+from compass.records import ALLOCATORS, Allocator, Knobs, ProbeSpec, RuntimeChoice, RuntimeTrial, Stage
+from compass.units import format_bytes, format_seconds
+
+FILL_SHARE = 0.6
+"""Share of the budget that the trial may fill by its bound: what an allocator costs grows with the memory that a step frees."""
+LONGEST_S = 1.5
+"""Longest predicted step of the trial (s)."""
+NEARLY = 1.1
+"""An allocator whose step and whose memory are at most this many times the best possible leaves the others nothing to gain."""
+
+
+def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[Stage]) -> RuntimeChoice | None:
+    """Measure every allocator that `stages` may choose from and this machine offers; None on an accelerator, which has its own.
+
+    The order is that of `ALLOCATORS`, libraries first, and it ends at the first that is as fast as the fastest and wastes nothing.
+    """
+    if not experiment.on_cpu:
+        return None
+    base = experiment.calibrated_allocator
+    wanted = {name for stage in stages for name in experiment.config.stages[stage].allocator}
+    others = [name for name in _order() if name in wanted and name != base and is_offered(name)]
+    if not others:
+        return None
+    knobs = trial_model(experiment)
+    specs = {name: trial_spec(experiment, knobs, name) for name in (base, *others)}
+    tried: dict[Allocator, Probed] = {}
+    for place, (name, spec) in enumerate(specs.items()):
+        prober.report("runtime", f"allocator {name}", place, len(specs))
+        prober.prepare(list(specs.values())[place : place + 2])
+        tried[name] = prober.probe("runtime", spec, expected=experiment.expected(spec))
+        if name != base and _leaves_nothing(tried[base], tried[name]):
+            break
+    experiment.allocators = tuple(name for name, probed in tried.items() if name != base and probed.outcome.ok)
+    return describe_trials(tried)
+
+
+def _order() -> Iterator[Allocator]:
+    """Libraries before glibc's settings: those that keep memory without waste make the rest needless."""
+    yield from sorted(ALLOCATORS, key=lambda name: not ALLOCATORS[name].library)
+
+
+def trial_model(experiment: Experiment) -> Knobs:
+    """The largest model that the data can feed and one graph of which fits, without activation checkpointing if possible."""
+    known = experiment.known()
+    rules = known.config.stages.production
+    models = sorted(known.capacities, key=lambda knobs: (knobs.variant.departures, -known.capacities[knobs]))
+    fed = [knobs for knobs in models if known.capacities[knobs] <= known.data_cap]
+    base = experiment.calibrated_allocator
+    return next((knobs for knobs in fed if known.largest_batch(knobs, rules, base)), models[-1])
+
+
+def trial_spec(experiment: Experiment, knobs: Knobs, allocator: Allocator) -> ProbeSpec:
+    """The trial of `allocator`: the same batch as of every other, in a fresh process, whose footprint is the allocator's own."""
+    known, loads = experiment.known(), experiment.sample_loads
+    law = known.costs.bytes_law(knobs, experiment.calibrated_allocator)
+    most_bytes = law.baseline_bytes + FILL_SHARE * (known.budget_bytes - law.baseline_bytes)
+
+    def suits(n_graphs: int) -> bool:
+        load = loads.load(loads.typical(n_graphs))
+        return law.upper_footprint(load) <= most_bytes and known.step_s(knobs, load) <= LONGEST_S
+
+    batch = loads.typical(max(1, known.most_graphs(suits)))
+    spec = timing_probe(
+        known.config.probe,
+        knobs,
+        batch,
+        experiment.runtime(allocator),
+        on_cpu=True,
+        profile=True,
+        step_s=known.step_s(knobs, loads.load(batch)),
+    )
+    return spec.model_copy(update={"fresh": True})
+
+
+def _leaves_nothing(base: Probed, other: Probed) -> bool:
+    """Whether `other` is nearly as fast as the calibration's allocator, and its footprint nearly the live bytes."""
+    step, base_step, outcome = other.outcome.step, base.outcome.step, other.outcome
+    if step is None or base_step is None or not (outcome.footprint_bytes and outcome.live_bytes):
+        return False
+    held_bytes = outcome.footprint_bytes - (outcome.baseline_bytes or 0)
+    return step.median_s <= NEARLY * base_step.median_s and held_bytes <= NEARLY * outcome.live_bytes
+
+
+def describe_trials(tried: dict[Allocator, Probed]) -> RuntimeChoice:
+    """What each allocator costs in time and memory."""
+    rows = tuple(
+        RuntimeTrial(
+            value=name,
+            step_s=probed.outcome.step.median_s if probed.outcome.step else None,
+            footprint_bytes=probed.outcome.footprint_bytes,
+        )
+        for name, probed in tried.items()
+    )
+    ran = [row for row in rows if row.step_s is not None]
+    spec = next(iter(tried.values())).spec
+    on = f"one step of {spec.knobs} on {sum(n for _, n in spec.batches[-1].members)} graphs"
+    if not ran:
+        return RuntimeChoice(setting="allocator", chosen=rows[0].value, why=f"{on} did not run", tried=rows)
+    parts = [
+        f"{format_seconds(row.step_s or 0)} and {format_bytes(row.footprint_bytes or 0)} under {row.value}"
+        for row in ran
+    ]
+    fastest = min(ran, key=lambda row: row.step_s or 0.0)
+    slowest_s = max(row.step_s or 0.0 for row in ran)
+    return RuntimeChoice(
+        setting="allocator",
+        chosen=fastest.value,
+        why=f"{on} takes {', '.join(parts)}; a stage that lacks memory may choose another",
+        tried=rows,
+        gain=slowest_s / (fastest.step_s or slowest_s) if len(ran) > 1 else None,
+    )
