@@ -144,7 +144,10 @@ def with_records(profile: Profile, decided: Stage, experiment: Experiment, probe
     production = profile.plans.get("production")
     return profile.model_copy(
         update={
-            "runtime": (*experiment.runtime_choices, *(choice for choice in profile.runtime if choice.stage)),
+            "runtime": (
+                *experiment.runtime_choices,
+                *(one for stage in STAGES for one in profile.runtime if one.stage == stage),
+            ),
             "reference": experiment.reference if production is None else production.measured_choice,
             "probe_costs": ProbeCosts(**experiment.runner.counts, wall_s=wall_s),
             "probe_log": probe_log(profile.probe_log, prober.probed, decided, on_cpu=experiment.on_cpu),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import typer
 
 from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption, WorkloadOption
@@ -15,7 +17,7 @@ def env(
     workload: WorkloadOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Show the device, its memory, and the versions that measurements depend on."""
+    """Show the device, its memory, the versions that measurements depend on, and the allocators of a CPU."""
     from rich.console import Console
 
     from compass.cli.parse import parse_memory_limit
@@ -40,7 +42,22 @@ def env(
             description = runner.describe()
     finally:
         runner.close()
+    allocators = found_allocators() if description.hardware.on_host else {}
     if as_json:
-        typer.echo(description.model_dump_json(indent=2))
+        typer.echo(json.dumps(description.model_dump(mode="json") | {"allocators": allocators}, indent=2))
     else:
-        print_description(description)
+        print_description(description, allocators)
+
+
+def found_allocators() -> dict[str, str]:
+    """Every C allocator with what it is or, if it cannot be used here, what would add it."""
+    from compass.probe.preload import is_offered, library_name
+    from compass.records import ALLOCATORS
+
+    found = {}
+    for name, kind in ALLOCATORS.items():
+        if is_offered(name):
+            found[name] = f"{kind.about} ({library_name(name)})" if kind.library else kind.about
+        elif kind.package:
+            found[name] = f"{kind.about}; not installed (Debian: apt install {kind.package})"
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import typer
 from rich.console import Console
@@ -70,8 +70,8 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
             console.print(_choices_table(title, choices))
 
 
-def print_description(found: Description) -> None:
-    """Print the device, its memory and the versions, one per line."""
+def print_description(found: Description, allocators: Mapping[str, str]) -> None:
+    """Print the device, its memory, the versions and each of `allocators` with what it is, one per line."""
     hardware, fingerprint = found.hardware, found.fingerprint
     limit = "none" if hardware.limit_bytes is None else format_bytes(hardware.limit_bytes)
     print_rows(
@@ -97,6 +97,7 @@ def print_description(found: Description) -> None:
             *fingerprint.versions,
             ("fingerprint", fingerprint.key),
             *((f"sample {name}", str(load)) for name, load in found.samples),
+            *((f"allocator {name}", text) for name, text in allocators.items()),
         ]
     )
 
@@ -201,6 +202,15 @@ def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
     return table
 
 
+def _hint(plan: StagePlan) -> str:
+    """How far a cycle is to be believed, if it is only a hint."""
+    if plan.unsettled:
+        step, n_steps = plan.measured.step, plan.measured.cycle_s / plan.measured.step.median_s
+        low_s, high_s = step.low_s * n_steps, step.high_s * n_steps
+        return f", indicative only: {format_seconds(low_s)} to {format_seconds(high_s)}, for its steps did not settle"
+    return ", indicative only" if plan.indicative else ""
+
+
 def _details(plan: StagePlan) -> list[tuple[str, str]]:
     choice, predicted, measured, certificate = plan.choice, plan.predicted, plan.measured, plan.certificate
     step = measured.step
@@ -212,7 +222,7 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("parameters", format_count(choice.capacity)),
         ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches per weight update"),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
-        ("cycle", f"{format_seconds(plan.measured.cycle_s)}{', indicative only' if plan.indicative else ''}"),
+        ("cycle", f"{format_seconds(plan.measured.cycle_s)}{_hint(plan)}"),
         ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
         (
             "live memory",

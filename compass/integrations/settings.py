@@ -60,4 +60,4 @@ def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
 
 def environment_of(runtime: RuntimeSettings) -> dict[str, str]:
     """Environment variables to set before Python starts: threads, waiting, allocators."""
-    return {name: value for name, value in environment(runtime, {}).items() if name not in _WORKERS_OWN}
+    return {name: value for name, value in environment(runtime, {}, here=False).items() if name not in _WORKERS_OWN}

@@ -6,7 +6,8 @@ certificates of plans that use it tell more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Probed, Prober
@@ -45,7 +46,23 @@ def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[
         if name != base and _leaves_nothing(tried[base], tried[name]):
             break
     experiment.allocators = tuple(name for name, probed in tried.items() if name != base and probed.outcome.ok)
-    return describe_trials(tried)
+    choice = describe_trials(tried)
+    hint = missing_allocator(experiment, knobs, wanted)
+    return choice if hint is None else choice.model_copy(update={"why": f"{choice.why}; {hint}"})
+
+
+def missing_allocator(experiment: Experiment, knobs: Knobs, wanted: Collection[Allocator]) -> str | None:
+    """What installing an allocator that wastes little would gain here, by estimate; None if none is missing."""
+    missing = next((kind for kind in ALLOCATORS.values() if kind.joins_pieces and kind.name in wanted), None)
+    if sys.platform != "linux" or missing is None or is_offered(missing.name):
+        return None
+    known, base = experiment.known(), experiment.calibrated_allocator
+    rules = known.config.stages.production
+    batches = [known.largest_batch(knobs, rules, name) for name in (missing.name, base)]
+    return (
+        f"{missing.name} is not installed (Debian: apt install {missing.package}): by estimate it would hold batches of "
+        f"{batches[0]} graphs in place of {batches[1]}, about as fast"
+    )
 
 
 def _order() -> Iterator[Allocator]:

@@ -14,6 +14,7 @@ from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Probed, Prober
 from compass.probe.requests import certificate_probe
+from compass.probe.settle import is_settled
 from compass.records import (
     Affine,
     BytesLaw,
@@ -36,6 +37,10 @@ from compass.stages.policy import Policy, Ranking, largest_batch_pick, pareto_fr
 from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
+
+CAPPED_SHARE = 0.01
+"""A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
+certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
     known = experiment.known()
     in_time = [one for one in certified if not math.isinf(measured_choice(policy, known, one).score or 0.0)]
     if in_time:
-        lawful = [one for one in in_time if is_lawful(policy, known, one.choice)]
+        lawful = [one for one in in_time if is_lawful(known, one.choice)]
         plan = make_plan(policy, experiment, best_of(policy, known, lawful or in_time))
         return with_budget(plan, policy, experiment, prober)
     if certified:
@@ -154,7 +159,7 @@ def next_pick(policy: Policy, known: Knowledge, certified: Sequence[Certified]) 
     ranking = policy.rank(known)
     if ranking is None:
         return None
-    pick, lawful = ranking.pick, [one for one in certified if is_lawful(policy, known, one.choice)]
+    pick, lawful = ranking.pick, [one for one in certified if is_lawful(known, one.choice)]
     if any(_is_same(one.choice, pick) for one in certified):
         return None
     if not lawful:
@@ -163,9 +168,11 @@ def next_pick(policy: Policy, known: Knowledge, certified: Sequence[Certified]) 
     return pick if is_better(policy, known, pick, lawful) else None
 
 
-def is_lawful(policy: Policy, known: Knowledge, choice: Choice) -> bool:
-    """Whether the present bound of the choice's worst batch is within the budget."""
-    return choice.batch_size <= known.largest_batch(choice.knobs, known.config.stages[policy.stage], choice.allocator)
+def is_lawful(known: Knowledge, choice: Choice) -> bool:
+    """Whether the present bound of the choice's worst batch is within the budget, or so little above that it may be capped."""
+    law = known.costs.bytes_law(choice.knobs, choice.allocator)
+    bound_bytes = law.upper_footprint(known.work.worst_load(choice.batch_size, law))
+    return bound_bytes <= (1 + CAPPED_SHARE) * known.budget_bytes
 
 
 def _is_same(one: Choice, other: Choice) -> bool:
@@ -276,7 +283,8 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
     others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
     rules = known.config.stages[policy.stage]
     worst = known.work.worst_load(pick.batch_size, known.costs.bytes_law(pick.knobs, pick.allocator))
-    # Where no round is left for a smaller batch, what ran under the ceiling is the law.
+    unsettled = policy.certified and not is_settled(certified.step, known.config.probe.settle_share)
+    # What ran under the ceiling is the law, also where no round is left for a smaller batch.
     law = known.costs.bytes_law(pick.knobs, pick.allocator).capped(worst, known.budget_bytes)
     return StagePlan(
         stage=policy.stage,
@@ -287,7 +295,10 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         runtime=certified.spec.runtime,
         bytes_law=law,
         step_law=_step_law(known, certified),
-        indicative=not policy.certified or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
+        indicative=not policy.certified
+        or unsettled
+        or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
+        unsettled=unsettled,
         limited_by=policy.limited_by(certified.known, pick),
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest)),
         certificate=_certificate(experiment, certified, law),

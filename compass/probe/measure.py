@@ -16,7 +16,7 @@ from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
 from compass.probe.segments import profiled_step
-from compass.probe.settle import N_WARM_STEPS, is_settled, step_time
+from compass.probe.settle import N_WARM_STEPS, after_warming, is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
 from compass.workloads.building import build
 from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step, update
@@ -151,7 +151,7 @@ class Trial:
                 ceiling.tighten()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
-            if self.n_steps >= n_least and is_settled(step_time(self.step_s), spec.settle_share):
+            if self.n_steps >= n_least and is_settled(step_time(after_warming(self.step_s)), spec.settle_share):
                 break
         self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
@@ -183,7 +183,7 @@ class Trial:
             load=load,
             timed_load=timed_load,
             parameters=count_parameters(self._built),
-            step=step_time(self.step_s),
+            step=step_time(after_warming(self.step_s)),
             live_bytes=live_bytes,
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,

@@ -56,11 +56,17 @@ _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_H
 _EXPANDABLE = "expandable_segments:True"
 
 
-def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(
+    settings: RuntimeSettings, inherited: Mapping[str, str] | None = None, *, here: bool = True
+) -> dict[str, str]:
     """The complete environment of a worker that runs under `settings`.
 
     It is the parent's (`inherited`, by default this process's) without the variables that contradict the settings. The
-    parent's settings of the C allocator are dropped, except for tunables that Compass does not use.
+    parent's settings of the C allocator are dropped, except for tunables that Compass does not use. With `here`, an allocator is
+    preloaded from this machine's file; otherwise from the one that the settings name.
+
+    Raises:
+        InputError: the allocator is not installed here.
     """
     env = dict(os.environ if inherited is None else inherited)
     for name in _DROPPED:
@@ -73,19 +79,19 @@ def environment(settings: RuntimeSettings, inherited: Mapping[str, str] | None =
         env["OMP_WAIT_POLICY"] = "passive"
     env["PYTHONUNBUFFERED"] = "1"  # a worker's last output explains its death
     env["PYTHONFAULTHANDLER"] = "1"
-    _set_c_allocator(env, settings.allocator)
+    _set_c_allocator(env, settings, here=here)
     _set_device_allocator(env, settings.allocator)
     return env
 
 
-def _set_c_allocator(env: dict[str, str], allocator: Allocator) -> None:
-    kind = ALLOCATORS[allocator]
+def _set_c_allocator(env: dict[str, str], settings: RuntimeSettings, *, here: bool) -> None:
+    kind = ALLOCATORS[settings.allocator]
     tunables = [
         tunable
         for tunable in env.pop("GLIBC_TUNABLES", "").split(":")
         if tunable and tunable.partition("=")[0] not in {f"glibc.malloc.{name}" for name in _OURS}
     ]
-    if allocator != "system" and sys.platform == "linux":
+    if kind.name != "system" and sys.platform == "linux":
         for name in filter(_LIBRARY_SETTINGS.fullmatch, list(env)):
             del env[name]
         if kind.mmap_threshold is not None:
@@ -99,7 +105,7 @@ def _set_c_allocator(env: dict[str, str], allocator: Allocator) -> None:
             name for name in re.split(r"[ :]+", env.pop("LD_PRELOAD", "")) if not _OTHER_ALLOCATORS.search(name)
         ]
         if kind.library:
-            preloaded.insert(0, str(library_file(allocator)))
+            preloaded.insert(0, str(library_file(kind.name)) if here else settings.library)
         if any(preloaded):
             env["LD_PRELOAD"] = ":".join(filter(None, preloaded))
     if tunables:

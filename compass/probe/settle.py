@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import comb
-from statistics import fmean, median
+from statistics import fmean, median, quantiles
 
 from compass.records import StepTime
 
@@ -12,6 +12,9 @@ N_WARM_STEPS = 2
 """Steps whose time does not count: the first allocates the optimizer's state, the second is the first that has it."""
 CONFIDENCE = 0.9
 """Confidence of the median's interval. It takes at least five steps; 95 % would take six, 99 % eight."""
+
+LEAST_HALF = 5
+"""Steps in a half: fewer have no quarters."""
 
 
 def step_time(step_s: Sequence[float]) -> StepTime:
@@ -26,6 +29,21 @@ def step_time(step_s: Sequence[float]) -> StepTime:
     return StepTime(
         median_s=median(ordered), low_s=ordered[k - 1], high_s=ordered[n - k], n_steps=n, mean_s=fmean(ordered)
     )
+
+
+def after_warming(step_s: Sequence[float]) -> Sequence[float]:
+    """`step_s` without the first half, as often as that half is slower than the rest beyond chance.
+
+    Compiled and autotuned models go on getting faster for many steps, and another program may end: the median of all steps
+    would then be of none. A half is slower if its fastest quarter is above the slowest quarter of the rest.
+    """
+    while len(step_s) >= 2 * LEAST_HALF:
+        middle = len(step_s) // 2
+        before, after = step_s[:middle], step_s[middle:]
+        if quantiles(before, n=4)[0] <= quantiles(after, n=4)[2]:
+            break
+        step_s = after
+    return step_s
 
 
 def _rank(n: int) -> int:

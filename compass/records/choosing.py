@@ -300,7 +300,9 @@ class StagePlan(Record):
     step_law: Affine | None = None
     """The median step as a function of the batch's load, near the load it was measured at: training's batches may differ."""
     indicative: bool = False
-    """The measured cycle is a hint only: too few steps, or a step that an accelerator spends waiting for the host."""
+    """The measured cycle is a hint only: too few steps, a step that an accelerator spends waiting for the host, or `unsettled`."""
+    unsettled: bool = False
+    """The certificate ended before its step time was known as well as configured: its interval tells how well."""
     limited_by: str
     """The limit that keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke
     test, `nothing`."""

@@ -152,6 +152,14 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
     )
 
 
+def _interval(plan: StagePlan) -> str:
+    """The interval of a cycle whose step time did not settle."""
+    if not plan.unsettled:
+        return ""
+    step, n_steps = plan.measured.step, plan.measured.cycle_s / plan.measured.step.median_s
+    return f" ({format_seconds(step.low_s * n_steps)} to {format_seconds(step.high_s * n_steps)})"
+
+
 def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
     measured, certificate, most_s = plan.measured, plan.certificate, allowed_s(plan.stage, evidence.config)
     rules = evidence.config.stages[plan.stage] if evidence.config else None
@@ -161,7 +169,7 @@ def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
         Gauge("throughput", f"{rate(measured.throughput)} graphs/s"),
         Gauge(
             "cycle",
-            f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{target}",
+            f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{_interval(plan)}{target}",
             measured.cycle_s / most_s if most_s else None,
         ),
         Gauge(

@@ -208,7 +208,7 @@ def stops(when):
     ("when", "kinds", "studies_of"),
     [
         (lambda spec: spec.batches[0].members, set(), ["ledger"]),
-        (lambda spec: spec.fresh, {"timing"}, ["ledger", "prototyping", "validation"]),
+        (lambda spec: spec.fresh, {"timing"}, ["ledger"]),
     ],
     ids=["calibrating", "confirming"],
 )

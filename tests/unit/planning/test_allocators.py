@@ -53,6 +53,7 @@ def measured(known, monkeypatch):
             changes=changes, budget_bytes=10, data_cap=100,
         )  # fmt: skip
         monkeypatch.setattr(Experiment, "known", lambda self: told)
+        monkeypatch.setattr(allocators.sys, "platform", "linux" if "tcmalloc" in costs else "win32")
         monkeypatch.setattr(Experiment, "expected", lambda self, spec: None)
         samples = (("one", Load(graphs=1, sizes=(("nodes", 1.0),))),)
         experiment = Experiment(
@@ -104,6 +105,17 @@ def test_only_what_the_stages_allow_is_measured(measured):
     assert experiment.allocators == ("jemalloc", "tight")
     experiment, choice = measured(costs, "stages.production.allocator=fast")
     assert (experiment.allocators, choice, experiment.runner.specs) == ((), None, [])
+
+
+def test_one_that_would_gain_is_named_where_it_is_missing(measured, monkeypatch):
+    experiment, _ = measured({"fast": (1.0, 1.6 * GIB), "tight": (3.0, GIB)})
+    monkeypatch.setattr(allocators.sys, "platform", "linux")
+    model = allocators.trial_model(experiment)
+    assert allocators.missing_allocator(experiment, model, {"tcmalloc"}) == (
+        "tcmalloc is not installed (Debian: apt install libtcmalloc-minimal4): by estimate it would hold batches of 10 graphs "
+        "in place of 10, about as fast"
+    )
+    assert allocators.missing_allocator(experiment, model, {"fast"}) is None
 
 
 def test_an_accelerator_has_an_allocator_of_its_own(measured):

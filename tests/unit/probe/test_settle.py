@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.probe.settle import CONFIDENCE, is_settled, step_time
+from compass.probe.settle import CONFIDENCE, after_warming, is_settled, step_time
 from compass.records import StepTime
 
 seconds = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=40)
@@ -43,3 +43,25 @@ def test_order_means_nothing_and_the_median_is_inside(step_s, random):
 )
 def test_settled_means_half_the_interval_is_within_the_share(n_steps, high_s, settled):
     assert is_settled(StepTime(median_s=1.0, low_s=0.99, high_s=high_s, n_steps=n_steps), 0.02) is settled
+
+
+def test_steps_that_go_on_getting_faster_are_waited_for():
+    """A compiled model: ten slow steps, then the truth."""
+    warming = [4.7, 4.1, 3.6, 3.2, 2.8, 2.5, 2.3, 2.1, 1.9, 1.8]
+    assert not is_settled(step_time(after_warming(warming)), 0.03)
+    settled = [1.6, 1.61, 1.59, 1.6, 1.62, 1.6, 1.61, 1.6, 1.6, 1.59, 1.61, 1.6]
+    time = step_time(after_warming(warming + settled))
+    assert is_settled(time, 0.03)
+    assert time.median_s == pytest.approx(1.6, rel=0.01)
+
+
+@pytest.mark.parametrize("step_s", [[1.0], [2.0] * 9, [5.0, *[1.0, 1.1] * 10], [1.0, 1.1] * 10 + [5.0]])
+def test_chance_and_one_slow_step_are_no_trend(step_s):
+    assert after_warming(step_s) == step_s
+
+
+@given(st.lists(st.floats(1.0, 1.2), min_size=1, max_size=60))
+def test_what_is_left_is_the_end_and_never_under_half_a_dozen(step_s):
+    left = after_warming(step_s)
+    assert left == step_s[len(step_s) - len(left) :]
+    assert len(left) >= min(len(step_s), 5)
