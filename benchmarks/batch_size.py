@@ -160,7 +160,7 @@ def ours(experiment: Experiment, prober: Prober) -> tuple[Finding, int, dict[str
     is_plan = isinstance(plan, StagePlan)
     ends = [outcome.status for _, outcome in experiment.runner.probes]
     finding = Finding(
-        batch=plan.choice.batch_size if isinstance(plan, StagePlan) else None,
+        batch=(plan.largest_batch or plan.choice).batch_size if isinstance(plan, StagePlan) else None,
         steps=experiment.runner.counts["certify_steps"],
         seconds=round(time.perf_counter() - started, 2),
         out_of_memory=ends.count(Status.OUT_OF_MEMORY),
@@ -173,20 +173,22 @@ def ours(experiment: Experiment, prober: Prober) -> tuple[Finding, int, dict[str
 # ------------------------------------------------------------------------------------------------------------ peers
 
 
-def ask_finder(finder: str, experiment: Experiment, knobs: Knobs, effort: Effort) -> Finding:
+def ask_finder(
+    finder: str, experiment: Experiment, knobs: Knobs, n_steps: int, allocator: Allocator = ALLOCATOR
+) -> Finding:
     """Run a finder in a child process and read its last line."""
     order = RunSpec(
         finder=finder,
         config=experiment.config,
         knobs=knobs,
         room_bytes=experiment.budget_bytes - experiment.description.baseline_bytes,
-        n_steps=effort.n_training,
+        n_steps=n_steps,
     )
     child = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.batch_size_child", order.model_dump_json()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(experiment.runtime(ALLOCATOR)),
+        env=environment(experiment.runtime(allocator)),
         start_new_session=True,
         text=True,
         errors="replace",
@@ -292,7 +294,9 @@ def compare(case: Case, effort: Effort, cache: Path) -> Report:
         mine, n_probes, calibration = ours(experiment, prober)
         kind = variants(config.space, config.stages.production)[0]
         knobs = Knobs(layers=case.layers, channels=case.channels, variant=kind)
-        findings = {"ours": mine} | {finder: ask_finder(finder, experiment, knobs, effort) for finder in FINDERS}
+        findings = {"ours": mine} | {
+            finder: ask_finder(finder, experiment, knobs, effort.n_training) for finder in FINDERS
+        }
         judge = Judge(machine, experiment, knobs, effort)
         best = judge.best(mine.batch or 1)
         for finding in findings.values():

@@ -35,8 +35,11 @@ __all__ = ["Request", "optimize"]
 
 log = logging.getLogger(__name__)
 
-DECIDED: tuple[Stage, ...] = ("smoke_test", "production", "prototyping", "validation")
-"""The order in which stages are decided: the quick answer first, then the plan that prototyping and validation are compared with."""
+DECIDED: tuple[tuple[Stage, ...], ...] = (("smoke_test",), ("production",), ("prototyping", "validation"))
+"""The order in which stages are decided: the quick answer first, then the plan that prototyping and validation are compared with.
+
+Stages of one group are all searched before one is certified: a certificate runs alone, and would end the lasting worker.
+"""
 
 
 def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = ignore_progress) -> Profile:
@@ -60,14 +63,17 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
         blank = blank_profile(request, experiment)
         warn_of_dropped(request, earlier, blank)
         profile = blank.with_earlier(earlier)
-        for stage in (stage for stage in DECIDED if stage in request.stages):
-            if stage != "smoke_test":
+        for group in DECIDED:
+            stages = [stage for stage in group if stage in request.stages]
+            if stages and group != DECIDED[0]:
                 prepare_to_choose(request, experiment, prober, profile)
-            result = certify_stage(search_stage(POLICIES[stage], experiment, prober), experiment, prober)
-            log_result(result)
-            profile = with_result(profile, result)
-            profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
-            write_profile(profile, request.out)
+            policies = [search_stage(POLICIES[stage], experiment, prober) for stage in stages]
+            for policy in policies:
+                result = certify_stage(policy, experiment, prober)
+                log_result(result)
+                profile = with_result(profile, result)
+                profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
+                write_profile(profile, request.out)
         return profile
 
 

@@ -54,7 +54,7 @@ def found_allocators() -> dict[str, str]:
     from compass.probe.preload import is_offered, library_name
     from compass.records import ALLOCATORS
 
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in ALLOCATORS.items():
         if is_offered(name):
             found[name] = f"{kind.about} ({library_name(name)})" if kind.library else kind.about
