@@ -81,6 +81,7 @@ class Track:
         self.experiment, self.machine, self.plan = experiment, machine, plan
 
     def knobs(self, *, checkpointing: bool) -> Knobs:
+        """The plan's model, with or without activation checkpointing."""
         knobs = self.plan.choice.knobs
         return knobs.model_copy(update={"variant": knobs.variant.model_copy(update={"checkpointing": checkpointing})})
 
