@@ -318,7 +318,9 @@ def judge(found: dict[str, Any]) -> dict[str, bool]:
         "unprobed median <= 4 %": found["unprobed"]["median"] <= 0.04,
         "unprobed P95 <= 10 %": found["unprobed"]["p95"] <= 0.10,
         "coverage not rejected": found["coverage"]["p"] >= REJECTED_BELOW,
-        f"after one timing, median <= {AS_VISITS} times the visits' own": found["after one timing"].get("median", math.inf)
+        f"after one timing, median <= {AS_VISITS} times the visits' own": found["after one timing"].get(
+            "median", math.inf
+        )
         <= AS_VISITS * found["first visit by the last"].get("median", 0.0),
     }
 

@@ -178,7 +178,11 @@ def with_axis_defaults(question: Question, config: OptimizerConfig) -> Question:
     rules = config.stages.prototyping
     return replace(
         question,
-        axes={axis.name: question.axes.get(axis.name, getattr(rules, axis.name)[0]) for axis in AXES},
+        axes={
+            axis.name: question.axes.get(axis.name, getattr(rules, axis.name)[0])
+            for axis in AXES
+            if not axis.of_update or axis.name in question.axes
+        },
     )
 
 
@@ -222,7 +226,7 @@ def _with_values(rules: StageRules, wanted: Mapping[str, Scalar]) -> StageRules:
     change = {}
     for axis in AXES:
         if axis.name in wanted:
-            beside = () if axis.own_time else (axis.default, *getattr(rules, axis.name))
+            beside = () if axis.own_time or axis.of_update else (axis.default, *getattr(rules, axis.name))
             change[axis.name] = tuple(dict.fromkeys((*beside, wanted[axis.name])))
     return rules.model_copy(update=change)
 

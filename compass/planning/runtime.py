@@ -6,21 +6,26 @@ import logging
 import math
 from collections.abc import Mapping
 
-from compass.optimizer_config import RuntimeRules
+from compass.optimizer_config import OptimizerConfig, RuntimeRules
 from compass.planning.calibration import micro_specs
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.probe.requests import timing_probe
 from compass.records import (
+    AXES,
+    Axis,
     Batch,
     Knobs,
+    Outcome,
     ProbeSpec,
     RuntimeChoice,
     RuntimeSettings,
     RuntimeTrial,
+    Scalar,
     StagePlan,
     StepTime,
 )
+from compass.search.space import allowed_values
 from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
@@ -145,6 +150,42 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
         else:
             chosen, gain, why = every, half.step_s / every.step_s, f"every core: {times}"
     return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
+
+
+def choose_update(experiment: Experiment, prober: Prober, asked: OptimizerConfig) -> tuple[RuntimeChoice, ...]:
+    """The fastest value of every axis that changes the weight update alone, unless the stages of `asked` allow only one."""
+    return tuple(
+        _compare_updates(experiment, prober, axis, values)
+        for axis in AXES
+        if axis.of_update and len(values := allowed_values(asked, axis)) > 1
+    )
+
+
+def _compare_updates(experiment: Experiment, prober: Prober, axis: Axis, values: tuple[Scalar, ...]) -> RuntimeChoice:
+    default = _trial(experiment, experiment.settings)
+    specs: dict[Scalar, ProbeSpec] = {}
+    for value in values:
+        variant = default.knobs.variant.model_copy(update={axis.name: value})
+        specs[value] = default.model_copy(update={"knobs": default.knobs.model_copy(update={"variant": variant})})
+    prober.report("runtime", axis.name, 0, 1)
+    outcomes = {value: prober.probe("runtime", spec).outcome for value, spec in specs.items()}
+    return faster_update(axis, outcomes, experiment.config.runtime)
+
+
+def faster_update(axis: Axis, outcomes: Mapping[Scalar, Outcome], rules: RuntimeRules) -> RuntimeChoice:
+    """The value with the shortest weight update; the axis's default unless another saves the configured share of it."""
+    took_s = {value: outcome.update_s for value, outcome in outcomes.items() if outcome.ok and outcome.update_s}
+    tried = tuple(RuntimeTrial(value=str(value), step_s=took_s.get(value)) for value in outcomes)
+    default_s = took_s.get(axis.default)
+    if default_s is None or len(took_s) < 2:
+        return RuntimeChoice(setting="fused", chosen=str(axis.default), why="the trial did not run", tried=tried)
+    fastest = min(took_s, key=took_s.__getitem__)
+    chosen = fastest if took_s[fastest] < (1 - rules.trial_gain) * default_s else axis.default
+    others_s = min(update_s for value, update_s in took_s.items() if value != chosen)
+    step, times = outcomes[chosen].step, " and ".join(f"{format_seconds(s)} with {v}" for v, s in took_s.items())
+    part = "" if step is None else f", of a step of {format_seconds(step.median_s)}"
+    why = f"a small model's weight update takes {times}{part}"
+    return RuntimeChoice(setting="fused", chosen=str(chosen), why=why, tried=tried, gain=others_s / took_s[chosen])
 
 
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:

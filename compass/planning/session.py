@@ -18,7 +18,7 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober, Watch, ignore_progress
-from compass.planning.runtime import choose_settings
+from compass.planning.runtime import choose_settings, choose_update
 from compass.probe.local import LocalRunner
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
@@ -26,6 +26,7 @@ from compass.probe.runner import Runner
 from compass.probe.store import LEDGER, Store, default_cache
 from compass.profile import PROFILE_NAME, Profile
 from compass.records import (
+    AXES,
     STAGES,
     DatasetSummary,
     Description,
@@ -38,7 +39,7 @@ from compass.records import (
 )
 from compass.search.family import follow
 from compass.search.sample_loads import make_sample_loads
-from compass.search.space import architectures, data_cap, knobs_of, variants
+from compass.search.space import architectures, data_cap, knobs_of, variants, with_update_values
 from compass.search.storage import JOURNAL, check_storage
 from compass.units import format_bytes
 
@@ -180,7 +181,10 @@ class _LocalMachine:
             kept = choose_settings(experiment, prober)
         settings, choices = kept
         experiment, prober = self._reopened(experiment, prober, settings)
+        if not any(choice.setting == "fused" for choice in choices):
+            choices += choose_update(experiment, prober, config)
         experiment.runtime_choices = choices
+        take_update_values(experiment, config, choices)
         return experiment, prober
 
     def _open(self, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
@@ -237,7 +241,7 @@ def kept_settings(
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None
-    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"})
+    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting", "fused"})
     return (experiment.settings, choices) if choices else None
 
 
@@ -257,7 +261,7 @@ def make_experiment(
         InputError: the memory limit is too low, or the space holds no model.
     """
     description = machine.describe()
-    config = follow(request.config, description.family)
+    config = with_update_values(follow(request.config, description.family), request.config, {})
     check_budget(description, config)
     budget_bytes = description.hardware.budget_bytes
     log.info("%s: %s may be used", description.hardware.name, format_bytes(budget_bytes))
@@ -280,6 +284,21 @@ def make_experiment(
         dataset=data,
         data_cap=data_cap(config.space.data_cap, dataset_size),
     )
+
+
+def take_update_values(experiment: Experiment, asked: OptimizerConfig, choices: Iterable[RuntimeChoice]) -> None:
+    """Fix the axes of the weight update at the values of `choices` in the stages and in every model of the space."""
+    texts: dict[str, str] = {choice.setting: choice.chosen for choice in choices}
+    axes = [axis for axis in AXES if axis.of_update]
+    chosen = {axis.name: value for axis in axes for value in axis.values if str(value) == texts.get(axis.name)}
+    experiment.config = with_update_values(experiment.config, asked, chosen)
+    rules = [experiment.config.stages[stage] for stage in STAGES]
+    updates = [{axis.name: getattr(one, axis.name)[0] for axis in axes} for one in rules]
+    experiment.capacities = {
+        knobs.model_copy(update={"variant": knobs.variant.model_copy(update=update)}): capacity
+        for knobs, capacity in experiment.capacities.items()
+        for update in updates
+    }
 
 
 def make_prober(experiment: Experiment, watch: Watch = ignore_progress) -> Prober:

@@ -155,7 +155,7 @@ class Trial:
                 break
         self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
-        if spec.fresh:
+        if spec.fresh or spec.batches[-1].members:
             self.update_s = self._timed_update()
 
     def profile(self) -> tuple[tuple[str, int], ...]:

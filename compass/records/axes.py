@@ -18,6 +18,7 @@ class AxisValues(Record):
 
     precision: Precision = "fp32"
     checkpointing: bool = False
+    fused: bool = False
 
     @property
     def axis_values(self) -> dict[str, Scalar]:
@@ -37,12 +38,12 @@ class AxisValues(Record):
     @property
     def is_factor(self) -> bool:
         """Whether the step time is modelled as factors of a plainer variant's; see `Axis.own_time`."""
-        return any(getattr(self, axis.name) != axis.default for axis in AXES if not axis.own_time)
+        return any(getattr(self, axis.name) != axis.default for axis in AXES if not (axis.own_time or axis.of_update))
 
     @property
     def time_key(self) -> tuple[Scalar, ...]:
         """The values on the axes that have a time model of their own; variants with equal keys share one model."""
-        return tuple(getattr(self, axis.name) for axis in AXES if axis.own_time)
+        return tuple(getattr(self, axis.name) for axis in AXES if axis.own_time or axis.of_update)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class Axis:
     own_time: bool = False
     """Whether each value has a time model of its own. Otherwise a value multiplies the parts of the plain variant's step, and
     the few models of `probe.anchor_checkpointing` are timed with it."""
+    of_update: bool = False
+    """Whether the value changes nothing but the weight update. It is then not searched: the update is timed alone with every
+    value, once on a machine, and all stages take the fastest."""
     changes_memory: bool = True
     """Whether memory laws are fitted separately for each value. Otherwise the default's law serves, without probes."""
     family_flag: str = ""
@@ -77,6 +81,7 @@ class Axis:
 AXES = (
     Axis("precision", {"fp32": "fp32", "bf16": "bf16"}, of_model=False, own_time=True),
     Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="supports_checkpointing"),
+    Axis("fused", {False: "", True: "+fused"}, of_model=False, of_update=True),
 )
 FIRST_AXES = ("precision", "checkpointing")
 """The axes of Compass 0.1.0. Digests name a later axis only where it is off its default, so that adding one changes no key."""

@@ -272,7 +272,7 @@ class RuntimeTrial(Record):
 class RuntimeChoice(Record):
     """The chosen value of a runtime setting, and its gain."""
 
-    setting: Literal["threads", "waiting", "allocator", "loader_workers"]
+    setting: Literal["threads", "waiting", "fused", "allocator", "loader_workers"]
     stage: Stage | None = None
     """The stage whose plan has this value; None: all stages."""
     chosen: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
 
 from compass.errors import InputError
-from compass.optimizer_config import InterpolationTable, SpaceRules, StageRules
-from compass.records import AXES, Knobs, Variant
+from compass.optimizer_config import InterpolationTable, OptimizerConfig, SpaceRules, StageRules
+from compass.records import AXES, STAGES, Axis, Knobs, Scalar, Variant
 from compass.units import GIB
 
 
@@ -82,8 +82,29 @@ def variants(space: SpaceRules, stage: StageRules) -> list[Variant]:
     names = [axis.name for axis in AXES]
     return [
         Variant.model_validate({**dict(zip(names, values, strict=True)), "options": options})
-        for values in product(*(getattr(stage, name) for name in names))
+        for values in product(*(getattr(stage, axis.name) or (axis.default,) for axis in AXES))
     ]
+
+
+def allowed_values(config: OptimizerConfig, axis: Axis) -> tuple[Scalar, ...]:
+    """The values of `axis` that any stage allows, the default first if it is one of them."""
+    found = {value for stage in STAGES for value in getattr(config.stages[stage], axis.name) or axis.values}
+    return tuple(value for value in axis.values if value in found)
+
+
+def with_update_values(
+    config: OptimizerConfig, asked: OptimizerConfig, chosen: Mapping[str, Scalar]
+) -> OptimizerConfig:
+    """`config` with one value on every axis of the weight update: the `chosen` one, or the first that `asked` allows a stage."""
+    stages: dict[str, StageRules] = {}
+    for stage in STAGES:
+        values = {}
+        for axis in (axis for axis in AXES if axis.of_update):
+            allowed = getattr(asked.stages[stage], axis.name) or axis.values
+            wanted = chosen.get(axis.name, axis.default)
+            values[axis.name] = (wanted if wanted in allowed else allowed[0],)
+        stages[stage] = config.stages[stage].model_copy(update=values)
+    return config.model_copy(update={"stages": config.stages.model_copy(update=stages)})
 
 
 def knobs_of(shapes: Sequence[tuple[int, int]], kinds: Sequence[Variant]) -> list[Knobs]:

@@ -8,6 +8,7 @@ import pytest
 from compass.optimizer_config import MemoryRules, ProbeRules, present_names
 from compass.profile import read_profile, write_profile
 from compass.profile_lift import lifted
+from compass.records import Candidate, Choice, Configuration
 from compass.report.evidence import read_evidence
 
 RECORDED = Path(__file__).parent / "recorded/profile_schema_1.json"
@@ -32,10 +33,8 @@ def only(entry, names):
 def test_a_plan_keeps_every_figure(old, new, stage):
     was, plan = old["plans"][stage], new.plans[stage].model_dump(mode="json")
     choice, certificate = was["choice"], was["certificate"]
-    assert plan["choice"] == {
-        **only(choice, ["knobs", "capacity", "batch_size", "load"]),
-        "allocator": was["runtime"]["allocator"],
-    }
+    expected = only(choice, ["knobs", "capacity", "batch_size", "load"]) | {"allocator": was["runtime"]["allocator"]}
+    assert new.plans[stage].choice == Configuration.model_validate(expected)
     assert plan["predicted"] == {
         **only(choice, ["live_bytes", "step_s", "cycle_s", "throughput", "score"]),
         "footprint_bound_bytes": choice["footprint_bytes"],
@@ -49,10 +48,12 @@ def test_a_plan_keeps_every_figure(old, new, stage):
     assert only(measured, names) == only(certificate, names)
     assert plan["certificate"]["footprint_bound_bytes"] == certificate["bound_bytes"]
     assert (plan["limited_by"], plan["bytes_law"], plan["why"]) == (was["binds"], was["bytes_law"], was["why"])
-    under = {"allocator": was["runtime"]["allocator"]}
-    for name, more in (("runners_up", under), ("front", under), ("candidates", {"allocator": None})):
-        assert plan[name] == [renamed(one) | more for one in was[name]]
-    assert plan["fastest"] == (was["literal"] and renamed(was["literal"]) | under)
+    under, now = {"allocator": was["runtime"]["allocator"]}, new.plans[stage]
+    for name in ("runners_up", "front"):
+        assert getattr(now, name) == tuple(Choice.model_validate(renamed(one) | under) for one in was[name])
+    assert now.candidates == tuple(Candidate.model_validate(renamed(one)) for one in was["candidates"])
+    fastest = was["literal"]
+    assert now.fastest == (fastest and Choice.model_validate(renamed(fastest) | under))
 
 
 def renamed(entry):

@@ -14,15 +14,18 @@ from compass.planning.runtime import (
     choose_loaders,
     choose_settings,
     choose_threads,
+    choose_update,
     choose_waiting,
+    faster_update,
     fastest_threads,
 )
 from compass.probe.recorded import Recall
 from compass.probe.settle import step_time
-from compass.records import Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
+from compass.records import AXES, STAGES, Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
 from compass.search.sample_loads import make_sample_loads
 
 RULES = RuntimeRules()
+FUSED = next(axis for axis in AXES if axis.name == "fused")
 
 
 def trials(**step_s):
@@ -212,6 +215,47 @@ def test_where_ways_to_wait_are_not_compared(experiment_of, changes, given, chos
     choice = choose_waiting(experiment, prober_of(experiment), experiment.settings)
     assert (choice.chosen, choice.why, choice.tried) == (chosen, why, ())
     assert experiment.runner.asked == []
+
+
+# --------------------------------------------------------------------------------------------------- weight updates
+
+
+def updated(update_s, **outcome):
+    return Outcome(status=Status.OK, update_s=update_s, step=step_time([0.1]), **outcome)
+
+
+@pytest.mark.parametrize(
+    ("plain_s", "fused_s", "chosen", "gain"),
+    [(6e-3, 1.5e-3, "True", 4), (6e-3, 5.9e-3, "False", 59 / 60), (1, 2, "False", 2)],
+)
+def test_the_faster_weight_update_is_taken(plain_s, fused_s, chosen, gain):
+    choice = faster_update(FUSED, {False: updated(plain_s), True: updated(fused_s)}, RULES)
+    assert (choice.setting, choice.chosen, choice.gain) == ("fused", chosen, pytest.approx(gain))
+    assert [(trial.value, trial.step_s) for trial in choice.tried] == [("False", plain_s), ("True", fused_s)]
+
+
+def test_the_weight_update_is_told_beside_its_step():
+    choice = faster_update(FUSED, {False: updated(6e-3), True: updated(1.5e-3)}, RULES)
+    assert (
+        choice.why == "a small model's weight update takes 6.0 ms with False and 1.5 ms with True, of a step of 100 ms"
+    )
+
+
+@pytest.mark.parametrize("fused", [Outcome(status=Status.CRASHED, detail="no kernel"), updated(None)])
+def test_without_a_fused_kernel_there_is_none(fused):
+    choice = faster_update(FUSED, {False: updated(6e-3), True: fused}, RULES)
+    assert (choice.chosen, choice.why, choice.gain) == ("False", "the trial did not run", None)
+
+
+def test_both_updates_are_tried_on_one_small_model(experiment_of):
+    experiment = experiment_of(lambda _: 0.1)
+    (choice,) = choose_update(experiment, prober_of(experiment), experiment.config)
+    plain, fused = experiment.runner.asked
+    assert [spec.knobs.variant.fused for spec in (plain, fused)] == [False, True]
+    assert plain.model_copy(update={"knobs": fused.knobs}) == fused
+    assert choice.why == "the trial did not run"  # this machine does not time updates
+    asked = load_config(None, [f"stages.{stage}.fused=[true]" for stage in STAGES])
+    assert choose_update(experiment, prober_of(experiment), asked) == ()
 
 
 # --------------------------------------------------------------------------------------------------------- loaders
