@@ -236,9 +236,7 @@ def test_the_faster_weight_update_is_taken(plain_s, fused_s, chosen, gain):
 
 def test_the_weight_update_is_told_beside_its_step():
     choice = faster_update(FUSED, {False: updated(6e-3), True: updated(1.5e-3)}, RULES)
-    assert (
-        choice.why == "a small model's weight update takes 6.0 ms with False and 1.5 ms with True, of a step of 100 ms"
-    )
+    assert choice.why == "a small model's weight update takes 6 ms with False and 2 ms with True, of a step of 100 ms"
 
 
 @pytest.mark.parametrize("fused", [Outcome(status=Status.CRASHED, detail="no kernel"), updated(None)])

@@ -1,9 +1,12 @@
 """Every stage has one value on the axes of the weight update: as measured, unless the user fixed it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from compass.config_files import load_config
-from compass.records import AXES
+from compass.planning.session import take_update_values
+from compass.records import AXES, RuntimeChoice
 from compass.search.space import allowed_values, variants, with_update_values
 
 FUSED = next(axis for axis in AXES if axis.name == "fused")
@@ -30,3 +33,15 @@ def test_what_the_user_fixed_stays():
 
 def test_before_the_measurement_a_stage_has_the_default():
     assert fused(PLAIN, "production") == {False}
+
+
+def test_the_models_of_the_space_take_the_measured_value(known):
+    told = known({(3, 48): {"capacity": 10}, (5, 96): {"capacity": 20}})
+    experiment = SimpleNamespace(config=told.config, capacities=told.capacities)
+    measured = RuntimeChoice(setting="fused", chosen="True", why="faster")
+    take_update_values(experiment, told.config, [measured])
+    assert {(knobs.layers, knobs.variant.fused): n for knobs, n in experiment.capacities.items()} == {
+        (3, True): 10,
+        (5, True): 20,
+    }
+    assert fused(experiment.config, "prototyping") == {True}
