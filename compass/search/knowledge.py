@@ -121,22 +121,22 @@ class Knowledge:
             low, high = (middle, high) if fits(middle) else (low, middle - 1)
         return low
 
-    def best_choice(self, knobs: Knobs, stage: StageRules) -> Choice | None:
+    def best_choice(self, knobs: Knobs, stage: StageRules, level_share: float = LEVEL_SHARE) -> Choice | None:
         """`knobs` with the largest of the batches whose softened throughput is level with the best; None if no batch is admissible.
 
         Every allocator of the stage is considered; of two that hold the same batch, the faster is taken. Batches under the
         configured minimum are taken only if no other is admissible.
         """
-        ways = [way for one in self.allocators_of(stage) for way in self._ways(knobs, stage, one)]
+        ways = [way for one in self.allocators_of(stage) for way in self._ways(knobs, stage, one, level_share)]
         ways = [way for way in ways if way.batch_size >= self.config.batch.min_batch] or ways
         if not ways:
             return None
         best = max(way.softened for way in ways)
-        level = [way for way in ways if way.softened >= (1 - LEVEL_SHARE) * best]
+        level = [way for way in ways if way.softened >= (1 - level_share) * best]
         chosen = max(level, key=lambda way: (way.batch_size, way.softened))
         return self.choice(knobs, stage, chosen.batch_size, chosen.allocator)
 
-    def _ways(self, knobs: Knobs, stage: StageRules, allocator: Allocator) -> list[_Way]:
+    def _ways(self, knobs: Knobs, stage: StageRules, allocator: Allocator, level_share: float) -> list[_Way]:
         """The best batch under `allocator` of those of the configured minimum, and of those below."""
         sizes = np.arange(1, self.largest_batch(knobs, stage, allocator) + 1)
         if not len(sizes):
@@ -148,7 +148,7 @@ class Knowledge:
         for among in (is_small, ~is_small):
             admissible = among & (softened > 0)
             if admissible.any():
-                level = admissible & (softened >= (1 - LEVEL_SHARE) * softened[admissible].max())
+                level = admissible & (softened >= (1 - level_share) * softened[admissible].max())
                 place = int(np.flatnonzero(level)[-1])
                 found.append(_Way(allocator, int(sizes[place]), float(softened[place])))
         return found

@@ -45,7 +45,8 @@ class Production:
     def rank(self, known: Knowledge) -> Ranking | None:
         """Models within the reference share of the largest capacity, fastest first; then the rest, largest first."""
         rules = known.config.stages.production
-        found = [known.best_choice(knobs, rules) for knobs in models_of(self, known)]
+        level_share = known.config.probe.settle_share  # a certificate tells no smaller difference
+        found = [known.best_choice(knobs, rules, level_share) for knobs in models_of(self, known)]
         choices = with_enough_graphs([choice for choice in found if choice is not None], known.config.batch.min_batch)
         if not choices:
             return None
