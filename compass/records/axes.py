@@ -27,8 +27,8 @@ class AxisValues(Record):
 
     @property
     def label(self) -> str:
-        """The values as a short name, e.g. `bf16+checkpointing`."""
-        return "".join(axis.shown[getattr(self, axis.name)] for axis in AXES)
+        """The values as a short name, e.g. `bf16+checkpointing`, without those that all models of a machine share."""
+        return "".join(axis.shown[getattr(self, axis.name)] for axis in AXES if not axis.of_update)
 
     @property
     def departures(self) -> tuple[bool, ...]:

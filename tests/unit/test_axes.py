@@ -45,7 +45,7 @@ def test_a_variant_is_shown_and_sorted_by_its_values():
     assert [one.is_factor for one in others] == [False, True, False]
     assert BF16.of_memory == BF16
     fused = Variant(fused=True)  # all models of a machine have it: a form of its own, not a factor of another's
-    assert (str(fused), fused.time_key, fused.is_factor) == ("fp32+fused", ("fp32", True), False)
+    assert (str(fused), fused.time_key, fused.is_factor) == ("fp32", ("fp32", True), False)
 
 
 def test_a_model_is_taken_apart_in_one_place():
