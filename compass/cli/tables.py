@@ -244,14 +244,10 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
     rows += [("alternative", line) for line in _batch_lines(plan)]
     if plan.follows:
         rows.append(("follows", plan.follows))
-    if plan.fastest is not None:
-        rows.append(
-            (
-                "throughput alone",
-                (
-                    f"{_model(plan.fastest.knobs)}, batch {plan.fastest.batch_size}, "
-                    f"{rate(plan.fastest.throughput)} graphs/s"
-                ),
-            )
-        )
+    beside = {"throughput alone": plan.fastest, "largest batch": plan.largest_batch, "a little smaller": plan.smaller}
+    rows += [(name, _in_a_line(choice)) for name, choice in beside.items() if choice is not None]
     return rows
+
+
+def _in_a_line(choice: Choice) -> str:
+    return f"{_model(choice.knobs)}, batch {choice.batch_size} under {choice.allocator}, {rate(choice.throughput)} graphs/s"

@@ -157,6 +157,9 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
         same = plan.fastest.knobs == plan.choice.knobs
         fastest = "the same model" if same else _choice(plan.fastest)
         found.append(f"Fastest model, ignoring parameters (q = 0): {fastest}.")
+    if plan.largest_batch is not None:
+        largest = plan.largest_batch
+        found.append(f"Largest batch at any price, under {largest.allocator}: {_choice(largest)}.")
     if plan.runners_up:
         found.append(f"Next: {_choice(plan.runners_up[0])}{_behind(evidence, plan, plan.runners_up[0])}.")
     if plan.follows:

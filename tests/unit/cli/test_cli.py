@@ -254,6 +254,7 @@ def test_show_one_stage(profile):
     assert ["certificate", "12 steps under 4.00 GiB, enforced"] in lines
     assert "runners-up" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "throughput alone  2 × 48 fp32, batch 64 under fast" in result.stdout
     as_json = compass("show", "p.json", "--stage", "prototyping", "--json").stdout
     assert json.loads(as_json) == json.loads(profile.plans["prototyping"].model_dump_json())
 

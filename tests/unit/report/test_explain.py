@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from compass.records import STAGES, Candidate, StageFailure, WhatIf
@@ -132,3 +134,13 @@ def test_shares_in_words(value, said):
 def test_two_sizes_share_their_unit():
     assert of_bytes(3.5 * GIB, 4 * GIB) == "3.50 of 4.00 GiB"
     assert of_bytes(0.5 * GIB, 4 * GIB) == "512.00 MiB of 4.00 GiB"
+
+
+def test_the_largest_batch_stands_beside_the_plan(whole, evidence):
+    plan = whole.plans["production"]
+    larger = plan.predicted_choice.model_copy(update={"batch_size": 999, "allocator": "tight"})
+    changed = plan.model_copy(update={"largest_batch": larger})
+    found = explain_plan(replace(evidence, plans={**evidence.plans, "production": changed}), "production")
+    assert any(
+        line.startswith("Largest batch at any price, under tight: ") and "batch 999" in line for line in found.beside
+    )
