@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from compass.data.scan.listing import agreed_label, decoded, read_label, same_label
+from compass.data.scan.listing import agreed_label, decoded, read_label, related_label, same_label
 from compass.data.scan.rows import Label
 from compass.data.scan.table_index import TableLine, table_lines
 from compass.errors import InputError
@@ -29,8 +29,10 @@ _ENTRY = re.compile(r"(\S+)\s+(NMR|\d{0,2}\.\d+|\d{1,2}\.?)\s+((?:19|20)\d\d)\b\
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?=\s|$)")
 _BINDING_DATA = re.compile(r"(\S*?\w\s*[=<>~≤≥≈]+\s*\S+(?:\s*[fpnuµμm]?M\b)?)")
 _SAYS_PK = re.compile(r"log\s*k|-log|\bpk[adi]?\b|logKd/Ki", re.IGNORECASE)
-_REMARK = re.compile(r".*?\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(.*)|(.*(?:covalent|incomplete|isomer).*)", re.IGNORECASE)
-"""Words behind the ligand's name in brackets, or a known remark anywhere."""
+_SAYS_R_FACTOR = re.compile(r"\bR[ _-]?(factor|free|work|value)", re.IGNORECASE)
+_BEHIND_THE_NAME = re.compile(r".*?\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(.*)")
+_KNOWN_REMARK = re.compile(r"covalent|incomplete|isomer|[=<>~≤≥≈]\s*\d", re.IGNORECASE)
+"""What is told wherever it stands: of the complex, or a second measurement."""
 _TYPICAL_PK = (1.5, 15.0)
 
 
@@ -82,6 +84,8 @@ class _Line:
     binding_data: str
     remark: str = ""
     split: str | None = None
+    relation: str = ""
+    """That of the pK, where a table has a column for it."""
 
 
 def read_index(path: Path) -> IndexFile:
@@ -102,18 +106,20 @@ def read_index(path: Path) -> IndexFile:
     if path.suffix.lower() in TABLES:
         table = [_of_table(line) for line in table_lines(path, decoded(data))]
         return IndexFile(path, _entries(path, table, has_pk=True))
-    lines, unread, says_pk = [], [], False
+    lines, unread, says_pk, says_r_factor = [], [], False, False
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         line = decoded(raw).strip()
         if not line or line.startswith("#"):
             says_pk |= bool(_SAYS_PK.search(line))
+            says_r_factor |= bool(_SAYS_R_FACTOR.search(line))
             continue
         found = _split_line(line, number)
         if found is None:
             unread.append((number, line))
         else:
             lines.append(found)
-    return IndexFile(path, _entries(path, lines, has_pk=_has_pk_column(lines, says_pk=says_pk)), tuple(unread))
+    has_pk = not says_r_factor and _has_pk_column(lines, says_pk=says_pk)
+    return IndexFile(path, _entries(path, lines, has_pk=has_pk), tuple(unread))
 
 
 def require_entries(index: IndexFile) -> None:
@@ -210,7 +216,7 @@ def _split_line(line: str, number: int) -> _Line | None:
         numbers.append(column[0])
         data = data[column.end() :].strip()
     binding = _BINDING_DATA.match(data) if "//" not in rest else None  # without //, a target or remark may follow
-    remark = _REMARK.fullmatch(reference.strip())
+    behind = data[binding.end() :] if binding else ""
     return _Line(
         number=number,
         code=code,
@@ -218,8 +224,16 @@ def _split_line(line: str, number: int) -> _Line | None:
         year=int(year),
         numbers=tuple(numbers),
         binding_data=binding[1].strip() if binding else data,
-        remark=(remark[1] or remark[2] or "").strip() if remark else "",
+        remark=_remark(reference.strip()) or (behind.strip() if _KNOWN_REMARK.search(behind) else ""),
     )
+
+
+def _remark(reference: str) -> str:
+    """The words behind the ligand's name in brackets; all of them if they hold a known remark elsewhere."""
+    behind = _BEHIND_THE_NAME.fullmatch(reference)
+    if behind and behind[1].strip():
+        return behind[1].strip()
+    return reference if _KNOWN_REMARK.search(reference) else ""
 
 
 def _has_pk_column(lines: Sequence[_Line], *, says_pk: bool) -> bool:
@@ -247,6 +261,8 @@ def _entry(line: _Line, *, where: str, has_pk: bool) -> IndexEntry:
     if line.remark:
         entry = replace(entry, notes=(f"{where}: {line.remark}",))
     given = _pk(line.numbers[0], where=where) if has_pk and line.numbers else None
+    if given is not None and line.relation not in {"", "="}:
+        return _related(entry, line, given, where)
     if not line.binding_data and given is not None:
         more = (f"{where}: {' '.join(line.numbers[1:])} is no binding data; the pK column counts",)
         return replace(entry, label=Label(pk=given), notes=entry.notes + (more if len(line.numbers) > 1 else ()))
@@ -260,6 +276,22 @@ def _entry(line: _Line, *, where: str, has_pk: bool) -> IndexEntry:
         note = f"{where}: the pK column gives {given:g}, the binding data {label.pk:.2f}, which is used"
         return replace(entry, label=label, notes=(*entry.notes, note))
     return replace(entry, label=label)
+
+
+def _related(entry: IndexEntry, line: _Line, pk: float, where: str) -> IndexEntry:
+    """An entry of a table that has a column for the relation of the pK."""
+    try:
+        return replace(entry, label=related_label(_stated(line, where) or Label(pk=pk), line.relation, where=where))
+    except InputError as error:
+        return replace(entry, notes=(*entry.notes, f"no label: {error}"))
+
+
+def _stated(line: _Line, where: str) -> Label | None:
+    """The label in the binding data, if there is one."""
+    try:
+        return read_label(line.binding_data, where=where, bare_pk=False)
+    except InputError:
+        return None
 
 
 def _pk(text: str, *, where: str) -> float | None:
@@ -287,4 +319,5 @@ def _of_table(line: TableLine) -> _Line:
         binding_data=line.binding_data,
         remark=line.remark,
         split=line.split,
+        relation=line.relation,
     )

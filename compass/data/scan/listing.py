@@ -26,6 +26,18 @@ POCKET_FOR_PROTEIN = "pocket_for_protein"
 
 _OF_PK: dict[str, Relation] = {"=": "=", "<": ">", ">": "<", "~": "~"}
 """Relation of a concentration → relation of its pK, which grows as the concentration falls."""
+_SIGNS: dict[str, Relation] = {
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "~": "~",
+    "<=": "<",
+    ">=": ">",
+    "≤": "<",
+    "≥": ">",
+    "≈": "~",
+}
+"""What a table writes → relation."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,23 @@ def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
             fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.",
         )
     return Label(pk=pk)
+
+
+def related_label(label: Label, sign: str, *, where: str) -> Label:
+    """`label` with the relation of its pK that a table gives in a column of its own.
+
+    Raises:
+        InputError: the sign is none, or the label says otherwise.
+    """
+    relation = _SIGNS.get(sign)
+    if relation is None or (label.kind is not None and label.relation != relation):
+        raise InputError(
+            where,
+            got=f"the relation {sign!r} of the pK {label.relation}{label.pk:.2f}",
+            expected="one of = < > ~, as in the binding data",
+            fix="Write the bound of the pK: Kd<10mM is a pK above 2.",
+        )
+    return label.model_copy(update={"relation": relation})
 
 
 def decoded(raw: bytes) -> str:

@@ -9,13 +9,22 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from compass.data.scan.listing import Listed, Listing, agreed_label, decoded, each_id_once, read_label, rejected
+from compass.data.scan.listing import (
+    Listed,
+    Listing,
+    agreed_label,
+    decoded,
+    each_id_once,
+    read_label,
+    rejected,
+    related_label,
+)
 from compass.data.scan.rows import Label, Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
 
 REQUIRED = ("id", "protein", "ligand", "label")
-COLUMNS = (*REQUIRED, "split")
+COLUMNS = (*REQUIRED, "split", "relation")
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 DELIMITERS = ",;\t"
@@ -110,7 +119,7 @@ def _columns(path: Path, found: Sequence[str]) -> dict[str, str]:
         raise InputError(
             f"manifest {path}",
             got=f"the columns {', '.join(found)}" if found else "no columns",
-            expected=f"{', '.join(REQUIRED)} and perhaps split",
+            expected=f"{', '.join(REQUIRED)} and perhaps split and relation",
             fix=f"Add {' and '.join(missing)}; a label's cell may be empty. A table of labels alone goes to --index beside a folder.",
         )
     return {column: names[column] for column in COLUMNS if column in names}
@@ -183,8 +192,10 @@ def _label(line: Line, name: str) -> tuple[Label | None, tuple[str, ...]]:
     number, cells = line
     if cells["label"].lower() in NO_VALUE:
         return None, ()
+    where, sign = f"{name} line {number}", cells.get("relation", "")
     try:
-        return read_label(cells["label"], where=f"{name} line {number}"), ()
+        label = read_label(cells["label"], where=where)
+        return (related_label(label, sign, where=where) if sign.lower() not in NO_VALUE else label), ()
     except InputError as error:
         return None, (f"no label: {error}",)
 

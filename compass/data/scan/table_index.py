@@ -49,6 +49,7 @@ _COLUMNS = {
     "year": ("year", "date", "release_date", "release year", "release_year"),
     "split": ("new_split", "split", "set", "subset", "cleansplit", "partition"),
     "covalent": ("covalent", "is_covalent"),
+    "relation": ("relation", "pk_relation", "operator", "qualifier", "sign"),
 }
 """Our name of each column → names that tables give it, in the order in which they count."""
 _YEAR = re.compile(r"(?:19|20)\d\d")
@@ -66,6 +67,7 @@ class TableLine:
     year: int | None
     split: str | None
     remark: str
+    relation: str
 
 
 def table_lines(path: Path, text: str) -> Iterator[TableLine]:
@@ -119,6 +121,7 @@ def _line(number: int, cells: Mapping[str, str]) -> TableLine:
         year=int(year[0]) if year else None,
         split=SPLITS.get(known.get("split", "").lower()),
         remark="covalent complex" if covalent else "",
+        relation=known.get("relation", ""),
     )
 
 

@@ -71,6 +71,8 @@ class FolderTree:
     """Structure files whose names are no part's."""
     unnamed: list[str] = field(default_factory=list)
     """Files whose names are not valid text."""
+    too_deep: list[str] = field(default_factory=list)
+    """Folders below the deepest level that is searched."""
     closed: list[tuple[str, str]] = field(default_factory=list)
     """(folder, why it cannot be read)."""
 
@@ -84,6 +86,7 @@ def list_tree(root: Path, rules: DatasetRules) -> Listing:
     tree = walk(root, PartNames.of(rules))
     if not tree.complexes and not tree.bare:
         passed = f"; {_some(tree.unknown)} passed over" if tree.unknown else ""
+        passed += f"; {_some(tree.too_deep)} too deep to be searched" if tree.too_deep else ""
         raise InputError(
             str(root),
             got=f"no complexes{passed}",
@@ -101,6 +104,8 @@ def list_tree(root: Path, rules: DatasetRules) -> Listing:
 def _warnings(tree: FolderTree) -> Iterator[str]:
     if tree.passed_over:
         yield f"folders without structure files, passed over: {_some(tree.passed_over)}"
+    if tree.too_deep:
+        yield f"folders more than {DEEPEST} levels down, not searched: {_some(tree.too_deep)}"
     if tree.unknown:
         yield (
             f"structure files with other names, passed over: {_some(tree.unknown)} "
@@ -188,12 +193,13 @@ def _folders(root: Path, folder: str, depth: int, tree: FolderTree) -> Iterator[
     files = [name for name, is_folder in seen if not is_folder]
     tree.unnamed += [_in(folder, ascii(name)) for name in files if not is_text(name)]
     yield folder, depth, [name for name in files if is_text(name)]
-    if depth < DEEPEST:
-        for name, is_folder in seen:
-            if is_folder and is_text(name):
-                yield from _folders(root, _in(folder, name), depth + 1, tree)
-            elif is_folder:
-                tree.closed.append((_in(folder, ascii(name)), "a name that is not valid text"))
+    for name in (name for name, is_folder in seen if is_folder):
+        if depth >= DEEPEST and name != LIGAND_FOLDER:
+            tree.too_deep.append(_in(folder, name if is_text(name) else ascii(name)))
+        elif is_text(name):
+            yield from _folders(root, _in(folder, name), depth + 1, tree)
+        else:
+            tree.closed.append((_in(folder, ascii(name)), "a name that is not valid text"))
 
 
 def _is_folder(entry: os.DirEntry[str], folder: str, tree: FolderTree) -> bool | None:
@@ -261,18 +267,26 @@ def _code_before(name: str, names: PartNames) -> str:
 
 
 def _merged_case(by_code: Mapping[str, list[str]], names: PartNames) -> dict[str, list[str]]:
-    """Codes that differ only in case are one complex, unless each of them has a protein and a ligand of its own."""
+    """Codes that differ only in case are one complex if they complete each other: a protein here, its ligand there.
+
+    Two ligands, or two proteins, are those of two complexes.
+    """
     spellings: dict[str, list[str]] = defaultdict(list)
     for code in by_code:
         spellings[code.lower()].append(code)
     merged: dict[str, list[str]] = {}
     for same in spellings.values():
-        parts = [{part[1] for name in by_code[code] if (part := names.split(name))} for code in same]
-        if all("ligand" in found and found & {"protein", "pocket"} for found in parts):
+        if _any_twice(by_code, same, names):
             merged |= {code: by_code[code] for code in same}
         else:
             merged[same[0]] = [name for code in same for name in by_code[code]]
     return merged
+
+
+def _any_twice(by_code: Mapping[str, list[str]], same: Sequence[str], names: PartNames) -> bool:
+    """Whether two of the codes in `same` each have a ligand, or each have a protein or pocket."""
+    sides = [{part[1] == "ligand" for name in by_code[code] if (part := names.split(name))} for code in same]
+    return any(sum(side in found for found in sides) > 1 for side in (True, False))
 
 
 def _complex(code: str, folder: str, members: Sequence[str], whole: Sequence[str], names: PartNames) -> ListedFiles:

@@ -22,6 +22,13 @@ OVERLAP_ANGSTROM = 0.8
 """No two atoms of one conformer come this near, hydrogen apart: the shortest bond between heavy atoms is 1.1 Å."""
 APART_ANGSTROM = 2.2
 """Repeated atoms of one name and at least so far apart belong to two residues under one number."""
+_ANCHORS = ("CA", "C1'", "C1*")
+ANCHORS_ANGSTROM = 2.7
+"""The same for these atoms of a chain: those of neighbours are 2.8 Å or more apart, even in a cis peptide."""
+SAME_RESIDUE_ANGSTROM = 2.4
+"""Parts of a file under one number whose heavy atoms come this near are one residue; hydrogen bonds are longer."""
+CONFORMERS_ANGSTROM = 5.0
+"""The same for conformers with letters and for side chains alone: they may lie further from each other, but not as far as another chain does."""
 
 
 def one_conformer(table: AtomTable, rules: StructureRules) -> AtomTable:
@@ -52,17 +59,40 @@ def one_conformer(table: AtomTable, rules: StructureRules) -> AtomTable:
 
 
 def _sites(table: AtomTable) -> NDArray[np.int64]:
-    """(n,) number of each atom's site: consecutive residues under one number; with letters, wherever they stand."""
+    """(n,) number of each atom's site: the residues under one number that lie at one place, wherever they stand in the file."""
     sites = table.runs(by_name=False)
-    lettered = np.flatnonzero(table.alternates != "")
-    if len(lettered):
-        first: dict[tuple[int, str, str], int] = {}
-        merged = np.arange(int(sites.max()) + 1)
-        for i in lettered[np.unique(sites[lettered], return_index=True)[1]]:
-            key = (int(table.models[i]), str(table.chains[i]), str(table.numbers[i]))
-            merged[sites[i]] = first.setdefault(key, int(sites[i]))
-        sites = merged[sites]
-    return sites
+    starts = np.unique(sites, return_index=True)[1]
+    columns = (table.models, table.chains, table.numbers)
+    keys = list(zip(*(column[starts].tolist() for column in columns), strict=True))
+    if len(set(keys)) == len(keys):
+        return sites
+    parts = np.split(np.arange(len(table)), starts[1:])
+    merged = np.arange(len(starts))
+    before: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    for site, key in enumerate(keys):
+        for other in before[key]:
+            if _at_one_place(table, parts[other], parts[site]):
+                merged[site] = merged[other]
+                break
+        before[key].append(site)
+    return np.asarray(merged[sites])
+
+
+def _at_one_place(table: AtomTable, one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+    """Whether two parts of a file under one number are one residue: bonded, on each other, or conformers by their letters.
+
+    Two chains may have lost their letters, and two molecules may share a number.
+    """
+    apart = np.linalg.norm(table.positions[one, None] - table.positions[other], axis=2)
+    if (table.alternates[one] != "").any() or (table.alternates[other] != "").any():
+        return bool(apart.min() < CONFORMERS_ANGSTROM)
+    if not np.isin(table.residue_names[other], table.residue_names[one]).any():
+        return False
+    is_side_chain = is_standard(str(table.residue_names[other[0]])) and not np.isin(table.names[other], _ANCHORS).any()
+    if is_side_chain and np.isin(table.names[other], table.names[one]).all():
+        return bool(apart.min() < CONFORMERS_ANGSTROM)
+    heavy = np.logical_and.outer(table.elements[one] != 1, table.elements[other] != 1)
+    return bool(np.min(apart, initial=np.inf, where=heavy) < SAME_RESIDUE_ANGSTROM)
 
 
 def _in_question(table: AtomTable, sites: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -127,8 +157,8 @@ def _are_conformers(table: AtomTable, places: NDArray[np.int64], repeated: NDArr
         # All carbons of a residue may be called C: such names tell no atoms apart.
         named = all(any(letter.isdigit() for letter in str(table.names[i])) for i in again)
         return bool(min(same) < (APART_ANGSTROM if named else OVERLAP_ANGSTROM))
-    anchors = [distance for distance, i in zip(same, again, strict=True) if table.names[i] in {"CA", "C1'", "C1*"}]
-    return not anchors or bool(min(anchors) < APART_ANGSTROM)
+    anchors = [distance for distance, i in zip(same, again, strict=True) if table.names[i] in _ANCHORS]
+    return not anchors or bool(min(anchors) < ANCHORS_ANGSTROM)
 
 
 def _chosen(

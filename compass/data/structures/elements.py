@@ -82,6 +82,7 @@ _NUCLEOTIDES = [
     "C",
     "G",
     "U",
+    "T",
     "I",
     "DA",
     "DC",
@@ -220,6 +221,8 @@ _COFACTOR_METALS = {
     "SE": "MSE CSE SEC PSW SE7",
 }
 _METALS_OF = {(residue, metal) for metal, residues in _COFACTOR_METALS.items() for residue in residues.split()}
+_NO_IONS = {"D", "T"} | {gemmi.Element(number).name.upper() for number in range(99, 119)}
+"""Symbols that never name a residue of one atom: isotopes, and elements that no crystal has. NH4 is ammonium, not nihonium."""
 _ORGANIC = "HCNOSPFIB"
 _HYDROGEN_LIKE = ("H", "D")
 _NOT_BONDED_SO_CLOSE = sorted(
@@ -326,11 +329,14 @@ def with_elements(table: AtomTable) -> AtomTable:
     return described.noting(*notes, repairs=repairs)
 
 
+def may_contradict(elements: NDArray[np.int64]) -> bool:
+    """Whether any of them is one that light elements never come close to."""
+    return bool(_IS_ODD[elements].any())
+
+
 def too_close(elements: NDArray[np.int64], pairs: NDArray[np.int64]) -> int:
     """How many atoms have an element that contradicts a neighbour within `TOO_CLOSE_ANGSTROM`; `pairs` (m, 2) are those."""
     odd = _IS_ODD[elements]
-    if not odd.any():
-        return 0
     light = np.isin(elements, (6, 7, 8))
     first, second = pairs.T
     return len({*first[odd[first] & light[second]].tolist(), *second[odd[second] & light[first]].tolist()})
@@ -385,9 +391,11 @@ def _ion(residue: str, name: str) -> str:
     """The symbol of a residue's only heavy atom."""
     if residue in _IONS:
         return _IONS[residue]
+    if is_polymeric(residue) and name != residue:  # a chain of which only the Cα atoms are there
+        return _by_name(residue, name, two_letter=False)
     for text in (residue, name):
         bare = text.upper().strip("0123456789+-*'\"")
-        if bare in ATOMIC_NUMBERS and not (text is residue and is_polymeric(residue)):
+        if bare in ATOMIC_NUMBERS and bare not in _NO_IONS:
             return bare
     return _by_name(residue, name, two_letter=False)
 

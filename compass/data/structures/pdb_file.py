@@ -25,6 +25,71 @@ _COORDINATES = "coordinates in columns 31 to 54"
 _PLAIN = np.isin(np.arange(256), np.frombuffer(b" +-.0123456789", np.uint8))
 _LETTER = np.isin(np.arange(256), np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", np.uint8))
 _PLAIN_NUMBER = re.compile(r" *[+-]?(\d+\.?\d*|\.\d+) *")
+_OTHER_RECORDS = frozenset(
+    [
+        *(
+            "ANISOU",
+            "AUTHOR",
+            "BRANCH",
+            "CAVEAT",
+            "CISPEP",
+            "COMPND",
+            "CONECT",
+            "CRYST1",
+            "DBREF",
+            "DBREF1",
+            "DBREF2",
+            "EXPDTA",
+        ),
+        *(
+            "FORMUL",
+            "HEADER",
+            "HELIX",
+            "HET",
+            "HETNAM",
+            "HETSYN",
+            "JRNL",
+            "KEYWDS",
+            "LINK",
+            "LINKR",
+            "MASTER",
+            "MDLTYP",
+            "MODRES",
+        ),
+        *(
+            "MTRIX1",
+            "MTRIX2",
+            "MTRIX3",
+            "NUMMDL",
+            "OBSLTE",
+            "ORIGX1",
+            "ORIGX2",
+            "ORIGX3",
+            "REMARK",
+            "REVDAT",
+            "ROOT",
+            "SCALE1",
+        ),
+        *(
+            "SCALE2",
+            "SCALE3",
+            "SEQADV",
+            "SEQRES",
+            "SHEET",
+            "SIGATM",
+            "SIGUIJ",
+            "SITE",
+            "SOURCE",
+            "SPLIT",
+            "SPRSDE",
+            "SSBOND",
+        ),
+        *("TITLE", "TORSDO", "TURN", "USER"),
+    ]
+)
+_LIKE_AN_ATOM = re.compile(r"[\s\"'>|]+(ATOM|HETATM)\b.*\d\.\d|\S.{5}[ \d]{5}.{19}([ \d-]{4}\.\d{3}){3}", re.IGNORECASE)
+"""An atom record behind a blank or a quote, or under a misspelt name."""
+_SECOND_ATOM = re.compile(r"ATOM  |HETATM")
 
 
 def parse_pdb(path: Path, text: str) -> AtomTable:
@@ -68,14 +133,7 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
     for number, line in enumerate(text.splitlines(), start=1):
         head = line[:6].upper()
         if head.startswith("ATOM") or head == "HETATM":
-            if len(line.rstrip()) < 54:
-                raise StructureError(
-                    Reason.TRUNCATED,
-                    path,
-                    got=f"line {number} cut short at column {len(line)}",
-                    expected=_COORDINATES,
-                    fix="Fetch the file again.",
-                )
+            _require_one_record(path, line, number)
             lines.append(line)
             hetero.append(head == "HETATM")
             segments.append(segment)
@@ -86,10 +144,32 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
             has_models |= head.startswith("MODEL")
             segment += 1
             block = block + 1 if lines and blocks[-1] == block else block
+        elif head.rstrip() not in _OTHER_RECORDS and _LIKE_AN_ATOM.match(line):
+            raise unreadable(
+                path, why=f"{line[:60].rstrip()!r} in line {number}", expected="ATOM or HETATM in column 1"
+            )
     if blocks and blocks[-1] and not has_models:
         models, notes = _after_end(lines, blocks)
         return lines, hetero, segments, models, notes
     return lines, hetero, segments, blocks, []
+
+
+def _require_one_record(path: Path, line: str, number: int) -> None:
+    """Refuse an atom record that ends within its coordinates, or has another one behind it.
+
+    Raises:
+        StructureError: truncated, or unreadable.
+    """
+    if len(line.rstrip()) < 54:
+        raise StructureError(
+            Reason.TRUNCATED,
+            path,
+            got=f"line {number} cut short at column {len(line)}",
+            expected=_COORDINATES,
+            fix="Fetch the file again.",
+        )
+    if len(line) > _WIDTH and _SECOND_ATOM.search(line, 54):
+        raise unreadable(path, why=f"two atom records in line {number}", expected="one record a line")
 
 
 def _after_end(lines: list[str], blocks: list[int]) -> tuple[list[int], list[str]]:

@@ -112,7 +112,7 @@ def _chosen_models(table: AtomTable, rules: StructureRules) -> AtomTable:
         return one
     n_left = format_count(int(np.count_nonzero(~first)))
     return one.noting(
-        f"{n_left} atoms of further models lie elsewhere, as in a biological assembly, and are left out; "
+        f"{n_left} atoms of further models lie elsewhere, as in a biological assembly or a floppy ensemble, and are left out; "
         "structures.models=all reads them"
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from compass.data.structures.complexes import Complex
-from compass.data.structures.elements import MOST_CONTRADICTIONS, TOO_CLOSE_ANGSTROM, too_close
+from compass.data.structures.elements import MOST_CONTRADICTIONS, TOO_CLOSE_ANGSTROM, may_contradict, too_close
 from compass.data.structures.ligand import read_ligand
 from compass.data.structures.overlaps import SAME_PLACE_ANGSTROM, apart, overlapping, require_apart, without_the_ligand
 from compass.data.structures.protein import read_protein
@@ -66,13 +66,14 @@ def read_complex(
             fix="Raise max_atoms, or set a smaller pocket_radius.",
         )
     require_apart(ligand, ligand_atoms)
+    on_elements = _contradictions(ligand, ligand_atoms.elements, ligand_atoms.positions)
     return Complex(
         name=name,
         elements=np.concatenate([table.elements, ligand_atoms.elements]),
         positions=np.concatenate([table.positions, ligand_atoms.positions]).astype(np.float32),
         is_ligand=np.arange(n_atoms) >= len(table),
         repairs=table.repairs,
-        notes=(*table.notes, *ligand_atoms.notes),
+        notes=(*table.notes, *ligand_atoms.notes, *(f"{ligand.name}: {note}" for note in on_elements)),
     )
 
 
@@ -174,14 +175,24 @@ def _checked(path: Path, table: AtomTable, rules: StructureRules) -> AtomTable:
             raise overlapping(path, table.positions, pairs)
     else:
         table = apart(path, table)
-    pairs = cKDTree(table.positions).query_pairs(TOO_CLOSE_ANGSTROM, output_type="ndarray")
-    n_odd = too_close(table.elements, pairs)
+    return table.noting(*_contradictions(path, table.elements, table.positions))
+
+
+def _contradictions(path: Path, elements: NDArray[np.int64], positions: NDArray[np.float64]) -> tuple[str, ...]:
+    """A note on atoms whose elements contradict their neighbours.
+
+    Raises:
+        StructureError: unknown_element, if there are more of them than in real structures.
+    """
+    if not may_contradict(elements):
+        return ()
+    n_odd = too_close(elements, cKDTree(positions).query_pairs(TOO_CLOSE_ANGSTROM, output_type="ndarray"))
     if n_odd > MOST_CONTRADICTIONS:
         raise StructureError(
             Reason.UNKNOWN_ELEMENT,
             path,
             got=f"{format_count(n_odd)} atoms of metals or noble gases bonded like carbon",
             expected="elements that can be right",
-            fix="Write the elements into columns 77 and 78, or convert the file again.",
+            fix="Correct the elements (in a PDB file they stand in columns 77 and 78), or convert the file again.",
         )
-    return table.noting(f"{n_odd} atoms lie closer to their neighbours than their elements allow") if n_odd else table
+    return (f"{n_odd} atoms lie closer to their neighbours than their elements allow",) if n_odd else ()

@@ -330,3 +330,48 @@ def test_what_is_odd_about_the_index(write):
         "INDEX_general_PL_data.2020: lines that are not entries: 2, the first is line 2: 'Kd = 3'",
     )
     assert index_warnings(write(entries("1abc")), {"1abc"}) == ()
+
+
+# --------------------------------------------------------------------------------------- remarks, R factors, relations
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("1abc  2.0  2015  Kd=49uM (ABC) covalent", "(ABC) covalent"),
+        ("1abc  2.0  2015  Kd=49uM  Ki=3nM", "Ki=3nM"),
+        ("1abc  2.0  2015  Kd=49uM // x (incomplete ligand structure)", "x (incomplete ligand structure)"),
+        ("1abc  2.0  2015  Kd=49uM // x (LIG) isomer of XYZ", "isomer of XYZ"),
+    ],
+)
+def test_remarks_are_kept_wherever_they_stand(write, line, note):
+    entry = write(line).entries["1abc"]
+    assert entry.label is not None
+    assert entry.notes == (f"INDEX_general_PL_data.2020 line 1: {note}",)
+
+
+def test_r_factors_are_no_labels_whatever_a_comment_says(write):
+    found = write("# code, resolution, year, R-factor, free R-factor, log K\n1abc  2.0  2015  0.150  0.200  0.250\n")
+    assert not found.has_labels
+
+
+@pytest.mark.parametrize(("cell", "relation"), [("<", "<"), (">=", ">"), ("~", "~"), ("=", "="), ("", "=")])
+def test_a_table_with_relations(write, cell, relation):
+    entry = write(f"id,pk,relation\n1abc,5.5,{cell}\n", "INDEX.csv").entries["1abc"]
+    assert entry.label == Label(pk=5.5, relation=relation)
+    assert entry.notes == ()
+
+
+@pytest.mark.parametrize("line", ["1abc,5.5,<<,", "1abc,5.5,<,Kd<3.2uM"])
+def test_a_relation_that_says_nothing_or_otherwise(write, line):
+    entry = write(f"id,pk,relation,kd/ki\n{line}\n", "INDEX.csv").entries["1abc"]
+    assert entry.label is None
+    (note,) = entry.notes
+    assert (
+        "expected one of = < > ~, as in the binding data. Write the bound of the pK: Kd<10mM is a pK above 2." in note
+    )
+
+
+def test_a_relation_beside_binding_data(write):
+    entry = write("id,pk,relation,kd/ki\n1abc,5.5,>,Kd<3.2uM\n", "INDEX.csv").entries["1abc"]
+    assert (entry.label.relation, entry.label.kind, entry.notes) == (">", "Kd", ())

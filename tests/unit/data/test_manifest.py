@@ -109,11 +109,11 @@ def test_an_id_that_looks_like_a_repeated_one(listed):
 
 def test_missing_columns(refused):
     assert refused("ID,pdb,label\n1,2,3\n") == (
-        "data.csv: got the columns ID, pdb, label; expected id, protein, ligand, label and perhaps split. "
+        "data.csv: got the columns ID, pdb, label; expected id, protein, ligand, label and perhaps split and relation. "
         "Add protein and ligand; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
     assert refused("") == (
-        "data.csv: got no columns; expected id, protein, ligand, label and perhaps split. "
+        "data.csv: got no columns; expected id, protein, ligand, label and perhaps split and relation. "
         "Add id and protein and ligand and label; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
 
@@ -170,7 +170,7 @@ def test_parquet_without_a_column(parquet, tmp_path):
         parquet(id=["a"], protein=["p"], ligand=["l"])
     assert str(caught.value) == (
         f"manifest {tmp_path}/data.parquet: got the columns id, protein, ligand; "
-        "expected id, protein, ligand, label and perhaps split. Add label; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
+        "expected id, protein, ligand, label and perhaps split and relation. Add label; a label's cell may be empty. A table of labels alone goes to --index beside a folder."
     )
 
 
@@ -240,4 +240,23 @@ def test_a_quote_that_is_never_closed(refused):
     assert refused(text) == (
         "data.csv: got unexpected end of data; expected a CSV or Parquet file that can be read. "
         "Check the path and the file."
+    )
+
+
+@pytest.mark.parametrize(
+    ("sign", "relation"), [("<", "<"), (">=", ">"), ("~", "~"), ("=", "="), ("", "="), ("nan", "=")]
+)
+def test_a_column_of_relations(listed, sign, relation):
+    (candidate,) = listed(f"id,protein,ligand,label,relation\na,p.pdb,l.sdf,6.5,{sign}\n").complexes
+    assert (candidate.row.label, candidate.row.notes) == (Label(pk=6.5, relation=relation), ())
+
+
+@pytest.mark.parametrize(("label", "sign"), [("6.5", "?"), ("Kd<10mM", "<")])
+def test_a_relation_that_says_nothing_or_otherwise(listed, label, sign):
+    (candidate,) = listed(f"id,protein,ligand,label,relation\na,p.pdb,l.sdf,{label},{sign}\n").complexes
+    assert candidate.row.label is None
+    (note,) = candidate.row.notes
+    assert note.startswith(f"no label: data.csv line 2: got the relation {sign!r} of the pK ")
+    assert note.endswith(
+        "expected one of = < > ~, as in the binding data. Write the bound of the pK: Kd<10mM is a pK above 2."
     )

@@ -118,11 +118,12 @@ def test_a_charge_is_not_needed(read, charge):
     [(" SOD", "SOD", "Na"), (" CLA", "CLA", "Cl"), (" POT", "POT", "K"), (" CAL", "CAL", "Ca"), (" CES", "CES", "Cs"),
      ("ZN  ", "ZN2", "Zn"), (" ZN ", "ZN", "Zn"), (" BR ", "BR", "Br"), (" CU ", "CU", "Cu"), (" NI ", "NI", "Ni"),
      ("NA+ ", "NA+", "Na"), ("CL- ", "CL-", "Cl"), ("K+  ", "K+", "K"), ("MG  ", "MG2", "Mg"), ("NA  ", "ION", "Na"),
+     (" N  ", "NH4", "N"), (" CA ", "MSE", "C"),
      ("CA  ", "CA", "Ca"), ("HG  ", "HG", "Hg"), ("IOD ", "IOD", "I"), ("Na+ ", "Na+", "Na"), ("CL  ", "Cl-", "Cl")],
 )  # fmt: skip
 def test_the_residue_of_an_ion_decides(read, name, residue, symbol):
     complex_ = read(with_lines(hetatm(name, residue, 1, (-1.384, 25.046, 25.082))))
-    assert elements(complex_) == {**IN_POCKET, symbol: 1}
+    assert elements(complex_) == Counter(IN_POCKET) + Counter([symbol])
     assert complex_.notes == (f"elements guessed from names: 1 ({residue} {name.strip()} is {symbol})",)
 
 
@@ -152,6 +153,24 @@ def test_elements_that_contradict_chemistry(read, refused):
     lines = [f"{line[:17]}XYZ{line[20:76]:76}"[:76] + f"{line[12:16].strip()[:2]:>2}" for line in ATOMS]
     for rule in ("refuse", "as_carbon", "drop"):
         refused(Reason.UNKNOWN_ELEMENT, "\n".join(lines), unknown_elements=rule)
+
+
+def test_thymine_under_its_short_name(read):
+    complex_ = read(with_lines(hetatm(" CA ", "T", 1, (-1.384, 25.046, 25.082))))
+    assert elements(complex_) == Counter(IN_POCKET) + Counter(["C"])
+
+
+@pytest.mark.parametrize("rule", ["refuse", "as_carbon"])
+def test_a_ligand_of_metals(refused, rule):
+    """Atom names where the elements belong: CA for the first carbons."""
+    rows = [line[:31] + ("Ca " if line[31:33] == "C " else line[31:34]) + line[34:] for line in LIGAND.splitlines()]
+    message = refused(Reason.UNKNOWN_ELEMENT, ligand="\n".join(rows), unknown_elements=rule)
+    assert "atoms of metals or noble gases bonded like carbon; expected elements that can be right" in message
+
+
+def test_one_odd_element_of_a_ligand_is_noted(read):
+    complex_ = read(ligand=LIGAND.replace(" C  ", " Ca ", 1))
+    assert complex_.notes == ("l.sdf: 1 atoms lie closer to their neighbours than their elements allow",)
 
 
 def test_an_unknown_atom_counts_only_in_the_pocket(read, refused):
@@ -202,6 +221,43 @@ def test_the_more_occupied_conformer_stays(read):
     moved = read(two_conformers(" ", " ", occupancies=(0.3, 0.7)))
     assert not np.array_equal(moved.positions, read().positions)
     assert moved.n_atoms == 180
+
+
+SIDE_CHAIN = [line for line in ATOMS if line[17:26] == "SER A 195" and line[12:16].strip() in {"CB", "OG"}]
+
+
+def moved(lines, shift, letter=" ", occupancy=0.4):
+    return [
+        f"{line[:16]}{letter}{line[17:30]}{float(line[30:38]) + shift:8.3f}{line[38:54]}{occupancy:6.2f}{line[60:]}"
+        for line in lines
+    ]
+
+
+@pytest.mark.parametrize("letter", [" ", "B"])
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.5, 3.5])
+@pytest.mark.parametrize("between", [[], ["TER"]])
+def test_conformers_apart_in_the_file(read, letter, shift, between):
+    """The second one stands behind the chain."""
+    complex_ = read("\n".join([*ATOMS, *between, *moved(SIDE_CHAIN, shift, letter)]))
+    np.testing.assert_array_equal(complex_.positions, read().positions)
+    assert complex_.notes == ("conformers without letters dropped: SER A 195: 2 atoms (occupancy 1 kept)",)
+
+
+@pytest.mark.parametrize("shift", [0.5, 2.5])
+def test_a_whole_residue_beside_itself(read, shift):
+    again = moved([line for line in ATOMS if line[17:26] == "SER A 195"], shift)
+    assert elements(read("\n".join([*ATOMS, *again]))) == IN_POCKET
+
+
+def test_chains_that_lost_their_letters_stay_two(read):
+    """Conformers are chosen in each of them alone, by the letters that it has."""
+    near = [line[:21] + " " + line[22:] for line in two_conformers("B", "C").splitlines() if line != "END"]
+    far = [f"{line[:16]}{'A' if line[16] == 'C' else line[16]}{line[17:30]}{float(line[30:38]) + 60:8.3f}{line[38:54]}  0.90{line[60:]}"
+           for line in near]  # fmt: skip
+    one = read("\n".join(near), radius=None)
+    complex_ = read("\n".join([*near, "TER", *far]), radius=None)
+    assert complex_.n_atoms == 2 * one.n_atoms - 20
+    assert {tuple(xyz) for xyz in one.positions} < {tuple(xyz) for xyz in complex_.positions}
 
 
 def test_conformers_in_mmcif(read):
@@ -323,7 +379,9 @@ def test_a_second_chain_as_a_second_model(read, chain):
     second = [f"{line[:21]}{chain}{line[22:]}" for line in ATOMS if int(line[22:26]) >= 200]
     complex_ = read(models(first, second))
     (note,) = complex_.notes
-    assert note.endswith("as in a biological assembly, and are left out; structures.models=all reads them")
+    assert note.endswith(
+        "as in a biological assembly or a floppy ensemble, and are left out; structures.models=all reads them"
+    )
     assert elements(read(models(first, second), models="all")) == IN_POCKET
 
 
@@ -344,6 +402,26 @@ def test_coordinates_of_a_ligand_are_never_cut(refused, old, change):
 def test_coordinates_of_a_protein_are_never_cut(refused, change):
     line = ATOMS[7]
     refused(Reason.UNREADABLE, PROTEIN.replace(line, line[:38] + change(line[38:46]) + line[46:]))
+
+
+@pytest.mark.parametrize(("change", "why"), [
+    (lambda line: " " + line, "expected ATOM or HETATM in column 1"), (lambda line: "\t" + line, "expected ATOM or HETATM in column 1"),
+    (lambda line: "HETATN" + line[6:], "expected ATOM or HETATM in column 1"), (lambda line: line + line, "expected one record a line"),
+])  # fmt: skip
+def test_an_atom_that_is_not_at_its_place_in_the_file(refused, change, why):
+    assert why in refused(Reason.UNREADABLE, PROTEIN.replace(ATOMS[7], change(ATOMS[7])))
+
+
+def test_other_lines_are_no_atoms(read):
+    """Remarks, energies and matrices have numbers too."""
+    lines = [
+        "REMARK 290   SMTRY1   1  1.000000  0.000000  0.000000        0.00000",
+        "ANISOU   29  N   HIS A  57     2406   1892   1614    198    519   -328       N",
+        "SCALE1      0.019231  0.000000  0.000000        0.00000",
+        "LEU:NtermProteinFull_1 -4.123 0.567 2.291 -1.234 0.012 0.123",
+    ]
+    complex_ = read("\n".join([*lines, *ATOMS]))
+    assert (elements(complex_), complex_.notes) == (IN_POCKET, ())
 
 
 def v3000(x="-2.7990"):

@@ -336,3 +336,21 @@ def test_every_folder_called_like_an_entry_ends_as_a_row(tmp_path_factory, parts
     assert candidate.row.id == "1abc"
     assert candidate.row.usable == bool(candidate.proteins and candidate.ligands)
     assert (candidate.row.status == "rejected") == bool(candidate.row.reason and candidate.row.detail)
+
+
+def test_two_ligands_whose_codes_differ_in_case_are_two_complexes(grow):
+    found = rows(list_tree(grow("x/1abc_protein.pdb", "x/1abc_ligand.sdf", "x/1ABC_ligand.sdf")))
+    assert {id_: row.reason for id_, row in found.items()} == {"1abc": "", "1ABC": "missing"}
+
+
+def test_folders_that_are_too_deep_are_named(grow):
+    root = grow("deep/a/b/c/d/2abc_protein.pdb")
+    with pytest.raises(InputError, match="got no complexes; deep/a/b/c too deep to be searched"):
+        list_tree(root)
+    grow(*both("", "3abc"))
+    assert "folders more than 3 levels down, not searched: deep/a/b/c" in list_tree(root).warnings
+
+
+def test_a_system_on_the_deepest_level(grow):
+    (candidate,) = list_tree(grow("systems/ab/s/receptor.cif", "systems/ab/s/ligand_files/1.C.sdf")).complexes
+    assert (candidate.row.id, candidate.row.status) == ("s", "ok")
