@@ -27,7 +27,7 @@ TABLES = {".csv", ".tsv"}
 
 _ENTRY = re.compile(r"(\S+)\s+(NMR|\d{0,2}\.\d+|\d{1,2}\.?)\s+((?:19|20)\d\d)\b\s*(.*)", re.IGNORECASE)
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?=\s|$)")
-_BINDING_DATA = re.compile(r"(\S*?\w\s*[=<>~≤≥≈]+\s*\S+(?:\s*[fpnuµμm]?M\b)?)")
+_BINDING_DATA = re.compile(r"(\S*?\w\s*[=<>~≤≥≈]+\s*\S+(?:\s*[fpnuµμm]?M\b)?)(?=\s|$)")
 _SAYS_PK = re.compile(r"log\s*k|-log|\bpk[adi]?\b|logKd/Ki", re.IGNORECASE)
 _SAYS_R_FACTOR = re.compile(r"\bR[ _-]?(factor|free|work|value)", re.IGNORECASE)
 _BEHIND_THE_NAME = re.compile(r".*?\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(.*)")

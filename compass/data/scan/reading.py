@@ -21,7 +21,7 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
 
-READING_VERSION = 3
+READING_VERSION = 4
 """Raised whenever the same files and rules give another result than before."""
 POCKET_FILE_ANGSTROM = 10.0
 """Reach of PDBbind's pocket files around the ligand, in Å."""

@@ -305,7 +305,7 @@ _NOT_BONDED_SO_CLOSE = sorted(
         "AT",
     ]
 )
-"""Elements that no carbon, nitrogen or oxygen comes within `TOO_CLOSE_ANGSTROM` of."""
+"""Elements that no other heavy atom comes within `TOO_CLOSE_ANGSTROM` of."""
 _IS_ODD = np.zeros(128, np.bool_)
 _IS_ODD[_NOT_BONDED_SO_CLOSE] = True
 TOO_CLOSE_ANGSTROM = 1.7
@@ -337,9 +337,9 @@ def may_contradict(elements: NDArray[np.int64]) -> bool:
 def too_close(elements: NDArray[np.int64], pairs: NDArray[np.int64]) -> int:
     """How many atoms have an element that contradicts a neighbour within `TOO_CLOSE_ANGSTROM`; `pairs` (m, 2) are those."""
     odd = _IS_ODD[elements]
-    light = np.isin(elements, (6, 7, 8))
+    heavy = elements > 1
     first, second = pairs.T
-    return len({*first[odd[first] & light[second]].tolist(), *second[odd[second] & light[first]].tolist()})
+    return len({*first[odd[first] & heavy[second]].tolist(), *second[odd[second] & heavy[first]].tolist()})
 
 
 @cache

@@ -375,3 +375,9 @@ def test_a_relation_that_says_nothing_or_otherwise(write, line):
 def test_a_relation_beside_binding_data(write):
     entry = write("id,pk,relation,kd/ki\n1abc,5.5,>,Kd<3.2uM\n", "INDEX.csv").entries["1abc"]
     assert (entry.label.relation, entry.label.kind, entry.notes) == (">", "Kd", ())
+
+
+def test_a_range_without_a_reference_is_no_value(write):
+    entry = write("8n7h  .86  1999  Kd>49 uM-9 uM\n").entries["8n7h"]
+    assert entry.label is None
+    assert entry.notes[-1].startswith("no label: INDEX_general_PL_data.2020 line 1: got 'Kd>49'")

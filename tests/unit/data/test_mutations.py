@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from benchmarks import mutations
+from benchmarks import mutated_files, mutations
 from compass.data.structures.reading import read_complex
 from compass.optimizer_config import StructureRules
 
 
 def test_spoilt_files_are_never_wrong_in_silence(tmp_path):
-    n_files = 6 * len(mutations.MUTATIONS)
+    n_files = 6 * len(mutations.NAMES)
     totals, by_mutation, failures = mutations.run(n_files, seed=7, folder=tmp_path)
     assert failures == []
     assert totals.total() == n_files
@@ -23,12 +23,12 @@ def test_spoilt_files_are_never_wrong_in_silence(tmp_path):
 def test_the_judge_would_notice(tmp_path):
     """A reader that cuts a decimal comma, or doubles an atom, is found out."""
     pair = mutations.bases()[0]
-    right = mutations.judge("\n".join(pair.protein), "\n".join(pair.ligand), mutations.RADIUS)
+    right = mutated_files.judge("\n".join(pair.protein), "\n".join(pair.ligand), mutations.RADIUS)
     assert mutations.verdict(pair, right, tmp_path).kind == "right"
     for change in (lambda line: line.replace("13.9840", "13.0000"), lambda line: line.replace(" N  ", " C  ")):
-        other = mutations.Pair(pair.protein, [change(line) for line in pair.ligand])
+        other = mutated_files.Pair(pair.protein, [change(line) for line in pair.ligand])
         assert mutations.verdict(other, right, tmp_path).kind == "wrong"
-    fewer = mutations.Pair(pair.protein[1:], pair.ligand)
+    fewer = mutated_files.Pair(pair.protein[1:], pair.ligand)
     assert mutations.verdict(fewer, right, tmp_path).kind == "wrong"
 
 
@@ -39,13 +39,15 @@ def test_real_complexes_agree_with_the_judge(wheel_complexes, radius):
         if radius is None and protein.stat().st_size > 1_000_000:
             continue
         found = read_complex("x", protein, ligand, pocket_radius=radius, max_atoms=25_000, rules=StructureRules())
-        right = mutations.judge(protein.read_text(), ligand.read_text(), radius)
+        right = mutated_files.judge(protein.read_text(), ligand.read_text(), radius)
         assert mutations.atoms_of(found) == right
         assert (found.notes, found.repairs) == ((), ())
 
 
 def test_the_judge_chooses_conformers_by_occupancy():
     line = "ATOM      1  CB {}SER A   1    {:8.3f}   0.000   0.000{:6.2f}  0.00           C  "
-    residues = mutations.judge_module.pdb_residues("\n".join([line.format("A", 1.0, 0.4), line.format("B", 2.0, 0.6)]))
-    ((_, atoms),) = mutations.judge_module.one_conformer(residues)
-    assert mutations.judge_module.multiset(atoms) == Counter({("C", 2000, 0, 0): 1})
+    residues = mutated_files.judge_module.pdb_residues(
+        "\n".join([line.format("A", 1.0, 0.4), line.format("B", 2.0, 0.6)])
+    )
+    ((_, atoms),) = mutated_files.judge_module.one_conformer(residues)
+    assert mutated_files.judge_module.multiset(atoms) == Counter({("C", 2000, 0, 0): 1})

@@ -160,10 +160,14 @@ def test_thymine_under_its_short_name(read):
     assert elements(complex_) == Counter(IN_POCKET) + Counter(["C"])
 
 
+@pytest.mark.parametrize("names", [{}, {"N": "Nd ", "O": "Os "}])
 @pytest.mark.parametrize("rule", ["refuse", "as_carbon"])
-def test_a_ligand_of_metals(refused, rule):
+def test_a_ligand_of_metals(refused, rule, names):
     """Atom names where the elements belong: CA for the first carbons."""
-    rows = [line[:31] + ("Ca " if line[31:33] == "C " else line[31:34]) + line[34:] for line in LIGAND.splitlines()]
+    rows = [
+        line[:31] + ("Ca " if line[31:33] == "C " else names.get(line[31:32], line[31:34])) + line[34:]
+        for line in LIGAND.splitlines()
+    ]
     message = refused(Reason.UNKNOWN_ELEMENT, ligand="\n".join(rows), unknown_elements=rule)
     assert "atoms of metals or noble gases bonded like carbon; expected elements that can be right" in message
 
