@@ -98,7 +98,7 @@ def mol2(pair: Pair, chance: random.Random) -> Pair:
 def names_for_elements(pair: Pair, chance: random.Random) -> Pair:
     """Atom names where the symbols belong: Ca for the first carbons, and what begins like a metal."""
     lines, n_atoms = list(pair.ligand), int(pair.ligand[3][:3])
-    wrong = {"C": chance.choice(["Ca", "Cd", "Ce", "CA"]), "N": chance.choice(["Na", "Nd", "Ne"]), "O": "Os", "S": "Sg"}
+    wrong = {"C": chance.choice(["Ca", "Cd", "Ce", "CA"]), "N": chance.choice(["Na", "Ne"]), "O": "Os", "S": "Sg"}
     for i in range(4, 4 + n_atoms):
         symbol = lines[i][31:34].strip()
         lines[i] = f"{lines[i][:31]}{wrong.get(symbol, symbol):3}{lines[i][34:]}"

@@ -350,7 +350,9 @@ def is_standard(residue: str) -> bool:
 
 @cache
 def is_polymeric(residue: str) -> bool:
-    """The same, or a modified one that gemmi's table of residues knows."""
+    """The same, or a modified one that gemmi's table of residues knows. UNK may be anything: docking tools call ligands so."""
+    if residue == "UNK":
+        return False
     listed = gemmi.find_tabulated_residue(residue)
     return is_standard(residue) or listed.is_amino_acid() or listed.is_nucleic_acid()
 

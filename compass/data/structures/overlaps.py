@@ -191,7 +191,7 @@ def _noting_copies(protein: AtomTable, ligand: Atoms) -> AtomTable:
     runs = protein.runs()
     first, counts = np.unique(runs, return_index=True, return_counts=True)[1:]
     for run, (start, count) in enumerate(zip(first, counts, strict=True)):
-        if count < formula.total() or is_polymeric(str(protein.residue_names[start])):
+        if count < formula.total():
             continue
         inside = runs == run
         elements = protein.elements[inside]

@@ -160,7 +160,7 @@ def test_thymine_under_its_short_name(read):
     assert elements(complex_) == Counter(IN_POCKET) + Counter(["C"])
 
 
-@pytest.mark.parametrize("names", [{}, {"N": "Nd ", "O": "Os "}])
+@pytest.mark.parametrize("names", [{}, {"N": "Ne ", "O": "Os "}])
 @pytest.mark.parametrize("rule", ["refuse", "as_carbon"])
 def test_a_ligand_of_metals(refused, rule, names):
     """Atom names where the elements belong: CA for the first carbons."""
@@ -278,6 +278,13 @@ def test_a_pose_on_the_crystal_ligand(read, shift):
     assert complex_.notes == ("dropped, because it lies on the ligand: GP6 910 (20 atoms)",)
 
 
+@pytest.mark.parametrize("shift", [1.5, 2.5])
+def test_a_pose_on_a_ligand_called_unk(read, shift):
+    """UNK is an unknown amino acid to the PDB, and any molecule to docking tools."""
+    complex_ = read(with_lines(crystal_ligand(shift, residue="UNK")))
+    assert (elements(complex_), complex_.repairs) == (IN_POCKET, ("crystal_ligand_dropped",))
+
+
 def test_the_ligand_itself_is_no_news(read):
     complex_ = read(with_lines(crystal_ligand()))
     assert (elements(complex_), complex_.repairs, complex_.notes) == (IN_POCKET, (), ())
@@ -289,6 +296,8 @@ def test_a_copy_beside_the_pose_is_noted(read):
     beside = crystal_ligand(6.0).splitlines()
     near = read("\n".join([*ATOMS[:20], "TER", *beside]), radius=None)
     assert near.notes == ("GP6 910 has the ligand's formula and stays in the protein",)
+    named = crystal_ligand(6.0, residue="TPO").splitlines()
+    assert "TPO 910 has the ligand's formula" in read("\n".join([*ATOMS[:20], "TER", *named]), radius=None).notes[-1]
 
 
 def test_a_chain_on_the_ligand(refused):
