@@ -11,8 +11,10 @@ import numpy as np
 from compass.data.structures.atom_table import NO_ELEMENT, AtomTable
 from compass.data.structures.elements import ATOMIC_NUMBERS
 from compass.data.structures.structure_file import Reason, StructureError, unreadable
+from compass.units import format_count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,7 +64,16 @@ def parse_mmcif(path: Path, text: str) -> AtomTable:
         two_letter=np.zeros(len(names), np.bool_),
         occupancies=columns.numbers("occupancy", default=1.0),
         positions=np.stack([columns.numbers(f"Cartn_{axis}") for axis in "xyz"], axis=1),
+        notes=_on_blocks(blocks),
     )
+
+
+def _on_blocks(blocks: Sequence[gemmi.cif.Block]) -> tuple[str, ...]:
+    """A note on atoms in further blocks, which are other entries."""
+    n_left = sum(len(block.find_values("_atom_site.id")) for block in blocks[1:])
+    if not n_left:
+        return ()
+    return (f"{format_count(n_left)} atoms of further data blocks are left out; the first, {blocks[0].name}, is read",)
 
 
 def _element(symbol: str) -> int:

@@ -398,6 +398,14 @@ def test_a_second_chain_as_a_second_model(read, chain):
     assert elements(read(models(first, second), models="all")) == IN_POCKET
 
 
+def test_a_second_data_block_is_named(read):
+    text = gemmi.read_pdb_string(PROTEIN).make_mmcif_document().as_string()
+    complex_ = read(f"{text}\n{text.replace('data_', 'data_another', 1)}", protein_name="p.cif")
+    assert elements(complex_) == IN_POCKET
+    (note,) = complex_.notes
+    assert note.startswith("194 atoms of further data blocks are left out; the first, ")
+
+
 @pytest.mark.parametrize("old", ["  -2.7990", "   14.4490"])
 @pytest.mark.parametrize("change", [
     lambda text: text.replace(".", ","), lambda text: text.replace(".", " ."), lambda text: " " * len(text),
