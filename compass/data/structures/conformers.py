@@ -84,7 +84,7 @@ def _at_one_place(table: AtomTable, one: NDArray[np.int64], other: NDArray[np.in
     Two chains may have lost their letters, and two molecules may share a number.
     """
     apart = np.linalg.norm(table.positions[one, None] - table.positions[other], axis=2)
-    if (table.alternates[one] != "").any() or (table.alternates[other] != "").any():
+    if (table.alternates[one] != "").any() and (table.alternates[other] != "").any():
         return bool(apart.min() < CONFORMERS_ANGSTROM)
     if not np.isin(table.residue_names[other], table.residue_names[one]).any():
         return False

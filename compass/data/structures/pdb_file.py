@@ -128,12 +128,13 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
     hetero: list[bool] = []
     segments: list[int] = []
     blocks: list[int] = []
-    segment = block = 0
+    segment = block = n_commented = 0
     has_models = False
     for number, line in enumerate(text.splitlines(), start=1):
         head = line[:6].upper()
         if head.startswith("ATOM") or head == "HETATM":
-            _require_one_record(path, line, number)
+            if len(line.rstrip()) < 54 or len(line) > _WIDTH:
+                _require_one_record(path, line, number)
             lines.append(line)
             hetero.append(head == "HETATM")
             segments.append(segment)
@@ -144,14 +145,17 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
             has_models |= head.startswith("MODEL")
             segment += 1
             block = block + 1 if lines and blocks[-1] == block else block
+        elif head.startswith("#"):
+            n_commented += line.lstrip("# ").startswith(("ATOM ", "HETATM"))
         elif head.rstrip() not in _OTHER_RECORDS and _LIKE_AN_ATOM.match(line):
             raise unreadable(
                 path, why=f"{line[:60].rstrip()!r} in line {number}", expected="ATOM or HETATM in column 1"
             )
+    notes = [f"{format_count(n_commented)} atom records behind a # are left out"] if n_commented else []
     if blocks and blocks[-1] and not has_models:
-        models, notes = _after_end(lines, blocks)
-        return lines, hetero, segments, models, notes
-    return lines, hetero, segments, blocks, []
+        models, on_end = _after_end(lines, blocks)
+        return lines, hetero, segments, models, [*notes, *on_end]
+    return lines, hetero, segments, blocks, notes
 
 
 def _require_one_record(path: Path, line: str, number: int) -> None:

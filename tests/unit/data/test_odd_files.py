@@ -264,6 +264,16 @@ def test_chains_that_lost_their_letters_stay_two(read):
     assert {tuple(xyz) for xyz in one.positions} < {tuple(xyz) for xyz in complex_.positions}
 
 
+def test_neighbours_that_share_a_number_stay_two(read):
+    """Two chains without letters meet at one residue of each; only the first has conformers."""
+    near = [line[:21] + " " + line[22:] for line in two_conformers("A", "B").splitlines() if line != "END"]
+    residue = [line for line in ATOMS if line[17:26] == "SER A 195"]
+    beside = [f"{line[:21]} {line[22:38]}{float(line[38:46]) + 6.5:8.3f}{line[46:]}" for line in residue]
+    alone = read("\n".join(near), radius=None)
+    complex_ = read("\n".join([*near, "TER", *beside]), radius=None)
+    assert complex_.n_atoms == alone.n_atoms + len(residue)
+
+
 def test_conformers_in_mmcif(read):
     text = gemmi.read_pdb_string(two_conformers("A", "B")).make_mmcif_document().as_string()
     text = re.sub(r"(ATOM \d+ \w+ \S+ )A ", r"\1. ", text)
@@ -431,6 +441,11 @@ def test_coordinates_of_a_protein_are_never_cut(refused, change):
 ])  # fmt: skip
 def test_an_atom_that_is_not_at_its_place_in_the_file(refused, change, why):
     assert why in refused(Reason.UNREADABLE, PROTEIN.replace(ATOMS[7], change(ATOMS[7])))
+
+
+def test_atoms_behind_a_comment_sign_are_named(read):
+    complex_ = read(PROTEIN.replace(ATOMS[7], "#" + ATOMS[7]).replace(ATOMS[9], "# " + ATOMS[9]))
+    assert complex_.notes[0] == "2 atom records behind a # are left out"
 
 
 def test_other_lines_are_no_atoms(read):
