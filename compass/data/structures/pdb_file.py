@@ -129,7 +129,7 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
     segments: list[int] = []
     blocks: list[int] = []
     segment = block = n_commented = 0
-    has_models = False
+    in_models: set[int] = set()
     for number, line in enumerate(text.splitlines(), start=1):
         head = line[:6].upper()
         if head.startswith("ATOM") or head == "HETATM":
@@ -142,9 +142,10 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
         elif head.startswith("TER"):
             segment += 1
         elif head.startswith(("MODEL", "END")):
-            has_models |= head.startswith("MODEL")
             segment += 1
             block = block + 1 if lines and blocks[-1] == block else block
+            if head.startswith("MODEL"):
+                in_models.add(block)
         elif head.startswith("#"):
             n_commented += line.lstrip("# ").startswith(("ATOM ", "HETATM"))
         elif head.rstrip() not in _OTHER_RECORDS and _LIKE_AN_ATOM.match(line):
@@ -152,8 +153,8 @@ def _records(path: Path, text: str) -> tuple[list[str], list[bool], list[int], l
                 path, why=f"{line[:60].rstrip()!r} in line {number}", expected="ATOM or HETATM in column 1"
             )
     notes = [f"{format_count(n_commented)} atom records behind a # are left out"] if n_commented else []
-    if blocks and blocks[-1] and not has_models:
-        models, on_end = _after_end(lines, blocks)
+    if not in_models.issuperset(blocks) and blocks and blocks[-1]:
+        models, on_end = _outside_models(lines, blocks, in_models) if in_models else _after_end(lines, blocks)
         return lines, hetero, segments, models, [*notes, *on_end]
     return lines, hetero, segments, blocks, notes
 
@@ -192,6 +193,17 @@ def _after_end(lines: list[str], blocks: list[int]) -> tuple[list[int], list[str
         for i in places:
             models[i] = 0
     return models, list(dict.fromkeys(notes))
+
+
+def _outside_models(lines: list[str], blocks: list[int], in_models: set[int]) -> tuple[list[int], list[str]]:
+    """Models of a file with atoms outside its MODEL records: they belong to the first model, unless they repeat it."""
+    first = min(block for block in blocks if block in in_models)
+    known = {line[12:27] for line, block in zip(lines, blocks, strict=True) if block == first}
+    places = [i for i, block in enumerate(blocks) if block not in in_models]
+    if 2 * sum(lines[i][12:27] in known for i in places) >= len(places):
+        return blocks, []
+    models = [block if block in in_models else first for block in blocks]
+    return models, [f"{format_count(len(places))} atoms outside MODEL records are part of the structure"]
 
 
 def _texts(data: NDArray[np.uint8], start: int, end: int) -> NDArray[Any]:

@@ -124,7 +124,16 @@ def _lie_over_each_other(one: AtomTable, other: AtomTable) -> bool:
         shift = np.linalg.norm(one.positions - other.positions, axis=1)
         return bool(np.median(shift) < ANOTHER_PLACE_ANGSTROM)
     distances, _ = cKDTree(one.positions).query(other.positions, distance_upper_bound=ANOTHER_PLACE_ANGSTROM)
-    return bool(np.mean(np.isfinite(distances)) > 0.5 and same)
+    return bool(np.mean(np.isfinite(distances)) > 0.5 and (same or _share_of_atoms(one, other) > 0.9))
+
+
+def _share_of_atoms(one: AtomTable, other: AtomTable) -> float:
+    """The share of `other`'s atoms that `one` has too, by chain, number and name."""
+    known, found = (
+        set(zip(table.chains.tolist(), table.numbers.tolist(), table.names.tolist(), strict=True))
+        for table in (one, other)
+    )
+    return len(found & known) / len(found)
 
 
 def _residues_near(table: AtomTable, points: NDArray[np.float64], radius: float) -> AtomTable:

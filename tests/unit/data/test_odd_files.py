@@ -389,6 +389,24 @@ def models(*parts):
     )
 
 
+@pytest.mark.parametrize("places", [(0, 20), (174, 194)])
+@pytest.mark.parametrize("n_models", [1, 2])
+def test_atoms_outside_the_models(read, places, n_models):
+    """Before the first one, or behind the last one."""
+    outside = ATOMS[slice(*places)]
+    inside = [line for line in ATOMS if line not in outside]
+    text = models(*[inside] * n_models)
+    complex_ = read("\n".join([*outside, text] if places[0] == 0 else [text, *outside]))
+    assert elements(complex_) == IN_POCKET
+    assert complex_.notes[-1] == "20 atoms outside MODEL records are part of the structure"
+
+
+def test_a_model_without_its_record(read):
+    """What repeats the first model is another one."""
+    complex_ = read("\n".join([models(ATOMS), *ATOMS, "ENDMDL"]))
+    assert (elements(complex_), complex_.notes) == (IN_POCKET, ())
+
+
 def test_models_of_one_molecule_are_no_news(read):
     moved = [f"{line[:30]}{float(line[30:38]) + 0.3:8.3f}{line[38:]}" for line in ATOMS]
     complex_ = read(models(ATOMS, moved))
