@@ -21,8 +21,9 @@ from compass.cost.observation import Probe
 from compass.device import available_cores
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.local import LocalRunner
+from compass.probe.preload import is_offered, library_name
 from compass.probe.requests import micro_probes, synthetic_batches
-from compass.records import Allocator, Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
+from compass.records import ALLOCATORS, Allocator, Batch, Knobs, Load, ProbeSpec, RuntimeSettings, Variant
 from compass.units import GIB
 
 SEED = 7
@@ -68,7 +69,7 @@ def spec_of(knobs: Knobs, batch: Batch, allocator: Allocator, *, fresh: bool = F
         max_steps=n_steps,
         fresh=fresh,
         timeout_s=600,
-        runtime=RuntimeSettings(threads=available_cores(), allocator=allocator),
+        runtime=RuntimeSettings(threads=available_cores(), allocator=allocator, library=library_name(allocator)),
     )
 
 
@@ -132,7 +133,7 @@ def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int)
     baseline_bytes = micro[0].outcome.baseline_bytes or 0
     memory = fit_memory(FEATURES, micro, margin_floor=config.memory.live_margin)
     footprint = fit_footprint(config.memory, [], memory, description.hardware, baseline_bytes=baseline_bytes)
-    allocators: tuple[Allocator, ...] = ("tight", "fast")
+    allocators = [name for name in ALLOCATORS if is_offered(name) and name != "system"]
     for allocator in allocators:
         slack = []
         for _ in range(n_points):

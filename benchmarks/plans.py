@@ -161,6 +161,7 @@ def _run_ways(track: Track, report: Report, *, quick: bool) -> None:
     today = track.run(plain, track.largest(plain, "tight"), "tight")
     report.today = today.graphs_per_s if today else None
     found = ask_finder("lightning power", track.experiment, plain, N_SURVIVED, "system")
+    print(f"    Lightning's finder: batch {found.batch} {found.note}", flush=True)
     if found.batch:
         way = track.run(plain, found.batch, "system", N_SURVIVED)
         report.lightning = way.graphs_per_s if way else None

@@ -171,7 +171,8 @@ def _prior(rules: MemoryRules, knobs: Knobs, allocator: Allocator, *, on_cpu: bo
         return rules.footprint_ratio_tight
     if kind.joins_pieces:
         return rules.footprint_ratio_joined_checkpointing if checkpointing else rules.footprint_ratio_joined
-    return rules.footprint_ratio_checkpointing if checkpointing else rules.footprint_ratio_fast
+    kept = rules.footprint_ratio_checkpointing if checkpointing else rules.footprint_ratio_fast
+    return kept * (1 + kind.reserved_share)
 
 
 def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes: int, *, on_cpu: bool) -> int:

@@ -89,6 +89,10 @@ class Prober:
         self.probed[self.probed.index(probed)] = repeated
         return repeated
 
+    def knows(self, spec: ProbeSpec) -> bool:
+        """Whether the ledger holds the outcome of `spec`."""
+        return self._runner.knows(spec)
+
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
         """Start the processes that `specs` will need, if they are not in the ledger."""
         self._runner.prepare(specs)

@@ -90,7 +90,8 @@ def choose_waiting(experiment: Experiment, prober: Prober, settings: RuntimeSett
     spin_spec = _trial(experiment, settings.model_copy(update={"waiting": "spin"}))
     first_micro = micro_specs(experiment, [spin_spec.knobs.variant])[0]
     prober.report("runtime", "threads spin", 0, 2)
-    prober.prepare([spin_spec, first_micro])
+    # On a known machine the calibration is known too, though of other variants than before the weight update was chosen.
+    prober.prepare([] if prober.knows(spin_spec) else [spin_spec, first_micro])
     spin = prober.probe("runtime", spin_spec)
     step, others_cores = spin.outcome.step, spin.outcome.others_cores
     if step and others_cores is not None and others_cores < rules.idle_cores:

@@ -47,9 +47,13 @@ class Recorded:
         _log(phase, spec, outcome)
         return Recall(outcome, reused=found is not None)
 
+    def knows(self, spec: ProbeSpec) -> bool:
+        """Whether the outcome of `spec` is in the ledger, or failed in this run."""
+        return self._found(spec) is not None
+
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
         """Let the runner prepare for those of `specs` that are not in the ledger."""
-        unknown = [spec for spec in specs if self._found(spec) is None]
+        unknown = [spec for spec in specs if not self.knows(spec)]
         if unknown and isinstance(self._runner, Preparing):
             self._runner.prepare(unknown)
 

@@ -29,6 +29,8 @@ class AllocatorKind:
     """Whether freed memory goes back to the system at once, so that the footprint follows the live bytes."""
     joins_pieces: bool = False
     """Whether freed pieces that lie side by side serve larger blocks, so that kept memory wastes little."""
+    reserved_share: float = 0.0
+    """How much more than `fast` it may hold, as a share: it reserves addresses, which count in the footprint."""
     mmap_threshold: int | None = None
     """Bytes from which glibc maps a block on its own, and unmaps it when it is freed; None: glibc is left alone."""
     trim_threshold: int | None = None
@@ -76,6 +78,7 @@ ALLOCATORS: dict[Allocator, AllocatorKind] = {
         AllocatorKind(
             "jemalloc",
             "jemalloc, keeping all freed memory, in huge pages",
+            reserved_share=0.15,
             library="jemalloc",
             package="libjemalloc2",
             variables={"MALLOC_CONF": "narenas:1,thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1"},
@@ -83,6 +86,7 @@ ALLOCATORS: dict[Allocator, AllocatorKind] = {
         AllocatorKind(
             "mimalloc",
             "mimalloc, keeping all freed memory",
+            reserved_share=0.15,
             library="mimalloc",
             package="libmimalloc2.0",
             variables={"MIMALLOC_PURGE_DELAY": "-1", "MIMALLOC_ALLOW_LARGE_OS_PAGES": "1"},

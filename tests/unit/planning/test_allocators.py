@@ -23,10 +23,10 @@ class Machine:
     trained = ()
 
     def __init__(self, costs):
-        self.costs, self.specs, self.probes = costs, [], []
+        self.costs, self.specs, self.probes, self.prepared = costs, [], [], []
 
     def prepare(self, specs):
-        assert len(specs) <= 2  # idle workers take memory
+        self.prepared.append([spec.runtime.allocator for spec in specs])
 
     def probe(self, phase, spec):
         assert phase == "runtime"
@@ -75,6 +75,7 @@ def test_each_is_measured_on_the_same_batch_in_a_process_of_its_own(measured):
     assert (specs[0].knobs.layers, specs[0].knobs.channels) == (5, 96)  # the largest that the data can feed
     assert specs[0].batches[0].members == (("one", 6),)  # six tenths of the memory
     assert all(spec.fresh and spec.profile for spec in specs)
+    assert experiment.runner.prepared == [["fast", "tight"], ["tight"], ["tight_huge"]]  # idle workers take memory
     assert experiment.allocators == ("tight", "tight_huge")
     assert (choice.setting, choice.chosen, choice.gain) == ("allocator", "fast", 3.0)
     assert choice.why == (
