@@ -112,13 +112,15 @@ class Experiment:
         return self._fitted[1]
 
     def _evidence(self) -> list[tuple[ProbeSpec, Outcome]]:
-        """The outcomes to fit: training under this fingerprint, of the variants of this run, and this run's probes.
+        """The outcomes to fit: training under this fingerprint and this run's probes, of the variants that a stage may choose.
 
-        An anchor whose single graph already fills a step's time is probed with the same spec for every load. It counts once.
+        The trial of another weight update is of none of them. An anchor whose single graph already fills a step's time is probed with the same spec for every load. It counts once.
         """
-        probed = {spec.knobs.variant for spec, _ in self.runner.probes}
+        searched = {knobs.variant for knobs in self.capacities}
+        of_run = [(spec, outcome) for spec, outcome in self.runner.probes if spec.knobs.variant in searched]
+        probed = {spec.knobs.variant for spec, _ in of_run}
         trained = [(spec, outcome) for spec, outcome in self.runner.trained if spec.knobs.variant in probed]
-        return trained + list({spec.key: (spec, outcome) for spec, outcome in self.runner.probes}.values())
+        return trained + list({spec.key: (spec, outcome) for spec, outcome in of_run}.values())
 
     def trained(self, knobs: Knobs, batch_size: int, runtime: RuntimeSettings) -> Outcome | None:
         """The last training cycle with these knobs, batch size and runtime; None if there is none."""
