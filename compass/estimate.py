@@ -135,7 +135,7 @@ def estimate(
             dataset_size=experiment.dataset_size,
             epochs=question.epochs,
             cycle_batches=config.cycle_batches,
-            n_probes=experiment.runner.counts["calibrate_probes"],
+            n_probes=sum(experiment.runner.counts[f"{phase}_probes"] for phase in ("runtime", "calibrate")),
             rows=tuple(
                 predict_model(known, knobs, question, idle_bytes=experiment.costs().footprint.baseline_bytes)
                 for knobs in _running(experiment, models)

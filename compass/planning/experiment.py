@@ -114,7 +114,8 @@ class Experiment:
     def _evidence(self) -> list[tuple[ProbeSpec, Outcome]]:
         """The outcomes to fit: training under this fingerprint and this run's probes, of the variants that a stage may choose.
 
-        The trial of another weight update is of none of them. An anchor whose single graph already fills a step's time is probed with the same spec for every load. It counts once.
+        The trial of another weight update is of none of them. An anchor whose single graph already fills a step's time is probed
+        with the same spec for every load. It counts once.
         """
         searched = {knobs.variant for knobs in self.capacities}
         of_run = [(spec, outcome) for spec, outcome in self.runner.probes if spec.knobs.variant in searched]
