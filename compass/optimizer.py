@@ -35,8 +35,9 @@ __all__ = ["Request", "optimize"]
 
 log = logging.getLogger(__name__)
 
-DECIDED: tuple[tuple[Stage, ...], ...] = (("smoke_test",), ("production",), ("prototyping", "validation"))
-"""The order in which stages are decided: the quick answer first, then the plan that prototyping and validation are compared with.
+FIRST: tuple[Stage, ...] = ("smoke_test", "production")
+DECIDED = (*((stage,) for stage in FIRST), tuple(stage for stage in STAGES if stage not in FIRST))
+"""The order in which stages are decided: the quick answer, then the plan that all others are compared with, then those.
 
 Stages of one group are all searched before one is certified: a certificate runs alone, and would end the lasting worker.
 """

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from compass.probe import runtime
 from compass.probe.runtime import describe_runtime, environment
-from compass.records import RuntimeSettings
+from compass.records import ALLOCATORS, RuntimeSettings
 
 THREADS = RuntimeSettings(threads=3)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the C library's settings are glibc's")
@@ -104,6 +105,29 @@ def test_a_parents_thresholds_do_not_reach_the_worker(threshold):
 def test_another_allocator_would_make_the_presets_void(allocator):
     assert make(allocator, LD_PRELOAD="/x/libjemalloc.so.2:/x/libother.so")["LD_PRELOAD"] == "/x/libother.so"
     assert "LD_PRELOAD" not in make(allocator, LD_PRELOAD="libtcmalloc_minimal.so.4")
+
+
+@linux
+def test_a_library_is_preloaded_before_the_users_own_and_configured(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime, "library_file", lambda name: tmp_path / f"lib{name}.so.1")
+    env = make("jemalloc", LD_PRELOAD="/x/libother.so:/x/libtcmalloc.so", MALLOC_CONF="prof:true", MIMALLOC_VERBOSE="1")
+    assert env["LD_PRELOAD"] == f"{tmp_path}/libjemalloc.so.1:/x/libother.so"
+    assert env["MALLOC_CONF"] == ALLOCATORS["jemalloc"].variables["MALLOC_CONF"]
+    assert "MIMALLOC_VERBOSE" not in env
+    assert not any(name.startswith("MALLOC_MMAP") for name in env)
+
+
+@linux
+def test_elsewhere_the_library_that_the_plan_names_is_preloaded():
+    """An export is for another machine, whose loader finds the file by its name."""
+    settings = RuntimeSettings(threads=1, allocator="tcmalloc", library="libtcmalloc_minimal.so.4.5.10")
+    assert environment(settings, {}, here=False)["LD_PRELOAD"] == "libtcmalloc_minimal.so.4.5.10"
+
+
+@linux
+@pytest.mark.parametrize(("allocator", "huge"), [("fast", True), ("tight", False), ("tight_huge", True)])
+def test_huge_pages(allocator, huge):
+    assert ("GLIBC_TUNABLES" in make(allocator)) == huge
 
 
 @linux

@@ -32,6 +32,18 @@ def weights(model):
     return [parameter.detach().clone() for parameter in model.parameters()]
 
 
+def test_a_fused_weight_update_computes_the_same(model):
+    """In one kernel, so the last digits may differ."""
+    twin = copy.deepcopy(model)
+    for each, variant in ((model, Variant()), (twin, Variant(fused=True))):
+        optimizer = make_optimizer(each, variant, RULES)
+        assert bool(optimizer.defaults["fused"]) == variant.fused
+        for _ in range(3):
+            training_step(Given(), each, optimizer, (torch.ones(2, 3), 1.0), variant, RULES)
+    for plain, fused in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(plain, fused, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
     optimizer = make_optimizer(model, Variant(), RULES)
