@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from compass.records import Allocator, Precision, Scalar, Stage, Waiting
+from compass.records import ALLOCATORS, Allocator, Precision, Scalar, Stage, Waiting
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -134,7 +134,7 @@ class StageRules(Settings):
     fused: tuple[bool, ...] = ()
     """Whether one kernel updates all weights, which computes the same. Empty: the faster of both, as measured. On two cores, 0.8
     million weights in 180 tensors took 1.2 ms in place of 6.3."""
-    allocator: Allocators = ("fast", "tight", "tight_huge", "tcmalloc", "jemalloc", "mimalloc")
+    allocator: Allocators = tuple(name for name in ALLOCATORS if name != "system")
     """C allocators to choose from on a CPU; those that are not installed are left out. `fast` keeps freed memory and `tight`
     returns it: a step takes a third of the time, and up to half as much memory again. What each costs is measured."""
 

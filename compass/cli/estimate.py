@@ -39,6 +39,9 @@ AxisOption = Annotated[
     typer.Option(metavar="NAME=VALUE", help="A value on any axis of the space, as in precision=bf16."),
 ]
 
+AllocatorName = Literal["fast", "tight", "tight_huge", "tcmalloc", "jemalloc", "mimalloc", "system"]
+"""`compass.records.Allocator`, which help does not load."""
+
 
 def estimate_command(
     layers: Annotated[int | None, typer.Option(metavar="N", help="Layers of the model.")] = None,
@@ -51,7 +54,7 @@ def estimate_command(
     ] = None,
     axis: AxisOption = None,
     allocator: Annotated[
-        Literal["fast", "tight"] | None, typer.Option(help="Memory allocator. Default: that of the prototyping stage.")
+        AllocatorName | None, typer.Option(help="Memory allocator. Default: the calibration's, as a rule fast.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the whole training.")] = None,
     dataset_size: DatasetSizeOption = None,

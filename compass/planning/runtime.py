@@ -179,14 +179,14 @@ def faster_update(axis: Axis, outcomes: Mapping[Scalar, Outcome], rules: Runtime
     tried = tuple(RuntimeTrial(value=str(value), step_s=took_s.get(value)) for value in outcomes)
     default_s = took_s.get(axis.default)
     if default_s is None or len(took_s) < 2:
-        return RuntimeChoice(setting="fused", chosen=str(axis.default), why="the trial did not run", tried=tried)
+        return RuntimeChoice(setting=axis.name, chosen=str(axis.default), why="the trial did not run", tried=tried)
     fastest = min(took_s, key=took_s.__getitem__)
     chosen = fastest if took_s[fastest] < (1 - rules.trial_gain) * default_s else axis.default
     others_s = min(update_s for value, update_s in took_s.items() if value != chosen)
     step, times = outcomes[chosen].step, " and ".join(f"{format_seconds(s)} with {v}" for v, s in took_s.items())
     part = "" if step is None else f", of a step of {format_seconds(step.median_s)}"
     why = f"a small model's weight update takes {times}{part}"
-    return RuntimeChoice(setting="fused", chosen=str(chosen), why=why, tried=tried, gain=others_s / took_s[chosen])
+    return RuntimeChoice(setting=axis.name, chosen=str(chosen), why=why, tried=tried, gain=others_s / took_s[chosen])
 
 
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:

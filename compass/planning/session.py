@@ -45,6 +45,9 @@ from compass.units import format_bytes
 
 log = logging.getLogger(__name__)
 
+UPDATE_AXES = {axis.name for axis in AXES if axis.of_update}
+"""Settings that are chosen with the runtime settings, once on a machine."""
+
 NamedModels = Callable[[OptimizerConfig], Sequence[Knobs]]
 """Models that the user names, as a function of the configuration that the workload leaves; they need not lie in the space."""
 
@@ -181,7 +184,7 @@ class _LocalMachine:
             kept = choose_settings(experiment, prober)
         settings, choices = kept
         experiment, prober = self._reopened(experiment, prober, settings)
-        if not any(choice.setting == "fused" for choice in choices):
+        if not UPDATE_AXES & {choice.setting for choice in choices}:
             choices += choose_update(experiment, prober, config)
         experiment.runtime_choices = choices
         take_update_values(experiment, config, choices)
@@ -241,7 +244,7 @@ def kept_settings(
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None
-    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting", "fused"})
+    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"} | UPDATE_AXES)
     return (experiment.settings, choices) if choices else None
 
 

@@ -51,7 +51,9 @@ _INHERITED = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY"
 """Variables that the user sets, which change times."""
 _LIBRARY_SETTINGS = re.compile(r"(?:MALLOC_CONF|MIMALLOC_\w+|TCMALLOC_\w+)")
 """Those of allocators that are preloaded."""
-_OTHER_ALLOCATORS = re.compile(r"jemalloc|tcmalloc|mimalloc|hoard|snmalloc")
+_OTHER_ALLOCATORS = re.compile(
+    "|".join(["tcmalloc", "hoard", "snmalloc", *(kind.library for kind in ALLOCATORS.values() if kind.library)])
+)
 _DEVICE_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _EXPANDABLE = "expandable_segments:True"
 

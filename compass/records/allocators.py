@@ -1,8 +1,8 @@
 """The C allocators that training on a CPU may run under: one row each.
 
 What costs time is giving memory back to the system, because the next step has to fetch it again, page by page; what costs memory
-is keeping it in pieces. An allocator is a point between the two. Which is best depends on machine and model, so each that is
-installed is measured.
+is keeping it in pieces. An allocator is a point between the two. Which is best depends on machine and model, so they are
+measured.
 
 To add an allocator: its name, a row here, and a test in `tests/unit/probe/test_runtime.py`.
 """

@@ -272,7 +272,8 @@ class RuntimeTrial(Record):
 class RuntimeChoice(Record):
     """The chosen value of a runtime setting, and its gain."""
 
-    setting: Literal["threads", "waiting", "fused", "allocator", "loader_workers"]
+    setting: str
+    """`threads`, `waiting`, `allocator`, `loader_workers`, or an axis of the weight update."""
     stage: Stage | None = None
     """The stage whose plan has this value; None: all stages."""
     chosen: str

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 POLICIES: dict[Stage, Policy] = {
     policy.stage: policy for policy in (SmokeTest(), Prototyping(), Validation(), Production())
 }
-"""In the order in which they are certified: cheapest first, so that an interrupted run leaves the most plans."""
+"""In the order in which they are shown; `compass.optimizer.DECIDED` says in which order they are certified."""

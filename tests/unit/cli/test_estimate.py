@@ -1,15 +1,17 @@
 import csv
 import io
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from compass.cli.app import app
+from compass.cli.estimate import AllocatorName
 from compass.config_files import load_config
 from compass.estimate import Question
 from compass.optimizer import Request
-from compass.records import Estimate, Estimates, Interval, Knobs, Load, Progress, RuntimeSettings, Variant
+from compass.records import ALLOCATORS, Estimate, Estimates, Interval, Knobs, Load, Progress, RuntimeSettings, Variant
 
 MIB = 1024**2
 
@@ -195,6 +197,10 @@ def test_channels_that_the_heads_cannot_share():
         "error: channels: got 100; expected a multiple of the 8 attention heads. "
         "Give 96 or 104, or change space.options.heads.\n"
     )
+
+
+def test_every_allocator_may_be_asked_about():
+    assert get_args(AllocatorName) == tuple(ALLOCATORS)
 
 
 @pytest.mark.parametrize("args", [["--precision", "fp8"], ["--allocator", "loose"], ["--layers", "many"]])
