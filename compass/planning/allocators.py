@@ -6,6 +6,7 @@ certificates of plans that use it tell more.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Collection, Iterator, Sequence
 
@@ -25,31 +26,53 @@ NEARLY = 1.1
 
 
 def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[Stage]) -> RuntimeChoice | None:
-    """Measure every allocator that `stages` may choose from and this machine offers; None on an accelerator, which has its own.
+    """Measure the allocators that `stages` may choose from and this machine offers; None on an accelerator, which has its own.
 
-    The order is that of `ALLOCATORS`, libraries first, and it ends at the first that is as fast as the fastest and wastes nothing.
+    The order is that of `ALLOCATORS`, libraries first, and it ends at the first that leaves the others nothing to gain. Those that
+    return memory make steps two to three times as long: they are measured only where memory limits the model.
     """
     if not experiment.on_cpu:
         return None
     base = experiment.calibrated_allocator
-    wanted = {name for stage in stages for name in experiment.config.stages[stage].allocator}
-    others = [name for name in _order() if name in wanted and name != base and is_offered(name)]
-    if not others:
-        return None
+    allowed = [experiment.config.stages[stage].allocator for stage in stages]
+    wanted = [
+        name for name in _order() if name != base and any(name in names for names in allowed) and is_offered(name)
+    ]
     knobs = trial_model(experiment)
-    specs = {name: trial_spec(experiment, knobs, name) for name in (base, *others)}
     tried: dict[Allocator, Probed] = {}
-    for place, (name, spec) in enumerate(specs.items()):
-        prober.report("runtime", f"allocator {name}", place, len(specs))
-        # The first two are run in any case; another idle worker would only hold memory.
-        prober.prepare(list(specs.values())[:2] if place == 0 else [spec])
-        tried[name] = prober.probe("runtime", spec, expected=experiment.expected(spec))
-        if name != base and _leaves_nothing(tried[base], tried[name]):
+
+    def run(names: Sequence[Allocator]) -> None:
+        specs = [trial_spec(experiment, knobs, name) for name in names]
+        prober.prepare(specs)
+        for name, spec in zip(names, specs, strict=True):
+            prober.report("runtime", f"allocator {name}", len(tried), len(wanted) + 1)
+            tried[name] = prober.probe("runtime", spec, expected=experiment.expected(spec))
+        experiment.allocators = tuple(name for name, probed in tried.items() if name != base and probed.outcome.ok)
+
+    for name in wanted:
+        if ALLOCATORS[name].returns_memory and not _needs_tight(experiment, allowed):
+            continue
+        run([name] if tried else [base, name])  # side by side, the first two workers start sooner
+        if _leaves_nothing(tried[base], tried[name]):
             break
-    experiment.allocators = tuple(name for name, probed in tried.items() if name != base and probed.outcome.ok)
-    choice = describe_trials(tried)
-    hint = missing_allocator(experiment, knobs, wanted)
+    choice = describe_trials(base, tried)
+    hint = missing_allocator(experiment, knobs, {name for names in allowed for name in names})
     return choice if hint is None else choice.model_copy(update={"why": f"{choice.why}; {hint}"})
+
+
+def _needs_tight(experiment: Experiment, allowed: Sequence[tuple[Allocator, ...]]) -> bool:
+    """Whether only an allocator that returns memory lets the largest model run, or is all that a stage allows."""
+    if any(all(ALLOCATORS[name].returns_memory for name in names) for names in allowed):
+        return True
+    known = experiment.known()
+    rules = known.config.stages.production
+    fed = known.candidates(rules, 0, math.inf)
+    least = (1 - known.config.space.reference_share) * max((known.capacities[knobs] for knobs in fed), default=0)
+    return not any(
+        known.largest_batch(knobs, rules) >= known.config.batch.min_batch
+        for knobs in fed
+        if known.capacities[knobs] >= least
+    )
 
 
 def missing_allocator(experiment: Experiment, knobs: Knobs, wanted: Collection[Allocator]) -> str | None:
@@ -113,8 +136,11 @@ def _leaves_nothing(base: Probed, other: Probed) -> bool:
     return step.median_s <= NEARLY * base_step.median_s and held_bytes <= NEARLY * outcome.live_bytes
 
 
-def describe_trials(tried: dict[Allocator, Probed]) -> RuntimeChoice:
-    """What each allocator costs in time and memory."""
+def describe_trials(base: Allocator, tried: dict[Allocator, Probed]) -> RuntimeChoice:
+    """What each allocator costs in time and memory; `base` is the calibration's."""
+    if not tried:
+        why = "no library is installed that could be faster or hold less, and memory does not limit the model"
+        return RuntimeChoice(setting="allocator", chosen=base, why=why)
     rows = tuple(
         RuntimeTrial(
             value=name,

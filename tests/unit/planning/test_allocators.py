@@ -46,10 +46,10 @@ class Machine:
 def measured(known, monkeypatch):
     """Measures on such a machine, which offers all that it has costs of; returns the experiment and the runtime choice."""
 
-    def measure(costs, *changes, kind="cpu", stages=("production",)):
+    def measure(costs, *changes, kind="cpu", stages=("production",), graph_bytes=6.0):
         monkeypatch.setattr(allocators, "is_offered", lambda name: name in costs)
         told = known(
-            {(3, 48): {"capacity": 10}, (5, 96): {"capacity": 20}, (9, 160): {"capacity": 2000}},
+            {(3, 48): {"capacity": 10}, (5, 96): {"capacity": 20, "graph_bytes": graph_bytes}, (9, 160): {"capacity": 2000}},
             changes=changes, budget_bytes=10, data_cap=100,
         )  # fmt: skip
         monkeypatch.setattr(Experiment, "known", lambda self: told)
@@ -73,13 +73,13 @@ def test_each_is_measured_on_the_same_batch_in_a_process_of_its_own(measured):
     assert [spec.runtime.allocator for spec in specs] == ["fast", "tight", "tight_huge"]
     assert len({(spec.knobs, spec.batches) for spec in specs}) == 1
     assert (specs[0].knobs.layers, specs[0].knobs.channels) == (5, 96)  # the largest that the data can feed
-    assert specs[0].batches[0].members == (("one", 6),)  # six tenths of the memory
+    assert specs[0].batches[0].members == (("one", 1),)  # six tenths of the memory
     assert all(spec.fresh and spec.profile for spec in specs)
-    assert experiment.runner.prepared == [["fast", "tight"], ["tight"], ["tight_huge"]]  # idle workers take memory
+    assert experiment.runner.prepared == [["fast", "tight"], ["tight_huge"]]  # idle workers take memory
     assert experiment.allocators == ("tight", "tight_huge")
     assert (choice.setting, choice.chosen, choice.gain) == ("allocator", "fast", 3.0)
     assert choice.why == (
-        "one step of 5 layers × 96 channels, fp32 on 6 graphs takes 1.0 s and 2.60 GiB under fast, 3.0 s and 2.01 GiB under "
+        "one step of 5 layers × 96 channels, fp32 on 1 graphs takes 1.0 s and 2.60 GiB under fast, 3.0 s and 2.01 GiB under "
         "tight, 2.0 s and 2.01 GiB under tight_huge; a stage that lacks memory may choose another"
     )
     assert [(trial.value, trial.step_s) for trial in choice.tried] == [("fast", 1), ("tight", 3), ("tight_huge", 2)]
@@ -105,7 +105,22 @@ def test_only_what_the_stages_allow_is_measured(measured):
     experiment, _ = measured(costs, 'stages.production.allocator=["tight", "jemalloc"]')
     assert experiment.allocators == ("jemalloc", "tight")
     experiment, choice = measured(costs, "stages.production.allocator=fast")
-    assert (experiment.allocators, choice, experiment.runner.specs) == ((), None, [])
+    assert (experiment.allocators, choice.tried, experiment.runner.specs) == ((), (), [])
+
+
+def test_those_that_return_memory_are_measured_only_where_it_limits_the_model(measured):
+    """Two graphs of the largest model that the data can feed fit the memory."""
+    costs = {"fast": (1.0, 1.6 * GIB), "tight": (3.0, GIB), "jemalloc": (1.0, 2 * GIB)}
+    experiment, _ = measured(costs, graph_bytes=5.0)
+    assert experiment.allocators == ("jemalloc",)
+    del costs["jemalloc"]
+    experiment, choice = measured(costs, graph_bytes=5.0)
+    assert (experiment.allocators, experiment.runner.specs, choice.chosen, choice.gain) == ((), [], "fast", None)
+    assert (
+        choice.why == "no library is installed that could be faster or hold less, and memory does not limit the model"
+    )
+    experiment, _ = measured(costs, "stages.production.allocator=tight", graph_bytes=5.0)
+    assert experiment.allocators == ("tight",)  # all that the user allows
 
 
 def test_one_that_would_gain_is_named_where_it_is_missing(measured, monkeypatch):
@@ -113,8 +128,8 @@ def test_one_that_would_gain_is_named_where_it_is_missing(measured, monkeypatch)
     monkeypatch.setattr(allocators.sys, "platform", "linux")
     model = allocators.trial_model(experiment)
     assert allocators.missing_allocator(experiment, model, {"tcmalloc"}) == (
-        "tcmalloc is not installed (Debian: apt install libtcmalloc-minimal4): by estimate it would hold batches of 10 graphs "
-        "in place of 10, about as fast"
+        "tcmalloc is not installed (Debian: apt install libtcmalloc-minimal4): by estimate it would hold batches of 1 graphs "
+        "in place of 1, about as fast"
     )
     assert allocators.missing_allocator(experiment, model, {"fast"}) is None
 
@@ -127,4 +142,4 @@ def test_an_accelerator_has_an_allocator_of_its_own(measured):
 def test_where_nothing_runs_it_says_so(measured):
     experiment, choice = measured({"fast": None, "tight": None})
     assert (experiment.allocators, choice.chosen, choice.gain) == ((), "fast", None)
-    assert choice.why == "one step of 5 layers × 96 channels, fp32 on 6 graphs did not run"
+    assert choice.why == "one step of 5 layers × 96 channels, fp32 on 1 graphs did not run"
