@@ -51,12 +51,13 @@ def machines(monkeypatch):
 
 def test_half_of_the_cores_where_that_is_faster_and_nothing_is_measured_twice(machines, tmp_path):
     asked = Request(config=load_config(None, ["runtime.waiting=sleep"]), cache=tmp_path, dataset_size=1000)
-    for n_made in (2, 0):
+    for n_made in (4, 0):  # two counts of threads, two weight updates
         with open_experiment(asked, None, lambda _: None) as (experiment, _):
             assert experiment.settings.threads == 4
             assert experiment.runtime("fast").threads == 4
             assert dict(experiment.description.fingerprint.runtime) == {"threads": "4"}
-            choice, waiting = experiment.runtime_choices
+            choice, waiting, update = experiment.runtime_choices
+            assert (update.setting, update.chosen) == ("fused", "False")
             assert (waiting.setting, waiting.chosen, waiting.why) == ("waiting", "sleep", "as configured")
             assert (choice.setting, choice.chosen) == ("threads", "4")
             assert choice.gain == pytest.approx(4 / 3)
