@@ -228,6 +228,23 @@ def _kill(child: subprocess.Popen[str]) -> None:
 # --------------------------------------------------------------------------------------------------------------- B*
 
 
+def bare_run(
+    experiment: Experiment, knobs: Knobs, batch_size: int, allocator: Allocator, n_steps: int, timeout_s: float
+) -> ProbeSpec:
+    """`n_steps` on one typical batch in a fresh process under the ceiling, without a profile."""
+    return ProbeSpec(
+        knobs=knobs,
+        batches=(experiment.sample_loads.typical(batch_size),),
+        min_steps=n_steps,
+        max_steps=n_steps,
+        profile=False,
+        fresh=True,
+        ceiling_bytes=experiment.budget_bytes,
+        timeout_s=timeout_s,
+        runtime=experiment.runtime(allocator),
+    )
+
+
 @dataclass
 class Judge:
     """Runs batches to find those that survive."""
@@ -240,18 +257,9 @@ class Judge:
 
     def runs(self, batch_size: int, n_steps: int) -> bool:
         """Whether a fresh process takes `n_steps` under the ceiling."""
-        spec = ProbeSpec(
-            knobs=self.knobs,
-            batches=(self.experiment.sample_loads.typical(batch_size),),
-            min_steps=n_steps,
-            max_steps=n_steps,
-            profile=False,
-            fresh=True,
-            ceiling_bytes=self.experiment.budget_bytes,
-            timeout_s=PROBE_TIMEOUT_S,
-            runtime=self.experiment.runtime(ALLOCATOR),
+        outcome = self.machine.probe(
+            bare_run(self.experiment, self.knobs, batch_size, ALLOCATOR, n_steps, PROBE_TIMEOUT_S)
         )
-        outcome = self.machine.probe(spec)
         if outcome.status not in (Status.OK, Status.OUT_OF_MEMORY, Status.CRASHED):
             raise RuntimeError(f"{self.knobs}, batch {batch_size}: {outcome.status}: {outcome.detail}")
         return outcome.ok

@@ -53,7 +53,7 @@ def code(chance: random.Random) -> str:
 
 
 def codes(chance: random.Random, n: int) -> list[str]:
-    """Different codes."""
+    """Up to `n` PDB codes, no two alike, in random order."""
     found = sorted({code(chance) for _ in range(2 * n)})
     chance.shuffle(found)
     return found[:n]

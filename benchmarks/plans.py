@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.batch_size import ask_finder
+from benchmarks.batch_size import ask_finder, bare_run
 from compass.optimizer import optimize
 from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
@@ -29,7 +29,7 @@ from compass.planning.session import Request, local_runner, open_experiment, wan
 from compass.probe.local import LocalRunner
 from compass.probe.preload import is_offered
 from compass.profile import Profile
-from compass.records import ALLOCATORS, Allocator, Knobs, ProbeSpec, StagePlan, Status
+from compass.records import ALLOCATORS, Allocator, Knobs, StagePlan, Status
 from compass.units import GIB
 from compass.verify import verify
 
@@ -87,18 +87,7 @@ class Track:
 
     def run(self, knobs: Knobs, batch_size: int, allocator: Allocator, n_steps: int = N_STEPS) -> Way | None:
         """The way's speed; None if it does not survive its steps."""
-        spec = ProbeSpec(
-            knobs=knobs,
-            batches=(self.experiment.sample_loads.typical(batch_size),),
-            min_steps=n_steps,
-            max_steps=n_steps,
-            profile=False,
-            fresh=True,
-            ceiling_bytes=self.experiment.budget_bytes,
-            timeout_s=TIMEOUT_S,
-            runtime=self.experiment.runtime(allocator),
-        )
-        outcome = self.machine.probe(spec)
+        outcome = self.machine.probe(bare_run(self.experiment, knobs, batch_size, allocator, n_steps, TIMEOUT_S))
         if not outcome.ok or outcome.step is None:
             return None
         way = Way(allocator, knobs.variant.checkpointing, batch_size, batch_size / outcome.step.median_s)
