@@ -181,7 +181,7 @@ def with_axis_defaults(question: Question, config: OptimizerConfig) -> Question:
         axes={
             axis.name: question.axes.get(axis.name, getattr(rules, axis.name)[0])
             for axis in AXES
-            if not axis.of_update or axis.name in question.axes
+            if not axis.is_tried or axis.name in question.axes
         },
     )
 
@@ -226,7 +226,7 @@ def _with_values(rules: StageRules, wanted: Mapping[str, Scalar]) -> StageRules:
     change = {}
     for axis in AXES:
         if axis.name in wanted:
-            beside = () if axis.own_time or axis.of_update else (axis.default, *getattr(rules, axis.name))
+            beside = (axis.default, *getattr(rules, axis.name)) if axis.is_factor else ()
             change[axis.name] = tuple(dict.fromkeys((*beside, wanted[axis.name])))
     return rules.model_copy(update=change)
 

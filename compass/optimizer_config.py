@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from compass.records import ALLOCATORS, Allocator, Precision, Scalar, Stage, Waiting
+from compass.records import ALLOCATORS, Allocator, Matmul, Precision, Scalar, Stage, Waiting
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -134,6 +134,12 @@ class StageRules(Settings):
     fused: tuple[bool, ...] = ()
     """Whether one kernel updates all weights, which computes the same. Empty: the faster of both, as measured. On two cores, 0.8
     million weights in 180 tensors took 1.2 ms in place of 6.3."""
+    matmul: tuple[Matmul, ...] = ("full",)
+    """How exactly float32 matrices are multiplied: `reduced` allows TF32 on NVIDIA and bf16 kernels on CPUs that have them.
+    Weights and activations stay float32. One is the rule, because it changes numerics in a way that the score does not see."""
+    compiled: tuple[bool, ...] = (False,)
+    """Whether `torch.compile` compiles the model's layers. One is the rule, because the trial alone takes minutes: on two cores,
+    ViSNet's layers compiled for 100 s and then gained 7 %. With both values allowed, a trial decides."""
     allocator: Allocators = tuple(name for name in ALLOCATORS if name != "system")
     """C allocators to choose from on a CPU; those that are not installed are left out. `fast` keeps freed memory and `tight`
     returns it: a step takes a third of the time, and up to half as much memory again. What each costs is measured."""
@@ -421,6 +427,8 @@ class ProbeRules(Settings):
     accelerator it makes one step, because such small steps show only launch overhead and only memory is measured."""
     micro_timeout_s: PositiveFloat = 60.0
     """A micro-probe takes some tens of milliseconds; one that takes a minute hangs."""
+    compile_timeout_s: PositiveFloat = 600.0
+    """Time (s) that a probe may take in addition if its model is compiled. Two cores took up to 130 s."""
     settle_share: Share = 0.03
     """A certificate's step time is settled when half of its interval is under this share of the median."""
     patience_s: PositiveFloat = 20.0

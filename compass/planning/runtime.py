@@ -6,26 +6,21 @@ import logging
 import math
 from collections.abc import Mapping
 
-from compass.optimizer_config import OptimizerConfig, RuntimeRules
+from compass.optimizer_config import RuntimeRules
 from compass.planning.calibration import micro_specs
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.probe.requests import timing_probe
 from compass.records import (
-    AXES,
-    Axis,
     Batch,
     Knobs,
-    Outcome,
     ProbeSpec,
     RuntimeChoice,
     RuntimeSettings,
     RuntimeTrial,
-    Scalar,
     StagePlan,
     StepTime,
 )
-from compass.search.space import allowed_values
 from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
@@ -67,7 +62,7 @@ def choose_threads(experiment: Experiment, prober: Prober) -> RuntimeChoice:
     specs = {}
     for n_threads in (n_cores, n_cores // 2):
         settings = experiment.settings.model_copy(update={"threads": n_threads})
-        specs[str(n_threads)] = _trial(experiment, settings, THREAD_TRIAL_SIZE)
+        specs[str(n_threads)] = trial(experiment, settings, THREAD_TRIAL_SIZE)
     return fastest_threads(_run_trials(prober, specs), experiment.config.runtime)
 
 
@@ -87,7 +82,7 @@ def choose_waiting(experiment: Experiment, prober: Prober, settings: RuntimeSett
     if why is not None:
         return RuntimeChoice(setting="waiting", chosen=settings.waiting, why=why)
 
-    spin_spec = _trial(experiment, settings.model_copy(update={"waiting": "spin"}))
+    spin_spec = trial(experiment, settings.model_copy(update={"waiting": "spin"}))
     first_micro = micro_specs(experiment, [spin_spec.knobs.variant])[0]
     prober.report("runtime", "threads spin", 0, 2)
     # On a known machine the calibration is known too, though of other variants than before the weight update was chosen.
@@ -97,7 +92,7 @@ def choose_waiting(experiment: Experiment, prober: Prober, settings: RuntimeSett
     if step and others_cores is not None and others_cores < rules.idle_cores:
         return undisturbed(step, others_cores)
     prober.report("runtime", "threads sleep", 1, 2)
-    sleep_spec = _trial(experiment, settings.model_copy(update={"waiting": "sleep"}))
+    sleep_spec = trial(experiment, settings.model_copy(update={"waiting": "sleep"}))
     sleep_step = prober.probe("runtime", sleep_spec).outcome.step
     if not spin.reused and _is_narrow(step, sleep_step, rules):
         step = prober.repeat(spin).outcome.step
@@ -153,42 +148,6 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
     return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
 
 
-def choose_update(experiment: Experiment, prober: Prober, asked: OptimizerConfig) -> tuple[RuntimeChoice, ...]:
-    """The fastest value of every axis that changes the weight update alone, unless the stages of `asked` allow only one."""
-    return tuple(
-        _compare_updates(experiment, prober, axis, values)
-        for axis in AXES
-        if axis.of_update and len(values := allowed_values(asked, axis)) > 1
-    )
-
-
-def _compare_updates(experiment: Experiment, prober: Prober, axis: Axis, values: tuple[Scalar, ...]) -> RuntimeChoice:
-    default = _trial(experiment, experiment.settings)
-    specs: dict[Scalar, ProbeSpec] = {}
-    for value in values:
-        variant = default.knobs.variant.model_copy(update={axis.name: value})
-        specs[value] = default.model_copy(update={"knobs": default.knobs.model_copy(update={"variant": variant})})
-    prober.report("runtime", axis.name, 0, 1)
-    outcomes = {value: prober.probe("runtime", spec).outcome for value, spec in specs.items()}
-    return faster_update(axis, outcomes, experiment.config.runtime)
-
-
-def faster_update(axis: Axis, outcomes: Mapping[Scalar, Outcome], rules: RuntimeRules) -> RuntimeChoice:
-    """The value with the shortest weight update; the axis's default unless another saves the configured share of it."""
-    took_s = {value: outcome.update_s for value, outcome in outcomes.items() if outcome.ok and outcome.update_s}
-    tried = tuple(RuntimeTrial(value=str(value), step_s=took_s.get(value)) for value in outcomes)
-    default_s = took_s.get(axis.default)
-    if default_s is None or len(took_s) < 2:
-        return RuntimeChoice(setting=axis.name, chosen=str(axis.default), why="the trial did not run", tried=tried)
-    fastest = min(took_s, key=took_s.__getitem__)
-    chosen = fastest if took_s[fastest] < (1 - rules.trial_gain) * default_s else axis.default
-    others_s = min(update_s for value, update_s in took_s.items() if value != chosen)
-    step, times = outcomes[chosen].step, " and ".join(f"{format_seconds(s)} with {v}" for v, s in took_s.items())
-    part = "" if step is None else f", of a step of {format_seconds(step.median_s)}"
-    why = f"a small model's weight update takes {times}{part}"
-    return RuntimeChoice(setting=axis.name, chosen=str(chosen), why=why, tried=tried, gain=others_s / took_s[chosen])
-
-
 def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:
     """How many processes prepare the plan's batches: none if that takes a small part of a step, else enough to hide it."""
     collate_s, step_s = plan.measured.collate_s, plan.measured.step.median_s
@@ -232,7 +191,7 @@ def _trial_model(experiment: Experiment) -> Knobs:
     return Knobs(layers=layers, channels=channels, variant=plainest)
 
 
-def _trial(experiment: Experiment, settings: RuntimeSettings, size: float = WAITING_TRIAL_SIZE) -> ProbeSpec:
+def trial(experiment: Experiment, settings: RuntimeSettings, size: float = WAITING_TRIAL_SIZE) -> ProbeSpec:
     """A timing of the small model under `settings`."""
     batch = _trial_batch(experiment, size)
     return timing_probe(experiment.config.probe, _trial_model(experiment), batch, settings, on_cpu=True)

@@ -18,7 +18,8 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober, Watch, ignore_progress
-from compass.planning.runtime import choose_settings, choose_update
+from compass.planning.runtime import choose_settings
+from compass.planning.speed_settings import choose_speed_settings
 from compass.probe.local import LocalRunner
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
@@ -39,13 +40,13 @@ from compass.records import (
 )
 from compass.search.family import follow
 from compass.search.sample_loads import make_sample_loads
-from compass.search.space import architectures, data_cap, knobs_of, variants, with_update_values
+from compass.search.space import architectures, data_cap, knobs_of, variants, with_tried_values
 from compass.search.storage import JOURNAL, check_storage
 from compass.units import format_bytes
 
 log = logging.getLogger(__name__)
 
-UPDATE_AXES = {axis.name for axis in AXES if axis.of_update}
+TRIED_AXES = {axis.name for axis in AXES if axis.is_tried}
 """Settings that are chosen with the runtime settings, once on a machine."""
 
 NamedModels = Callable[[OptimizerConfig], Sequence[Knobs]]
@@ -184,10 +185,10 @@ class _LocalMachine:
             kept = choose_settings(experiment, prober)
         settings, choices = kept
         experiment, prober = self._reopened(experiment, prober, settings)
-        if not UPDATE_AXES & {choice.setting for choice in choices}:
-            choices += choose_update(experiment, prober, config)
+        if not TRIED_AXES & {choice.setting for choice in choices}:
+            choices += choose_speed_settings(experiment, prober, config)
         experiment.runtime_choices = choices
-        take_update_values(experiment, config, choices)
+        take_tried_values(experiment, config, choices)
         return experiment, prober
 
     def _open(self, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
@@ -244,7 +245,7 @@ def kept_settings(
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None
-    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"} | UPDATE_AXES)
+    choices = tuple(choice for choice in earlier.runtime if choice.setting in {"threads", "waiting"} | TRIED_AXES)
     return (experiment.settings, choices) if choices else None
 
 
@@ -264,7 +265,7 @@ def make_experiment(
         InputError: the memory limit is too low, or the space holds no model.
     """
     description = machine.describe()
-    config = with_update_values(follow(request.config, description.family), request.config, {})
+    config = with_tried_values(follow(request.config, description.family), request.config, {})
     check_budget(description, config)
     budget_bytes = description.hardware.budget_bytes
     log.info("%s: %s may be used", description.hardware.name, format_bytes(budget_bytes))
@@ -289,12 +290,12 @@ def make_experiment(
     )
 
 
-def take_update_values(experiment: Experiment, asked: OptimizerConfig, choices: Iterable[RuntimeChoice]) -> None:
-    """Fix the axes of the weight update at the values of `choices` in the stages and in every model of the space."""
+def take_tried_values(experiment: Experiment, asked: OptimizerConfig, choices: Iterable[RuntimeChoice]) -> None:
+    """Fix the axes that trials decide at the values of `choices` in the stages and in every model of the space."""
     texts: dict[str, str] = {choice.setting: choice.chosen for choice in choices}
-    axes = [axis for axis in AXES if axis.of_update]
+    axes = [axis for axis in AXES if axis.is_tried]
     chosen = {axis.name: value for axis in axes for value in axis.values if str(value) == texts.get(axis.name)}
-    experiment.config = with_update_values(experiment.config, asked, chosen)
+    experiment.config = with_tried_values(experiment.config, asked, chosen)
     rules = [experiment.config.stages[stage] for stage in STAGES]
     updates = [{axis.name: getattr(one, axis.name)[0] for axis in axes} for one in rules]
     experiment.capacities = {

@@ -196,6 +196,8 @@ class Trial:
     def release(self) -> None:
         """Drop every tensor and empty the allocator's cache."""
         self._model = self._optimizer = self._batch = self._held = None
+        if self._spec.knobs.variant.compiled:
+            torch.compiler.reset()  # else the ninth model in this process would run uncompiled, without a word
         gc.collect()
         self._meter.empty_cache()
 

@@ -53,7 +53,7 @@ def micro(
             batches=(batch,),
             min_steps=n_steps,
             max_steps=n_steps,
-            timeout_s=rules.micro_timeout_s,
+            timeout_s=rules.micro_timeout_s + _compile_s(rules, kind),
             runtime=runtime,
         )
 
@@ -80,7 +80,7 @@ def timing_probe(  # noqa: PLR0913 - each varies on its own
         max_steps=most,
         settle_share=rules.anchor_settle_share,
         profile=profile,
-        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * most),
+        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * most) + _compile_s(rules, knobs.variant),
         runtime=runtime,
     )
 
@@ -112,6 +112,12 @@ def certificate_probe(  # noqa: PLR0913 - each varies on its own
         settle_share=rules.settle_share,
         fresh=True,
         ceiling_bytes=ceiling_bytes,
-        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * 3 * n_batches),
+        timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * 3 * n_batches)
+        + _compile_s(rules, knobs.variant),
         runtime=runtime,
     )
+
+
+def _compile_s(rules: ProbeRules, variant: Variant) -> float:
+    """Seconds that a probe may take beyond its steps."""
+    return rules.compile_timeout_s if variant.compiled else 0.0

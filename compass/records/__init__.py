@@ -6,7 +6,7 @@ boundary, and are kept in the ledger and in the profile.
 
 from compass.records.allocators import ALLOCATORS, Allocator, AllocatorKind
 from compass.records.axes import AXES, Axis, AxisValues
-from compass.records.base import STAGE_QUESTIONS, STAGES, Precision, Record, Scalar, Stage, digest
+from compass.records.base import STAGE_QUESTIONS, STAGES, Matmul, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
     Affine,
     BatchBudget,
@@ -81,6 +81,7 @@ __all__ = [
     "Interval",
     "Knobs",
     "Load",
+    "Matmul",
     "Measured",
     "Model",
     "Outcome",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from compass.records.base import Precision, Record, Scalar
+from compass.records.base import Matmul, Precision, Record, Scalar
 
 
 class AxisValues(Record):
@@ -19,6 +20,8 @@ class AxisValues(Record):
     precision: Precision = "fp32"
     checkpointing: bool = False
     fused: bool = False
+    matmul: Matmul = "full"
+    compiled: bool = False
 
     @property
     def axis_values(self) -> dict[str, Scalar]:
@@ -27,8 +30,8 @@ class AxisValues(Record):
 
     @property
     def label(self) -> str:
-        """The values as a short name, e.g. `bf16+checkpointing`, without those that all models of a machine share."""
-        return "".join(axis.shown[getattr(self, axis.name)] for axis in AXES if not axis.of_update)
+        """The values as a short name, e.g. `bf16+checkpointing`, without those of the weight update, which all models share."""
+        return "".join(axis.shown[getattr(self, axis.name)] for axis in AXES if axis.decided_by != "update")
 
     @property
     def departures(self) -> tuple[bool, ...]:
@@ -38,12 +41,12 @@ class AxisValues(Record):
     @property
     def is_factor(self) -> bool:
         """Whether the step time is modelled as factors of a plainer variant's; see `Axis.own_time`."""
-        return any(getattr(self, axis.name) != axis.default for axis in AXES if not (axis.own_time or axis.of_update))
+        return any(getattr(self, axis.name) != axis.default for axis in AXES if axis.is_factor)
 
     @property
     def time_key(self) -> tuple[Scalar, ...]:
         """The values on the axes that have a time model of their own; variants with equal keys share one model."""
-        return tuple(getattr(self, axis.name) for axis in AXES if axis.own_time or axis.of_update)
+        return tuple(getattr(self, axis.name) for axis in AXES if not axis.is_factor)
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,23 @@ class Axis:
     own_time: bool = False
     """Whether each value has a time model of its own. Otherwise a value multiplies the parts of the plain variant's step, and
     the few models of `probe.anchor_checkpointing` are timed with it."""
-    of_update: bool = False
-    """Whether the value changes nothing but the weight update. It is then not searched: the update is timed alone with every
-    value, once on a machine, and all stages take the fastest."""
+    decided_by: Literal["search", "update", "step"] = "search"
+    """What chooses the value: the search of each stage, or a trial on one small model, once on a machine, which times the
+    weight update alone or whole steps; then all stages take the fastest of the values that they allow."""
     changes_memory: bool = True
     """Whether memory laws are fitted separately for each value. Otherwise the default's law serves, without probes."""
     family_flag: str = ""
     """Field of `Family` which says whether a workload supports any value but the default; empty: every workload does."""
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether a trial chooses the value, for all models alike."""
+        return self.decided_by != "search"
+
+    @property
+    def is_factor(self) -> bool:
+        """Whether a value multiplies the parts of the plain variant's step; otherwise each has a time model of its own."""
+        return not (self.own_time or self.is_tried)
 
     @property
     def values(self) -> tuple[Scalar, ...]:
@@ -81,7 +94,9 @@ class Axis:
 AXES = (
     Axis("precision", {"fp32": "fp32", "bf16": "bf16"}, of_model=False, own_time=True),
     Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="supports_checkpointing"),
-    Axis("fused", {False: "", True: "+fused"}, of_model=False, of_update=True),
+    Axis("fused", {False: "", True: "+fused"}, of_model=False, decided_by="update"),
+    Axis("matmul", {"full": "", "reduced": "+reduced matmul"}, of_model=False, decided_by="step"),
+    Axis("compiled", {False: "", True: "+compiled"}, of_model=False, decided_by="step"),
 )
 FIRST_AXES = ("precision", "checkpointing")
 """The axes of Compass 0.1.0. Digests name a later axis only where it is off its default, so that adding one changes no key."""

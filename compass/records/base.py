@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 Scalar = bool | int | float | str
 Precision = Literal["fp32", "bf16"]
+Matmul = Literal["full", "reduced"]
 Stage = Literal["smoke_test", "prototyping", "validation", "production"]
 STAGE_QUESTIONS: dict[Stage, str] = {
     "smoke_test": "Does it run at all?",

@@ -273,7 +273,7 @@ class RuntimeChoice(Record):
     """The chosen value of a runtime setting, and its gain."""
 
     setting: str
-    """`threads`, `waiting`, `allocator`, `loader_workers`, or an axis of the weight update."""
+    """`threads`, `waiting`, `allocator`, `loader_workers`, or an axis that a trial decides."""
     stage: Stage | None = None
     """The stage whose plan has this value; None: all stages."""
     chosen: str

@@ -92,14 +92,12 @@ def allowed_values(config: OptimizerConfig, axis: Axis) -> tuple[Scalar, ...]:
     return tuple(value for value in axis.values if value in found)
 
 
-def with_update_values(
-    config: OptimizerConfig, asked: OptimizerConfig, chosen: Mapping[str, Scalar]
-) -> OptimizerConfig:
-    """`config` with one value on every axis of the weight update: the `chosen` one, or the first that `asked` allows a stage."""
+def with_tried_values(config: OptimizerConfig, asked: OptimizerConfig, chosen: Mapping[str, Scalar]) -> OptimizerConfig:
+    """`config` with one value on every axis that a trial decides: the `chosen` one, or the first that `asked` allows a stage."""
     stages: dict[str, StageRules] = {}
     for stage in STAGES:
         values = {}
-        for axis in (axis for axis in AXES if axis.of_update):
+        for axis in (axis for axis in AXES if axis.is_tried):
             allowed = getattr(asked.stages[stage], axis.name) or axis.values
             wanted = chosen.get(axis.name, axis.default)
             values[axis.name] = (wanted if wanted in allowed else allowed[0],)

@@ -13,7 +13,7 @@ from compass.records import Batch, Load, Record
 from compass.training.baselines import baselines
 from compass.training.guard import Guard, batch_of
 from compass.training.metrics import Metrics, metrics_of
-from compass.workloads.step import autocast, on_device
+from compass.workloads.step import autocast, matmul_precision, on_device
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
@@ -76,7 +76,7 @@ class Predictor:
 
     def _answers(self, model: torch.nn.Module, batch: Batch) -> dict[str, float]:
         collated: Any = on_device(self.workload.collate(batch), self.device)
-        with torch.no_grad(), autocast(model, self.variant):
+        with torch.no_grad(), matmul_precision(self.variant), autocast(model, self.variant):
             found = self.workload.predict(model, collated)  # type: ignore[attr-defined]
         return dict(zip((name for name, _ in batch.members), map(float, found.float().cpu()), strict=True))
 

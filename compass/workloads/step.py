@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +71,13 @@ def training_step(  # noqa: PLR0913 - each varies on its own
     """
     if part.first:
         optimizer.zero_grad(set_to_none=False)
-    with autocast(model, variant):
-        loss = workload.loss(model, batch)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise NonFiniteLoss(value)
-    backward(loss if part.weight == 1.0 else part.weight * loss)
+    with matmul_precision(variant):
+        with autocast(model, variant):
+            loss = workload.loss(model, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NonFiniteLoss(value)
+        backward(loss if part.weight == 1.0 else part.weight * loss)
     if part.last:
         update(model, optimizer, rules)
     return value
@@ -91,7 +93,7 @@ def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, vari
     """The loss on `batch`, already on the model's device, in evaluation mode and without gradients."""
     was_training = model.training
     model.eval()
-    with torch.no_grad(), autocast(model, variant):
+    with torch.no_grad(), matmul_precision(variant), autocast(model, variant):
         value = workload.loss(model, batch).item()
     model.train(was_training)
     return value
@@ -101,3 +103,18 @@ def autocast(model: torch.nn.Module, variant: Variant) -> torch.autocast:
     """The context in which `variant` computes, on the model's device."""
     device_type = next(model.parameters()).device.type
     return torch.autocast(device_type, dtype=torch.bfloat16, enabled=variant.precision == "bf16")
+
+
+@contextmanager
+def matmul_precision(variant: Variant) -> Iterator[None]:
+    """The context in which float32 matrices are multiplied as `variant` says; PyTorch has one such setting for the process.
+
+    `medium` is TF32 on NVIDIA, and bf16 on CPUs with kernels for it; elsewhere it changes nothing.
+    """
+    before = torch.get_float32_matmul_precision()
+    if variant.matmul == "reduced":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,6 +1,7 @@
 """What a worker says, and that nothing a model does can change it."""
 
 import logging
+import shutil
 
 import pytest
 
@@ -44,6 +45,18 @@ def test_a_probe(toys, ask):
     assert outcome.live_bytes == max(segments.values())
     assert outcome.footprint_bytes >= outcome.baseline_bytes > 50 * 2**20
     assert 0 < outcome.collate_s < outcome.wall_s
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_model_computes_the_same_and_shows_its_layers(toys, ask):
+    """Its layers' segments are the plain one's: hooks stay outside of what is compiled. Nor does one model's code serve another."""
+    for layers in (3, 2):
+        knobs = Knobs(layers=layers, channels=4, variant=Variant(compiled=True))
+        plain = toys.probe(ask("fine", layers=layers, profile=True))
+        compiled = toys.probe(ask("fine", knobs=knobs, profile=True, timeout_s=600.0))
+        assert (compiled.status, compiled.detail) == (Status.OK, "")
+        assert compiled.losses == pytest.approx(plain.losses, rel=1e-5)
+        assert [name for name, _ in compiled.segments] == [name for name, _ in plain.segments]
 
 
 def test_batches_run_in_order_and_the_last_until_it_has_settled(toys, ask):

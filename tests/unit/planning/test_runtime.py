@@ -1,31 +1,22 @@
 """Runtime settings follow what was measured, and nothing is measured where it cannot matter."""
 
-from collections import Counter
-from types import SimpleNamespace
-
 import pytest
 
 from compass.config_files import load_config
 from compass.optimizer_config import RuntimeRules
-from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.planning.runtime import (
     calmer_waiting,
     choose_loaders,
     choose_settings,
     choose_threads,
-    choose_update,
     choose_waiting,
-    faster_update,
     fastest_threads,
 )
-from compass.probe.recorded import Recall
 from compass.probe.settle import step_time
-from compass.records import AXES, STAGES, Load, Outcome, RuntimeSettings, RuntimeTrial, Status, StepTime
-from compass.search.sample_loads import make_sample_loads
+from compass.records import RuntimeTrial, StepTime
 
 RULES = RuntimeRules()
-FUSED = next(axis for axis in AXES if axis.name == "fused")
 
 
 def trials(**step_s):
@@ -51,55 +42,8 @@ def test_half_of_the_cores_only_if_that_is_clearly_faster(every, half, chosen, g
     assert [trial.step_s for trial in choice.tried] == [every, half]
 
 
-class Bench:
-    """A machine on which a step takes what its settings say, and the next time what `step_s` says then."""
-
-    counts = Counter()
-
-    def __init__(self, step_s, others_cores):
-        self.step_s, self.others_cores, self.asked, self.prepared = step_s, others_cores, [], []
-
-    def knows(self, spec):
-        return False
-
-    def prepare(self, specs):
-        self.prepared += specs
-
-    def again(self, phase, spec):
-        return self.probe(phase, spec).outcome
-
-    def probe(self, phase, spec):
-        assert phase == "runtime"
-        self.asked.append(spec)
-        step_s = self.step_s(spec.runtime)
-        step = StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5)
-        return Recall(Outcome(status=Status.OK, step=step, others_cores=self.others_cores), reused=False)
-
-
 def prober_of(experiment):
     return Prober(experiment.runner, certify_again=0)
-
-
-@pytest.fixture
-def experiment_of(known):
-    """Makes an experiment on such a machine."""
-
-    def make(step_s, *changes, kind="cpu", threads=8, nodes=240.0, edges=5000.0, others_cores=1.0):
-        told = known({(3, 48): {"capacity": 10}}, changes=changes)
-        samples = (("one", Load(graphs=1, sizes=(("nodes", nodes), ("edges", edges)))),)
-        hardware = SimpleNamespace(kind=kind, on_host=kind == "cpu", budget_bytes=2**32)
-        return Experiment(
-            config=told.config,
-            runner=Bench(step_s, others_cores),
-            description=SimpleNamespace(hardware=hardware, micro_batches=(), samples=samples),
-            sample_loads=make_sample_loads(samples, 1000),
-            settings=RuntimeSettings(threads=threads),
-            capacities=told.capacities,
-            dataset_size=1000,
-            data_cap=10**9,
-        )
-
-    return make
 
 
 def test_threads_are_compared_on_a_batch_that_can_be_shared_out(experiment_of):
@@ -218,45 +162,6 @@ def test_where_ways_to_wait_are_not_compared(experiment_of, changes, given, chos
     choice = choose_waiting(experiment, prober_of(experiment), experiment.settings)
     assert (choice.chosen, choice.why, choice.tried) == (chosen, why, ())
     assert experiment.runner.asked == []
-
-
-# --------------------------------------------------------------------------------------------------- weight updates
-
-
-def updated(update_s, **outcome):
-    return Outcome(status=Status.OK, update_s=update_s, step=step_time([0.1]), **outcome)
-
-
-@pytest.mark.parametrize(
-    ("plain_s", "fused_s", "chosen", "gain"),
-    [(6e-3, 1.5e-3, "True", 4), (6e-3, 5.9e-3, "False", 59 / 60), (1, 2, "False", 2)],
-)
-def test_the_faster_weight_update_is_taken(plain_s, fused_s, chosen, gain):
-    choice = faster_update(FUSED, {False: updated(plain_s), True: updated(fused_s)}, RULES)
-    assert (choice.setting, choice.chosen, choice.gain) == ("fused", chosen, pytest.approx(gain))
-    assert [(trial.value, trial.step_s) for trial in choice.tried] == [("False", plain_s), ("True", fused_s)]
-
-
-def test_the_weight_update_is_told_beside_its_step():
-    choice = faster_update(FUSED, {False: updated(6e-3), True: updated(1.5e-3)}, RULES)
-    assert choice.why == "a small model's weight update takes 6 ms with False and 2 ms with True, of a step of 100 ms"
-
-
-@pytest.mark.parametrize("fused", [Outcome(status=Status.CRASHED, detail="no kernel"), updated(None)])
-def test_without_a_fused_kernel_there_is_none(fused):
-    choice = faster_update(FUSED, {False: updated(6e-3), True: fused}, RULES)
-    assert (choice.chosen, choice.why, choice.gain) == ("False", "the trial did not run", None)
-
-
-def test_both_updates_are_tried_on_one_small_model(experiment_of):
-    experiment = experiment_of(lambda _: 0.1)
-    (choice,) = choose_update(experiment, prober_of(experiment), experiment.config)
-    plain, fused = experiment.runner.asked
-    assert [spec.knobs.variant.fused for spec in (plain, fused)] == [False, True]
-    assert plain.model_copy(update={"knobs": fused.knobs}) == fused
-    assert choice.why == "the trial did not run"  # this machine does not time updates
-    asked = load_config(None, [f"stages.{stage}.fused=[true]" for stage in STAGES])
-    assert choose_update(experiment, prober_of(experiment), asked) == ()
 
 
 # --------------------------------------------------------------------------------------------------------- loaders

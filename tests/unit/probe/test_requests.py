@@ -40,6 +40,16 @@ def test_a_micro_probe_is_small_and_fixed():
         assert (spec.timeout_s, spec.runtime) == (RULES.micro_timeout_s, RUNTIME)
 
 
+def test_compiling_has_time_of_its_own():
+    kind = Variant(compiled=True)
+    for spec in micro(kinds=[kind]):
+        assert spec.timeout_s == RULES.micro_timeout_s + RULES.compile_timeout_s
+    plain, compiled = (
+        timing_probe(RULES, KNOBS.model_copy(update={"variant": one}), BATCH, RUNTIME) for one in (Variant(), kind)
+    )
+    assert compiled.timeout_s == plain.timeout_s + RULES.compile_timeout_s
+
+
 def test_synthetic_loads_count_self_loops_and_can_be_made():
     loads = {spec.batches[0].synthetic for spec in micro()}
     assert loads == {

@@ -7,7 +7,7 @@ import torch
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
-from compass.workloads.step import UpdatePart, make_optimizer, on_device, training_step
+from compass.workloads.step import UpdatePart, evaluation_step, make_optimizer, on_device, training_step
 from compass.workloads.visnet import ViSNetWorkload
 
 RULES = TrainingRules()
@@ -42,6 +42,33 @@ def test_a_fused_weight_update_computes_the_same(model):
             training_step(Given(), each, optimizer, (torch.ones(2, 3), 1.0), variant, RULES)
     for plain, fused in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(plain, fused, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("matmul", "expected"), [("full", "high"), ("reduced", "medium")])
+def test_matrices_are_multiplied_as_the_variant_says_and_afterwards_as_before(model, matmul, expected):
+    seen = []
+
+    class Watching(Given):
+        def loss(self, model, batch):
+            seen.append(torch.get_float32_matmul_precision())
+            loss = super().loss(model, batch)
+            if loss.requires_grad:
+                loss.register_hook(lambda _: seen.append(torch.get_float32_matmul_precision()))
+            return loss
+
+    variant = Variant(matmul=matmul)
+    optimizer = make_optimizer(model, variant, RULES)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # the user's own setting
+    try:
+        training_step(Watching(), model, optimizer, (torch.ones(2, 3), 1.0), variant, RULES)
+        evaluation_step(Watching(), model, (torch.ones(2, 3), 1.0), variant)
+        with pytest.raises(NonFiniteLoss):
+            training_step(Watching(), model, optimizer, (torch.ones(2, 3), float("nan")), variant, RULES)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [expected] * 4
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
