@@ -2,6 +2,7 @@
 # make quick      the unit tests, in under two minutes on two cores
 # make test       all tests except those that need a GPU
 # make gpu        the tests that need a GPU
+# make gpu-check  the same and the benchmarks on this machine's accelerator: a table and gpu_check.json; skipped without one
 # make examples   install what the examples need and run them
 # make lint       style, spelling, strict types, import contracts
 # make docs       the documentation site, checked strictly, in build/site
@@ -15,7 +16,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize quick test gpu examples lint docs schema wheel
+.PHONY: optimize quick test gpu gpu-check examples lint docs schema wheel
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -29,6 +30,9 @@ test: $(VENV)/.installed-dev
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu
+
+gpu-check: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.gpu_check
 
 examples: $(VENV)/.installed-examples
 	$(BIN)/python -m pytest tests/integration/test_examples.py

@@ -1,6 +1,6 @@
 """The largest batch that each finder returns, and its cost: `python -m benchmarks.batch_size [--quick]`.
 
-A few models run on this machine's CPU, each under a ceiling that the operating system enforces. The methods compared are
+A few models run on this machine's device, each under a ceiling that the system enforces. The methods compared are
 Compass (calibration, then the certificates of the production stage for that one model), Lightning's finder in both modes,
 Accelerate's, batch-finder, and a straight line through a few small batches. Each method has its own process, with the
 same memory above the idle process and the same runtime settings.
@@ -181,6 +181,7 @@ def ask_finder(
         finder=finder,
         config=experiment.config,
         knobs=knobs,
+        device=experiment.description.hardware.device,
         room_bytes=experiment.budget_bytes - experiment.description.baseline_bytes,
         n_steps=n_steps,
     )

@@ -26,10 +26,10 @@ import torch
 from compass.device import Meter, detect, meter_for
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify
-from compass.records import Batch, Knobs, Record, Status
+from compass.records import Batch, Knobs, Record, Status, device_kind
 from compass.workloads.complexes import GraphBatch
 from compass.workloads.registry import load_workload
-from compass.workloads.step import make_optimizer, training_step
+from compass.workloads.step import make_optimizer, on_device, training_step
 
 DATASET_SIZE = 19_000
 """Copies of the sample that a finder may draw from: the data must not bind."""
@@ -47,6 +47,7 @@ class RunSpec(Record):
     finder: str
     config: OptimizerConfig
     knobs: Knobs
+    device: str
     room_bytes: int
     """Above the idle process."""
     n_steps: int
@@ -61,7 +62,7 @@ class Tally:
         self._answers = answers
         self.workload = load_workload("visnet", order.config)
         sample = next(iter(self.workload.samples()))
-        self._one: GraphBatch = self.workload.collate(Batch(members=((sample, 1),)))
+        self._one: GraphBatch = on_device(self.workload.collate(Batch(members=((sample, 1),))), order.device)
         self.n_steps = self.n_out_of_memory = 0
         self.tried: list[int] = []
         self._started = time.perf_counter()
@@ -73,7 +74,7 @@ class Tally:
     def build(self) -> torch.nn.Module:
         """A fresh model."""
         torch.manual_seed(self.order.config.seed)
-        return self.workload.build(self.order.knobs).train()
+        return self.workload.build(self.order.knobs).train().to(self.order.device)
 
     def batch(self, n_graphs: int) -> GraphBatch:
         """`n_graphs` copies of the sample."""
@@ -91,7 +92,7 @@ class Tally:
     def warm_up(self) -> None:
         """Load the libraries' kernels before the ceiling is set, because a probe's ceiling counts them too."""
         knobs = self.order.knobs.model_copy(update={"layers": 2, "channels": 16})
-        model = self.workload.build(knobs).train()
+        model = self.workload.build(knobs).train().to(self.order.device)
         rules = self.order.config.training
         training_step(
             self.workload, model, make_optimizer(model, knobs.variant, rules), self._one, knobs.variant, rules
@@ -173,7 +174,8 @@ def lightning(tally: Tally, mode: str) -> int | None:
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
-            accelerator="cpu",
+            accelerator=device_kind(tally.order.device).lightning_accelerator,
+            devices=1,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -310,8 +312,8 @@ def main() -> None:
     module = MODULES.get(order.finder.split()[0])
     if module:
         importlib.import_module(module)
-    hardware = detect("cpu", limit_bytes=None, reserve_share=0.0)
-    meter = meter_for("cpu", hardware)
+    hardware = detect(order.device, limit_bytes=None, reserve_share=0.0)
+    meter = meter_for(order.device, hardware)
     find = finder_of(order, tally, meter)
     tally.warm_up()
     meter.reset_peak()

@@ -127,7 +127,10 @@ def errors_of_one(source: str, effort: Effort, rng: random.Random) -> Found:
         calibrate(experiment, prober, wanted_variants(experiment.config))
         costs, rules, runtime = experiment.costs(), experiment.config.probe, experiment.runtime("fast")
         held_out = list(islice(points(experiment, rng), max(effort.n_memory, effort.n_time)))
-        timed = [timing_probe(rules, knobs, batch, runtime, on_cpu=True) for knobs, batch in held_out[: effort.n_time]]
+        timed = [
+            timing_probe(rules, knobs, batch, runtime, on_cpu=experiment.on_cpu)
+            for knobs, batch in held_out[: effort.n_time]
+        ]
         visits = [[runner.probe(spec) for spec in timed]]
         memory = []
         for knobs, batch in held_out[: effort.n_memory]:

@@ -1,4 +1,4 @@
-"""Errors of the memory predictions on this machine's CPU: `python -m benchmarks.memory [--quick]`.
+"""Errors of the memory predictions on this machine's device: `python -m benchmarks.memory [--quick]`.
 
 Calibrates each precision, with and without activation checkpointing, from the optimizer's micro-probes. Then it probes
 configurations outside the calibration: up to 10 layers, up to 256 channels, 50 to 3,000 atoms. Prints the errors of live
@@ -133,7 +133,9 @@ def footprint_slack(runner: LocalRunner, config: OptimizerConfig, n_points: int)
     baseline_bytes = micro[0].outcome.baseline_bytes or 0
     memory = fit_memory(FEATURES, micro, margin_floor=config.memory.live_margin)
     footprint = fit_footprint(config.memory, [], memory, description.hardware, baseline_bytes=baseline_bytes)
-    allocators = [name for name in ALLOCATORS if is_offered(name) and name != "system"]
+    on_cpu = description.hardware.on_host
+    offered: list[Allocator] = [name for name in ALLOCATORS if is_offered(name) and name != "system"]
+    allocators = offered if on_cpu else offered[:1]
     for allocator in allocators:
         slack = []
         for _ in range(n_points):

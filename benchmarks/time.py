@@ -1,4 +1,4 @@
-"""Errors of the step-time predictions on this machine's CPU: `python -m benchmarks.time [--quick]`.
+"""Errors of the step-time predictions on this machine's device: `python -m benchmarks.time [--quick]`.
 
 Calibrates as the optimizer does and freezes the fitted models. Then it times architectures that were never probed, inside
 and outside the space, with and without activation checkpointing. Loads are copies of the sample and of crops of the same
