@@ -41,6 +41,11 @@ TELLING_BYTES = 256 * 1024**2
 """Below this many live bytes the constant hides the ratio, and above it the ratio hides the constant."""
 GROWN_SLACK_BYTES = 8 * 1024**2
 """The constant differs by less from one process to the next: by up to 4 MiB on a CPU."""
+COMPILER_BYTES = 1024**3
+"""The least that `torch.compile` is taken to add to a process that trains on a CPU. ViSNet and SchNet took 0.8 GiB; a probe shows
+less where it finds its kernels in a cache."""
+COMPILER_SLACK = 0.15
+"""Another model, or one with activation checkpointing, has other code to compile, by so much of what was seen."""
 
 _Key = tuple[Allocator, Knobs]
 
@@ -55,6 +60,8 @@ class FootprintModel:
     seen: dict[_Key, float] = field(default_factory=dict)
     constant_bytes: int = SEEN_CONSTANT_BYTES
     """The part of a training process that no model changes: thread stacks and arenas on a CPU, kernels on an accelerator."""
+    compiler_bytes: int = 0
+    """What a process holds in addition if its model is compiled."""
     expandable: bool = False
     """Whether an accelerator's allocator was asked to grow its segments in place."""
 
@@ -62,7 +69,9 @@ class FootprintModel:
         """`law` with the footprint that its live bytes entail."""
         return law.model_copy(
             update={
-                "baseline_bytes": self.baseline_bytes + self._constant_bytes(knobs, allocator),
+                "baseline_bytes": self.baseline_bytes
+                + self._constant_bytes(knobs, allocator)
+                + (self.compiler_bytes if knobs.variant.compiled else 0),
                 "footprint_ratio": self.ratio(knobs, allocator),
             }
         )
@@ -127,7 +136,9 @@ def fit_footprint(
     """
     on_cpu = hardware.on_host
     telling = [probe for probe in probes if probe.spec.fresh or not on_cpu]
-    constant_bytes = _constant_bytes(rules, telling, baseline_bytes, on_cpu=on_cpu)
+    plain, compiled = ([one for one in telling if one.spec.knobs.variant.compiled == value] for value in (False, True))
+    constant_bytes = _constant_bytes(rules, plain, baseline_bytes, on_cpu=on_cpu)
+    compiler_bytes = _compiler_bytes(rules, compiled, baseline_bytes + constant_bytes) if on_cpu else 0
     # Heaps and fixed segments waste more, the more they hold: the waste of small probes counts as growing with live bytes.
     fixed_bytes = baseline_bytes + (constant_bytes if hardware.expandable_segments else SEEN_CONSTANT_BYTES)
     seen: dict[_Key, float] = {}
@@ -145,8 +156,11 @@ def fit_footprint(
         if not outcome.ok:
             overrun += OVERRUN_SHARE * OVERRUN_GROWTH ** overruns[key]
             overruns[key] += 1
-        seen[key] = max(seen.get(key, 0.0), overrun * (held_bytes - fixed_bytes) / live_bytes)
-    return FootprintModel(rules, baseline_bytes, on_cpu, seen, constant_bytes, hardware.expandable_segments)
+        own_bytes = held_bytes - fixed_bytes - (compiler_bytes if spec.knobs.variant.compiled else 0)
+        seen[key] = max(seen.get(key, 0.0), overrun * own_bytes / live_bytes)
+    return FootprintModel(
+        rules, baseline_bytes, on_cpu, seen, constant_bytes, compiler_bytes, expandable=hardware.expandable_segments
+    )
 
 
 def _held_bytes(spec: ProbeSpec, outcome: Outcome, live_bytes: float) -> int | None:
@@ -184,6 +198,18 @@ def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes:
             held_bytes = outcome.footprint_bytes - baseline_bytes - ratio * outcome.live_bytes
             found = max(found, int(held_bytes) + GROWN_SLACK_BYTES)
     return found
+
+
+def _compiler_bytes(rules: MemoryRules, probes: Sequence[Probe], plain_bytes: int) -> int:
+    """What small compiled models held beyond plain ones on a CPU, with some slack."""
+    found = [
+        outcome.footprint_bytes
+        - plain_bytes
+        - _prior(rules, spec.knobs, spec.runtime.allocator, on_cpu=True) * outcome.live_bytes
+        for spec, outcome in probes
+        if outcome.ok and outcome.footprint_bytes and outcome.live_bytes and outcome.live_bytes < TELLING_BYTES
+    ]
+    return max(COMPILER_BYTES, int((1 + COMPILER_SLACK) * max(found, default=0.0)))
 
 
 def _is_predictable(spec: ProbeSpec, outcome: Outcome, memory: MemoryModel) -> bool:

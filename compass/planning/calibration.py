@@ -142,9 +142,12 @@ def micro_specs(experiment: Experiment, variants: Iterable[Variant]) -> list[Pro
     runtime = experiment.runtime(experiment.calibrated_allocator)
     rules, batches, n_steps = experiment.config.probe, experiment.micro_batches, _micro_steps(experiment)
     specs = list(micro_probes(rules, _of_memory(variants), batches, runtime, n_steps=n_steps))
-    if experiment.on_cpu and specs:  # a fresh process holds as much before its first step as a training process
-        specs[0] = specs[0].model_copy(update={"fresh": True})
-    return specs
+    if not experiment.on_cpu:
+        return specs
+    # A fresh process holds as much before its first step as a training process; a compiler adds to that.
+    compiled = [spec.knobs.variant.compiled for spec in specs]
+    firsts = {compiled.index(value) for value in set(compiled)}
+    return [spec.model_copy(update={"fresh": True}) if i in firsts else spec for i, spec in enumerate(specs)]
 
 
 def _of_memory(variants: Iterable[Variant]) -> tuple[Variant, ...]:

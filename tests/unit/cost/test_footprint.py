@@ -1,6 +1,8 @@
 import pytest
 
 from compass.cost.footprint import (
+    COMPILER_BYTES,
+    COMPILER_SLACK,
     GROWN_SLACK_BYTES,
     OVERRUN_SHARE,
     SEEN_CONSTANT_BYTES,
@@ -183,3 +185,17 @@ def test_every_further_overrun_of_a_model_is_taken_more_seriously():
         for n in (1, 2, 3)
     ]
     assert ratios[0] < ratios[1] / 1.2 < ratios[2] / 1.2**2
+
+
+def test_a_compiler_is_held_beside_the_model():
+    """On a CPU; what a small fresh process showed, with some slack, but no less than a cautious value: kernels may come from a cache."""
+    knobs = PLAIN.model_copy(update={"variant": Variant(compiled=True)})
+    law, bound = MEMORY.law(knobs), lambda model, of: model.complete(law, of, "fast").baseline_bytes
+    assert bound(fitted(), knobs) == bound(fitted(), PLAIN) + COMPILER_BYTES
+    small = probe(knobs, live_bytes=MIB, footprint_bytes=BASELINE + CONSTANT + 2000 * MIB)
+    seen = fitted(small)
+    assert bound(seen, PLAIN) == BASELINE + CONSTANT
+    assert bound(seen, knobs) == pytest.approx(BASELINE + CONSTANT + (1 + COMPILER_SLACK) * 2000 * MIB, rel=0.01)
+    large = probe(knobs, live_bytes=1000 * MIB, footprint_bytes=BASELINE + 3800 * MIB)
+    assert fitted(small, large).ratio(knobs, "fast") == pytest.approx(RULES.footprint_ratio_fast, rel=0.05)
+    assert bound(fitted(small, on_cpu=False), knobs) == bound(fitted(on_cpu=False), PLAIN)
