@@ -30,7 +30,8 @@ from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
-from compass.planning.session import Request, local_runner, open_experiment
+from compass.planning.request import Request
+from compass.planning.session import local_runner, open_experiment
 from compass.probe.failures import classify_exit
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment

@@ -31,7 +31,8 @@ from compass.batching.sampler import BudgetedBatchSampler
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import MACHINES, Machine, SimulatedRunner, load_of
 from compass.records import BytesLaw, Knobs, ProbeSpec, RuntimeSettings
 

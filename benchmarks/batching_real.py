@@ -23,7 +23,8 @@ from compass.data.structures.reading import read_complex
 from compass.device import available_cores
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.calibration import calibrate
-from compass.planning.session import Request, local_runner, make_experiment, make_prober
+from compass.planning.request import Request
+from compass.planning.session import local_runner, make_experiment, make_prober
 from compass.probe.local import LocalRunner
 from compass.records import Allocator, Batch, BytesLaw, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.search.space import variants

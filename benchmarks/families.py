@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from compass.cost.models import CostModels
 from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import local_runner, open_experiment, wanted_variants
 from compass.probe.requests import micro, timing_probe
 from compass.records import Batch, Knobs, Load, Outcome
 

@@ -25,7 +25,8 @@ from benchmarks.batch_size import ask_finder, bare_run
 from compass.optimizer import optimize
 from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import local_runner, open_experiment, wanted_variants
 from compass.probe.local import LocalRunner
 from compass.probe.preload import is_offered
 from compass.profile import Profile

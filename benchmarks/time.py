@@ -31,7 +31,8 @@ from compass.cost.models import CostModels
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.calibration import calibrate, timing_spec
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import local_runner, open_experiment, wanted_variants
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, Variant

@@ -266,6 +266,21 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def changed_settings(config: OptimizerConfig) -> dict[str, Any]:
+    """The values of `config` that differ from the defaults, by dotted key, as JSON has them."""
+    defaults = OptimizerConfig().model_dump(mode="json")
+    return dict(_differences(config.model_dump(mode="json"), defaults))
+
+
+def _differences(tree: _Tree, defaults: _Tree, group: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        default = defaults.get(name, _MISSING)
+        if isinstance(value, dict) and isinstance(default, dict):
+            yield from _differences(value, default, f"{group}{name}.")
+        elif value != default:
+            yield f"{group}{name}", value
+
+
 # ---------------------------------------------------------------------------------------------------------- writing
 
 

@@ -11,7 +11,8 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, StageRules
 from compass.planning.calibration import calibrate
 from compass.planning.experiment import Experiment
-from compass.planning.session import Request, open_experiment, scanned, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import open_experiment, scanned, wanted_variants
 from compass.probe.runner import Runner
 from compass.records import (
     AXES,

@@ -14,15 +14,10 @@ from compass.planning.experiment import Experiment
 from compass.planning.optuna_export import study_of
 from compass.planning.probe_log import probe_log
 from compass.planning.prober import Prober, Watch, ignore_progress
+from compass.planning.replacing import check_replaced, keep_dropped
+from compass.planning.request import Request
 from compass.planning.runtime import choose_loaders
-from compass.planning.session import (
-    Request,
-    build_graphs,
-    open_experiment,
-    scanned,
-    study_place,
-    wanted_variants,
-)
+from compass.planning.session import build_graphs, open_experiment, scanned, study_place, wanted_variants
 from compass.planning.strategies import search_stage
 from compass.probe.runner import Runner
 from compass.profile import ProbeCosts, Profile, read_earlier, write_profile
@@ -51,10 +46,11 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
         WorkerError: no probe can be made on this machine.
     """
     started = time.monotonic()
+    earlier = read_earlier(request.out)
+    check_replaced(request, earlier)
     request = scanned(request, watch)
     if runner is None:
         build_graphs(request.config, watch)
-    earlier = read_earlier(request.out)
     storage = study_place(request, runner)
     with (
         open_experiment(request, runner, watch, earlier=earlier) as (experiment, prober),
@@ -62,7 +58,7 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
     ):
         calibrate(experiment, prober, wanted_variants(experiment.config))
         blank = blank_profile(request, experiment)
-        warn_of_dropped(request, earlier, blank)
+        keep_dropped(request, earlier, blank)
         profile = blank.with_earlier(earlier)
         for group in DECIDED:
             stages = [stage for stage in group if stage in request.stages]
@@ -97,6 +93,7 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         fingerprint=experiment.description.fingerprint,
         hardware=experiment.description.hardware,
         workload=request.workload,
+        asked=request.asked,
         dataset_size=experiment.dataset_size,
         dataset=experiment.dataset,
         data_cap=experiment.data_cap,
@@ -104,19 +101,6 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         runtime=experiment.runtime_choices,
         config=experiment.config,
     )
-
-
-def warn_of_dropped(request: Request, earlier: Profile | None, now: Profile) -> None:
-    """Log the stages of the replaced profile that are dropped, because they were planned under other circumstances."""
-    if earlier is None or earlier.question == now.question:
-        return
-    dropped = [stage for stage in (*earlier.plans, *earlier.failures) if stage not in request.stages]
-    if dropped:
-        log.warning(
-            "%s: dropping earlier plans (%s): machine, dataset size, memory limit or version changed",
-            request.out,
-            ", ".join(dropped),
-        )
 
 
 def log_result(result: StagePlan | StageFailure) -> None:
@@ -135,7 +119,8 @@ def with_result(profile: Profile, result: StagePlan | StageFailure) -> Profile:
     if isinstance(result, StagePlan):
         on_cpu = profile.hardware.on_host
         loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu)
-        plans[result.stage] = result.model_copy(update={"loader_workers": int(loading.chosen)})
+        plan = result.model_copy(update={"loader_workers": int(loading.chosen)})
+        plans[result.stage] = plan.with_times(profile.dataset_size, profile.config.training.epochs)
         runtime = (*runtime, loading)
     else:
         failures[result.stage] = result

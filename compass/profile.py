@@ -7,8 +7,9 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 
+from compass.commands import Asked, as_option, command, optimize_again
 from compass.errors import InputError, expected_value
 from compass.files import write_text
 from compass.optimizer_config import OptimizerConfig
@@ -27,6 +28,7 @@ from compass.records import (
     StageFailure,
     StagePlan,
 )
+from compass.units import format_bytes
 
 PROFILE_NAME = "hardware_profile.json"
 """The file that `compass optimize` writes, and the other commands read, unless told otherwise."""
@@ -52,6 +54,17 @@ class ProbeCosts(Record):
     wall_s: float = 0.0
 
 
+class _Place:
+    """Where a profile lies. It is no part of the profile, so that copies in two files are equal."""
+
+    path: Path | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Place)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Profile(Record):
     """The plans of all stages for one machine, workload and dataset."""
 
@@ -62,6 +75,8 @@ class Profile(Record):
     fingerprint: Fingerprint
     hardware: Hardware
     workload: str
+    asked: Asked = Asked()
+    """The request behind this profile, from which its commands are made."""
     dataset_size: int
     dataset: DatasetSummary | None = None
     """None: no dataset was given, and the test bench's complex stood for it."""
@@ -77,12 +92,32 @@ class Profile(Record):
     probe_log: tuple[ProbeNote, ...] = ()
     """Every probe behind the plans, beside its prediction."""
     config: OptimizerConfig
+    _place: _Place = PrivateAttr(default_factory=_Place)
 
     @property
-    def question(self) -> tuple[object, ...]:
-        """The conditions that all stages of a profile share."""
-        cycle = self.config.cycle_batches
-        return self.fingerprint, self.workload, self.dataset_size, self.hardware.limit_bytes, cycle
+    def conditions(self) -> dict[str, object]:
+        """The conditions that all stages of a profile share, by name."""
+        limit_bytes = self.hardware.limit_bytes
+        return {
+            "workload": self.workload,
+            "dataset size": self.dataset_size,
+            "memory limit": "none" if limit_bytes is None else format_bytes(limit_bytes),
+            "cycle": self.config.cycle_batches,
+            "machine, versions or settings": self.fingerprint,
+        }
+
+    def changed_since(self, earlier: Profile) -> tuple[str, ...]:
+        """The conditions that differ from those of `earlier`, in words; empty if its plans hold for this profile too."""
+        pairs = zip(self.conditions.items(), earlier.conditions.values(), strict=True)
+        return tuple(
+            name if name.startswith("machine") else f"{name} {then}, now {now}"
+            for (name, now), then in pairs
+            if now != then
+        )
+
+    def again(self, *stages: Stage, **changes: str) -> str:
+        """The command that plans `stages`, or all, as before and into the same file; `changes` are flags with other values."""
+        return optimize_again(self.asked, self.workload, stages=stages, out=self.path, changes=changes)
 
     @property
     def calibrated_runtime(self) -> RuntimeSettings | None:
@@ -93,6 +128,16 @@ class Profile(Record):
         if same or not runtimes:
             return same[0] if same else None
         return runtimes[0].model_copy(update={"allocator": allocator, "library": ""})
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it was read from or written to."""
+        return self._place.path
+
+    @property
+    def verified_anew(self) -> str:
+        """The command that accepts this machine if all plans hold on it."""
+        return command("verify", {"--profile": as_option(self.path)}, ["--update"])
 
     def plan(self, stage: Stage) -> StagePlan:
         """The plan of `stage`.
@@ -108,12 +153,12 @@ class Profile(Record):
             f"stage {stage}",
             got=got,
             expected=f"a stage with a plan ({known})",
-            fix=f"Run `compass optimize --stages {stage}`.",
+            fix=f"Run `{self.again(stage)}`.",
         )
 
     def with_earlier(self, earlier: Profile | None) -> Profile:
         """This profile, completed by stages of `earlier` that it did not plan itself, if both share the same conditions."""
-        if earlier is None or earlier.question != self.question:
+        if earlier is None or self.changed_since(earlier):
             return self
         redone = self.plans.keys() | self.failures.keys()
         plans = {stage: plan for stage, plan in earlier.plans.items() if stage not in redone}
@@ -167,6 +212,7 @@ def write_profile(profile: Profile, path: Path) -> None:
         InputError: the folder cannot be written to.
     """
     write_text(laid_out(profile.model_dump(mode="json")) + "\n", path)
+    profile._place.path = path  # noqa: SLF001 - ours
 
 
 def laid_out(value: Any, indent: str = "") -> str:
@@ -209,7 +255,7 @@ def read_profile(path: Path) -> Profile:
             fix="Upgrade Compass, or write the profile anew.",
         )
     try:
-        return Profile.model_validate(lifted(data) if isinstance(data, dict) else data)
+        profile = Profile.model_validate(lifted(data) if isinstance(data, dict) else data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"
@@ -217,6 +263,8 @@ def read_profile(path: Path) -> Profile:
         raise InputError(
             f"{where}, {field}", got=got, expected=expected_value(first), fix="Run `compass optimize` to write it anew."
         ) from error
+    profile._place.path = path  # noqa: SLF001 - ours
+    return profile
 
 
 def read_earlier(path: Path) -> Profile | None:

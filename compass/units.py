@@ -83,6 +83,17 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def format_duration(seconds: float) -> str:
+    """`seconds` as a person says them: `40 s`, `21 min`, `1.1 h`, `4.6 days`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else format_seconds(seconds)
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days" if seconds < 100 * 86400 else f"{seconds / 86400:,.0f} days"
+
+
 def format_count(count: float) -> str:
     """A count with thousands separators, e.g. `1,502`."""
     return f"{count:,.0f}"

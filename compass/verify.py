@@ -190,7 +190,7 @@ def updated(profile: Profile, report: VerifyReport) -> Profile:
             "--update",
             got="plans that do not hold here",
             expected="plans that hold",
-            fix="Run `compass optimize` again; it starts from these measurements.",
+            fix=f"Run `{profile.again()}`; it starts from these measurements.",
         )
     checks = {check.stage: check for check in report.checks}
     left = [stage for stage in profile.plans if stage not in checks]
@@ -201,8 +201,11 @@ def updated(profile: Profile, report: VerifyReport) -> Profile:
             expected="every plan verified here",
             fix="Leave out --stage.",
         )
+    n_complexes, epochs = profile.dataset_size, profile.config.training.epochs
     plans = {
-        stage: _measured(plan, checks[stage].outcome, profile.config) if stage in checks else plan
+        stage: _measured(plan, checks[stage].outcome, profile.config).with_times(n_complexes, epochs)
+        if stage in checks
+        else plan
         for stage, plan in profile.plans.items()
     }
     promised = {name: getattr(profile.hardware, name) for name in ("limit_bytes", "budget_bytes")}
@@ -267,7 +270,7 @@ def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
             "profile",
             got="no plan",
             expected="at least one to verify",
-            fix="Run `compass optimize` again; it names the limit.",
+            fix=f"Run `{profile.again()}`; it names the limit.",
         )
     return plans
 

@@ -8,7 +8,8 @@ import typer
 
 from compass.cli.tables import print_rows
 from compass.optimizer_config import SearchRules, StageRules
-from compass.planning.session import Request, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import wanted_variants
 from compass.units import format_bytes, format_count, format_seconds
 
 

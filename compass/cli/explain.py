@@ -37,7 +37,7 @@ def explain(
             f"stage {name}",
             got="nothing in this profile",
             expected="a plan",
-            fix=f"Run `compass optimize --stages {name}`.",
+            fix=f"Run `{evidence.again(name)}`.",
         )
     told = explain_plan(evidence, name)
     if as_json:

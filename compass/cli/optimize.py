@@ -42,6 +42,13 @@ StorageOption = Annotated[
 SamplerOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Search strategy: structured, or Optuna's gp, tpe, random, grid.")
 ]
+LogLevelOption = Annotated[
+    str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace a profile of another workload or dataset; a copy is kept.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, print the planned work, and stop.")]
 
 
 def optimize_command(
@@ -63,11 +70,10 @@ def optimize_command(
     cache: CacheOption = None,
     storage: StorageOption = None,
     sampler: SamplerOption = None,
-    log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")
-    ] = "info",
+    log_level: LogLevelOption = "info",
     as_json: AsJsonOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the planned work, and stop.")] = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Find a training configuration for each stage of development, and certify that it runs on this machine.
 
@@ -93,6 +99,7 @@ def optimize_command(
         out=out or Request.out,
         cache=cache,
         storage=storage,
+        force=force,
     )
     if dry_run:
         from compass.cli.dry_run import print_dry_run
@@ -125,13 +132,14 @@ def _run(request: Request, log_level: str) -> Profile:
 
 
 def _report(profile: Profile, request: Request, *, as_json: bool) -> None:
-    from compass.cli.tables import failure_line, print_profile
+    from compass.cli.tables import failure_line, print_next, print_profile
 
     if as_json:
         typer.echo(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
         typer.echo(f"\nwrote {request.out}")
+        print_next(profile, request.out)
     failures = [profile.failures[stage] for stage in request.stages if stage in profile.failures]
     for failure in failures:
         typer.secho(failure_line(failure), fg="red", err=True)

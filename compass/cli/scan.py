@@ -58,6 +58,8 @@ def scan_command(
     if report is not None:
         _make(report)
     _report(_scan(source, config, cache, workers), report, as_json=as_json)
+    if not as_json:
+        typer.echo(f"\nnext:\n  {_optimize(source, config)}  # find a configuration for each stage")
 
 
 def _check_alone(report: Path | None, *, as_json: bool) -> None:
@@ -125,6 +127,16 @@ def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None
     if not catalogue.usable:
         typer.secho(f"error: none of the complexes of {catalogue.about.source} can be used", fg="red", err=True)
         raise typer.Exit(3)
+
+
+def _optimize(source: Path, config: OptimizerConfig) -> str:
+    """The command that plans for the dataset, read by the same rules."""
+    from compass.commands import optimize_again
+    from compass.planning.request import Request
+
+    read_here = config.model_copy(update={"dataset": config.dataset.model_copy(update={"path": str(source)})})
+    request = Request(config=read_here)
+    return optimize_again(request.asked, request.workload)
 
 
 def _replay(source: Path, config: OptimizerConfig, only: str) -> None:

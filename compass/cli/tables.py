@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -12,8 +14,10 @@ from rich.text import Text
 from compass.errors import InputError
 from compass.profile import Profile
 from compass.records import STAGES, Choice, DatasetSummary, Description, Knobs, Stage, StageFailure, StagePlan
-from compass.report.words import rate
-from compass.units import format_bytes, format_count, format_seconds
+from compass.report.answers import memory_words, model_words, next_commands, stand_in_words, training_words
+from compass.report.words import LIMITED_BY, rate
+from compass.stages import POLICIES
+from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 MOST_NAMES = 5
 """Complexes named in a line; the profile names all."""
@@ -34,13 +38,42 @@ def print_profile(profile: Profile) -> None:
         console.print(f"reference: {_model(profile.reference.knobs)}, {format_count(profile.reference.capacity)}")
     if profile.plans:
         console.print(_plans_table(profile.plans[stage] for stage in STAGES if stage in profile.plans))
+        cycle, size = format_count(profile.config.cycle_batches), format_count(profile.dataset_size)
+        console.print(f"cycle: {cycle} batches. epoch: all {size} complexes once. ~: indicative only.")
     for stage in STAGES:
         if stage in profile.plans:
-            console.print(f"{stage}: {profile.plans[stage].why}")
-            for line in _batch_lines(profile.plans[stage]):
-                console.print(f"{stage}: {line}")
+            console.print()
+            _print_answers(console, profile, profile.plans[stage])
         if stage in profile.failures:
+            console.print()
             console.print(failure_line(profile.failures[stage]))
+    if profile.plans and profile.dataset is None:
+        console.print(f"\n{stand_in_words(profile.config.test_bench.name)}")
+
+
+def print_next(profile: Profile, path: Path) -> None:
+    """Print the commands that come after planning."""
+    console = Console(highlight=False, markup=False)
+    commands = next_commands(profile, path)
+    if not commands:
+        return
+    console.print("\nnext:")
+    width = max(len(text) for text, _ in commands)
+    for text, what_for in commands:
+        console.print(f"  {text:<{width}}  # {what_for}", soft_wrap=True)
+
+
+def _print_answers(console: Console, profile: Profile, plan: StagePlan) -> None:
+    """The model, the times, the memory, the limit and the alternative of a plan, a line each."""
+    says = [model_words(plan)]
+    if POLICIES[plan.stage].certified:
+        says.append(training_words(plan, profile.dataset_size, profile.config))
+    limited_by = LIMITED_BY.get(plan.limited_by, f"Limited by {plan.limited_by}.")
+    says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan)]
+    console.print(plan.stage)
+    for text in says:
+        sentence = f"{text[0].upper()}{text[1:].removesuffix('.')}."
+        console.print(textwrap.fill(sentence, console.width - 1, initial_indent="  ", subsequent_indent="  "))
 
 
 def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
@@ -55,7 +88,7 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
             f"stage {stage}",
             got="nothing in this profile",
             expected="a plan",
-            fix=f"Run `compass optimize --stages {stage}`.",
+            fix=f"Run `{profile.again(stage)}`.",
         )
     if as_json:
         typer.echo(entry.model_dump_json(indent=2))
@@ -168,16 +201,17 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
     table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("layers × channels")
-    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "limited\nby"):
+    for header in ("parameters", "batch", "cycle", "epoch", "memory", "limited\nby"):
         table.add_column(header, justify="right")
     for plan in plans:
+        about = "~" if plan.indicative else ""
         table.add_row(
             plan.stage,
             _model(plan.choice.knobs),
             format_count(plan.choice.capacity),
             format_count(plan.choice.batch_size),
-            f"{'~' if plan.indicative else ''}{format_seconds(plan.measured.cycle_s)}",
-            rate(plan.measured.throughput),
+            f"{about}{format_duration(plan.measured.cycle_s)}",
+            "" if plan.epoch_s is None else f"{about}{format_duration(plan.epoch_s)}",
             format_bytes(plan.measured.footprint_bytes),
             plan.limited_by,
         )
@@ -223,6 +257,8 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches per weight update"),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.measured.cycle_s)}{_hint(plan)}"),
+        ("epoch", "" if plan.epoch_s is None else format_duration(plan.epoch_s)),
+        ("training", "" if plan.training_s is None else format_duration(plan.training_s)),
         ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
         (
             "live memory",

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
     from compass.config_files import SettingChange
     from compass.optimizer_config import OptimizerConfig
+    from compass.records import Stage
     from compass.training.prepare import TrainRequest
     from compass.training.run import Results
+    from compass.training.run_spec import RunSpec
 
-StageOption = Annotated[str, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained.")]
+StageOption = Annotated[
+    str | None, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained. With --resume: the run's.")
+]
 ProfilePath = Annotated[
     Path | None, typer.Option("--profile", metavar="FILE", help="The profile. Default: the file that optimize writes.")
 ]
@@ -48,7 +52,7 @@ Nodes = Annotated[
 
 
 def train(
-    stage: StageOption,
+    stage: StageOption = None,
     profile_path: ProfilePath = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
@@ -71,21 +75,21 @@ def train(
 
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
-    from compass.cli.parse import parse_stage
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
-    name = parse_stage(stage)
-    profile = read_profile(profile_path or Path(PROFILE_NAME))
+    name, folder, before = _run_of(stage, out, continues=resume and not allow_changes)
+    began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
+    profile = read_profile(profile_path or began_with)
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
         stage=name,
-        config=dataset_config(profile.config, set_values, dataset, index, cache),
-        folder=out or Path("runs") / name,
+        config=dataset_config((before or profile).config, set_values, dataset, index, cache),
+        folder=folder,
         amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
         batching=_batching(batching),
         device=device,
@@ -97,6 +101,27 @@ def train(
         cache=cache or default_cache(),
     )
     _become(request, as_json=as_json)
+
+
+def _run_of(stage: str | None, out: Path | None, *, continues: bool) -> tuple[Stage, Path, RunSpec | None]:
+    """The stage and the folder of a run, and the settings that it began with if it `continues`."""
+    from compass.cli.parse import parse_stage
+    from compass.records import STAGES
+    from compass.training.run_spec import find_run_spec, read_run_spec
+
+    if stage is not None:
+        name = parse_stage(stage)
+        folder = out or Path("runs") / name
+        return name, folder, read_run_spec(folder) if continues and find_run_spec(folder) else None
+    if out is not None and continues:
+        before = read_run_spec(out)
+        return before.plan.stage, out, before
+    raise InputError(
+        "--stage",
+        got="nothing",
+        expected=f"one of {', '.join(STAGES)}",
+        fix="Name the stage whose plan is trained; with --resume, --out FOLDER names the run instead.",
+    )
 
 
 def train_run(
@@ -142,7 +167,8 @@ def dataset_config(
     from compass.cli import parse
     from compass.cli.progress import live_progress
     from compass.config_files import SettingChange, load_config
-    from compass.planning.session import Request, scanned
+    from compass.planning.request import Request
+    from compass.planning.session import scanned
 
     flags = parse.dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
     config = load_config(None, [*(changes or ()), *flags, SettingChange("--dataset", "dataset.catalogue", "")], base)

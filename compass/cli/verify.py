@@ -58,18 +58,18 @@ def verify_command(
         write_profile(verify.updated(profile, report), path)
         typer.echo(f"updated {path}", err=as_json)
     elif not report.holds:
-        typer.secho(_advice(path, report), fg="red", err=True)
+        typer.secho(_advice(profile, path, report), fg="red", err=True)
         raise typer.Exit(3)
     elif not as_json:
         typer.echo(f"{path} holds")
 
 
-def _advice(path: Path, report: VerifyReport) -> str:
+def _advice(profile: Profile, path: Path, report: VerifyReport) -> str:
     if not report.plans_hold:
-        return f"{path} does not hold here. Run `compass optimize` again; it starts from these measurements."
+        return f"{path} does not hold here. Run `{profile.again()}`; it starts from these measurements."
     return (
         f"{path} was measured on another machine or with other versions, but its plans hold here. "
-        "`compass verify --update` accepts them."
+        f"`{profile.verified_anew}` accepts them."
     )
 
 

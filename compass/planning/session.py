@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from compass.cost.parameters import capacities
@@ -18,6 +18,7 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober, Watch, ignore_progress
+from compass.planning.request import Request
 from compass.planning.runtime import choose_settings
 from compass.planning.speed_settings import choose_speed_settings
 from compass.probe.local import LocalRunner
@@ -25,7 +26,7 @@ from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
 from compass.probe.store import LEDGER, Store, default_cache
-from compass.profile import PROFILE_NAME, Profile
+from compass.profile import Profile
 from compass.records import (
     AXES,
     STAGES,
@@ -35,7 +36,6 @@ from compass.records import (
     Progress,
     RuntimeChoice,
     RuntimeSettings,
-    Stage,
     Variant,
 )
 from compass.search.family import follow
@@ -51,24 +51,6 @@ TRIED_AXES = {axis.name for axis in AXES if axis.is_tried}
 
 NamedModels = Callable[[OptimizerConfig], Sequence[Knobs]]
 """Models that the user names, as a function of the configuration that the workload leaves; they need not lie in the space."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks for."""
-
-    config: OptimizerConfig = field(default_factory=OptimizerConfig)
-    stages: tuple[Stage, ...] = STAGES
-    workload: str = "visnet"
-    device: str | None = None
-    memory_limit_bytes: int | None = None
-    dataset_size: int | None = None
-    """Complexes to train on; None: the configured default."""
-    out: Path = Path(PROFILE_NAME)
-    cache: Path | None = None
-    """Folder of the probe store; None: the user's cache folder."""
-    storage: str | None = None
-    """Where Optuna's study is written: a URL or a journal's path. None: a journal beside the probe store, if there is one."""
 
 
 def no_models(_: OptimizerConfig) -> Sequence[Knobs]:

@@ -292,6 +292,10 @@ class StagePlan(Record):
     predicted: Predicted
     measured: Measured
     certificate: Certificate
+    epoch_s: float | None = None
+    """Seconds of a pass over all complexes, batched as recommended; None in profiles of Compass 0.1."""
+    training_s: float | None = None
+    """Seconds of the configured number of such passes."""
     accumulate: int
     """Batches per weight update, to reach the configured effective batch."""
     runtime: RuntimeSettings
@@ -326,6 +330,17 @@ class StagePlan(Record):
     candidates: tuple[Candidate, ...] = ()
     """Every model of the stage's variants: the chosen first, the admissible by rank, then the others."""
     what_ifs: tuple[WhatIf, ...] = ()
+
+    @property
+    def throughput(self) -> float:
+        """Graphs per second, batched as recommended."""
+        budgeted = self.batch_budget if self.recommended == "batch_budget" else None
+        return budgeted.throughput if budgeted else self.measured.throughput
+
+    def with_times(self, n_complexes: int, epochs: int) -> StagePlan:
+        """This plan with the times of an epoch and of a training."""
+        epoch_s = n_complexes / self.throughput
+        return self.model_copy(update={"epoch_s": epoch_s, "training_s": epochs * epoch_s})
 
     @property
     def predicted_choice(self) -> Choice:

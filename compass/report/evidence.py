@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from compass.commands import Asked, optimize_again
 from compass.errors import InputError, expected_value
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import PROFILE_NAME, SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
@@ -45,6 +47,7 @@ class Evidence:
     fingerprint: Fingerprint | None = None
     hardware: Hardware | None = None
     workload: str | None = None
+    asked: Asked | None = None
     dataset_size: int | None = None
     dataset: DatasetSummary | None = None
     data_cap: int | None = None
@@ -58,6 +61,11 @@ class Evidence:
     probes: tuple[tuple[ProbeSpec, Outcome], ...] = ()
     """Of the ledger, made under the profile's fingerprint."""
     missing: tuple[str, ...] = ()
+    path: Path | None = dataclasses.field(default=None, compare=False)
+
+    def again(self, *stages: Stage) -> str:
+        """The command that plans `stages`, or all, as this profile was asked for."""
+        return optimize_again(self.asked or Asked(), self.workload or "visnet", stages=stages, out=self.path)
 
     @property
     def stages(self) -> list[Stage]:
@@ -109,7 +117,7 @@ def read_evidence(path: Path) -> Evidence:
             expected=f"a {PROFILE_NAME}",
             fix="Run `compass optimize` to write it anew.",
         )
-    return _with_gaps(_salvaged(path.name, lifted(data), missing))
+    return replace(_with_gaps(_salvaged(path.name, lifted(data), missing)), path=path)
 
 
 def with_probes(

@@ -25,7 +25,7 @@ LIMITED_BY = {
     "time": "Limited by time: with one more graph the cycle would be longer than its target.",
     "data": "Limited by data: the dataset allows no larger model or batch.",
     "space": "Limited by the space: no larger model or batch is configured.",
-    "score": "Limited by nothing: a larger batch would be no faster, and no other model scores better.",
+    "score": "Limited by the score: a larger batch would be no faster, and no other model scores better.",
 }
 """The limit that keeps a plan from being larger or faster."""
 

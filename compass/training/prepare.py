@@ -5,6 +5,7 @@ The starting process does this. The run itself is another process, under the pla
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from compass.profile import Profile, stale
 from compass.records import DEVICE_KINDS, Fingerprint, RuntimeSettings, Stage, StagePlan, device_kind
 from compass.training.checkpoints import check_unchanged
 from compass.training.run_spec import Amount, RunSpec, find_run_spec, read_run_spec, this_start
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def prepare(request: TrainRequest) -> RunSpec:
     device = supported_device(request)
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
+    before = _resumed(request)
     spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=request.profile.workload,
@@ -64,21 +68,29 @@ def prepare(request: TrainRequest) -> RunSpec:
         dataset=_prepared_dataset(request.config),
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
-        batching=request.batching or plan.recommended,
+        batching=request.batching or (before.batching if before else plan.recommended),
         loader_workers=plan.loader_workers,
-        amount=request.amount,
+        amount=before.amount.continued(request.amount, request.config.training.epochs) if before else request.amount,
         device=device,
         n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices)),
         n_nodes=request.n_nodes,
         stale=request.stale,
         resume=request.resume,
         allow_changes=request.allow_changes,
+        profile=str(request.profile.path or ""),
         started_by=this_start(),
         cache="" if request.cache is None else str(request.cache),
     )
-    if request.resume and not request.allow_changes:  # before these settings replace the old ones
-        check_unchanged(read_run_spec(request.folder), spec)
+    if before:  # before these settings replace the old ones
+        check_unchanged(before, spec)
+        if spec.amount != before.amount:
+            log.info("the run is extended; the learning rate follows the longer schedule from here on")
     return spec
+
+
+def _resumed(request: TrainRequest) -> RunSpec | None:
+    """The settings of the run that is resumed, which the request may only extend; None for a new run, or with `allow_changes`."""
+    return read_run_spec(request.folder) if request.resume and not request.allow_changes else None
 
 
 def process_environment(spec: RunSpec) -> dict[str, str]:
@@ -157,7 +169,7 @@ def check_fresh(request: TrainRequest) -> Fingerprint:
             "profile",
             got=f"one that does not match this machine ({'; '.join(differences)})",
             expected="one measured here, on this data and with these versions",
-            fix="Run `compass optimize` again, repeat its certificates with `compass verify --update`, or pass --stale.",
+            fix=f"Run `{profile.again()}`, repeat its certificates with `{profile.verified_anew}`, or pass --stale.",
         )
     return description.fingerprint
 

@@ -31,9 +31,35 @@ class Amount(Record):
     cycles: float | None = None
     max_time_s: float | None = None
 
+    def continued(self, asked: Amount, default_epochs: int) -> Amount:
+        """The amount of a run that began with this one and is resumed with `asked`: this one, unless `asked` is more of it.
+
+        A run that began with none was to take `default_epochs`.
+
+        Raises:
+            InputError: `asked` is less, or in another unit.
+        """
+        wanted = {name: value for name, value in asked if value is not None}
+        before = {name: value for name, value in self if value is not None} or {"epochs": default_epochs}
+        if not wanted:
+            return self
+        if before.keys() != wanted.keys() or any(wanted[name] < before[name] for name in before):
+            had = ", ".join(f"{_flag(name)} {value:g}" for name, value in before.items())
+            raise InputError(
+                "--resume",
+                got=", ".join(f"{_flag(name)} {value:g}" for name, value in wanted.items()),
+                expected=f"at least the {had} that the run was started with",
+                fix="Leave it out to go on with the same, give more of it, or pass --allow-changes.",
+            )
+        return asked
+
     def elapsed_share(self, elapsed_s: float) -> float:
         """The share of `max_time_s` that is over, at most 1; 0 without a limit."""
         return min(1.0, elapsed_s / self.max_time_s) if self.max_time_s else 0.0
+
+
+def _flag(name: str) -> str:
+    return "--max-time" if name == "max_time_s" else f"--{name}"
 
 
 class RunSpec(Record):
@@ -63,6 +89,8 @@ class RunSpec(Record):
     """Whether a profile from other hardware, versions or data is accepted."""
     resume: bool = False
     allow_changes: bool = False
+    profile: str = ""
+    """Path of the profile that holds the plan; empty in runs of Compass 0.1."""
     cache: str = ""
     """Folder of the ledger that records this run; empty: none."""
     started_by: str = ""
@@ -91,7 +119,6 @@ class RunSpec(Record):
             "laws": digest(self.plan.batch_budget, self.plan.bytes_law, self.plan.step_law)
             if self.packs_by_law
             else "",
-            "amount": self.amount.model_dump_json(),
             "seed": self.config.seed,
             "split": training.split.model_dump_json(),
             "learning": training.model_dump_json(exclude={"split", "keep_last", "checkpoint_s"}),

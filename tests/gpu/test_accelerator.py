@@ -16,7 +16,8 @@ import pytest
 from benchmarks.real_crops import write_crops
 from compass.device import detect, devices
 from compass.planning.calibration import calibrate
-from compass.planning.session import Request, local_runner, open_experiment, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import local_runner, open_experiment, wanted_variants
 from compass.probe.requests import timing_probe
 from compass.records import Batch, Knobs, Status
 from compass.units import GIB, MIB

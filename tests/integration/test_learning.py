@@ -5,7 +5,8 @@ import pytest
 from compass.config_files import load_config
 from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
-from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.planning.strategies import search_stage
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.probe.store import Store

@@ -3,7 +3,8 @@
 import pytest
 
 from compass.config_files import load_config
-from compass.planning.session import Request, open_experiment
+from compass.planning.request import Request
+from compass.planning.session import open_experiment
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import StepTime
 

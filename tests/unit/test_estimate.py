@@ -8,7 +8,8 @@ from compass.errors import InputError
 from compass.estimate import Question, estimate, predict_model
 from compass.planning import session
 from compass.planning.calibration import calibrate
-from compass.planning.session import Request, open_experiment, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import open_experiment, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Estimates, Interval, Outcome, Status
 

@@ -153,7 +153,7 @@ def test_a_profile_without_plans(profile):
     with pytest.raises(InputError) as caught:
         verify(profile.model_copy(update={"plans": {}}), runner=Machine(profile))
     assert str(caught.value) == (
-        "profile: got no plan; expected at least one to verify. Run `compass optimize` again; it names the limit."
+        "profile: got no plan; expected at least one to verify. Run `compass optimize`; it names the limit."
     )
 
 
@@ -258,7 +258,7 @@ def test_what_does_not_hold_is_not_written(profile):
         updated(profile, verify(profile, runner=Machine(profile, slow(1.2))))
     assert str(caught.value) == (
         "--update: got plans that do not hold here; expected plans that hold. "
-        "Run `compass optimize` again; it starts from these measurements."
+        "Run `compass optimize`; it starts from these measurements."
     )
 
 
@@ -295,7 +295,7 @@ def test_what_does_not_hold_is_exit_code_3(compass, profile):
     assert result.exit_code == 3
     assert result.stdout.endswith("no\nprototyping: a step takes 2.4 s, 20% more than the promised 2.0 s\n")
     assert result.stderr == (
-        "hardware_profile.json does not hold here. Run `compass optimize` again; it starts from these measurements.\n"
+        "hardware_profile.json does not hold here. Run `compass optimize`; it starts from these measurements.\n"
     )
     assert read_profile(Path("hardware_profile.json")) == profile
 

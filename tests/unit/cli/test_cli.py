@@ -91,15 +91,36 @@ def test_the_tables(asked):
         "Some CPU (cpu), 4.00 GiB may be used\n"
         "visnet, 19,000 complexes: at most 901,234 parameters\n"
         "reference: 6 × 128 fp32, 96,000\n"
-        "            layers ×                                                     limited\n"
-        "stage       channels        parameters batch     cycle graphs/s   memory      by\n"
-        "smoke_test  2 × 32 fp32          8,000     1 ~15.0 min       16 1.32 GiB   score\n"
-        "prototyping 6 × 128 fp32        96,000    32  15.0 min       16 1.32 GiB   score\n"
-        "smoke_test: The best of 61 admissible configurations.\n"
-        "prototyping: The best of 61 admissible configurations.\n"
+        "                                                                      limited\n"
+        "stage       layers × channels parameters batch   cycle epoch   memory      by\n"
+        "smoke_test  2 × 32 fp32            8,000     1 ~15 min       1.32 GiB   score\n"
+        "prototyping 6 × 128 fp32          96,000    32  15 min       1.32 GiB   score\n"
+        "cycle: 450 batches. epoch: all 19,000 complexes once. ~: indicative only.\n"
+        "\nsmoke_test\n"
+        "  2 layers × 32 channels, 8,000 parameters, in batches of 1 graph, 64 batches\n"
+        "  per weight update.\n"
+        "  Memory peaks at 1.32 of 4.00 GiB, proven by 12 steps under that limit.\n"
+        "  Limited by the score: a larger batch would be no faster, and no other model\n"
+        "  scores better.\n"
+        "  The best of 61 admissible configurations.\n"
+        "\nprototyping\n"
+        "  6 layers × 128 channels, 96,000 parameters, in batches of 32 graphs, 2\n"
+        "  batches per weight update.\n"
+        "  At 16 graphs/s an epoch of 19,000 complexes takes 20 min, 100 epochs 33.0 h.\n"
+        "  Memory peaks at 1.32 of 4.00 GiB, proven by 12 steps under that limit.\n"
+        "  Limited by the score: a larger batch would be no faster, and no other model\n"
+        "  scores better.\n"
+        "  The best of 61 admissible configurations.\n"
+        "\nCopies of one complex (1ia1) stood in for the dataset: batches of your own data \n"
+        "differ in size. Plan again with --dataset PATH before you train.\n"
         "\nwrote hardware_profile.json\n"
+        "\nnext:\n"
+        "  compass train --stage prototyping --dataset YOUR_DATASET  # train this plan\n"
+        "  compass report                                            # see the reasons and the alternatives\n"
+        "  compass verify                                            # repeat the proof later, or after a change of the machine\n"
     )
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    answers, _, _ = result.stdout.partition("next:")
+    assert max(map(len, answers.splitlines())) <= 80
 
 
 def test_json_is_all_there_is_on_stdout(asked):
@@ -227,11 +248,11 @@ def test_a_dry_run_as_json(asked):
 def test_a_dry_run_on_a_dataset(asked):
     Path("data").mkdir()
     said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--stages", "smoke_test").stdout)
-    assert said["dataset"] == "data, all that a scan finds"
+    assert said["dataset"] == f"{Path('data').absolute()}, all that a scan finds"
     assert said["calibration"] == "14 probes for each of 2 variants"  # whatever is asked for, all stages share it
     assert "test bench" not in said
     said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--dataset-size", "300").stdout)
-    assert said["dataset"] == "data, 300 complexes"
+    assert said["dataset"] == f"{Path('data').absolute()}, 300 complexes"
 
 
 # ---------------------------------------------------------------------------------------------- show, env and config
@@ -282,7 +303,7 @@ def test_many_graphs_a_second_are_written_out(profile):
     ("stage", "message"),
     [
         ("production", "stage production: got nothing in this profile; expected a plan. "
-                       "Run `compass optimize --stages production`."),
+                       "Run `compass optimize --stages production --out p.json`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
         ("production,prototyping", "--stage: got 'production,prototyping'; expected one stage. Name prototyping or production."),

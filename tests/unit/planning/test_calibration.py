@@ -4,7 +4,8 @@ import pytest
 
 from compass.config_files import load_config
 from compass.planning.calibration import calibrate, launching, timing_spec
-from compass.planning.session import Request, make_experiment, make_prober, wanted_variants
+from compass.planning.request import Request
+from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Knobs, RuntimeSettings, Variant
 

@@ -65,7 +65,7 @@ def test_any_field_may_be_missing_or_nonsense(written, damaged, field, change):
     evidence = damaged(data)
     shown(evidence)
     defaults = {"dataset", "probe_costs", "failures", "reference", "compass_version", "created", "workload", "dataset_size",
-                "data_cap", "fingerprint", "runtime"}  # fmt: skip
+                "data_cap", "fingerprint", "runtime", "asked"}  # fmt: skip
     assert evidence.missing or field in defaults
 
 

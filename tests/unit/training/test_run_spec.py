@@ -39,13 +39,46 @@ def test_settings_that_decide_batches_must_not_change(spec):
         {"n_devices": 4},
         {"n_nodes": 2},
         {"config": spec.config.model_copy(update={"batch": batch})},
-        {"amount": Amount(epochs=3)},
     ):
         assert spec.model_copy(update=changed).identity != spec.identity
     assert spec.model_copy(update={"plan": wiser}).identity == spec.identity
     for changed in ({"batching": "batch_budget"}, {"n_devices": 2}):
         before = spec.model_copy(update=changed)
         assert before.model_copy(update={"plan": wiser}).identity != before.identity
+
+
+@pytest.mark.parametrize(
+    ("began", "asked", "goes_on"),
+    [
+        (Amount(epochs=10), Amount(), Amount(epochs=10)),
+        (Amount(), Amount(), Amount()),
+        (Amount(epochs=10), Amount(epochs=10), Amount(epochs=10)),
+        (Amount(epochs=10), Amount(epochs=12), Amount(epochs=12)),
+        (Amount(cycles=0.5), Amount(cycles=2), Amount(cycles=2)),
+        (Amount(max_time_s=60), Amount(max_time_s=90), Amount(max_time_s=90)),
+        (Amount(), Amount(epochs=150), Amount(epochs=150)),
+    ],
+)
+def test_a_resumed_run_goes_on_with_what_it_was_asked_for_or_more(began, asked, goes_on):
+    assert began.continued(asked, 100) == goes_on
+
+
+@pytest.mark.parametrize(
+    ("began", "asked", "got", "had"),
+    [
+        (Amount(epochs=10), Amount(epochs=9), "--epochs 9", "--epochs 10"),
+        (Amount(), Amount(epochs=50), "--epochs 50", "--epochs 100"),
+        (Amount(epochs=10), Amount(cycles=3), "--cycles 3", "--epochs 10"),
+        (Amount(max_time_s=60), Amount(max_time_s=30), "--max-time 30", "--max-time 60"),
+    ],
+)
+def test_a_resumed_run_is_not_shortened(began, asked, got, had):
+    with pytest.raises(InputError) as caught:
+        began.continued(asked, 100)
+    assert str(caught.value) == (
+        f"--resume: got {got}; expected at least the {had} that the run was started with. "
+        "Leave it out to go on with the same, give more of it, or pass --allow-changes."
+    )
 
 
 def test_a_file_older_than_torchrun_belongs_to_another_start(spec, tmp_path, monkeypatch):

@@ -1,0 +1,64 @@
+"""What the user asks `compass optimize` for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compass.commands import Asked
+from compass.config_files import changed_settings
+from compass.optimizer_config import OptimizerConfig
+from compass.profile import PROFILE_NAME
+from compass.records import STAGES, Stage
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for."""
+
+    config: OptimizerConfig = field(default_factory=OptimizerConfig)
+    stages: tuple[Stage, ...] = STAGES
+    workload: str = "visnet"
+    device: str | None = None
+    memory_limit_bytes: int | None = None
+    dataset_size: int | None = None
+    """Complexes to train on; None: the configured default."""
+    out: Path = Path(PROFILE_NAME)
+    cache: Path | None = None
+    """Folder of the probe store; None: the user's cache folder."""
+    force: bool = False
+    """Whether a profile of another workload or dataset may be replaced."""
+    storage: str | None = None
+    """Where Optuna's study is written: a URL or a journal's path. None: a journal beside the probe store, if there is one."""
+
+    def __post_init__(self) -> None:
+        """Make paths absolute: a profile is used from any folder."""
+        object.__setattr__(self, "config", _with_absolute_paths(self.config))
+        object.__setattr__(self, "workload", _absolute_source(self.workload))
+
+    @property
+    def asked(self) -> Asked:
+        """The request as a profile keeps it. The file that a scan wrote is in the user's cache, and so is left out."""
+        settings = changed_settings(self.config)
+        settings.pop("dataset.catalogue", None)
+        return Asked(
+            device=self.device,
+            memory_limit_bytes=self.memory_limit_bytes,
+            dataset_size=self.dataset_size,
+            settings=settings,
+        )
+
+
+def _with_absolute_paths(config: OptimizerConfig) -> OptimizerConfig:
+    changes = {}
+    for group, fields in (("dataset", ("path", "index")), ("test_bench", ("protein", "ligand"))):
+        rules = getattr(config, group)
+        paths = {field: str(Path(getattr(rules, field)).absolute()) for field in fields if getattr(rules, field)}
+        changes[group] = rules.model_copy(update=paths)
+    return config.model_copy(update=changes)
+
+
+def _absolute_source(workload: str) -> str:
+    """`file.py:name` with an absolute path; any other source as it is."""
+    file, _, name = workload.rpartition(":")
+    return f"{Path(file).absolute()}:{name}" if file.endswith(".py") else workload
