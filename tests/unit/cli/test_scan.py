@@ -99,6 +99,9 @@ def test_the_tables(asked):
         "splits      2 train, 1 test",
         "notes       on 2, for example 3abc, 4abc",
         "catalogue   home/compass/scans/c.sqlite",
+        "",
+        "next:",
+        f"  compass optimize --dataset {Path('set').absolute()}  # find a configuration for each stage",
     ]
 
 
@@ -125,7 +128,7 @@ def test_json_is_all_there_is_on_stdout(asked):
 
 def test_the_reports(asked):
     result = compass("set", "--report", "deep/out")
-    assert result.stdout.splitlines()[-1] == "wrote deep/out/scan.jsonl and deep/out/scan.md"
+    assert result.stdout.splitlines()[-4] == "wrote deep/out/scan.jsonl and deep/out/scan.md"
     lines = Path("deep/out/scan.jsonl").read_text().splitlines()
     assert tuple(Row.model_validate_json(line) for line in lines) == ROWS
     assert json.loads(lines[4])["reason"] == "no_files"
