@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from compass.device import available_cores
 from compass.planning.allocators import measure_allocators
 from compass.planning.calibration import calibrate
-from compass.planning.certify import certify_stage
+from compass.planning.certify import certify_stage, expect_certificates
 from compass.planning.experiment import Experiment
+from compass.planning.forecast import Forecast
 from compass.planning.optuna_export import study_of
 from compass.planning.probe_log import probe_log
 from compass.planning.prober import Prober, Watch, ignore_progress
@@ -52,16 +53,17 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
     if runner is None:
         build_graphs(request.config, watch)
     storage = study_place(request, runner)
+    groups = [[stage for stage in group if stage in request.stages] for group in DECIDED]
     with (
-        open_experiment(request, runner, watch, earlier=earlier) as (experiment, prober),
+        open_experiment(request, runner, watch, earlier=earlier, forecast=Forecast(groups)) as (experiment, prober),
         study_of(experiment, storage),
     ):
         calibrate(experiment, prober, wanted_variants(experiment.config))
+        expect_certificates(experiment, prober, request.stages)
         blank = blank_profile(request, experiment)
         keep_dropped(request, earlier, blank)
         profile = blank.with_earlier(earlier)
-        for group in DECIDED:
-            stages = [stage for stage in group if stage in request.stages]
+        for group, stages in zip(DECIDED, groups, strict=True):
             if stages and group != DECIDED[0]:
                 prepare_to_choose(request, experiment, prober, profile)
             policies = [search_stage(POLICIES[stage], experiment, prober) for stage in stages]
@@ -83,6 +85,7 @@ def prepare_to_choose(request: Request, experiment: Experiment, prober: Prober, 
         experiment.reference = profile.plans["production"].measured_choice
     elif on_paper := POLICIES["production"].rank(experiment.known()):
         experiment.reference = on_paper.pick
+    expect_certificates(experiment, prober, [stage for stage in request.stages if stage not in profile.plans])
 
 
 def blank_profile(request: Request, experiment: Experiment) -> Profile:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 
 from compass.planning.experiment import Experiment
+from compass.planning.forecast import ALLOCATORS as ALLOCATORS_PART
 from compass.planning.prober import Probed, Prober
 from compass.probe.preload import is_offered
 from compass.probe.requests import timing_probe
@@ -45,7 +46,7 @@ def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[
         specs = [trial_spec(experiment, knobs, name) for name in names]
         prober.prepare(specs)
         for name, spec in zip(names, specs, strict=True):
-            prober.report("runtime", f"allocator {name}", len(tried), len(wanted) + 1)
+            prober.report("runtime", f"allocator {name}", len(tried), len(wanted) + 1, part=ALLOCATORS_PART)
             tried[name] = prober.probe("runtime", spec, expected=experiment.expected(spec))
         experiment.allocators = tuple(name for name, probed in tried.items() if name != base and probed.outcome.ok)
 

@@ -12,6 +12,9 @@ from compass.records import Batch, Knobs, ProbeSpec, Variant
 
 log = logging.getLogger(__name__)
 
+TIMING_TAKES = 4
+"""A timing takes as long as so many micro-probes; only the progress shown depends on it."""
+
 
 def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant]) -> None:
     """Probe until the memory and the step time of models can be predicted; variants that do not run are set aside.
@@ -20,7 +23,7 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
     shows, and with larger batches. The first of those passes has contrasting loads on a CPU, all others have typical ones.
     """
     variants = tuple(variants)
-    progress = _Progress(prober, len(micro_specs(experiment, variants)) + _n_timings(experiment, variants))
+    progress = _Progress(prober, len(micro_specs(experiment, variants)), _n_timings(experiment, variants))
     probe_micro(experiment, prober, variants, progress)
     running = [variant for variant in variants if _runs(experiment, variant)]
     anchors = [knobs for variant in running for knobs in _anchors(experiment, variant)]
@@ -41,11 +44,16 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
 class _Progress:
     """Counts the probes of a calibration and reports each before it runs."""
 
-    def __init__(self, prober: Prober, n_expected: int) -> None:
-        self._prober, self._n_expected, self._n_done = prober, n_expected, 0
+    def __init__(self, prober: Prober, n_micro: int, n_timings: int) -> None:
+        self._prober, self._n_micro, self._n_timings, self._n_done = prober, n_micro, n_timings, 0
 
     def report(self, spec: ProbeSpec) -> None:
-        self._prober.report("calibrate", str(spec.knobs), self._n_done, self._n_expected)
+        n_timed = max(0, self._n_done - self._n_micro)
+        done = self._n_done + (TIMING_TAKES - 1) * n_timed
+        share = min(1.0, done / max(1, self._n_micro + TIMING_TAKES * self._n_timings))
+        self._prober.report(
+            "calibrate", str(spec.knobs), self._n_done, self._n_micro + self._n_timings, done_share=share
+        )
         self._n_done += 1
 
 

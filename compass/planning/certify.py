@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
+from compass.planning.forecast import certify_part
 from compass.planning.prober import Probed, Prober
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import is_settled
@@ -26,6 +27,7 @@ from compass.records import (
     ProbeSpec,
     RuntimeSettings,
     ScoreTerms,
+    Stage,
     StageFailure,
     StagePlan,
     Status,
@@ -33,6 +35,7 @@ from compass.records import (
 )
 from compass.search.knowledge import Knowledge
 from compass.search.score import terms
+from compass.stages import POLICIES
 from compass.stages.policy import Policy, Ranking, largest_batch_pick, pareto_front, smaller_pick
 from compass.units import format_seconds
 
@@ -41,6 +44,10 @@ log = logging.getLogger(__name__)
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
+START_S = 8.0
+"""Seconds until a fresh process has imported torch and warmed up, on two cores."""
+REPETITIONS = 1.3
+"""A certificate in three is repeated, or followed by another choice's."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +112,10 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
         if pick is None:
             break
         text = f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}"
-        prober.report("certify", text, n_round, n_round + 1, remaining_s=pick.step_s * 8)
-        probed = _run(policy, experiment, prober, certificate_spec(policy, experiment, pick))
+        spec = certificate_spec(policy, experiment, pick)
+        prober.forecast.expect(certify_part(policy.stage), certificate_s(spec, pick.step_s))
+        prober.report("certify", text, n_round, n_round + 1, stage=policy.stage)
+        probed = _run(policy, experiment, prober, spec)
         if probed.outcome.ok and probed.outcome.step is not None:
             timed = _believed(experiment, pick, probed)
             certified.append(Certified(pick, known, probed.spec, probed.outcome, timed))
@@ -114,6 +123,21 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             failed.append(Failed(pick, probed.outcome))
             _learn(policy, experiment, failed[-1])
     return certified, failed
+
+
+def certificate_s(spec: ProbeSpec, step_s: float) -> float:
+    """Seconds that a certificate is expected to take, with the start of its process, evaluation and repetitions."""
+    return START_S + REPETITIONS * step_s * (spec.min_steps + len(spec.evaluated))
+
+
+def expect_certificates(experiment: Experiment, prober: Prober, stages: Iterable[Stage]) -> None:
+    """Expect the certificates of `stages` to take what is predicted now."""
+    known = experiment.known()
+    for policy in (POLICIES[stage] for stage in stages):
+        ranking = policy.rank(known)
+        if ranking is not None:
+            spec = certificate_spec(policy, experiment, ranking.pick)
+            prober.forecast.expect(certify_part(policy.stage), certificate_s(spec, ranking.pick.step_s))
 
 
 def _run(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Probed:

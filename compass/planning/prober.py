@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from compass.planning.forecast import Forecast
 from compass.probe.recorded import Recorded
 from compass.probe.requests import Phase
 from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage
@@ -53,8 +54,16 @@ class Probed:
 class Prober:
     """Runs probes through `runner`, which finds known ones in the ledger, and reports progress to `watch`."""
 
-    def __init__(self, runner: Recorded, *, certify_again: int, watch: Watch = ignore_progress) -> None:
+    def __init__(
+        self,
+        runner: Recorded,
+        *,
+        certify_again: int,
+        watch: Watch = ignore_progress,
+        forecast: Forecast | None = None,
+    ) -> None:
         self._runner, self._certify_again, self._watch = runner, certify_again, watch
+        self.forecast = forecast or Forecast()
         self.probed: list[Probed] = []
         """Every probe of this run, in order; repetitions are one."""
 
@@ -97,8 +106,30 @@ class Prober:
         """Start the processes that `specs` will need, if they are not in the ledger."""
         self._runner.prepare(specs)
 
-    def report(
-        self, phase: Phase, text: str, n_done: int, n_expected: int, *, remaining_s: float | None = None
+    def report(  # noqa: PLR0913 - each varies on its own
+        self,
+        phase: Phase,
+        text: str,
+        n_done: int,
+        n_expected: int,
+        *,
+        stage: Stage | None = None,
+        part: str = "",
+        done_share: float = 0.0,
     ) -> None:
-        """Report that the next of `n_expected` steps begins, described by `text`."""
-        self._watch(Progress(phase=phase, what=text, n_done=n_done, n_expected=n_expected, remaining_s=remaining_s))
+        """Report that the next of `n_expected` steps begins, described by `text`.
+
+        `part` is the forecast's, if not the phase, and `done_share` how much of it is done, if that is known.
+        """
+        part = part or (phase if stage is None else f"{phase} {stage}")
+        in_all_s = self.forecast.enter(part, done_share)
+        self._watch(
+            Progress(
+                phase=phase,
+                what=text,
+                n_done=n_done,
+                n_expected=n_expected,
+                in_all_s=in_all_s,
+                stage=self.forecast.place(stage),
+            )
+        )

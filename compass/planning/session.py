@@ -17,6 +17,7 @@ from compass.device import available_cores
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.experiment import Experiment
+from compass.planning.forecast import Forecast
 from compass.planning.prober import Prober, Watch, ignore_progress
 from compass.planning.request import Request
 from compass.planning.runtime import choose_settings
@@ -132,6 +133,7 @@ def open_experiment(
     watch: Watch = ignore_progress,
     also: NamedModels = no_models,
     earlier: Profile | None = None,
+    forecast: Forecast | None = None,
 ) -> Iterator[tuple[Experiment, Prober]]:
     """The experiment on this machine, and its prober; or on `runner`, whose probes are not kept. Processes end with the block.
 
@@ -139,21 +141,23 @@ def open_experiment(
     """
     # A worker takes seconds to start. Meanwhile, this process loads the module that fitting needs.
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
+    forecast = forecast or Forecast()
+    watch(Progress(phase="runtime", what="starting a worker", n_done=0, n_expected=1, in_all_s=forecast.left_s()))
     if runner is not None:
         with closing(runner):
             experiment = make_experiment(request, runner, None, first_settings(request.config, earlier), also)
-            yield experiment, make_prober(experiment, watch)
+            yield experiment, make_prober(experiment, watch, forecast)
         return
     store = Store((request.cache or default_cache()) / LEDGER)
-    with closing(store), closing(_LocalMachine(request, store, watch, also)) as machine:
+    with closing(store), closing(_LocalMachine(request, store, watch, also, forecast)) as machine:
         yield machine.open_with_chosen_settings(earlier)
 
 
 class _LocalMachine:
     """This machine, through one worker at a time: other runtime settings need another worker."""
 
-    def __init__(self, request: Request, store: Store, watch: Watch, also: NamedModels) -> None:
-        self._request, self._store, self._watch, self._also = request, store, watch, also
+    def __init__(self, request: Request, store: Store, watch: Watch, also: NamedModels, forecast: Forecast) -> None:
+        self._request, self._store, self._watch, self._also, self._forecast = request, store, watch, also, forecast
         self._runner: LocalRunner | None = None
 
     def open_with_chosen_settings(self, earlier: Profile | None) -> tuple[Experiment, Prober]:
@@ -176,7 +180,7 @@ class _LocalMachine:
     def _open(self, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
         self._runner = local_runner(self._request, settings)
         experiment = make_experiment(self._request, self._runner, self._store, settings, self._also)
-        return experiment, make_prober(experiment, self._watch)
+        return experiment, make_prober(experiment, self._watch, self._forecast)
 
     def _reopened(self, experiment: Experiment, prober: Prober, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
         """The experiment under other settings, and so another fingerprint: every figure may change with them."""
@@ -287,9 +291,11 @@ def take_tried_values(experiment: Experiment, asked: OptimizerConfig, choices: I
     }
 
 
-def make_prober(experiment: Experiment, watch: Watch = ignore_progress) -> Prober:
+def make_prober(experiment: Experiment, watch: Watch = ignore_progress, forecast: Forecast | None = None) -> Prober:
     """A prober of the experiment's machine."""
-    return Prober(experiment.runner, certify_again=experiment.config.probe.certify_again, watch=watch)
+    return Prober(
+        experiment.runner, certify_again=experiment.config.probe.certify_again, watch=watch, forecast=forecast
+    )
 
 
 def model_capacities(

@@ -381,3 +381,8 @@ class Progress(Record):
     n_done: int
     n_expected: int
     remaining_s: float | None = None
+    """Seconds that the phase still takes; None: unknown."""
+    in_all_s: float | None = None
+    """Seconds that the whole run still takes; None: unknown, or the phase is all of it."""
+    stage: str = ""
+    """The stage that is decided, with its place: `production, stage 2 of 4`."""

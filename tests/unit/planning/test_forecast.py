@@ -1,0 +1,92 @@
+"""How long a whole run still takes: later parts at the pace of those that are over, never less than nothing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, Forecast, certify_part, search_part
+
+GROUPS = [["smoke_test"], ["production"], ["prototyping", "validation"]]
+PARTS = [
+    "start", "runtime", "calibrate", "certify smoke_test", "allocators", "certify production", "search prototyping",
+    "search validation", "certify prototyping", "certify validation",
+]  # fmt: skip
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def run(forecast, clock, factor):
+    """Let every part take `factor` times as long as expected; (true rest, forecast) at the beginning of each."""
+    expected = dict(forecast._expected_s)
+    assert list(expected) == PARTS
+    found = []
+    for i, part in enumerate(PARTS):
+        left_s = forecast.enter(part)
+        found.append((factor * sum(expected[later] for later in PARTS[i:]), left_s))
+        clock.now_s += factor * expected[part]
+    return found
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
+def test_a_machine_of_any_speed_is_known_after_its_calibration(clock, factor):
+    for place, (true_s, left_s) in enumerate(run(Forecast(GROUPS, clock=clock), clock, factor)):
+        if place > PARTS.index("calibrate"):
+            assert true_s / 1.5 <= left_s <= 1.5 * true_s
+
+
+def test_a_part_that_is_overdue_slows_all_later_ones(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    forecast.enter("calibrate")
+    before_s = forecast.left_s()
+    clock.now_s += 4 * EXPECTED_S["calibrate"]
+    assert forecast.left_s() > before_s
+    assert forecast.enter("calibrate", 0.5) > before_s  # half of it took twice of the whole
+
+
+def test_what_is_predicted_replaces_what_was_expected(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    before_s = forecast.left_s()
+    forecast.expect(certify_part("production"), EXPECTED_CERTIFY_S + 500)
+    assert forecast.left_s() == pytest.approx(before_s + 500)
+    forecast.enter(certify_part("production"))
+    clock.now_s += 545
+    forecast.expect(certify_part("production"), 50)  # a second round
+    after_s = forecast.left_s() - forecast.pace * sum(
+        forecast._expected_s[part] for part in PARTS[PARTS.index("search prototyping") :]
+    )
+    assert after_s == pytest.approx(50, rel=0.2)
+    forecast.expect("certify nothing", 1e9)  # not a part of this run
+    assert forecast.left_s() < 1e4
+
+
+def test_parts_that_did_not_happen_are_forgotten(clock):
+    forecast = Forecast([["production"]], clock=clock)
+    assert forecast.enter(certify_part("production")) <= EXPECTED_CERTIFY_S * 1.01
+    assert forecast.enter(search_part("validation")) <= EXPECTED_CERTIFY_S * 1.01  # of another run
+
+
+def test_the_place_of_a_stage():
+    forecast = Forecast(GROUPS)
+    assert forecast.place("production") == "production, stage 2 of 4"
+    assert forecast.place(None) == Forecast([["validation"]]).place("production") == ""
+
+
+@given(st.lists(st.tuples(st.sampled_from([*PARTS, "elsewhere"]), st.floats(0, 1000), st.floats(0, 1)), max_size=20))
+def test_it_is_never_less_than_nothing(steps):
+    clock = Clock()
+    forecast = Forecast(GROUPS, clock=clock)
+    for part, took_s, share in steps:
+        assert forecast.enter(part, share) >= 0
+        clock.now_s += took_s
+        assert forecast.left_s() >= 0
+        assert forecast.pace >= FASTEST
