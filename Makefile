@@ -48,8 +48,7 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/zensical build --strict --clean
 
 schema: $(VENV)/.installed
-	$(BIN)/python -c 'import json; from compass.profile import json_schema; print(json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False))' \
-		> docs/hardware_profile.schema.json
+	$(BIN)/python -m compass schema > docs/hardware_profile.schema.json
 
 # The wheel is built from the source distribution, so that both are known to be whole. The clean environment finds its
 # torch by the same rule as this one.

@@ -18,7 +18,14 @@ from compass.planning.prober import Prober, Watch, ignore_progress
 from compass.planning.replacing import check_replaced, keep_dropped
 from compass.planning.request import Request
 from compass.planning.runtime import choose_loaders
-from compass.planning.session import build_graphs, open_experiment, scanned, study_place, wanted_variants
+from compass.planning.session import (
+    build_graphs,
+    open_experiment,
+    scanned,
+    study_place,
+    wanted_variants,
+    without_catalogue,
+)
 from compass.planning.strategies import search_stage
 from compass.probe.runner import Runner
 from compass.profile import ProbeCosts, Profile, read_earlier, write_profile
@@ -102,7 +109,7 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         data_cap=experiment.data_cap,
         reference=experiment.reference,
         runtime=experiment.runtime_choices,
-        config=experiment.config,
+        config=without_catalogue(experiment.config),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,11 @@ from compass.records import (
 )
 from compass.units import format_bytes
 
+log = logging.getLogger(__name__)
+
 PROFILE_NAME = "hardware_profile.json"
 """The file that `compass optimize` writes, and the other commands read, unless told otherwise."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change that an older release could not read, together with a step in `profile_lift`."""
 
 
@@ -42,16 +46,25 @@ class ProbeCosts(Record):
     runtime_probes: int = 0
     """Probes that compared runtime settings."""
     runtime_steps: int = 0
+    """Their training steps."""
     calibrate_probes: int = 0
+    """Probes of the calibration."""
     calibrate_steps: int = 0
+    """Their training steps."""
     search_probes: int = 0
+    """Models that were timed."""
     search_steps: int = 0
+    """Their training steps."""
     certify_probes: int = 0
+    """Certificates and their repetitions."""
     certify_steps: int = 0
+    """Their training steps."""
     out_of_memory: int = 0
+    """Probes that ran out of memory."""
     reused: int = 0
     """Probes whose outcome was in the ledger of an earlier run."""
     wall_s: float = 0.0
+    """Seconds of the whole run."""
 
 
 class _Place:
@@ -69,15 +82,19 @@ class Profile(Record):
     """The plans of all stages for one machine, workload and dataset."""
 
     schema_version: int = SCHEMA_VERSION
+    """Version of this format."""
     compass_version: str
+    """Version of Compass that wrote it."""
     created: str
     """UTC, ISO 8601."""
     fingerprint: Fingerprint
     hardware: Hardware
     workload: str
+    """Name of the model family, or `file.py:factory`."""
     asked: Asked = Asked()
     """The request behind this profile, from which its commands are made."""
     dataset_size: int
+    """Complexes to train on."""
     dataset: DatasetSummary | None = None
     """None: no dataset was given, and the test bench's complex stood for it."""
     data_cap: int
@@ -87,7 +104,9 @@ class Profile(Record):
     runtime: tuple[RuntimeChoice, ...] = ()
     """Settings that were fixed before any measurement, with their gains. Training starts with exactly these."""
     plans: dict[Stage, StagePlan] = {}
+    """The plan of each stage that has one."""
     failures: dict[Stage, StageFailure] = {}
+    """The reason for each stage that has none."""
     probe_costs: ProbeCosts = ProbeCosts()
     probe_log: tuple[ProbeNote, ...] = ()
     """Every probe behind the plans, beside its prediction."""
@@ -201,8 +220,13 @@ class NewerProfileError(InputError):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a profile, as published in docs."""
-    return Profile.model_json_schema()
+    """The JSON Schema of a profile, as published in docs and printed by `compass schema`."""
+    found = Profile.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:compass:hardware_profile:{SCHEMA_VERSION}",
+        **found,
+    }
 
 
 def write_profile(profile: Profile, path: Path) -> None:
@@ -255,7 +279,7 @@ def read_profile(path: Path) -> Profile:
             fix="Upgrade Compass, or write the profile anew.",
         )
     try:
-        profile = Profile.model_validate(lifted(data) if isinstance(data, dict) else data)
+        profile = _validated(lifted(data) if isinstance(data, dict) else data, where)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the whole file"
@@ -265,6 +289,30 @@ def read_profile(path: Path) -> Profile:
         ) from error
     profile._place.path = path  # noqa: SLF001 - ours
     return profile
+
+
+def _validated(data: Any, where: str) -> Profile:
+    """The profile in `data`. Fields that this version does not know are left out with a warning: a later one may add some."""
+    try:
+        return Profile.model_validate(data)
+    except ValidationError as error:
+        unknown = [one["loc"] for one in error.errors() if one["type"] == "extra_forbidden"]
+        if not unknown or not isinstance(data, dict):
+            raise
+        data = copy.deepcopy(data)
+    for place in unknown:
+        _drop(data, place)
+    names = ", ".join(".".join(map(str, place)) for place in unknown)
+    profile = Profile.model_validate(data)
+    log.warning("%s: left out, because this version of Compass does not know it: %s", where, names)
+    return profile
+
+
+def _drop(data: Any, place: tuple[int | str, ...]) -> None:
+    *above, last = place
+    for part in above:
+        data = data[part]
+    del data[last]
 
 
 def read_earlier(path: Path) -> Profile | None:

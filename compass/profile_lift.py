@@ -22,7 +22,18 @@ _BOUND = {"footprint_bytes": "footprint_bound_bytes"}
 
 def lifted(data: _Json) -> _Json:
     """`data`, a profile of any schema up to the present, in the present schema. Anything else is returned as it is."""
-    return _from_schema_1(data) if data.get("schema_version") == 1 else data
+    if data.get("schema_version") == 1:
+        data = _from_schema_1(data)
+    return _from_schema_2(data) if data.get("schema_version") == 2 else data
+
+
+def _from_schema_2(data: _Json) -> _Json:
+    """Schema 2: maps were lists of pairs, which are still read; a scan's file in the user's cache was named."""
+    config = data.get("config")
+    dataset = config.get("dataset") if isinstance(config, dict) else None
+    if isinstance(config, dict) and isinstance(dataset, dict):
+        data = data | {"config": config | {"dataset": dataset | {"catalogue": ""}}}
+    return data | {"schema_version": 3}
 
 
 def _from_schema_1(data: _Json) -> _Json:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.request import Request
+from compass.planning.session import scanned
 from compass.probe.local import LocalRunner
 from compass.probe.requests import certificate_probe
 from compass.probe.runner import Runner
@@ -98,7 +100,7 @@ def verify(
     plans = _plans(profile, stages)
     store = None if runner else Store((cache or default_cache()) / LEDGER)
     try:
-        with closing(runner or _runner(profile, device)) as machine:
+        with closing(runner or _runner(profile, device, cache, watch)) as machine:
             description = machine.describe()
             checks = []
             for n_done, plan in enumerate(plans):
@@ -275,12 +277,12 @@ def _plans(profile: Profile, stages: Sequence[Stage]) -> list[StagePlan]:
     return plans
 
 
-def _runner(profile: Profile, device: str | None) -> LocalRunner:
+def _runner(profile: Profile, device: str | None, cache: Path | None, watch: Callable[[Progress], None]) -> LocalRunner:
     """This machine, under the runtime settings of the profile's fingerprint. Each certificate sets its own ceiling."""
     runtime = profile.calibrated_runtime
     assert runtime is not None  # noqa: S101 - there are plans
     return LocalRunner(
-        profile.config,
+        scanned(Request(config=profile.config, cache=cache), watch).config,
         runtime,
         workload=profile.workload,
         device=device or profile.hardware.device,

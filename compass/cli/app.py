@@ -17,6 +17,7 @@ from compass.cli import (
     predict,
     report,
     scan,
+    schema,
     show,
     train,
     verify,
@@ -64,6 +65,7 @@ app.command("report", cls=PlainCommand)(report.report)
 app.command("compare", cls=PlainCommand)(compare.compare)
 app.command("env", cls=PlainCommand)(env.env)
 app.command("config", cls=PlainCommand)(config.config)
+app.command("schema", cls=PlainCommand)(schema.schema)
 
 
 def _print_version(wanted: bool) -> None:

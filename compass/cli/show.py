@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from compass.cli.options import AsJsonOption
+from compass.errors import InputError
 
 
 def show(
@@ -16,6 +18,9 @@ def show(
     ] = None,
     stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Show only this stage, in full.")] = None,
     as_json: AsJsonOption = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="With --json: the answers alone, in under 3 kB, for scripts.")
+    ] = False,
 ) -> None:
     """Show the plans of a profile in a table, or one of them in full."""
     from compass.cli.parse import parse_stage
@@ -23,9 +28,15 @@ def show(
     from compass.cli.tables import print_profile, print_stage
     from compass.profile import PROFILE_NAME, read_profile
 
+    if brief and not as_json:
+        raise InputError("--brief", got="no --json", expected="--json --brief", fix="Add --json, or leave out --brief.")
     profile = read_profile(path or Path(PROFILE_NAME))
-    if stage is not None:
-        name = parse_stage(stage)
+    name = None if stage is None else parse_stage(stage)
+    if brief:
+        from compass.report.brief import brief_answers
+
+        typer.echo(json.dumps(brief_answers(profile, name), ensure_ascii=False))
+    elif name is not None:
         print_stage(profile, name, as_json=as_json)
     elif as_json:
         typer.echo(profile.model_dump_json(indent=2))

@@ -91,6 +91,11 @@ def scanned(request: Request, watch: Watch) -> Request:
     return replace(request, config=request.config.model_copy(update={"dataset": rules}))
 
 
+def without_catalogue(config: OptimizerConfig) -> OptimizerConfig:
+    """`config` without the file that a scan wrote, which lies in the user's cache: other commands scan again, which is quick."""
+    return config.model_copy(update={"dataset": config.dataset.model_copy(update={"catalogue": ""})})
+
+
 def build_graphs(config: OptimizerConfig, watch: Watch) -> None:
     """Build the dataset's graphs, if there is a dataset. Training does the same first, so certificates load as training will."""
     if config.dataset.catalogue:

@@ -18,10 +18,15 @@ class AxisValues(Record):
     """A value on every axis. `Variant` and `Model` inherit these fields."""
 
     precision: Precision = "fp32"
+    """Floating-point type of the activations; weights are fp32."""
     checkpointing: bool = False
+    """Whether layers run again in the backward pass, so that their activations need not be kept."""
     fused: bool = False
+    """Whether one kernel updates all weights."""
     matmul: Matmul = "full"
+    """`full`, or `reduced`: float32 matrices may be multiplied in TF32 or bf16."""
     compiled: bool = False
+    """Whether `torch.compile` compiles the layers."""
 
     @property
     def axis_values(self) -> dict[str, Scalar]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 Scalar = bool | int | float | str
 Precision = Literal["fp32", "bf16"]
@@ -21,10 +22,19 @@ STAGE_QUESTIONS: dict[Stage, str] = {
 STAGES: tuple[Stage, ...] = tuple(STAGE_QUESTIONS)
 
 
+V = TypeVar("V")
+Pairs = Annotated[
+    tuple[tuple[str, V], ...],
+    BeforeValidator(lambda given: tuple(given.items()) if isinstance(given, Mapping) else given),
+    PlainSerializer(dict, return_type=dict[str, V], when_used="json"),
+]
+"""A map that can be hashed, in the order of its keys' first appearance. In JSON it is an object; pairs are read too."""
+
+
 class Record(BaseModel):
     """A frozen value with a JSON form; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def digest(*parts: object) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from compass.records.allocators import Allocator
-from compass.records.base import Record, Stage
+from compass.records.base import Pairs, Record, Stage
 from compass.records.considered import Candidate, ScoreTerms, WhatIf
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
 from compass.records.probing import StepTime
@@ -17,7 +17,8 @@ class Affine(Record):
     """An affine function of a load, in bytes or seconds: `base + Σ per_unit · size`."""
 
     base: float
-    per_unit: tuple[tuple[str, float], ...]
+    """The value at a load of zero."""
+    per_unit: Pairs[float]
     """(feature, bytes or seconds per unit of it)."""
 
     def at(self, load: Load) -> float:
@@ -40,7 +41,8 @@ class BytesLaw(Record):
     Batching and training use it in place of the fitted models, which they do not import.
     """
 
-    segments: tuple[tuple[str, Affine], ...] = Field(min_length=1)
+    segments: Pairs[Affine] = Field(min_length=1)
+    """(segment of the training step, its peak of live bytes as a function of the load)."""
     margin_share: float = 0.0
     """One-sided margin: true live bytes stay under `live · (1 + margin_share)` with the configured coverage."""
     baseline_bytes: int = 0
@@ -93,6 +95,7 @@ class Predicted(Record):
     step_s: float
     """At a typical batch, as are the figures below."""
     cycle_s: float
+    """Batches per cycle × the step."""
     throughput: float
     """Graphs per second."""
     score: float | None = None
@@ -170,7 +173,9 @@ class SizeSummary(Record):
     """The sizes of a dataset in one feature."""
 
     feature: str
+    """Name of the size, such as `nodes`."""
     mean: float
+    """Over all usable complexes."""
     quantiles: tuple[tuple[float, float], ...]
     """(share of the complexes, largest size among them)."""
     histogram: tuple[tuple[float, int], ...]
@@ -181,15 +186,18 @@ class DatasetSummary(Record):
     """The result of a scan, in short."""
 
     path: str
+    """The folder or manifest, absolute."""
     n_complexes: int
+    """Complexes that the dataset lists."""
     n_usable: int
+    """Those that could be read."""
     n_labelled: int
     """Usable complexes with a label."""
     n_trained: int
     """Complexes that set the parameter cap: the labelled ones, or all usable ones if none has a label, without those
     refused for their size."""
     sizes: tuple[SizeSummary, ...]
-    largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
+    largest: Pairs[Pairs[float]]
     """(id, sizes)."""
     oversize_policy: str
     """`isolate`, `crop` or `refuse`."""
@@ -203,6 +211,7 @@ class BatchBudget(Record):
     budget_bytes: int
     """The largest upper bound of a batch's footprint."""
     max_graphs: int
+    """Most graphs per batch."""
     max_step_s: float | None
     """The longest step by the plan's `step_law`; None where time is not the limit."""
     n_batches: int
@@ -223,6 +232,7 @@ class Certificate(Record):
     """How a plan was certified: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
 
     ceiling_bytes: int
+    """The footprint that the process was allowed."""
     batches: tuple[Batch, ...]
     """In the order they ran, with their members' ids. The first is the worst that the data can form. The second, if it is
     a single sample, is the largest sample that has a batch to itself."""
@@ -236,6 +246,7 @@ class Certificate(Record):
     left_out: tuple[str, ...] = ()
     """Isolated samples that do not fit the budget even by themselves: this plan does not train on them."""
     n_steps: int
+    """Steps that it ran, of all its batches."""
     enforced: bool
     """Whether the ceiling was enforced; without a limit nothing else would have stopped the process."""
 
@@ -250,7 +261,9 @@ class Measured(Record):
     throughput: float
     """Graphs per second at the median step."""
     live_bytes: int
+    """Peak of the bytes that tensors held, at the worst batch."""
     footprint_bytes: int
+    """Peak of the memory that the process held."""
     update_s: float | None = None
     """Seconds of every timed step that went into updating weights; None where `step` is of training, which updates seldom."""
     collate_s: float | None = None
@@ -263,6 +276,7 @@ class RuntimeTrial(Record):
     """One value of a runtime setting that was tried."""
 
     value: str
+    """The value, as text."""
     step_s: float | None
     """Seconds per step; None if it did not run."""
     footprint_bytes: int | None = None
@@ -277,7 +291,9 @@ class RuntimeChoice(Record):
     stage: Stage | None = None
     """The stage whose plan has this value; None: all stages."""
     chosen: str
+    """The chosen value, as text."""
     why: str
+    """The reason, with the times that were compared."""
     tried: tuple[RuntimeTrial, ...] = ()
     gain: float | None = None
     """Step time with the best alternative / step time with the chosen value; for the allocator, with the slowest of those that
@@ -288,6 +304,7 @@ class StagePlan(Record):
     """One stage's choice, certified."""
 
     stage: Stage
+    """The stage that it is for."""
     choice: Configuration
     predicted: Predicted
     measured: Measured
@@ -312,9 +329,11 @@ class StagePlan(Record):
     """The limit that keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke
     test, `nothing`."""
     why: str
+    """The reason for the choice, in a sentence."""
     batch_budget: BatchBudget | None = None
     """The alternative to the fixed batch size, for a dataset of complexes that differ in size."""
     recommended: Literal["batch_size", "batch_budget"] = "batch_size"
+    """The better of both kinds of batches."""
     fastest: Choice | None = None
     """The pick at q = 0: highest throughput, largest batch."""
     largest_batch: Choice | None = None
@@ -362,8 +381,11 @@ class StageFailure(Record):
     """A stage that found no plan: the limit that prevented it, and the configuration that came nearest."""
 
     stage: Stage
+    """The stage that it is about."""
     limited_by: str
+    """`memory`, `time`, `data`, `space`, `model` or `search`."""
     reason: str
+    """What went wrong, in a sentence."""
     nearest: Choice | None = None
     """As predicted; None: no configuration could be tried."""
     nearest_cycle_s: float | None = None

@@ -27,7 +27,9 @@ class ModelShape(Record):
     """Depth and width of a model."""
 
     layers: int
+    """Depth: the repeated layers."""
     channels: int
+    """Width."""
 
 
 class Model(AxisValues, ModelShape):
@@ -55,6 +57,7 @@ class Candidate(Model):
     capacity: int
     """Trainable parameters."""
     verdict: CandidateVerdict
+    """The part that it played in the choice."""
     reason: str = ""
     """The failure of a probe of this model or of a smaller one."""
     batch_size: int | None = None
@@ -62,11 +65,15 @@ class Candidate(Model):
     allocator: Allocator | None = None
     """The allocator that it would run under."""
     live_bytes: float | None = None
+    """Peak of the bytes that tensors hold at the worst batch."""
     footprint_bound_bytes: float | None = None
+    """Upper bound of the footprint at the worst batch."""
     step_s: float | None = None
+    """Seconds of a step at a typical batch."""
     spread: float | None = None
     """Relative standard deviation of a run's step time."""
     score: float | None = None
+    """Lower is better; None where no score decides."""
 
     @property
     def throughput(self) -> float | None:
@@ -109,7 +116,9 @@ class Expectation(Record):
     """The prediction for a probe, made before it ran."""
 
     live_bytes: float
+    """Peak of the bytes that tensors hold."""
     footprint_bound_bytes: float
+    """Upper bound of the footprint."""
     step_s: float | None = None
     """None: the time model was not fitted yet."""
     spread: float | None = None
@@ -122,6 +131,7 @@ class ProbeNote(Model):
     key: str
     """Key of the probe in the ledger."""
     phase: Literal["runtime", "calibrate", "search", "certify"]
+    """The part of the run that it belongs to."""
     stage: Stage | None = None
     """None: a probe of the calibration, which serves all stages."""
     load: Load | None = None
@@ -132,8 +142,11 @@ class ProbeNote(Model):
     """Whether the ledger of an earlier run held the outcome."""
     status: Status
     detail: str = ""
+    """The error of a probe that failed."""
     live_bytes: int | None = None
+    """Peak of the bytes that tensors held."""
     footprint_bytes: int | None = None
     """None where it means nothing: on a CPU, of a process that had made other probes before."""
     step: StepTime | None = None
     wall_s: float = 0.0
+    """Seconds that the probe took in all."""

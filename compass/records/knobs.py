@@ -9,7 +9,7 @@ from pydantic import Field
 
 from compass.records.allocators import Allocator
 from compass.records.axes import AXES, FIRST_AXES, AxisValues
-from compass.records.base import Record, Scalar, digest
+from compass.records.base import Pairs, Record, Scalar, digest
 from compass.records.devices import device_kind
 
 _WITHOUT_MEMORY = {axis.name: axis.default for axis in AXES if not axis.changes_memory}
@@ -18,7 +18,7 @@ _WITHOUT_MEMORY = {axis.name: axis.default for axis in AXES if not axis.changes_
 class Variant(AxisValues):
     """Everything about a model but its depth and width: a value on every axis, and the family's options."""
 
-    options: tuple[tuple[str, Scalar], ...] = ()
+    options: Pairs[Scalar] = ()
     """The family's own knobs, sorted by name; for ViSNet `heads`, `lmax`, `rbf`."""
 
     def option(self, name: str) -> Scalar:
@@ -43,7 +43,9 @@ class Knobs(Record):
     """One configuration of a model family: depth, width and the variant."""
 
     layers: int = Field(ge=1)
+    """Depth: the repeated layers."""
     channels: int = Field(ge=1)
+    """Width."""
     variant: Variant = Variant()
 
     def covers(self, other: Knobs) -> bool:
@@ -58,7 +60,8 @@ class Load(Record):
     """The size of a batch: its graphs, and its amount of each feature that the workload declares (nodes, edges, …)."""
 
     graphs: int = Field(ge=0)
-    sizes: tuple[tuple[str, float], ...]
+    """Number of graphs."""
+    sizes: Pairs[float]
     """(feature, amount) pairs, in the order the workload declares them."""
 
     @classmethod
@@ -107,7 +110,9 @@ class RuntimeSettings(Record):
     """Settings that are fixed before a worker starts, because they change every measurement after it."""
 
     threads: int = Field(ge=1)
+    """Compute threads."""
     allocator: Allocator = "fast"
+    """The C allocator, by its name in `compass env`."""
     waiting: Waiting = "sleep"
     """Whether OpenMP's threads sleep between two parallel regions, or spin first for the library's default time."""
     library: str = ""
@@ -126,9 +131,13 @@ class Hardware(Record):
     index: int = 0
     """The device's place among several of its kind."""
     name: str
+    """As the vendor calls it."""
     driver: str
+    """Version of the driver, or the operating system of a CPU."""
     total_bytes: int
+    """Memory of the device."""
     free_bytes: int
+    """Free at the time of measurement."""
     others_bytes: int
     """Held by other processes at the time of measurement."""
     limit_bytes: int | None = None
@@ -153,12 +162,16 @@ class Fingerprint(Record):
     """Everything that a measurement depends on. Measurements under another fingerprint are not used."""
 
     device: str
+    """Name of the device."""
     driver: str
+    """Version of its driver."""
     torch: str
-    versions: tuple[tuple[str, str], ...]
+    """Version of PyTorch."""
+    versions: Pairs[str]
+    """Versions of other packages, by name."""
     workload: str
     """Digest of the workload's name, options, code version and samples."""
-    runtime: tuple[tuple[str, str], ...] = ()
+    runtime: Pairs[str] = ()
     """The runtime settings in force in the worker: threads, waiting policy, allocators."""
 
     @property

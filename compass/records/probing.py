@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from compass.records.base import Record, digest
+from compass.records.base import Pairs, Record, digest
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
 
 
@@ -62,9 +62,13 @@ class StepTime(Record):
     """The median time of the settled steps, with a distribution-free interval for the median."""
 
     median_s: float
+    """Median of the steps."""
     low_s: float
+    """Lower end of the median's interval."""
     high_s: float
+    """Upper end of it."""
     n_steps: int
+    """Steps that were timed, without those that warmed up."""
     mean_s: float | None = None
     """Mean over all steps, outliers included. A long run takes the mean per step; models are fitted to the median."""
 
@@ -89,7 +93,7 @@ class Outcome(Record):
     step: StepTime | None = None
     live_bytes: int | None = None
     """Peak bytes of live tensors during a step; on an accelerator, torch's allocated bytes."""
-    segments: tuple[tuple[str, int], ...] = ()
+    segments: Pairs[int] = ()
     """(segment, its own peak of live bytes) in the order a step passes through them."""
     footprint_bytes: int | None = None
     """Peak of the memory that counts against the budget: of the process on a CPU, reserved and context bytes on an
@@ -174,7 +178,7 @@ class Description(Record):
     """Names of the sizes that describe a load, in order."""
     baseline_bytes: int
     """The footprint of an idle worker: interpreter, libraries, device context."""
-    samples: tuple[tuple[str, Load], ...]
+    samples: Pairs[Load]
     """(sample id, load of one copy)."""
     parameters: tuple[tuple[Knobs, int], ...] = ()
     """Trainable parameters of the requested knobs."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.profile import NewerProfileError, Profile
+from compass.profile import SCHEMA_VERSION, NewerProfileError, Profile
 from compass.records import STAGES, Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.report.evidence import Evidence, of_profile, read_evidence, with_probes
 from compass.report.markdown import markdown
@@ -144,7 +144,7 @@ def test_a_newer_profile_is_not_guessed_at(written, damaged, tmp_path):
     with pytest.raises(NewerProfileError) as error:
         damaged({**written[1], "schema_version": 99})
     assert str(error.value) == (
-        f"profile {tmp_path}/damaged.json: got schema version 99; expected at most 2. "
+        f"profile {tmp_path}/damaged.json: got schema version 99; expected at most {SCHEMA_VERSION}. "
         "Upgrade Compass, or write the profile anew."
     )
 

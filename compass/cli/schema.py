@@ -1,0 +1,14 @@
+"""`compass schema`: the JSON Schema of a profile."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of hardware_profile.json: every field with its meaning and unit."""
+    from compass.profile import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False))
