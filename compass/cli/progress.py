@@ -1,7 +1,11 @@
-"""Progress on a terminal: the present step, how much is left, and how long that should take."""
+"""Progress: the present step, how much is left, and how long that should take.
+
+A terminal shows one line that changes. Without a terminal, in a batch system's log for example, a line is logged every half minute.
+"""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,15 +20,19 @@ from compass import records
 from compass.units import format_seconds
 
 _Watch = Callable[[records.Progress], None]
+log = logging.getLogger(__name__)
+
+PLAIN_S = 30.0
+"""Seconds between two lines without a terminal: a log of a day's run stays below three thousand lines."""
 ENOUGH = 2
 """Steps done before their pace is used to estimate the rest."""
 
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[_Watch]:
-    """A line at the bottom of `console` that shows the progress passed to the yielded function. Nothing without a terminal."""
+    """A line at the bottom of `console` that shows the progress passed to the yielded function; see `plain_progress`."""
     if not console.is_terminal:
-        yield lambda _: None
+        yield plain_progress(console)
         return
     with bar_on(console) as bar:
         task, pace = bar.add_task("starting", total=None, left=""), Pace()
@@ -40,6 +48,36 @@ def live_progress(console: Console) -> Iterator[_Watch]:
             )
 
         yield watch
+
+
+def plain_progress(console: Console, clock: Callable[[], float] = time.monotonic) -> _Watch:
+    """A function that reports the progress passed to it in a line of its own, but not more often than every `PLAIN_S`."""
+    pace, lines = Pace(clock), PlainLines(console, clock)
+
+    def watch(now: records.Progress) -> None:
+        rest = pace.rest(now)
+        lines.add(lambda: f"{now.phase}: {now.what}: {rest}")
+
+    return watch
+
+
+class PlainLines:
+    """Lines about a long task, at most one every `PLAIN_S`: logged if this command logs, else written to `console`."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock = console, clock
+        self._told_s = clock()
+
+    def add(self, line: Callable[[], str]) -> None:
+        """Report `line`, unless the last one is too recent."""
+        if self._clock() - self._told_s < PLAIN_S:
+            return
+        self._told_s = self._clock()
+        if log.hasHandlers() and log.isEnabledFor(logging.INFO):
+            log.info("%s", line())
+        elif not self._console.quiet:
+            self._console.file.write(f"{line()}\n")
+            self._console.file.flush()
 
 
 @contextmanager

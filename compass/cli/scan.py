@@ -97,12 +97,13 @@ def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: in
 
 @contextlib.contextmanager
 def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
-    """A progress line at the bottom of `console`; nothing if it is not a terminal."""
-    from compass.cli.progress import bar_on
+    """A progress line at the bottom of `console`; a line every half minute if it is not a terminal."""
+    from compass.cli.progress import PlainLines, bar_on
     from compass.cli.scan_tables import describe_progress
 
     if not console.is_terminal:
-        yield lambda _: None
+        lines = PlainLines(console)
+        yield lambda now: lines.add(lambda: f"scan: {describe_progress(now)}")
         return
     with bar_on(console) as bar:
         task = bar.add_task("scan: looking for complexes", total=None, left="")

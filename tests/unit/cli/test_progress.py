@@ -4,7 +4,8 @@ import re
 import pytest
 from rich.console import Console
 
-from compass.cli.progress import Pace, bar_on, live_progress, waiting
+from compass.cli.progress import Pace, bar_on, live_progress, plain_progress, waiting
+from compass.logs import logging_to
 from compass.records import Progress
 
 NOW = Progress(phase="search", what="6 layers × 128 channels [fp32], batch 32 " * 3, n_done=3, n_expected=14,
@@ -19,13 +20,45 @@ class Clock:
         return self.now_s
 
 
-def test_quiet_when_nobody_is_looking():
+def test_a_short_task_without_a_terminal_says_nothing():
     console = Console(file=io.StringIO(), force_terminal=False)
     with live_progress(console) as watch:
         watch(NOW)
     with waiting(console, "a worker"):
         pass
     assert console.file.getvalue() == ""
+
+
+def told_in(minutes, console, clock):
+    """The progress of a search of so many minutes, reported every second."""
+    watch = plain_progress(console, clock)
+    for second in range(60 * minutes):
+        watch(NOW.model_copy(update={"what": "6 layers", "n_done": second // 10, "remaining_s": 600.0 - second}))
+        clock.now_s += 1
+
+
+def test_without_a_terminal_a_line_every_half_minute():
+    console, clock = Console(file=io.StringIO(), force_terminal=False), Clock()
+    told_in(2, console, clock)
+    assert console.file.getvalue().splitlines() == [
+        "search: 6 layers: 3/14, 9.5 min left", "search: 6 layers: 6/14, 9.0 min left", "search: 6 layers: 9/14, 8.5 min left",
+    ]  # fmt: skip
+
+
+def test_a_quiet_console_stays_quiet():
+    console = Console(file=io.StringIO(), force_terminal=False, quiet=True)
+    told_in(2, console, Clock())
+    assert console.file.getvalue() == ""
+
+
+def test_a_command_that_logs_logs_its_progress(tmp_path, capsys):
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with logging_to(tmp_path / "log", level="info"):
+        told_in(1, console, Clock())
+    assert console.file.getvalue() == ""
+    [line] = (tmp_path / "log").read_text().splitlines()
+    assert re.fullmatch(r"\S+ INFO    search: 6 layers: 3/14, 9\.5 min left", line)
+    assert capsys.readouterr().err.splitlines() == [line]
 
 
 def test_what_is_tried_and_what_is_left_fit_in_80_columns():

@@ -262,6 +262,16 @@ def test_progress_on_a_terminal():
     assert "30/90, 60/s, 1.0 s left" in console.file.getvalue()
 
 
+def test_progress_without_a_terminal(monkeypatch):
+    seconds = iter(range(0, 10_000, 7))
+    monkeypatch.setattr("compass.cli.progress.PlainLines.__init__.__defaults__", (lambda: float(next(seconds)),))
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with _live(console) as watch:
+        for n_done in range(0, 90, 10):
+            watch(ScanProgress(n_done=n_done, n_expected=90, n_read=30, n_known=0, n_rejected=0, elapsed_s=n_done / 10))
+    assert console.file.getvalue() == "scan: 40/90, 10/s, 5.0 s left\n"
+
+
 def test_a_fast_scan_is_told_in_whole_complexes(capsys):
     print_summary(summarise_scan(make_catalogue(n_read=0, n_known=20_000, took_s=10.0)))
     assert ": 2,000 per second" in capsys.readouterr().out
