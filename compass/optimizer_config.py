@@ -511,6 +511,12 @@ class TrainingRules(Settings):
     """Checkpoints kept beside the best one. More than one, because a crash may damage the newest."""
     checkpoint_s: PositiveFloat = 600.0
     """Seconds between two checkpoints: the most training time that a crash costs."""
+    few_updates: PositiveInt = 500
+    """Fewer weight updates in all are warned of. On 300 complexes, small models reached their lowest validation error after
+    285 to 430 updates (docs/learning_curve.md); larger datasets need more."""
+    evaluated_train: PositiveInt = 2_000
+    """Most training complexes in the evaluation that ends a run, drawn with `seed`: their error is then known to some 2 %,
+    while predicting 16,000 took longer than a short training. Validation and test are evaluated whole."""
     split: SplitRules = SplitRules()
 
 

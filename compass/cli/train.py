@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compass.config_files import SettingChange
     from compass.optimizer_config import OptimizerConfig
     from compass.records import Stage
+    from compass.report.figure import Table
     from compass.training.prepare import TrainRequest
     from compass.training.run import Results
     from compass.training.run_spec import RunSpec
@@ -200,8 +201,20 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
 
 
 def _report(results: Results, folder: Path) -> None:
+    from compass.report.results import RESULTS_TITLE, results_table, sentence
+
     for cycle in results.cycles[-1:]:
         typer.echo(str(cycle))
-    for found in results.evaluations:
-        typer.echo(str(found))
+    if results.evaluations:
+        _print_table(RESULTS_TITLE, results_table(results.evaluations))
+    typer.echo(f"\n{sentence(str(results.verdict))}")
     typer.echo(f"\n{'wrote' if results.finished else 'stopped; continue with --resume:'} {folder}")
+
+
+def _print_table(title: str, table: Table) -> None:
+    from rich.console import Console
+
+    from compass.cli.tables import plain_table
+
+    typer.echo()
+    Console().print(plain_table(title, table.headers, table.rows))

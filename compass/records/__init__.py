@@ -49,6 +49,7 @@ from compass.records.knobs import (
     Waiting,
 )
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
+from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
 __all__ = [
     "ALLOCATORS",
@@ -69,11 +70,13 @@ __all__ = [
     "Certificate",
     "Choice",
     "Configuration",
+    "Cycle",
     "DatasetSummary",
     "Description",
     "DeviceKind",
     "Estimate",
     "Estimates",
+    "Evaluation",
     "Expectation",
     "Family",
     "Fingerprint",
@@ -83,6 +86,7 @@ __all__ = [
     "Load",
     "Matmul",
     "Measured",
+    "Metrics",
     "Model",
     "Outcome",
     "Precision",
@@ -91,6 +95,7 @@ __all__ = [
     "ProbeSpec",
     "Progress",
     "Record",
+    "RunVerdict",
     "RuntimeChoice",
     "RuntimeSettings",
     "RuntimeTrial",
@@ -100,6 +105,7 @@ __all__ = [
     "Stage",
     "StageFailure",
     "StagePlan",
+    "Standing",
     "Status",
     "StepTime",
     "TrainedCycle",

@@ -1,9 +1,8 @@
-"""Building a run: data, batches, guard and model; and the announcement of its expected time and memory."""
+"""Building a run: data, batches, guard and model."""
 
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +24,6 @@ from compass.training.run_batches import footprint_bound, make_sampler, make_str
 from compass.training.run_spec import RunSpec
 from compass.training.schedule import learning_rate
 from compass.training.stream import Stream
-from compass.units import format_bytes, format_seconds
 from compass.workloads.building import build
 from compass.workloads.registry import load_workload
 
@@ -95,23 +93,6 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     )
 
 
-def announce(run: TrainingRun) -> None:
-    """Log what will be trained, and the expected time and memory."""
-    plan, stream, split = run.spec.plan, run.stream, run.data.split
-    log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, f"{plan.choice.capacity:,}")
-    n_train, n_val, n_test = map(len, (split.train, split.val, split.test))
-    log.info("%d complexes for training, %d for validation, %d for test: %s", n_train, n_val, n_test, split.why)
-    log.info(
-        "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %.2g",
-        stream.per_epoch,
-        f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "",
-        run.sampler.mean_graphs,
-        stream.accumulate,
-        run.module.base_rate,
-    )
-    _announce_times(run)
-
-
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:
     """Give every dropout layer of `model` the probability `share`; None leaves them unchanged."""
     if share is None:
@@ -151,18 +132,3 @@ def _start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingDat
     labels = [data.labels[name].pk for name in data.split.train if name in data.labels]
     if labels and hasattr(workload, "start_at"):
         workload.start_at(model, fmean(labels))
-
-
-def _announce_times(run: TrainingRun) -> None:
-    n_cycle = run.spec.config.cycle_batches
-    total_s = min(run.spec.amount.max_time_s or math.inf, run.batch_s * run.stream.n_batches)
-    log.info(
-        "expected: %s per epoch, %s per cycle of %d batches, %s in all (%.1f cycles), at most %s of memory%s",
-        format_seconds(run.batch_s * run.stream.per_epoch),
-        format_seconds(run.batch_s * n_cycle),
-        n_cycle,
-        format_seconds(total_s),
-        total_s / run.batch_s / n_cycle,
-        format_bytes(run.spec.budget_bytes),
-        " per process" if run.ranks.n > 1 else "",
-    )

@@ -43,6 +43,9 @@ class Progressed(Record):
     """Digest of the split of the data; empty in older checkpoints."""
     waiting: tuple[tuple[str, float], ...] = ()
     """Ids of samples that did not fit the free memory yet, with their weight in an update."""
+    epoch_loss: float = 0.0
+    """Sum of the loss over the graphs of this rank in the present epoch."""
+    epoch_graphs: int = 0
 
 
 def random_state(device: str) -> dict[str, Any]:

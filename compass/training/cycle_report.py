@@ -1,4 +1,4 @@
-"""Every finished cycle: its measured time and memory beside the plan's predictions."""
+"""The tables of a run: every cycle's measured time and memory beside the predictions, and every epoch's metrics."""
 
 from __future__ import annotations
 
@@ -8,46 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from compass.records import Batch, Load, Record, RuntimeSettings, StagePlan
-from compass.units import format_bytes, format_seconds
+from compass.records import Batch, Cycle, Evaluation, Load, StagePlan
 
 log = logging.getLogger(__name__)
-
-CYCLES = "cycles.csv"
-FAR_LONGER = 1.5
-"""Measured over predicted time from which a cycle is doubted."""
-
-
-class Cycle(Record):
-    """A fixed number of batches, measured."""
-
-    number: int
-    n_batches: int
-    n_graphs: int
-    predicted_s: float
-    """The predicted time of as many batches."""
-    measured_s: float
-    """Steps and waiting for data, without evaluations and checkpoints."""
-    data_s: float
-    """Waiting for data, part of `measured_s`."""
-    step_s: float
-    """The median step."""
-    bound_bytes: int
-    """The footprint that no batch should exceed."""
-    peak_bytes: int
-    """The largest footprint since training began."""
-    loss: float
-    """The mean over the graphs."""
-
-    def __str__(self) -> str:
-        difference = self.measured_s / self.predicted_s - 1
-        bottleneck = "data loading" if self.data_s > self.measured_s / 2 else "the device"
-        return (
-            f"cycle {self.number}: {self.n_batches} batches in {format_seconds(self.measured_s)} "
-            f"({format_seconds(self.predicted_s)} predicted, {difference:+.1%}), "
-            f"{self.data_s / self.measured_s:.0%} of it waiting for data: {bottleneck} is the bottleneck; "
-            f"{format_bytes(self.peak_bytes)} at most (bound {format_bytes(self.bound_bytes)}); loss {self.loss:.3f}"
-        )
 
 
 class CycleClock:
@@ -76,7 +39,22 @@ class CycleClock:
     @property
     def full(self) -> bool:
         """Whether a cycle is complete."""
-        return len(self._step_s) >= self._size
+        return self.n_batches >= self._size
+
+    @property
+    def n_batches(self) -> int:
+        """Batches of the unfinished cycle."""
+        return len(self._step_s)
+
+    @property
+    def measured_s(self) -> float:
+        """Steps and waiting for data of the unfinished cycle."""
+        return sum(self._step_s) + self._data_s
+
+    @property
+    def predicted_s(self) -> float:
+        """The predicted time of as many batches."""
+        return self._predicted_batch_s * len(self._step_s)
 
     @property
     def step_times(self) -> Sequence[float]:
@@ -93,10 +71,10 @@ class CycleClock:
         n_graphs = sum(load.graphs for _, load in self._loads)
         return Cycle(
             number=self.number + 1,
-            n_batches=len(self._step_s),
+            n_batches=self.n_batches,
             n_graphs=n_graphs,
-            predicted_s=self._predicted_batch_s * len(self._step_s),
-            measured_s=sum(self._step_s) + self._data_s,
+            predicted_s=self.predicted_s,
+            measured_s=self.measured_s,
             data_s=self._data_s,
             step_s=median(self._step_s),
             bound_bytes=self._bound_bytes,
@@ -128,17 +106,6 @@ def predicted_batch_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> fl
     return hiccups * (step_s - saved_s) + collate_s
 
 
-def doubt(cycle: Cycle, runtime: RuntimeSettings) -> str | None:
-    """A warning if a cycle took much longer than predicted and the reason may be threads that spin; else None."""
-    factor = cycle.measured_s / cycle.predicted_s
-    if factor < FAR_LONGER or runtime.waiting == "sleep":
-        return None
-    return (
-        f"a cycle took {factor:.1f} times as long as predicted. Its threads spin while they wait, which is fast on idle cores "
-        "only. If other programs use the cores, run `compass optimize` again with --set runtime.waiting=sleep"
-    )
-
-
 def drop_rows(path: Path, column: str, last: int) -> None:
     """Delete the rows whose `column` exceeds `last` from the CSV table at `path`, if it exists."""
     if not path.exists():
@@ -151,6 +118,12 @@ def drop_rows(path: Path, column: str, last: int) -> None:
         writer = csv.DictWriter(file, fieldnames=names)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation | None) -> dict[str, object]:
+    """A row of the table of epochs; it has the same columns in every epoch, empty where a metric is not defined."""
+    metrics = {} if found is None else {f"{found.part}_{name}": value for name, value in found.metrics}
+    return {"epoch": epoch, "updates": n_updates, "train_loss": train_loss, **metrics}
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:

@@ -1,48 +1,24 @@
-"""Evaluation of a model on a part of the data, beside two baselines."""
+"""Predictions of a run's model for a part of the data, and their metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.data.splits.splits import PARTS
-from compass.records import Batch, Load, Record
-from compass.training.baselines import baselines
+from compass.records import Batch, Evaluation, Load
+from compass.records.training import OF_MODEL
 from compass.training.guard import Guard, batch_of
-from compass.training.metrics import Metrics, metrics_of
+from compass.training.metrics import metrics_of
 from compass.workloads.step import autocast, matmul_precision, on_device
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
     from compass.records import Variant
     from compass.training.build_run import TrainingRun
-    from compass.training.data import TrainingData
     from compass.workloads.protocol import Workload
-
-
-class Evaluation(Record):
-    """The metrics of a model or a baseline on one part of the data."""
-
-    part: str
-    metrics: Metrics
-    of: str = "model"
-    """`model`, or the name of a baseline."""
-
-    @property
-    def score(self) -> float | None:
-        """The figure that selects the best checkpoint; lower is better."""
-        return self.metrics.rmse
-
-    def figures(self) -> dict[str, float]:
-        """The metrics by name, for loggers."""
-        found = self.metrics.model_dump()
-        return {f"{self.part}_{name}": float(value) for name, value in found.items() if value is not None}
-
-    def __str__(self) -> str:
-        return f"{self.part}, {self.of}: {self.metrics}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +31,8 @@ class Predictor:
     max_graphs: int
     variant: Variant
     device: str
+    on_progress: Callable[[int], None] = lambda _: None
+    """Called with the number of predicted samples after each batch."""
 
     def predict(self, model: torch.nn.Module, ids: Sequence[str]) -> dict[str, float]:
         """The prediction for each of `ids`, in evaluation mode and without gradients.
@@ -70,6 +48,7 @@ class Predictor:
                 fitting, beyond = self.guard.parts(batch_of(ordered[start : start + self.max_graphs]))
                 for batch in (*fitting, *beyond):
                     answers |= self._answers(model, batch)
+                self.on_progress(len(answers))
         finally:
             model.train(was_training)
         return answers
@@ -81,21 +60,28 @@ class Predictor:
         return dict(zip((name for name, _ in batch.members), map(float, found.float().cpu()), strict=True))
 
 
-def evaluate(part: str, answers: Mapping[str, float], labels: Mapping[str, Label], of: str = "model") -> Evaluation:
-    """The metrics of `answers` against `labels`, both by id."""
+def evaluate(
+    part: str,
+    answers: Mapping[str, float],
+    labels: Mapping[str, Label],
+    of: str = OF_MODEL,
+    sample_of: int | None = None,
+) -> Evaluation:
+    """The metrics of `answers` against `labels`, both by id; `sample_of`: see `Evaluation`."""
     names = sorted(answers)
     metrics = metrics_of([answers[name] for name in names], [labels[name] for name in names])
-    return Evaluation(part=part, metrics=metrics, of=of)
+    return Evaluation(part=part, metrics=metrics, of=of, sample_of=sample_of)
 
 
-def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
-    """The metrics of a run's present model on one part of the data; connected ranks predict a share each.
+def can_evaluate(run: TrainingRun) -> bool:
+    """Whether the data have labels and the workload can predict."""
+    return bool(run.data.labels) and hasattr(run.workload, "predict")
 
-    None if the part is empty, the data have no labels, or the workload cannot predict.
-    """
-    ids = getattr(run.data.split, part)
-    if not ids or not run.data.labels or not hasattr(run.workload, "predict"):
-        return None
+
+def predict_ids(
+    run: TrainingRun, ids: Sequence[str], on_progress: Callable[[int], None] = lambda _: None
+) -> dict[str, float]:
+    """The predictions of a run's present model for `ids`; connected ranks predict a share each and return all of them."""
     choice = run.spec.plan.choice
     predictor = Predictor(
         workload=run.workload,
@@ -104,24 +90,14 @@ def evaluate_part(run: TrainingRun, part: str) -> Evaluation | None:
         max_graphs=choice.batch_size,
         variant=choice.knobs.variant,
         device=run.device,
+        on_progress=on_progress,
     )
-    answers = predictor.predict(run.module.model, run.ranks.share(ids))
-    return evaluate(part, run.ranks.gathered(answers), run.data.labels)
+    return run.ranks.gathered(predictor.predict(run.module.model, run.ranks.share(ids)))
 
 
-def evaluate_baselines(data: TrainingData) -> tuple[Evaluation, ...]:
-    """The metrics of the baselines on every part that has samples; none without a catalogue.
-
-    Raises:
-        StructureError: a ligand's file is missing or has changed since the scan.
-    """
-    if data.catalogue is None:
-        return ()
-    parts = {part: getattr(data.split, part) for part in PARTS}
-    found = baselines(data.catalogue, data.split)
-    return tuple(
-        evaluate(part, {name: answers[name] for name in ids}, data.labels, of=f"{baseline} baseline")
-        for part, ids in parts.items()
-        for baseline, answers in found.items()
-        if ids
-    )
+def evaluate_validation(run: TrainingRun, on_progress: Callable[[int], None] = lambda _: None) -> Evaluation | None:
+    """The metrics of a run's present model on the validation part; None if it is empty or cannot be evaluated."""
+    ids = run.data.split.val
+    if not ids or not can_evaluate(run):
+        return None
+    return evaluate("val", predict_ids(run, ids, on_progress), run.data.labels)

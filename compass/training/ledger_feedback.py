@@ -16,8 +16,8 @@ from compass.errors import InputError
 from compass.probe.settle import step_time
 from compass.probe.store import LEDGER
 from compass.probe.trained import record_cycle, record_out_of_memory
-from compass.records import Batch, Load, TrainedCycle
-from compass.training.cycle_report import Cycle, CycleClock
+from compass.records import Batch, Cycle, Load, TrainedCycle
+from compass.training.cycle_report import CycleClock
 
 if TYPE_CHECKING:
     from compass.training.build_run import TrainingRun

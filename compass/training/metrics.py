@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compass.data.scan.rows import Label
-from compass.records import Record
+from compass.records import Metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,27 +22,6 @@ CONSTANT = 1e-12
 """Relative spread below which values differ by rounding only, so that a correlation with them is noise."""
 SIDES = {"<": -1, ">": 1}
 """The side of a bound on which the truth lies."""
-
-
-class Metrics(Record):
-    """Predictions compared with labels, in units of pK; None where there are too few labels, or where they do not vary."""
-
-    n: int
-    """Number of labels that are values."""
-    rmse: float | None
-    mae: float | None
-    pearson: float | None
-    spearman: float | None
-    n_bounds: int = 0
-    """Number of labels that are bounds."""
-    bounds_kept: float | None = None
-    """Share of the bounds on whose right side the prediction lies."""
-
-    def __str__(self) -> str:
-        figures = (("RMSE", self.rmse), ("MAE", self.mae), ("Pearson", self.pearson), ("Spearman", self.spearman))
-        shown = [f"{name} {value:.2f}" for name, value in figures if value is not None]
-        bounds = [] if self.bounds_kept is None else [f"{self.bounds_kept:.0%} of {self.n_bounds:,} bounds kept"]
-        return ", ".join([*shown, f"n = {self.n:,}", *bounds])
 
 
 def metrics_of(predicted: ArrayLike, labels: Sequence[Label]) -> Metrics:

@@ -12,9 +12,9 @@ from compass.data.scan.rows import Label, Row
 from compass.device import detect, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Load, Record
+from compass.records import Evaluation, Load, Record
 from compass.training.checkpoints import read_checkpoint, run_spec_in
-from compass.training.evaluation import Evaluation, Predictor, evaluate
+from compass.training.evaluation import Predictor, evaluate
 from compass.training.guard import Guard
 from compass.training.run_spec import RunSpec
 from compass.workloads.building import build

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compass.data.structures.structure_file import StructureError
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
-from compass.records import Progress, Record
-from compass.training.build_run import TrainingRun, announce, open_run
+from compass.records import Cycle, Evaluation, Progress, Record, RunVerdict
+from compass.records.training import CYCLES, EPOCHS, RESULTS
+from compass.training.announcement import announce
+from compass.training.build_run import TrainingRun, open_run
 from compass.training.checkpoints import (
     BEST,
     Progressed,
@@ -22,21 +23,20 @@ from compass.training.checkpoints import (
     read_checkpoint,
     run_spec_in,
 )
-from compass.training.cycle_report import CYCLES, Cycle, drop_rows
-from compass.training.evaluation import Evaluation, evaluate_baselines, evaluate_part
+from compass.training.cycle_report import drop_rows
 from compass.training.guard import batch_of
+from compass.training.last_evaluation import evaluate_last
 from compass.training.ranks import lightning_trainer, start_loggers
-from compass.training.run_callback import EPOCHS, RunCallback
+from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
 from compass.training.updates import Counts
+from compass.training.verdict import STOPPED, no_verdict
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 log = logging.getLogger(__name__)
-
-RESULTS = "results.json"
 
 
 class Diverged(CompassError):  # noqa: N818 - it names what happened
@@ -62,6 +62,7 @@ class Results(Record):
     cycles: tuple[Cycle, ...]
     evaluations: tuple[Evaluation, ...]
     """The best model on every part of the data, followed by the baselines."""
+    verdict: RunVerdict
     split: int
     """Batches that were cut to the free memory."""
     deferred: int
@@ -128,17 +129,15 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
     if finished and best.exists():
         run.module.model.load_state_dict(read_checkpoint(best)["model"])
     run.module.model.to(run.device)
-    parts = ("train", "val", "test") if finished else ()
-    evaluations = [found for part in parts if (found := evaluate_part(run, part)) is not None]
-    if evaluations and run.ranks.rank == 0:
-        evaluations += _baselines(run)
+    evaluations, verdict = _judged(run, callback, finished=finished)
     counts = run.module.updates.counts if run.module.updates else Counts()
     results = Results(
         finished=finished,
         stopped_by=0 if finished else callback.signals.stop or 0,
         at=callback.at,
         cycles=tuple(callback.cycles),
-        evaluations=tuple(evaluations),
+        evaluations=evaluations,
+        verdict=verdict,
         split=counts.split,
         deferred=counts.deferred,
         out_of_memory=counts.out_of_memory,
@@ -177,10 +176,13 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
         raise SystemExit(128 + callback.signals.stop) from None
 
 
-def _baselines(run: TrainingRun) -> tuple[Evaluation, ...]:
-    """The baselines' metrics; none, with a warning, if the ligands' files cannot be read any more."""
-    try:
-        return evaluate_baselines(run.data)
-    except StructureError as error:
-        log.warning("no baselines to compare with: %s", error)
-        return ()
+def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple[tuple[Evaluation, ...], RunVerdict]:
+    """The evaluations of a run's model and of the baselines, and the verdict; a stopped run has neither."""
+    n_updates = callback.at.n_updates
+    if not finished:
+        return (), no_verdict(STOPPED, n_updates, run.spec.config.training.few_updates)
+    evaluations, verdict = evaluate_last(run, n_updates, callback.display.show_last)
+    for found in evaluations:
+        log.debug("%s", found)
+    log.debug("%s", verdict)
+    return evaluations, verdict

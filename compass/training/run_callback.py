@@ -6,22 +6,26 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 
-from compass.records import Progress
+from compass.device import OtherPrograms
+from compass.records import Cycle, Evaluation, Progress, device_kind
+from compass.records.training import CYCLES, EPOCHS
 from compass.training.checkpoints import Progressed, random_state, set_random_state
-from compass.training.cycle_report import CYCLES, Cycle, CycleClock, append_row, doubt
-from compass.training.evaluation import Evaluation, evaluate_part
+from compass.training.cycle_report import CycleClock, append_row, epoch_row
+from compass.training.display import RunDisplay
+from compass.training.evaluation import evaluate_validation
 from compass.training.ledger_feedback import LedgerFeedback, may_feed_back
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.signals import Signals
+from compass.training.slowness import doubt, is_far_slower
 from compass.training.stopwatch import BatchTimes, Stopwatch
 from compass.training.stream import Item
 from compass.training.updates import Updates
-from compass.units import format_bytes
 
 if TYPE_CHECKING:
     from compass.device import Ceiling
@@ -29,11 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EPOCHS = "epochs.csv"
 CEILING_WARM_STEPS = 2
 """Steps after which libraries have loaded what they need; file-backed pages beyond the ceiling's control are final then."""
-REFRESH_S = 0.5
-"""Seconds between two updates of the progress display."""
 
 
 class RunCallback(pl.Callback):
@@ -45,6 +46,7 @@ class RunCallback(pl.Callback):
         signals: the requests to save or to stop.
         ceiling: the ceiling of this process, tightened during the first steps; None: not enforced.
         resumed: the content of the checkpoint to resume from, until training starts.
+        display: shows the progress.
     """
 
     def __init__(self, run: TrainingRun, watch: Callable[[Progress], None]) -> None:
@@ -57,7 +59,10 @@ class RunCallback(pl.Callback):
         self.resumed: dict[str, Any] | None = None
         self._feedback = LedgerFeedback(run) if may_feed_back(run) else None
         self._stopwatch = Stopwatch()
-        self._display = _Display(run, watch)
+        self.display = RunDisplay(run, watch)
+        self._other_programs = OtherPrograms()
+        self._is_doubted = False
+        """Whether the run has been said to be slower than predicted."""
         self._started_at = self.at
         """The progress at which this process began."""
         self._saved_s = 0.0
@@ -79,6 +84,7 @@ class RunCallback(pl.Callback):
         self.signals.install()
         self._started_at = self.at
         self._stopwatch.start(self.at.elapsed_s)
+        self._other_programs = OtherPrograms()
         self._saved_s = time.monotonic()
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -90,6 +96,8 @@ class RunCallback(pl.Callback):
         item: Item = given[2][0]  # Lightning's module, outputs, batch and index
         self.run.meter.synchronize()
         self._count(item, self._stopwatch.batch_finished())
+        if not self._is_doubted and is_far_slower(self.clock):
+            self._doubt(self.clock.finish(0))
         self.run.meter.sample()
         if self.ceiling is not None and self.at.n_batches - self._started_at.n_batches <= CEILING_WARM_STEPS:
             self.ceiling.tighten()
@@ -99,7 +107,7 @@ class RunCallback(pl.Callback):
             self._finish_epoch(trainer)
         if item.part.last:
             self._between_updates(trainer, item)
-        self._display.show(self.at, self._started_at)
+        self.display.show_batch(self.at)
         self._stopwatch.wait_for_data()
 
     def on_train_end(self, *_: Any) -> None:
@@ -125,8 +133,11 @@ class RunCallback(pl.Callback):
     def _count(self, item: Item, times: BatchTimes) -> None:
         module, load = self.run.module, item.batch.load(self.run.data.loads)
         self.clock.add(item.batch, load, step_s=times.step_s, data_s=times.data_s, loss=module.loss)
+        self.display.left.add_batch(times.step_s + times.data_s)
         self.at = self.at.model_copy(
             update={
+                "epoch_loss": self.at.epoch_loss + module.loss * load.graphs,
+                "epoch_graphs": self.at.epoch_graphs + load.graphs,
                 "position": item.next_position,
                 "n_batches": self.at.n_batches + 1,
                 "n_updates": module.n_updates_done,
@@ -144,24 +155,43 @@ class RunCallback(pl.Callback):
         self.clock.start_next()
         self.cycles.append(cycle)
         log.info("%s", cycle)
-        if warning := doubt(cycle, self.run.spec.plan.runtime):
-            log.warning("%s", warning)
+        self._doubt(cycle)
         if self._is_first:
             append_row(cycle.model_dump(), self.run.folder / CYCLES)
 
+    def _doubt(self, cycle: Cycle) -> None:
+        """Say once that the run is much slower than predicted, and why that may be."""
+        if self._is_doubted:
+            return
+        run = self.run
+        on_host = device_kind(run.device).memory == "host"
+        is_alone = on_host and run.ranks.n == 1 and not run.spec.loader_workers  # its own helpers would count as others
+        busy_cores = self._other_programs.busy_cores() if is_alone else None
+        if warning := doubt(cycle, run.spec.plan.runtime, busy_cores, on_host=on_host):
+            log.warning("%s", warning)
+            self._is_doubted = True
+
     def _finish_epoch(self, trainer: pl.Trainer) -> None:
         self._updates.finish_epoch()
-        found = evaluate_part(self.run, "val")
-        if found is None:
-            return
         epoch = self.at.position.epoch + (self.at.position.batch > 0)  # counted from 1
-        log.info("epoch %d: %s", epoch, found)
+        loss = self.at.epoch_loss / max(1, self.at.epoch_graphs)
+        self.at = self.at.model_copy(update={"epoch_loss": 0.0, "epoch_graphs": 0})
+        found = self._validate(epoch)
+        log.info("epoch %d: training loss %.3f%s", epoch, loss, "" if found is None else f"; {found}")
+        if found is not None:
+            self._keep_if_best(found, epoch)
         for logger in trainer.loggers:
-            logger.log_metrics(found.figures(), step=self.at.n_updates)
-        self._keep_if_best(found, epoch)
+            logger.log_metrics({"train_loss": loss, **(found.figures() if found else {})}, step=self.at.n_updates)
         if self._is_first:
-            row = {"epoch": epoch, "updates": self.at.n_updates, **found.figures()}
-            append_row(row, self.run.folder / EPOCHS)
+            append_row(epoch_row(epoch, self.at.n_updates, loss, found), self.run.folder / EPOCHS)
+
+    def _validate(self, epoch: int) -> Evaluation | None:
+        """The metrics on the validation part, timed."""
+        began_s = time.monotonic()
+        found = evaluate_validation(self.run, partial(self.display.show_validation, self.at, epoch))
+        if found is not None:
+            self.display.left.add_validation(time.monotonic() - began_s)
+        return found
 
     def _keep_if_best(self, found: Evaluation, epoch: int) -> None:
         """Write the model's weights, if its validation score is the best so far."""
@@ -258,35 +288,3 @@ def make_updates(run: TrainingRun, feedback: LedgerFeedback | None) -> Updates:
         waiting=run.waiting,
         on_out_of_memory=None if feedback is None else feedback.record_out_of_memory,
     )
-
-
-class _Display:
-    """Shows a run's progress, but not more often than a person can read."""
-
-    def __init__(self, run: TrainingRun, watch: Callable[[Progress], None]) -> None:
-        self._run, self._watch = run, watch
-        self._shown_s = 0.0
-
-    def show(self, at: Progressed, started_at: Progressed) -> None:
-        """Show `at`; the pace is that since `started_at`."""
-        if time.monotonic() - self._shown_s < REFRESH_S:
-            return
-        self._shown_s = time.monotonic()
-        n_done, n_expected = at.n_batches, self._n_expected(at.n_batches)
-        batch_s = (at.elapsed_s - started_at.elapsed_s) / max(1, n_done - started_at.n_batches)
-        n_cycle = self._run.spec.config.cycle_batches
-        self._watch(
-            Progress(
-                phase="train",
-                what=f"epoch {at.position.epoch + 1}, cycle {n_done / n_cycle:.1f} of {n_expected / n_cycle:.1f}, "
-                f"loss {self._run.module.loss:.3f}, {format_bytes(self._run.meter.footprint_bytes())}",
-                n_done=n_done,
-                n_expected=n_expected,
-                remaining_s=batch_s * (n_expected - n_done),
-            )
-        )
-
-    def _n_expected(self, n_done: int) -> int:
-        """Batches in the whole run: as many as planned, or fewer if its time ends sooner."""
-        n_planned, time_share = self._run.stream.n_batches, self._run.module.time_share
-        return max(n_done, min(n_planned, round(n_done / time_share) if time_share else n_planned))

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.real_crops import write_crops
 from compass.profile import read_profile
-from compass.training.run import RESULTS, Results
+from compass.records.training import RESULTS
+from compass.training.run import Results
 
 BUDGET_S = 15
 

@@ -1,8 +1,10 @@
 """`compass train` and `compass predict` up to where a run's process takes over."""
 
 import io
+import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,10 @@ from compass.cli import app
 from compass.config_files import load_config
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.profile import write_profile
+from compass.records import Evaluation, Metrics, RunVerdict
 from compass.training import prediction, prepare
+from compass.training.checkpoints import Progressed
+from compass.training.run import Results
 from compass.training.run_spec import read_run_spec
 
 
@@ -70,6 +75,61 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(start, arguments,
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert not became
+
+
+def results_of(*, finished=True):
+    """What a run of 2,000 complexes of 16,000 found."""
+    figures = {"model": (1.32, 0.71), "ligand baseline": (1.5, 0.6), "mean baseline": (1.9, None)}
+    found = tuple(
+        Evaluation(
+            part=part, of=of, sample_of=16_000 if part == "train" else None,
+            metrics=Metrics(n=2_000, rmse=rmse, mae=1.0, pearson=pearson, spearman=pearson),
+        )
+        for of, (rmse, pearson) in figures.items()
+        for part in ("train", "val", "test")
+    )  # fmt: skip
+    verdict = RunVerdict(standing="better_than_ligand", part="test", n_updates=900, says="better than …; 900 updates were made")
+    return Results(
+        finished=finished, at=Progressed(), cycles=(), evaluations=found if finished else (), verdict=verdict, split=0, deferred=0,
+        out_of_memory=0, skipped=(), checkpoint="",
+    )  # fmt: skip
+
+
+def test_a_run_ends_with_a_table_and_a_verdict(capsys, monkeypatch):
+    from compass.cli.train import _report
+
+    monkeypatch.setenv("COLUMNS", "80")
+    _report(results_of(), Path("runs/x"))
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "",
+        "RMSE in pK, with Pearson's R",
+        "            complexes                  model         ligand alone  mean",
+        "training    sample of 2,000 of 16,000  1.32, R 0.71  1.50, R 0.60  1.90",
+        "validation  2,000                      1.32, R 0.71  1.50, R 0.60  1.90",
+        "test        2,000                      1.32, R 0.71  1.50, R 0.60  1.90",
+        "",
+        "Better than …; 900 updates were made.",
+        "",
+        "wrote runs/x",
+    ]
+
+
+def test_a_stopped_run_has_no_table(capsys):
+    from compass.cli.train import _report
+
+    _report(results_of(finished=False), Path("runs/x"))
+    assert capsys.readouterr().out == (
+        "\nBetter than …; 900 updates were made.\n\nstopped; continue with --resume: runs/x\n"
+    )
+
+
+def test_the_verdict_is_in_the_json():
+    again = json.loads(results_of().model_dump_json())
+    assert again["verdict"] == {
+        "standing": "better_than_ligand", "part": "test", "n_updates": 900, "memorised": False,
+        "says": "better than …; 900 updates were made",
+    }  # fmt: skip
+    assert [one["part"] for one in again["evaluations"][:3]] == ["train", "val", "test"]
 
 
 def test_predict_refuses_what_is_no_checkpoint(tmp_path):

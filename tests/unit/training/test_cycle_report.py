@@ -2,8 +2,8 @@ import csv
 
 import pytest
 
-from compass.records import Affine, Batch, Load, RuntimeSettings
-from compass.training.cycle_report import CycleClock, append_row, doubt, drop_rows, predicted_batch_s
+from compass.records import Affine, Batch, Evaluation, Load, Metrics
+from compass.training.cycle_report import CycleClock, append_row, drop_rows, epoch_row, predicted_batch_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
@@ -69,15 +69,23 @@ def test_the_mean_batch_may_be_larger_than_the_timed_one(profile):
     assert predicted_batch_s(plan, Load(graphs=4, sizes=(("nodes", 44.0),)), budgeted=False) == pytest.approx(2.7)
 
 
-def test_a_cycle_far_longer_than_predicted_is_doubted_where_threads_spin():
-    cycle, spins = clock().finish(1), RuntimeSettings(threads=2, waiting="spin")
-    assert doubt(cycle, spins) is None
-    late = cycle.model_copy(update={"measured_s": 3 * cycle.predicted_s})
-    assert doubt(late, spins) == (
-        "a cycle took 3.0 times as long as predicted. Its threads spin while they wait, which is fast on idle cores only. "
-        "If other programs use the cores, run `compass optimize` again with --set runtime.waiting=sleep"
-    )
-    assert doubt(late, RuntimeSettings(threads=2)) is None
+def test_every_epoch_has_the_same_columns():
+    """Also where a correlation is not defined, because a new model predicts one value for all."""
+    flat = Metrics(n=3, rmse=1.0, mae=1.0, pearson=None, spearman=None)
+    rows = [
+        epoch_row(1, 4, 2.5, Evaluation(part="val", metrics=metrics))
+        for metrics in (flat, flat.model_copy(update={"pearson": 0.5}))
+    ]
+    assert rows[0].keys() == rows[1].keys()
+    assert list(rows[0].items())[:5] == [
+        ("epoch", 1),
+        ("updates", 4),
+        ("train_loss", 2.5),
+        ("val_n", 3),
+        ("val_rmse", 1.0),
+    ]
+    assert (rows[0]["val_pearson"], rows[1]["val_pearson"]) == (None, 0.5)
+    assert epoch_row(1, 4, 2.5, None) == {"epoch": 1, "updates": 4, "train_loss": 2.5}
 
 
 def test_rows_after_a_checkpoint_are_dropped_on_resuming(tmp_path):

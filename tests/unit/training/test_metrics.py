@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from compass.data.scan.rows import Label
-from compass.training.metrics import Metrics, metrics_of
+from compass.records import Metrics
+from compass.training.metrics import metrics_of
 
 NUMBERS = st.floats(-20, 20, allow_nan=False).map(lambda value: round(value, 3))
 
