@@ -22,6 +22,8 @@ SPEC_PATIENCE_S = 600.0
 """How long a process waits while the first one on its machine scans the data and writes the settings."""
 CLOCK_SKEW_S = 30.0
 """By how much the clock of a shared disk may lag behind."""
+_NOT_LEARNING = ("keep_last", "checkpoint_s", "few_updates", "evaluated_train")
+"""Settings of training that change no weight."""
 
 
 class Amount(Record):
@@ -121,7 +123,7 @@ class RunSpec(Record):
             else "",
             "seed": self.config.seed,
             "split": training.split.model_dump_json(),
-            "learning": training.model_dump_json(exclude={"split", "keep_last", "checkpoint_s"}),
+            "learning": training.model_dump_json(exclude={"split", *_NOT_LEARNING}),
         }
 
 

@@ -81,6 +81,15 @@ def test_a_resumed_run_is_not_shortened(began, asked, got, had):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "same"), [({"few_updates": 9}, True), ({"evaluated_train": 9}, True), ({"clip_norm": 9.0}, False)]
+)
+def test_settings_that_change_no_weight_may_change(spec, change, same):
+    training = spec.config.training.model_copy(update=change)
+    changed = spec.model_copy(update={"config": spec.config.model_copy(update={"training": training})})
+    assert (changed.identity == spec.identity) == same
+
+
 def test_a_file_older_than_torchrun_belongs_to_another_start(spec, tmp_path, monkeypatch):
     """With a fixed address, every start of torchrun has the same name."""
     monkeypatch.setattr(run_spec, "SPEC_PATIENCE_S", 0.3)
