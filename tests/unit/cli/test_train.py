@@ -88,7 +88,9 @@ def results_of(*, finished=True):
         for of, (rmse, pearson) in figures.items()
         for part in ("train", "val", "test")
     )  # fmt: skip
-    verdict = RunVerdict(standing="better_than_ligand", part="test", n_updates=900, says="better than …; 900 updates were made")
+    verdict = RunVerdict(
+        standing="better_than_ligand", part="test", n_updates=900, says="better than …; 900 updates were made"
+    )
     return Results(
         finished=finished, at=Progressed(), cycles=(), evaluations=found if finished else (), verdict=verdict, split=0, deferred=0,
         out_of_memory=0, skipped=(), checkpoint="",
