@@ -1,8 +1,10 @@
 """What tests of every kind share."""
 
+import importlib.util
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -34,3 +36,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="session")
+def write_run() -> object:
+    """Writes the files of a training run into a folder; see `made_up_run.py`."""
+    place = Path(__file__).parent / "made_up_run.py"
+    found = importlib.util.spec_from_file_location("made_up_run", place)
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module.write_run

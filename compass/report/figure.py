@@ -31,6 +31,11 @@ Role = Literal[
     "certify",
     "failed",
     "bars",
+    "training",
+    "validation",
+    "predicted",
+    "ligand",
+    "bounded",
 ]
 """The meaning of a series, which decides its `Look`."""
 Colour = Literal["ink", "orange", "sky", "green", "yellow", "blue", "vermillion", "purple", "grey"]
@@ -46,6 +51,7 @@ class Look:
     """As Plotly names it; `-open` symbols are outlines."""
     size: float
     """Pixels in the page."""
+    opacity: float = 1.0
 
     @property
     def is_outline(self) -> bool:
@@ -66,7 +72,7 @@ LOOKS: dict[Role, Look] = {
     "time": Look("yellow", "triangle-down", 8),
     "batch": Look("green", "square", 7),
     "data": Look("grey", "x-thin-open", 5),
-    "space": Look("grey", "circle", 4),
+    "space": Look("grey", "circle", 4, opacity=0.6),
     "model": Look("ink", "cross", 8),
     "bound": Look("blue", "line-ew-open", 13),
     "runtime": Look("purple", "triangle-down", 8),
@@ -75,6 +81,11 @@ LOOKS: dict[Role, Look] = {
     "certify": Look("green", "diamond", 8),
     "failed": Look("vermillion", "x", 9),
     "bars": Look("blue", "square", 8),
+    "training": Look("blue", "circle", 7),
+    "validation": Look("orange", "square", 7),
+    "predicted": Look("blue", "circle", 6, opacity=0.7),
+    "ligand": Look("orange", "diamond-open", 6, opacity=0.7),
+    "bounded": Look("purple", "triangle-up", 7, opacity=0.7),
 }
 """Symbols differ where colours do, so that colour alone never carries a meaning."""
 
@@ -95,11 +106,13 @@ class PlotAxis:
     scale: Scale = "linear"
     labels: tuple[str, ...] = ()
     """Of the places 0, 1, 2 …, on an axis that counts instead of measuring."""
+    from_zero: bool = False
+    """Whether the axis begins at zero, so that lengths can be compared."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Marks or bars of one role."""
+    """Marks, bars or a line of one role."""
 
     name: str
     role: Role
@@ -107,7 +120,7 @@ class Series:
     y: tuple[float, ...]
     rows: tuple[int, ...] = ()
     """The row of the table for each mark; empty: the marks have none."""
-    kind: Literal["points", "bars"] = "points"
+    kind: Literal["points", "bars", "line"] = "points"
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     """The interval around y."""
@@ -115,10 +128,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Rule:
-    """A line across the plot at a limit or a target."""
+    """A line across the plot at a limit or a target, or along x = y."""
 
-    along: Literal["x", "y"]
-    """The axis on which the value lies."""
+    along: Literal["x", "y", "diagonal"]
+    """The axis on which the value lies; `diagonal`: the line x = y, on axes of one scale."""
     value: float
     label: str
 
@@ -138,3 +151,14 @@ class Figure:
     table: str
     """Key of its table."""
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def is_square(self) -> bool:
+        """Whether both axes have one scale and one range."""
+        return any(rule.along == "diagonal" for rule in self.rules)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest coordinate of all marks."""
+        values = [value for series in self.series for value in (*series.x, *series.y)]
+        return min(values), max(values)

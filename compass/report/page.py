@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from compass.report.figure import LOOKS, Figure, Table
+from compass.report.run_view import RunView
 from compass.report.view import View
 
 ASSETS = files("compass.report") / "assets"
@@ -16,14 +17,23 @@ MOST_ROWS = 60
 
 
 def html_page(view: View) -> str:
-    """The report as the text of one HTML file."""
+    """The report on a profile as the text of one HTML file."""
+    return _rendered("page.html.j2", view)
+
+
+def run_page(view: RunView) -> str:
+    """The report on a training run as the text of one HTML file."""
+    return _rendered("run.html.j2", view)
+
+
+def _rendered(template: str, view: View | RunView) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("page.html.j2").render(
+    page = environment.get_template(template).render(
         view=view,
         short=MOST_ROWS,
         style=Markup(asset("report.css")),  # noqa: S704 - our own file
@@ -39,7 +49,7 @@ def asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def _data(view: View) -> dict[str, Any]:
+def _data(view: View | RunView) -> dict[str, Any]:
     return {
         "looks": {role: asdict(look) for role, look in LOOKS.items()},
         "figures": {figure.key: _figure(figure) for figure in view.figures},

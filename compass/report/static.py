@@ -146,7 +146,8 @@ def _add(axes: Axes, series: Series) -> None:
         series.y,
         color=colour,
         label=series.name,
-        linestyle="none",
+        alpha=look.opacity,
+        linestyle="-" if series.kind == "line" else "none",
         marker=marker,
         markersize=POINTS_PER_PIXEL * look.size,
         markerfacecolor="none" if look.is_outline else colour,
@@ -160,6 +161,10 @@ def _dress(axes: Axes, figure: Figure) -> None:
     for name, axis in (("x", figure.x), ("y", figure.y)):
         _scale(axes, name, axis)
     _rule(axes, figure)
+    if figure.is_square:
+        axes.set_aspect("equal", adjustable="datalim")
+    if figure.y.from_zero:
+        axes.set_ylim(bottom=0)
     if len(figure.series) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7)
 
@@ -175,7 +180,10 @@ def _rule(axes: Axes, figure: Figure) -> None:
     }
     place, side = (0.5, "center") if any(rule.along == "x" for rule in figure.rules) else (0.0, "left")
     for rule in figure.rules:
-        if rule.along == "y":
+        if rule.along == "diagonal":
+            axes.axline(figure.range[:1] * 2, slope=1, **line)
+            axes.annotate(rule.label, figure.range[1:] * 2, ha="right", va="bottom", fontsize=7)
+        elif rule.along == "y":
             axes.axhline(rule.value, **line)
             at, within = (place, rule.value), ("axes fraction", "data")
             axes.annotate(rule.label, at, xycoords=within, ha=side, va="bottom", fontsize=7)

@@ -14,7 +14,9 @@ import pytest
 from compass.optimizer import Request, optimize
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.report.evidence import of_profile
-from compass.report.page import html_page
+from compass.report.page import html_page, run_page
+from compass.report.run_evidence import read_run
+from compass.report.run_view import run_view_of
 from compass.report.view import view_of
 
 websocket = pytest.importorskip("websocket")
@@ -281,6 +283,62 @@ def test_it_prints(browser, page):
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
     browser.until(f"{width} === {before}")
     assert browser.complaints() == []
+
+
+# ------------------------------------------------------------------------------------------------------- a training run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, profile, write_run):
+    """The page of a run on a dataset as large as PDBbind's."""
+    folder = tmp_path_factory.mktemp("runs") / "prototyping"
+    write_run(
+        folder, profile.plans["prototyping"], profile.config, sizes=(("train", 2_000), ("val", 2_000), ("test", 2_000))
+    )
+    path = folder / "report.html"
+    path.write_text(run_page(run_view_of(read_run(folder, folder / "run.json"))), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_run_opens_without_errors_or_requests(browser, run, tmp_path, size, scheme):
+    browser.open(run, size, scheme)
+    keys = browser.run("[...document.querySelectorAll('.plot')].map((plot) => plot.id)")
+    assert keys == ["parity-test", "parity-val", "parity-train", "learning-curves", "cycle-times", "cycle-memory"]
+    for key in keys:
+        show(browser, key)
+    assert browser.complaints() == []
+    assert browser.requests() == [run.as_uri()]
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    browser.picture(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+def test_the_axes_of_predicted_against_true_have_one_scale(browser, run):
+    """Also after one of the series is hidden: the line from corner to corner stays the line of exact predictions."""
+    browser.open(run)
+    show(browser, "parity-test")
+    layout = "document.querySelector('#parity-test .canvas')._fullLayout"
+    ranges = f"JSON.stringify([{layout}.xaxis.range, {layout}.yaxis.range])"
+    x_range, y_range = json.loads(browser.run(ranges))
+    assert x_range == pytest.approx(y_range)
+    scale = f"{layout}.xaxis._length / {layout}.yaxis._length"
+    assert browser.run(scale) == pytest.approx(1.0, abs=0.01)
+    browser.run("document.querySelector('#parity-test .keys button').click()")
+    browser.until("document.querySelector('#parity-test .keys button').getAttribute('aria-pressed') === 'false'")
+    assert json.loads(browser.run(ranges)) == [pytest.approx(x_range), pytest.approx(y_range)]
+    assert browser.complaints() == []
+
+
+def test_curves_are_lines_and_marks_tell_their_row(browser, run):
+    browser.open(run)
+    show(browser, "learning-curves")
+    assert browser.run("document.querySelectorAll('#learning-curves .scatterlayer path.js-line').length") == 2
+    browser.run("document.querySelector('#learning-curves .canvas').focus()")
+    browser.press("ArrowRight")
+    said = browser.run("document.querySelector('#learning-curves .told').textContent")
+    assert said.startswith("training. 1, updates: 40, training loss: ")
 
 
 def test_five_thousand_candidates_open_in_two_seconds(browser, large):

@@ -29,7 +29,7 @@
   const wrap = (text) => text.replace(/(.{50,70}) /g, "$1\n");
 
   function trace(figure, series, visible) {
-    const { colour, symbol, size } = evidence.looks[series.role];
+    const { colour, symbol, size, opacity } = evidence.looks[series.role];
     const shade = css(colour);
     const hover = series.rows.map((row) => rowText(figure, row));
     const common = {
@@ -43,9 +43,10 @@
     };
     const thick = symbol.endsWith("open") || symbol === "x" || symbol === "cross";
     return {
-      ...common, type: "scatter", mode: "markers", error_y: spread || undefined,
+      ...common, type: "scatter", mode: series.kind === "line" ? "lines+markers" : "markers", error_y: spread || undefined,
+      line: { color: shade, width: 2 },
       marker: {
-        color: shade, symbol, size: isNarrow() ? size * 0.85 : size, opacity: series.role === "space" ? 0.6 : 1,
+        color: shade, symbol, size: isNarrow() || series.x.length > 80 ? size * 0.75 : size, opacity,
         line: { color: thick ? shade : css("sheet"), width: symbol === "line-ew-open" ? 2.5 : symbol === "x-thin-open" ? 1.1 : thick ? 1.8 : 0.6 },
       },
     };
@@ -80,6 +81,14 @@
     };
   }
 
+  // The common range of both axes of a plot with the line x = y, whatever is shown or hidden.
+  function square(figure) {
+    if (!figure.rules.some((rule) => rule.along === "diagonal")) return [];
+    const all = figure.series.flatMap((series) => [...series.x, ...series.y]);
+    const low = Math.min(...all), high = Math.max(...all), pad = 0.04 * (high - low || 1);
+    return [low - pad, high + pad];
+  }
+
   function layout(figure, shown, width) {
     const seen = figure.series.filter((_, i) => shown[i]);
     const values = (key) => [
@@ -88,8 +97,15 @@
     ];
     const bars = figure.series.some((series) => series.kind === "bars");
     const shapes = [], notes = [], upright = figure.rules.some((rule) => rule.along === "x");
+    const [low, high] = square(figure);
     for (const rule of figure.rules) {
       const across = rule.along === "y";
+      if (rule.along === "diagonal") {
+        shapes.push({ type: "line", layer: "above", line: { color: css("vermillion"), width: 1.4, dash: "dash" }, x0: low, y0: low, x1: high, y1: high });
+        notes.push({ text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
+          x: high, y: high, xanchor: "right", yanchor: "top" });
+        continue;
+      }
       shapes.push({
         type: "line", layer: bars ? "above" : "between", line: { color: css("vermillion"), width: 1.4, dash: "dash" },
         ...(across ? { xref: "paper", x0: 0, x1: 1, y0: rule.value, y1: rule.value }
@@ -103,8 +119,13 @@
           : { yref: "paper", y: 1, yanchor: bars ? "bottom" : "top", x: value, xanchor: "center", textangle: bars ? 0 : -90 }),
       });
     }
+    const same = low === undefined ? {} : { range: [low, high], constrain: "domain" };
     return {
-      xaxis: axisOf(figure.x, values("x"), width), yaxis: { ...axisOf(figure.y, values("y"), width), ...(bars ? { rangemode: "tozero" } : {}) },
+      xaxis: { ...axisOf(figure.x, values("x"), width), ...same },
+      yaxis: {
+        ...axisOf(figure.y, values("y"), width), ...same, ...(bars || figure.y.from_zero ? { rangemode: "tozero" } : {}),
+        ...(low === undefined ? {} : { scaleanchor: "x" }),
+      },
       shapes, annotations: notes, barmode: "overlay", hovermode: "closest", showlegend: false, autosize: true,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       margin: { l: 50, r: 14, t: bars && upright ? 28 : 14, b: 30 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",

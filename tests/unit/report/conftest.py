@@ -10,6 +10,8 @@ from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import write_profile
 from compass.records import DatasetSummary, SizeSummary
 from compass.report.evidence import of_profile, read_evidence
+from compass.report.run_evidence import read_run
+from compass.report.run_view import run_view_of
 from compass.report.view import view_of
 
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
@@ -80,3 +82,16 @@ def damaged(tmp_path):
         return read_evidence(path)
 
     return read
+
+
+@pytest.fixture
+def run_folder(profile, tmp_path, write_run):
+    """The folder of a run that ended."""
+    folder = tmp_path / "runs" / "prototyping"
+    write_run(folder, profile.plans["prototyping"], profile.config)
+    return folder
+
+
+@pytest.fixture
+def run_view(run_folder):
+    return run_view_of(read_run(run_folder, run_folder / "run.json"))
