@@ -15,7 +15,7 @@ from compass.units import GIB, format_bytes, format_count, format_seconds
 MOST_DRAWN = 1_000
 """Complexes in one plot: more marks hide each other and slow the page down. The table holds all."""
 EPOCH_COLUMNS = ("epoch", "updates", "training loss", "its root", "validation RMSE", "validation R")
-PREDICTION_COLUMNS = ("complex", "part", "true pK", "predicted pK", "ligand alone")
+COMPLEX_COLUMNS = ("complex", "part", "true pK", "predicted pK", "ligand alone")
 CYCLE_COLUMNS = (
     "cycle",
     "batches",
@@ -111,7 +111,7 @@ def _epoch_row(epoch: Epoch) -> tuple[str, ...]:
 
 def complex_table(run: RunEvidence) -> Table:
     """A row for each complex of the last evaluation."""
-    return Table(PREDICTION_COLUMNS, tuple(_complex_row(one) for one in run.predictions))
+    return Table(COMPLEX_COLUMNS, tuple(_complex_row(one) for one in run.predictions))
 
 
 def parity_figures(run: RunEvidence) -> list[Figure]:

@@ -32,6 +32,7 @@ from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
 from compass.training.updates import Counts
 from compass.training.verdict import STOPPED, no_verdict
+from compass.units import format_seconds
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -119,7 +120,10 @@ def resume(run: TrainingRun, callback: RunCallback) -> None:
     callback.resumed = content
     load_weights(run.module.model, content)
     _set_position(run, callback, at)
-    log.info("resuming at epoch %d, batch %d", at.position.epoch + 1, at.position.batch + 1)
+    left = callback.display.left
+    left_s = left.training_s(at.n_batches, at.elapsed_s) + left.evaluation_s()
+    place = at.position.epoch + 1, at.position.batch + 1
+    log.info("resuming at epoch %d, batch %d: %s left", *place, format_seconds(left_s))
 
 
 def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
