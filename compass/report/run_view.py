@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from compass.records import Cycle, Standing
+from compass.records import Standing
 from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL
 from compass.report.figure import Figure, Table
 from compass.report.results import PART_NAMES, RESULTS_TITLE, results_table, sentence
@@ -19,6 +18,7 @@ from compass.report.run_figures import (
     learning_figure,
     parity_figures,
 )
+from compass.report.run_promises import Totals, promise_table, promise_words, totals_of
 from compass.report.view import Facts, Gauge
 from compass.report.words import STAGE_NAMES, choice_words, of_bytes, rate
 from compass.units import format_bytes, format_count, format_seconds
@@ -33,7 +33,6 @@ TONES: dict[Standing, Tone] = {
     "unknown": "unknown",
 }
 """The colour of the verdict; its words say the same."""
-PROMISES = ("", "by the certificate", "promised for this run", "measured", "measured against promised")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def run_view_of(run: RunEvidence) -> RunView:
         learning=learning_figure(run),
         parity=tuple(parity_figures(run)),
         promises=promise_table(run),
-        promises_text=_promises_text(run),
+        promises_text=promise_words(run),
         cycles=tuple(cycle_figures(run)),
         facts=_facts(run),
         tables=_tables(run),
@@ -128,8 +127,11 @@ def _tables(run: RunEvidence) -> dict[str, Table]:
 
 
 def _cards(run: RunEvidence) -> list[RunCard]:
-    found = [_accuracy(run), _time(run), _memory(run)]
-    return [card for card in found if card is not None]
+    accuracy, totals = _accuracy(run), totals_of(run.cycles)
+    return [
+        *([accuracy] if accuracy else []),
+        *([_time(run, totals), _memory(run, totals)] if totals else []),
+    ]
 
 
 def _accuracy(run: RunEvidence) -> RunCard | None:
@@ -143,95 +145,28 @@ def _accuracy(run: RunEvidence) -> RunCard | None:
     return RunCard("results", f"Error on the {PART_NAMES[part]} set", f"RMSE {rmse[OF_MODEL]:.2f} pK", gauges)
 
 
-def _time(run: RunEvidence) -> RunCard | None:
-    if not run.cycles:
-        return None
-    promised_s, measured_s = _total(run, lambda one: one.predicted_s), _total(run, lambda one: one.measured_s)
-    gauges = (
-        Gauge("batches", f"{format_seconds(promised_s)} promised, {format_seconds(measured_s)} measured"),
-        Gauge("complexes", f"{rate(_total(run, lambda one: one.n_graphs) / measured_s)} per second"),
-        Gauge("updates", "" if run.n_updates is None else format_count(run.n_updates)),
-    )
-    headline = format_seconds(measured_s if run.elapsed_s is None else run.elapsed_s)
-    return RunCard("promises", "Training time", headline, tuple(gauge for gauge in gauges if gauge.says))
-
-
-def _memory(run: RunEvidence) -> RunCard | None:
-    if not run.cycles:
-        return None
-    peak_bytes, bound_bytes = (
-        max(values) for values in zip(*((one.peak_bytes, one.bound_bytes) for one in run.cycles), strict=True)
-    )
-    allowed = run.budget_bytes or bound_bytes
+def _time(run: RunEvidence, totals: Totals) -> RunCard:
     gauges = [
-        Gauge("of the budget", f"{peak_bytes / allowed:.0%}", peak_bytes / allowed),
-        Gauge("bound", format_bytes(bound_bytes)),
+        Gauge(
+            "batches", f"{format_seconds(totals.predicted_s)} promised, {format_seconds(totals.measured_s)} measured"
+        ),
+        Gauge("complexes", f"{rate(totals.n_graphs / totals.measured_s)} per second"),
     ]
-    n = run.split + run.out_of_memory
-    gauges.append(Gauge("batches cut", format_count(n) if n else "none"))
-    return RunCard("promises", "Memory", of_bytes(peak_bytes, allowed), tuple(gauges))
+    if run.n_updates is not None:
+        gauges.append(Gauge("updates", format_count(run.n_updates)))
+    headline = format_seconds(totals.measured_s if run.elapsed_s is None else run.elapsed_s)
+    return RunCard("promises", "Training time", headline, tuple(gauges))
 
 
-def _total(run: RunEvidence, value: Callable[[Cycle], float]) -> float:
-    return sum(map(value, run.cycles))
-
-
-# ------------------------------------------------------------------------------------------------------------- promises
-
-
-def promise_table(run: RunEvidence) -> Table:
-    """The certificate's figures, those promised for this run's batches, and the measured ones; no rows without a cycle."""
-    if not run.cycles:
-        return Table(PROMISES, ())
-    n_batches, n_graphs = _total(run, lambda one: one.n_batches), _total(run, lambda one: one.n_graphs)
-    promised_s, measured_s = _total(run, lambda one: one.predicted_s), _total(run, lambda one: one.measured_s)
-    peak_bytes, bound_bytes = (
-        max(values) for values in zip(*((one.peak_bytes, one.bound_bytes) for one in run.cycles), strict=True)
+def _memory(run: RunEvidence, totals: Totals) -> RunCard:
+    allowed_bytes, n_cut = run.budget_bytes or totals.bound_bytes, run.split + run.out_of_memory
+    used = totals.peak_bytes / allowed_bytes
+    gauges = (
+        Gauge("budget", f"{used:.0%} used", used),
+        Gauge("bound", format_bytes(totals.bound_bytes)),
+        Gauge("batches cut", format_count(n_cut) if n_cut else "none"),
     )
-    certified = run.plan.measured if run.plan else None
-    against = f"{measured_s / promised_s - 1:+.1%}"
-    rows = [
-        (
-            "time of a batch",
-            f"{certified.step.median_s:.3g} s" if certified else "",
-            f"{promised_s / n_batches:.3g} s",
-            f"{measured_s / n_batches:.3g} s",
-            against,
-        ),
-        (
-            "complexes per second",
-            rate(certified.throughput) if certified else "",
-            rate(n_graphs / promised_s),
-            rate(n_graphs / measured_s),
-            f"{promised_s / measured_s - 1:+.1%}",
-        ),
-        (
-            "footprint",
-            format_bytes(certified.footprint_bytes) if certified else "",
-            f"at most {format_bytes(bound_bytes)}",
-            format_bytes(peak_bytes),
-            f"{peak_bytes / bound_bytes - 1:+.1%}",
-        ),
-    ]
-    if run.config is not None:
-        n = run.config.cycle_batches
-        cycle = (
-            f"cycle of {n:,} batches",
-            format_seconds(certified.cycle_s) if certified else "",
-            format_seconds(n * promised_s / n_batches),
-            format_seconds(n * measured_s / n_batches),
-            against,
-        )
-        rows.insert(1, cycle)
-    return Table(PROMISES, tuple(rows))
-
-
-def _promises_text(run: RunEvidence) -> str:
-    if not run.cycles:
-        return ""
-    waited = _total(run, lambda one: one.data_s) / _total(run, lambda one: one.measured_s)
-    text = f"{waited:.0%} of the measured time was spent waiting for data. "
-    return f"{text}The certificate timed its own batches; the promise is for this run's mean batch, with collating and weight updates."
+    return RunCard("promises", "Memory", of_bytes(totals.peak_bytes, allowed_bytes), gauges)
 
 
 # ---------------------------------------------------------------------------------------------------------------- facts

@@ -12,7 +12,8 @@ from compass.cli.app import app
 from compass.report.page import run_page
 from compass.report.run_evidence import read_run
 from compass.report.run_markdown import run_markdown
-from compass.report.run_view import PROMISES, run_view_of
+from compass.report.run_promises import PROMISES
+from compass.report.run_view import run_view_of
 from compass.report.static import write_figures
 
 HEADLINE = "Better than the ligand alone by 14 % on the test set (RMSE 1.20, the ligand 1.40); 1,200 updates were made."
