@@ -9,6 +9,7 @@ import typer
 from compass.cli import (
     compare,
     config,
+    doctor,
     env,
     estimate,
     explain,
@@ -50,6 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("doctor", cls=PlainCommand)(doctor.doctor)
 app.command("optimize", cls=PlainCommand)(optimize.optimize_command)
 app.command("estimate", cls=PlainCommand)(estimate.estimate_command)
 app.command("train", cls=PlainCommand)(train.train)

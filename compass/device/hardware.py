@@ -95,7 +95,7 @@ def available_cores(*, root: Path = ROOT) -> int:
 
 def obtainable_memory(*, root: Path = ROOT) -> int:
     """Bytes of main memory that this process could hold now: those it holds, and those that are free to it."""
-    total, available = _system_memory(root)
+    total, available = system_memory(root)
     group = group_memory(root=root)
     ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
     free = available if group.free_bytes is None else min(available, group.free_bytes)
@@ -109,14 +109,14 @@ def _own_bytes(root: Path) -> int:
 
 
 def _cpu(limit_bytes: int | None, reserve_share: float, root: Path) -> Hardware:
-    total, available = _system_memory(root)
+    total, available = system_memory(root)
     group = group_memory(root=root)
     own = _own_bytes(root)
     ceiling = total if group.limit_bytes is None else min(total, group.limit_bytes)
     free = available if group.free_bytes is None else min(available, group.free_bytes)
     return Hardware(
         kind="cpu",
-        name=_cpu_name(root),
+        name=cpu_name(root),
         # The C library contains the allocator, so on a CPU it takes the driver's place.
         driver=" ".join(filter(None, (platform.system(), *platform.libc_ver()))),
         total_bytes=total,
@@ -170,7 +170,7 @@ def _budget(total: int, obtainable: int, limit: int | None, reserve_share: float
     return max(0, min(limit, obtainable))
 
 
-def _system_memory(root: Path) -> tuple[int, int]:
+def system_memory(root: Path = ROOT) -> tuple[int, int]:
     """(total, available) bytes of main memory."""
     try:
         text = (root / "proc/meminfo").read_text(encoding="ascii")
@@ -185,7 +185,8 @@ def _system_memory(root: Path) -> tuple[int, int]:
     return kib["MemTotal"] * 1024, available * 1024
 
 
-def _cpu_name(root: Path) -> str:
+def cpu_name(root: Path = ROOT) -> str:
+    """The processor's name, as `/proc/cpuinfo` has it."""
     try:
         text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,0 +1,52 @@
+"""`compass doctor`: is this machine ready for what the other commands do?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def doctor(
+    dataset: DatasetOption = None,
+    index: IndexOption = None,
+    profile_path: Annotated[
+        Path | None, typer.Option("--profile", metavar="FILE", help="Profile to check. Default: hardware_profile.json.")
+    ] = None,
+    config_file: ConfigOption = None,
+    set_values: SetOption = None,
+    cache: CacheOption = None,
+    as_json: AsJsonOption = False,
+) -> None:
+    """Check this machine: torch and driver, memory, cores, allocators, disks, packages, clock, dataset and profile.
+
+    One line for each check: ok, warn (it works, but slower or not as was meant) or fail, with the remedy.
+
+    Exit codes: 0 no check failed, 2 bad input, 3 a check failed.
+    """
+    from compass.cli.parse import dataset_changes
+    from compass.config_files import load_config
+    from compass.doctor import Examination, examine
+    from compass.probe.store import default_cache
+    from compass.profile import PROFILE_NAME
+
+    flags = dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
+    config = load_config(config_file, [*(set_values or ()), *flags])
+    found = examine(Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME)))
+    if as_json:
+        typer.echo(json.dumps({"findings": [asdict(finding) for finding in found]}, indent=2))
+    else:
+        width = max(len(finding.check) for finding in found)
+        for finding in found:
+            level = typer.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
+            remedy = f". {finding.remedy}" if finding.remedy else ""
+            typer.echo(f"{level}  {finding.check:<{width}}  {finding.says}{remedy}")
+    if any(finding.level == "fail" for finding in found):
+        raise typer.Exit(3)
