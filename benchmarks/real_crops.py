@@ -20,17 +20,14 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
 from benchmarks.batching_real import files
+from compass.demo.crops import MEAN_PK, SPREAD_PK, contact_energy
 
 Floats = NDArray[np.float64]
 
 FEWEST_ATOMS, MOST_ATOMS = 4, 14
 """Of a residue that is taken as a ligand."""
-REACH_ANGSTROM = 4.5
-"""Contacts that the label counts."""
-STRENGTH = {("N", "O"): 1.0, ("C", "C"): 0.35, ("N", "N"): 0.2, ("O", "O"): -0.6, ("C", "N"): 0.1, ("C", "O"): 0.0}
-"""Of a contact, by the elements: polar pairs and carbons attract, oxygens repel."""
-MEAN_PK, SPREAD_PK, NOISE_PK = 6.4, 1.5, 0.5
-"""Labels have PDBbind's mean; the noise is what two laboratories differ by."""
+NOISE_PK = 0.5
+"""What two laboratories differ by."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +101,6 @@ def _write(folder: Path, name: str, protein: _Protein, residue: int, radius: flo
     with rdBase.BlockLogs():
         molecule = Chem.MolFromPDBBlock("\n".join([*ligand, "END", ""]), sanitize=False)
         (folder / f"{name}.sdf").write_text(Chem.MolToMolBlock(molecule, kekulize=False) + "$$$$\n")
-    energy = 0.0
-    for place, element in zip(np.flatnonzero(own), protein.elements[own], strict=True):
-        away = np.linalg.norm(protein.positions[near] - protein.positions[place], axis=1)
-        strength = np.array([STRENGTH.get(tuple(sorted((element, other))), 0.0) for other in protein.elements[near]])
-        energy += float((strength * np.exp(-np.square(np.maximum(away - 2.8, 0.0))) * (away <= REACH_ANGSTROM)).sum())
-    return energy / int(own.sum())
+    return contact_energy(
+        (protein.elements[own], protein.positions[own]), (protein.elements[near], protein.positions[near])
+    )

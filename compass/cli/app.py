@@ -9,6 +9,7 @@ import typer
 from compass.cli import (
     compare,
     config,
+    demo,
     doctor,
     env,
     estimate,
@@ -51,6 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo", cls=PlainCommand)(demo.demo)
 app.command("doctor", cls=PlainCommand)(doctor.doctor)
 app.command("optimize", cls=PlainCommand)(optimize.optimize_command)
 app.command("estimate", cls=PlainCommand)(estimate.estimate_command)
