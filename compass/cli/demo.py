@@ -12,7 +12,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write: a new or an empty one.")],
     force: Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")] = False,
 ) -> None:
-    """Write a small dataset of real structures, and a model of one's own, to try every command on. Needs no network.
+    """Write a small dataset of real structures and a custom workload, to try every command on. Needs no network.
 
     Exit codes: 0 done, 2 bad input.
     """
@@ -22,7 +22,7 @@ def demo(
 
     written = write_demo(folder, force=force)
     typer.echo(
-        f"wrote {written.folder}: {written.n_labelled} complexes with labels, {written.n_new} without, a manifest and a model; "
+        f"wrote {written.folder}: {written.n_labelled} complexes with labels, {written.n_new} without, a manifest and a workload; "
         f"{written.n_files} files, {format_bytes(written.n_bytes)}\n\nnext, as in {written.folder / 'README.txt'}:\n"
         f"  cd {written.folder}"
     )

@@ -27,7 +27,7 @@ def doctor(
 ) -> None:
     """Check this machine: torch and driver, memory, cores, allocators, disks, packages, clock, dataset and profile.
 
-    One line for each check: ok, warn (it works, but slower or not as was meant) or fail, with the remedy.
+    One line for each check: ok, warn (it works, but slower or on another device) or fail, with the remedy.
 
     Exit codes: 0 no check failed, 2 bad input, 3 a check failed.
     """

@@ -1,4 +1,4 @@
-"""The folder that `compass demo` writes: a dataset, the same as a manifest, complexes without labels, and a model of one's own."""
+"""The folder that `compass demo` writes: a dataset, the same as a manifest, complexes without labels, and a custom workload."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ UNITS = (("pM", 12), ("nM", 9), ("uM", 6), ("mM", 3))
 COMMANDS = (
     ("compass doctor --dataset pdbbind/", "is this machine ready?"),
     ("compass scan pdbbind/", "which complexes are usable"),
-    ("compass optimize --dataset pdbbind/", "a plan for each stage"),
+    ("compass optimize --dataset pdbbind/", "a plan for each stage, in some minutes"),
     ("compass report", "hardware_report.html: the plans and their reasons"),
     ("compass train --stage prototyping --cycles 1", "train, in runs/prototyping"),
     ("compass predict runs/prototyping/checkpoints/best.ckpt new_complexes/ --csv predictions.csv", "predict"),
     ("compass verify", "do the plans still hold?"),
-    ("compass workload check my_model.py:Transformer", "does Compass understand this model?"),
+    ("compass workload check my_model.py:Transformer", "does the cost model apply to this workload?"),
 )
 """(command, what it does), in the order in which a newcomer types them."""
 COMMAND_WIDTH = 46
@@ -47,7 +47,7 @@ complexes.csv      the same complexes as a manifest, with a column `split`
 new_complexes/     {n_new} complexes without labels, to predict
 1ia1_*             one complex: the whole protein and its ligand
 train.py           a training script of a transformer, without Compass
-my_model.py        what makes its model a workload of Compass
+my_model.py        the workload made from it
 
 In this folder, type:
 
@@ -55,7 +55,7 @@ In this folder, type:
 
 1ia1 is the complex of dihydrofolate reductase from the Protein Data Bank (wwPDB, CC0 1.0). In the others, two or three
 residues of its chain A are the ligand, and the residues around them the protein. Geometry and sizes are real. The labels are
-synthetic: they count contacts between elements. What a model learns here means nothing for real affinities.
+synthetic: they count contacts between elements. A model trained here says nothing about real affinities.
 """
 
 

@@ -130,7 +130,7 @@ def _here(build: TorchBuild) -> Mapping[str, tuple[str, ...]]:
     devices = (*(f"{device.partition(':')[0]}: {name}" for device, name in named), f"cpu: {cpu_name()}")
     return {
         "device": tuple(dict.fromkeys(devices)),
-        "torch": (build.version,),
+        **({"torch": (build.version,)} if build.version else {}),
         "python": (f"{sys.version_info.major}.{sys.version_info.minor}",),
         "measurement": (str(MEASUREMENT_VERSION),),
         "torch_geometric": (_version("torch_geometric") or "unknown",),

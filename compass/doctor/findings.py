@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 Level = Literal["ok", "warn", "fail"]
-"""`warn`: Compass works, but slower, with less memory, or not as was meant. `fail`: something that was asked for does not work."""
+"""`warn`: Compass works, but slower, with less memory, or not on the intended device. `fail`: something does not work."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,8 @@ def test_it_says_what_it_wrote_and_what_to_type(tmp_path):
     assert (result.exit_code, result.stderr) == (0, "")
     first, _, *rest = result.stdout.splitlines()
     assert re.fullmatch(
-        rf"wrote {folder}: 53 complexes with labels, 12 without, a manifest and a model; 137 files, \d\.\d\d MiB", first
+        rf"wrote {folder}: 53 complexes with labels, 12 without, a manifest and a workload; 137 files, \d\.\d\d MiB",
+        first,
     )
     assert rest == [
         f"next, as in {folder}/README.txt:",

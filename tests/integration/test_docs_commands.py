@@ -1,0 +1,161 @@
+"""The commands and the Python snippets of README.md and docs/*.md run as they stand, in the folder of `compass demo`.
+
+Every `bash` and `python` block is run in the order of the site, or is marked by `<!-- not run: REASON -->` on the line before
+it. What differs from a reader's terminal, so that all pages take some minutes:
+
+- `compass` is a wrapper that adds the settings of `SHORT` to `optimize` and `estimate`: a space of small models, one C
+  allocator, fewer and shorter probes, a cycle of ten batches, two epochs. Profiles hold their settings, so `train` and
+  `verify` follow. Without them, `optimize` alone takes four minutes.
+- `--memory-limit` is at most `MOST_MEMORY`, and is added where it is missing, so that a plan does not depend on what other
+  programs hold.
+- A command that only reads (`READING`) is not run a second time with the same words.
+- The cache is new, and shared by all pages, as on a reader's machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from compass.demo import write_demo
+
+ROOT = Path(__file__).parents[2]
+RUN, SHOWN = {"bash", "python"}, {"text", "mermaid"}
+SHORT = [
+    *(f'stages.{stage}.allocator=["fast"]' for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
+    *(f"stages.{stage}.fused=[false]" for stage in ("smoke_test", "prototyping", "validation", "production")),
+    "runtime.waiting=sleep", "space.layers=[2,3]", "space.channels=[16,48]", "space.channels_per_layer=[4,32]",
+    "space.small_share=[0,1]", "space.large_share=[0,1]", "cycle_batches=10", "training.epochs=2", "batch.max_batch=4",
+    "probe.anchor_architectures_cpu=[[2,16],[3,48]]", "probe.anchor_step_s_cpu=[0.1]", "probe.smoke_steps=4",
+    "probe.timed_s=1", "probe.timed_most=10", "probe.patience_s=1", "probe.shuffled_batches=1", "probe.certify_rounds=1",
+    "probe.certify_again=0", "verify.step_tolerance=1",
+]  # fmt: skip
+MOST_MEMORY = "2GiB"
+READING = {"scan", "workload", "doctor", "estimate"}
+MADE_ANEW = ("demo", "my_config.py")
+"""Made by the first command of several pages, which refuse to overwrite them."""
+
+WRAPPER = f"""\
+#!{sys.executable}
+import re, sys
+from pathlib import Path
+from compass.cli import main
+
+args = sys.argv[1:]
+log = Path(__file__).with_name("commands")
+known = log.read_text().splitlines() if log.exists() else []
+if args[:1] and args[0] in {READING!r} and " ".join(args) in known:
+    sys.exit(0)
+log.write_text("\\n".join([*known, " ".join(args)]))
+if args[:1] and args[0] in ("optimize", "estimate"):
+    args += [word for setting in {SHORT!r} for word in ("--set", setting)]
+    if "--memory-limit" in args:
+        args[args.index("--memory-limit") + 1] = {MOST_MEMORY!r}
+    else:
+        args += ["--memory-limit", {MOST_MEMORY!r}]
+sys.argv[1:] = args
+main()
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    reason: str
+    """Why it is not run; empty if it is."""
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def pages() -> list[str]:
+    """README.md and docs/*.md, the latter in the order of the site."""
+    listed = re.findall(r"^ +- (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    return ["README.md", *(f"docs/{name}" for name in listed)]
+
+
+def blocks(page: str) -> list[Block]:
+    found = []
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    number = 0
+    while number < len(lines):
+        fence = re.fullmatch(r"```(\w*)", lines[number])
+        number += 1
+        if fence is None:
+            continue
+        end = lines.index("```", number)
+        mark = re.fullmatch(r"<!-- not run: (.+) -->", lines[number - 2])
+        found.append(
+            Block(page, number, fence[1], "\n".join(lines[number:end]) + "\n", "" if mark is None else mark[1])
+        )
+        number = end + 1
+    return found
+
+
+BLOCKS = [block for page in pages() for block in blocks(page)]
+TO_RUN = [block for block in BLOCKS if block.language in RUN and not block.reason]
+
+
+def test_every_page_is_looked_at():
+    assert sorted(pages()[1:]) == sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_every_block_is_run_or_marked_with_a_reason():
+    assert {block.language for block in BLOCKS} <= RUN | SHOWN
+    marks = [
+        f"{page}: {mark}" for page in pages() for mark in re.findall(r"<!-- not run: .* -->", (ROOT / page).read_text())
+    ]
+    marked = [block for block in BLOCKS if block.reason]
+    assert len(marks) == len(marked), "a mark stands on the line before its block"
+    commands = [block for block in BLOCKS if block.language in RUN]
+    assert len(commands) == len(TO_RUN) + len(marked)
+    assert len(marked) <= len(commands) // 4, "most blocks run"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """(the folder of the demo, the environment of its commands)."""
+    place = tmp_path_factory.mktemp("reader")
+    write_demo(place / "demo")
+    (place / "bin").mkdir()
+    wrapper = place / "bin" / "compass"
+    wrapper.write_text(WRAPPER)
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    env = {
+        **{name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"},
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(place),
+        "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(Path.home() / ".cache" / "matplotlib")),
+    }
+    return place / "demo", env
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("block", TO_RUN, ids=str)
+def test_a_block_runs(workplace, block):
+    folder, env = workplace
+    if block is next(each for each in TO_RUN if each.page == block.page):
+        for name in MADE_ANEW:
+            subprocess.run(["rm", "-rf", folder / name], check=True)
+    if block.language == "bash":
+        command = ["bash", "-euo", "pipefail", "-c", block.code]
+    else:
+        (folder / "snippet.py").write_text(block.code)
+        command = [sys.executable, "snippet.py"]
+    ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, f"{block}\n{block.code}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
