@@ -6,6 +6,7 @@ A terminal shows one line that changes. Without a terminal, in a batch system's 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 from compass import records
-from compass.units import format_seconds
+from compass.units import format_duration
 
 _Watch = Callable[[records.Progress], None]
 log = logging.getLogger(__name__)
@@ -32,7 +33,12 @@ ENOUGH = 2
 def live_progress(console: Console) -> Iterator[_Watch]:
     """A line at the bottom of `console` that shows the progress passed to the yielded function; see `plain_progress`."""
     if not console.is_terminal:
-        yield plain_progress(console)
+        watching, ended = PlainProgress(console), threading.Event()
+        threading.Thread(target=watching.report_until, args=(ended,), daemon=True).start()
+        try:
+            yield watching.watch
+        finally:
+            ended.set()
         return
     with bar_on(console) as bar:
         task, pace = bar.add_task("starting", total=None, left=""), Pace()
@@ -41,7 +47,7 @@ def live_progress(console: Console) -> Iterator[_Watch]:
             rest = pace.rest(now)
             bar.update(
                 task,
-                description=f"{now.phase}: {now.what}",
+                description=described(now),
                 left=rest,
                 completed=now.n_done,
                 total=max(now.n_expected, now.n_done) or None,
@@ -50,15 +56,32 @@ def live_progress(console: Console) -> Iterator[_Watch]:
         yield watch
 
 
-def plain_progress(console: Console, clock: Callable[[], float] = time.monotonic) -> _Watch:
-    """A function that reports the progress passed to it in a line of its own, but not more often than every `PLAIN_S`."""
-    pace, lines = Pace(clock), PlainLines(console, clock)
+def described(now: records.Progress) -> str:
+    """The present step in a line: `stage 2 of 4, production: certify 5 layers × 96 channels, fp32, batch 9`."""
+    return f"{now.stage}: {now.phase} {now.what}" if now.stage else f"{now.phase}: {now.what}"
 
-    def watch(now: records.Progress) -> None:
-        rest = pace.rest(now)
-        lines.add(lambda: f"{now.phase}: {now.what}: {rest}")
 
-    return watch
+class PlainProgress:
+    """Progress in lines of their own, one every `PLAIN_S`, also while a single step takes minutes."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pace, self._lines = Pace(clock), PlainLines(console, clock)
+        self._line = "starting"
+        self._rest: Rest | None = None
+
+    def watch(self, now: records.Progress) -> None:
+        """Take note of `now`, and report it if it is time."""
+        self._line, self._rest = described(now), self._pace.rest(now)
+        self.report()
+
+    def report(self) -> None:
+        """Report the present step, unless the last line is too recent."""
+        self._lines.add(lambda: self._line if self._rest is None else f"{self._line}: {self._rest}")
+
+    def report_until(self, ended: threading.Event) -> None:
+        """Report every `PLAIN_S` seconds until the task has `ended`."""
+        while not ended.wait(1.0):
+            self.report()
 
 
 class PlainLines:
@@ -98,11 +121,16 @@ class Rest:
     until_s: float | None
     clock: Callable[[], float] = time.monotonic
 
+    in_all: bool = False
+    """Whether it is the time of the whole run."""
+
     def __str__(self) -> str:
         if self.until_s is None:
             return self.count
         left_s = self.until_s - self.clock()
-        return f"{self.count}, {format_seconds(left_s)} left" if left_s >= 1 else f"{self.count}, soon"
+        if left_s < 1:
+            return f"{self.count}, longer than expected"
+        return f"{self.count}, {format_duration(left_s)} left{' in all' if self.in_all else ''}"
 
 
 class Pace:
@@ -115,7 +143,9 @@ class Pace:
     def rest(self, now: records.Progress) -> Rest:
         """The rest of the phase: as given by the phase, or at the pace so far."""
         time_s = self._clock()
-        what = f"{now.phase} {now.what.partition(':')[0]}" if now.phase == "search" else now.phase
+        if now.in_all_s is not None:
+            return Rest(f"{now.n_done}/{now.n_expected}", time_s + now.in_all_s, self._clock, in_all=True)
+        what = now.phase
         if what != self._phase:
             self._phase, self._since_s, self._n_before = what, time_s, now.n_done
         remaining_s, n_here = now.remaining_s, now.n_done - self._n_before

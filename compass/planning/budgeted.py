@@ -139,7 +139,7 @@ def _certified(plan: StagePlan, epoch: PackedEpoch, experiment: Experiment, prob
         runtime=plan.runtime,
         timed=None if typical == fullest else typical,
     ).model_copy(update={"profile": False})
-    prober.report("certify", f"{plan.stage}: budgeted batches", 0, 1, stage=plan.stage)
+    prober.report("certify", "budgeted batches", 0, 1, stage=plan.stage)
     outcome = prober.certify(spec, stage=plan.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
         log.warning("%s: certificate of budgeted batches failed: %s: %s", plan.stage, outcome.status, outcome.detail)

@@ -111,7 +111,7 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
         pick = next_pick(policy, known, certified)
         if pick is None:
             break
-        text = f"{policy.stage}: {pick.knobs}, batch {pick.batch_size}"
+        text = f"{pick.knobs}, batch {pick.batch_size}"
         spec = certificate_spec(policy, experiment, pick)
         prober.forecast.expect(certify_part(policy.stage), certificate_s(spec, pick.step_s))
         prober.report("certify", text, n_round, n_round + 1, stage=policy.stage)

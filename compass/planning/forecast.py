@@ -52,7 +52,7 @@ class Forecast:
         """The stage and its place among those that are decided, in words; empty without one."""
         if stage not in self._stages:
             return ""
-        return f"{stage}, stage {self._stages.index(stage) + 1} of {len(self._stages)}"
+        return f"stage {self._stages.index(stage) + 1} of {len(self._stages)}, {stage}"
 
     def expect(self, part: str, seconds: float) -> None:
         """Expect `part` to take `seconds` from now on, or from its beginning, on this machine, whatever its pace so far."""

@@ -43,8 +43,7 @@ def structured(policy: Policy, experiment: Experiment, prober: Prober) -> Policy
         choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share, longest_s=longest_s)
         if choice is None:
             break
-        text = f"{policy.stage}: {choice.knobs}"
-        prober.report("search", text, n_done, search.probes_per_stage, stage=policy.stage)
+        prober.report("search", str(choice.knobs), n_done, search.probes_per_stage, stage=policy.stage)
         if _time(policy, experiment, prober, choice.knobs) is None:
             break
     return policy
@@ -56,7 +55,7 @@ def sampled(name: SamplerName, policy: Policy, experiment: Experiment, prober: P
 
     def try_model(knobs: Knobs) -> TrialResult:
         nonlocal n_done
-        prober.report("search", f"{policy.stage}: {knobs}", n_done, n_trials, stage=policy.stage)
+        prober.report("search", str(knobs), n_done, n_trials, stage=policy.stage)
         n_done += 1
         return _try(policy, experiment, prober, knobs)
 

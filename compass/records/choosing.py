@@ -407,4 +407,4 @@ class Progress(Record):
     in_all_s: float | None = None
     """Seconds that the whole run still takes; None: unknown, or the phase is all of it."""
     stage: str = ""
-    """The stage that is decided, with its place: `production, stage 2 of 4`."""
+    """The stage that is decided, with its place: `stage 2 of 4, production`."""

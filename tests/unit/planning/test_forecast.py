@@ -77,7 +77,7 @@ def test_parts_that_did_not_happen_are_forgotten(clock):
 
 def test_the_place_of_a_stage():
     forecast = Forecast(GROUPS)
-    assert forecast.place("production") == "production, stage 2 of 4"
+    assert forecast.place("production") == "stage 2 of 4, production"
     assert forecast.place(None) == Forecast([["validation"]]).place("production") == ""
 
 
