@@ -60,7 +60,7 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
     if runner is None:
         build_graphs(request.config, watch)
     storage = study_place(request, runner)
-    groups = [[stage for stage in group if stage in request.stages] for group in DECIDED]
+    groups = stage_groups(request)
     with (
         open_experiment(request, runner, watch, earlier=earlier, forecast=Forecast(groups)) as (experiment, prober),
         study_of(experiment, storage),
@@ -81,6 +81,11 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
                 profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
                 write_profile(profile, request.out)
         return profile
+
+
+def stage_groups(request: Request) -> list[list[Stage]]:
+    """The stages asked for, in the groups of `DECIDED`, which may be empty."""
+    return [[stage for stage in group if stage in request.stages] for group in DECIDED]
 
 
 def prepare_to_choose(request: Request, experiment: Experiment, prober: Prober, profile: Profile) -> None:

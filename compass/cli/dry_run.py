@@ -1,25 +1,64 @@
-"""`compass optimize --dry-run`: the work that a request asks for."""
+"""`compass optimize --dry-run`: the work that a request asks for, after a check of everything cheap."""
 
 from __future__ import annotations
 
 import json
 
 import typer
+from rich.console import Console
 
+from compass.cli.parse import check_output
+from compass.cli.progress import live_progress
 from compass.cli.tables import print_rows
+from compass.optimizer import stage_groups
 from compass.optimizer_config import SearchRules, StageRules
+from compass.planning.precheck import Checked, check_request
 from compass.planning.request import Request
 from compass.planning.session import wanted_variants
-from compass.units import format_bytes, format_count, format_seconds
+from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 
 def print_dry_run(request: Request, *, as_json: bool) -> None:
-    """Describe the planned work. Nothing is started, so the effects of the device stay open."""
-    rows = describe(request)
+    """Check everything that a run would refuse, and describe the planned work; nothing is measured or written.
+
+    Raises:
+        InputError: whatever a run would refuse.
+        WorkerError: no worker can be started on this machine.
+    """
+    check_output(request.out)
+    with live_progress(Console(stderr=True)) as watch:
+        checked = check_request(request, stage_groups(request), watch=watch)
+    rows = {**describe(request), **findings(request, checked)}
+    for warning in checked.warnings:
+        typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     print_rows(rows.items())
+
+
+def findings(request: Request, checked: Checked) -> dict[str, str]:
+    """What the check found, in words, by topic."""
+    hardware, samples = checked.description.hardware, checked.description.samples
+    found = {
+        "device": f"{hardware.name} ({hardware.device})",
+        "memory": f"{format_bytes(hardware.budget_bytes)} may be used, of which an idle worker takes "
+        f"{format_bytes(checked.description.baseline_bytes)}",
+        "workload": f"{request.workload}: it loads; {samples[0][0]} has {samples[0][1]}"
+        if samples
+        else request.workload,
+    }
+    if checked.n_listed:
+        n_good = sum(not status.startswith("rejected") for _, status in checked.read)
+        bad = [f"{name} {status}" for name, status in checked.read if status.startswith("rejected")]
+        of_them = (
+            f"{format_count(checked.n_listed)} listed; {n_good} of {len(checked.read)} that were tried can be used"
+        )
+        found["dataset"] = f"{request.config.dataset.path}, {'; '.join([of_them, *bad[:2]])}"
+    before = "" if checked.before_s is None else f"; the last such run took {format_duration(checked.before_s)}"
+    scan = ", and the first scan of the dataset" if checked.n_listed else ""
+    found["time"] = f"about {format_duration(checked.run_s)} on two cores{scan}{before}"
+    return found
 
 
 def describe(request: Request) -> dict[str, str]:

@@ -4,6 +4,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from compass.cli.app import app
 from compass.cli.tables import failure_line
 from compass.config_files import load_config
+from compass.demo import write_demo
 from compass.errors import InputError, WorkerError
 from compass.optimizer import Request
 from compass.profile import Profile, write_profile
@@ -225,34 +227,87 @@ def test_usage_errors_are_bad_input(asked, args):
     assert asked == []
 
 
-def test_a_dry_run_says_what_would_be_done(asked):
+@pytest.fixture
+def checked(monkeypatch, profile):
+    """What the check before a dry run finds; its worker is a stand-in."""
+    load = Load(graphs=1, sizes=(("nodes", 250.0), ("edges", 4984.0)))
+    description = Description(
+        fingerprint=profile.fingerprint, hardware=profile.hardware, features=("nodes", "edges"), baseline_bytes=2**28,
+        samples=(("1ia1", load),),
+    )  # fmt: skip
+    monkeypatch.setattr(
+        "compass.planning.precheck.local_runner",
+        lambda request, settings: SimpleNamespace(describe=lambda: description, close=lambda: None),
+    )
+    return description
+
+
+def test_a_dry_run_says_what_would_be_done(asked, checked):
     result = compass("optimize", "--dry-run", "--stages", "smoke_test,prototyping", "--memory-limit", "4GiB")
     assert result.exit_code == 0
     assert [line.strip().split(maxsplit=1) for line in result.stdout.splitlines() if line.startswith("stage")] == [
         ["stage", "smoke_test   no time limit"],
         ["stage", "prototyping  target 20.0 min; up to 40.0 min at a declining score"],
     ]
-    assert "at most 4.00 GiB" in result.stdout
     assert "14 probes for each of 2 variants" in result.stdout
     assert asked == []
     assert list(Path().iterdir()) == []
 
 
-def test_a_dry_run_as_json(asked):
+def test_a_dry_run_as_json(asked, checked):
     said = json.loads(compass("optimize", "--dry-run", "--json").stdout)
     assert said["dataset"] == "19,000 complexes"
-    assert said["memory"] == "the free memory of the device, less 5%"
+    assert said["memory"] == "4.00 GiB may be used, of which an idle worker takes 256.00 MiB"
+    assert said["device"] == "Some CPU (cpu)"
+    assert said["workload"] == "visnet: it loads; 1ia1 has 1 graphs, 250 nodes, 4,984 edges"
     assert said["test bench"] == "1ia1 (embedded)"
+    assert said["time"] == "about 4 min on two cores"
 
 
-def test_a_dry_run_on_a_dataset(asked):
-    Path("data").mkdir()
-    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--stages", "smoke_test").stdout)
-    assert said["dataset"] == f"{Path('data').absolute()}, all that a scan finds"
-    assert said["calibration"] == "14 probes for each of 2 variants"  # whatever is asked for, all stages share it
+def test_a_dry_run_of_a_run_that_was_made_before(asked, checked, profile):
+    same = Request(config=load_config(), dataset_size=300).asked
+    costs = profile.probe_costs.model_copy(update={"wall_s": 130.0})
+    write_profile(profile.model_copy(update={"asked": same, "probe_costs": costs}), Path("hardware_profile.json"))
+    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset-size", "300").stdout)
+    assert said["time"] == "about 4 min on two cores; the last such run took 2 min"
+
+
+def test_a_dry_run_reads_some_complexes(asked, checked):
+    write_demo(Path("demo"))
+    ligand = next(Path("demo/pdbbind/1ia1").glob("*_ligand.sdf"))
+    ligand.write_text("no ligand")
+    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "demo/pdbbind").stdout)
+    start = f"{Path('demo/pdbbind').absolute()}, 53 listed; 7 of 8 that were tried can be used; 1ia1 rejected, "
+    assert said["dataset"].startswith(start)
+    assert said["time"] == "about 4 min on two cores, and the first scan of the dataset"
     assert "test bench" not in said
-    said = json.loads(compass("optimize", "--dry-run", "--json", "--dataset", "data", "--dataset-size", "300").stdout)
-    assert said["dataset"] == f"{Path('data').absolute()}, 300 complexes"
+    for ligand in Path("demo/pdbbind").glob("*/*_ligand.sdf"):
+        ligand.write_text("no ligand")
+    refused = compass("optimize", "--dry-run", "--dataset", "demo/pdbbind")
+    assert refused.exit_code == 2
+    assert "got 8 complexes that cannot be used, such as 1ia1: " in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [
+        (["--dataset", "none"], "got no such folder or file"),
+        (["--out", "no/where.json"], "got No such file or directory"),
+        (["--memory-limit", "100MiB"], "expected at least"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(asked, checked, monkeypatch, args, error):
+    if args[0] == "--memory-limit":
+        small = checked.model_copy(
+            update={"hardware": checked.hardware.model_copy(update={"budget_bytes": 100 * 2**20})}
+        )
+        monkeypatch.setattr(
+            "compass.planning.precheck.local_runner",
+            lambda request, settings: SimpleNamespace(describe=lambda: small, close=lambda: None),
+        )
+    result = compass("optimize", "--dry-run", *args)
+    assert result.exit_code == 2
+    assert error in result.stderr
 
 
 # ---------------------------------------------------------------------------------------------- show, env and config
