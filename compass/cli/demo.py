@@ -16,8 +16,7 @@ def demo(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from compass.demo import write_demo
-    from compass.demo.writing import COMMANDS
+    from compass.demo.writing import COMMANDS, write_demo
     from compass.units import format_bytes
 
     written = write_demo(folder, force=force)

@@ -31,22 +31,27 @@ def doctor(
 
     Exit codes: 0 no check failed, 2 bad input, 3 a check failed.
     """
+    from compass.device import OtherPrograms
+
+    others = OtherPrograms()  # counts while the rest is imported, which is this process's own time
+
     from compass.cli.parse import dataset_changes
     from compass.config_files import load_config
-    from compass.doctor import Examination, examine
+    from compass.doctor.examination import Examination, examine
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME
 
     flags = dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
     config = load_config(config_file, [*(set_values or ()), *flags])
-    found = examine(Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME)))
+    asked = Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME))
+    found = examine(asked, others)
     if as_json:
-        typer.echo(json.dumps({"findings": [asdict(finding) for finding in found]}, indent=2))
+        typer.echo(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))
     else:
-        width = max(len(finding.check) for finding in found)
-        for finding in found:
-            level = typer.style(f"{finding.level:<4}", fg=COLOURS[finding.level])
-            remedy = f". {finding.remedy}" if finding.remedy else ""
-            typer.echo(f"{level}  {finding.check:<{width}}  {finding.says}{remedy}")
-    if any(finding.level == "fail" for finding in found):
+        width = max(len(result.check) for result in found)
+        for result in found:
+            level = typer.style(f"{result.level:<4}", fg=COLOURS[result.level])
+            remedy = f". {result.remedy}" if result.remedy else ""
+            typer.echo(f"{level}  {result.check:<{width}}  {result.says}{remedy}")
+    if any(result.level == "fail" for result in found):
         raise typer.Exit(3)

@@ -38,7 +38,7 @@ MEAN_PK, SPREAD_PK = 6.4, 1.5
 
 
 @dataclass(frozen=True)
-class Crop:
+class CutComplex:
     """One complex, as the text of its two files."""
 
     name: str
@@ -70,7 +70,7 @@ class _Residue:
         return self.positions[[line[12:16].strip() == name for line in self.lines]]
 
 
-def cut_crops() -> tuple[Crop, ...]:
+def cut_crops() -> tuple[CutComplex, ...]:
     """The entry's own complex first, then one crop for every third residue of the chain, in the order of the chain."""
     residues = list(_residues(gzip.decompress(EMBEDDED_PROTEIN.read_bytes()).decode()))
     sdf = EMBEDDED_LIGAND.read_text(encoding="utf-8")
@@ -88,7 +88,7 @@ def cut_crops() -> tuple[Crop, ...]:
     energies = np.array([energy for *_, energy in cut])
     labels = MEAN_PK + SPREAD_PK * (energies - energies.mean()) / energies.std()
     return tuple(
-        Crop(name, _pdb(protein), ligand, names, round(float(label), 2))
+        CutComplex(name, _pdb(protein), ligand, names, round(float(label), 2))
         for (name, names, ligand, protein, _), label in zip(cut, labels, strict=True)
     )
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
-from compass.demo.crops import Crop, cut_crops
+from compass.demo.crops import CutComplex, cut_crops
 from compass.errors import InputError
 from compass.files import unwritable
 
 FILES = Path(__file__).parent / "files"
 NEW_EVERY = 5
 """One crop in so many goes to the complexes without labels."""
-SPLITS = ("train",) * 8 + ("val", "test")
+SPLIT_TURNS = ("train",) * 8 + ("val", "test")
 """The manifest's column `split`, by turns."""
 INDEX = "pdbbind/index/INDEX_demo_PL_data.2001"
 INDEX_HEAD = """\
@@ -102,7 +102,7 @@ def write_demo(folder: Path, *, force: bool = False) -> Demo:
     return Demo(folder, len(labelled), len(new), len(files), sum(map(len, files.values())))
 
 
-def _files(labelled: Sequence[Crop], new: Sequence[Crop]) -> Mapping[str, bytes]:
+def _files(labelled: Sequence[CutComplex], new: Sequence[CutComplex]) -> Mapping[str, bytes]:
     """Path below the folder → content."""
     commands = "\n".join(f"    {command:<{COMMAND_WIDTH}}  # {what}" for command, what in COMMANDS)
     texts = {
@@ -123,21 +123,21 @@ def _files(labelled: Sequence[Crop], new: Sequence[Crop]) -> Mapping[str, bytes]
     }
 
 
-def _paths(place: str, crop: Crop) -> tuple[str, str]:
+def _paths(place: str, crop: CutComplex) -> tuple[str, str]:
     stem = f"{place}/{crop.name}/{crop.name}"
     return f"{stem}_protein.pdb", f"{stem}_ligand.sdf"
 
 
-def _index_line(crop: Crop) -> str:
+def _index_line(crop: CutComplex) -> str:
     """A line as in PDBbind's index, with the resolution and the year of 1IA1."""
     unit, exponent = next(found for found in UNITS if crop.pk > found[1] - 3)
     return f"{crop.name}  1.70  2001  {crop.pk:.2f}  Kd={10 ** (exponent - crop.pk):.3g}{unit} // 1ia1.pdf ({crop.residues})\n"
 
 
-def _manifest(crops: Sequence[Crop]) -> str:
+def _manifest(crops: Sequence[CutComplex]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "protein", "ligand", "label", "split"])
     for place, crop in enumerate(crops):
-        writer.writerow([crop.name, *_paths("pdbbind", crop), f"{crop.pk:.2f}", SPLITS[place % len(SPLITS)]])
+        writer.writerow([crop.name, *_paths("pdbbind", crop), f"{crop.pk:.2f}", SPLIT_TURNS[place % len(SPLIT_TURNS)]])
     return text.getvalue()

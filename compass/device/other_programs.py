@@ -13,6 +13,10 @@ class OtherPrograms:
     def __init__(self) -> None:
         self._since = _Clocks()
 
+    def passed_s(self) -> float:
+        """Seconds since the creation of this object."""
+        return _Clocks().at_s - self._since.at_s
+
     def busy_cores(self) -> float | None:
         """Mean number of cores that were busy with anything but this process; None where the system counts nothing.
 

@@ -29,7 +29,9 @@ class NvidiaDriver:
 def nvidia_driver(nvml: Any = None) -> NvidiaDriver | None:
     """The driver; None if there is none, or if it has no device. `nvml` is the library, or a stand-in."""
     if nvml is None:
-        import pynvml as nvml
+        import pynvml
+
+        nvml = pynvml
     try:
         nvml.nvmlInit()
         number = int(nvml.nvmlSystemGetCudaDriverVersion())

@@ -18,8 +18,8 @@ from threading import Thread
 from compass.device import OtherPrograms, available_cores
 from compass.device.fingerprint import MEASUREMENT_VERSION
 from compass.device.hardware import cpu_name
+from compass.doctor.checks import Check, CheckResult, run_checks
 from compass.doctor.driver import nvidia_driver
-from compass.doctor.findings import Check, Finding, run_checks
 from compass.doctor.machine import (
     check_allocators,
     check_clock,
@@ -28,7 +28,7 @@ from compass.doctor.machine import (
     check_memory,
     check_other_programs,
 )
-from compass.doctor.places import check_dataset, check_folder, check_profile
+from compass.doctor.places import check_dataset, check_profile, check_writable
 from compass.doctor.software import check_device_memory, check_extras, check_packages, check_system, check_torch
 from compass.doctor.torch_build import LIMIT_S, TorchBuild, installed_torch
 from compass.optimizer_config import OptimizerConfig
@@ -37,7 +37,7 @@ from compass.records import ALLOCATORS
 
 DISTRIBUTION = "compass-optimizer"
 WATCH_S = 0.3
-"""Seconds for which other programs are watched: thirty ticks of the system's clock for each core."""
+"""Seconds for which other programs are watched, at least: thirty ticks of the system's clock for each core."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,14 @@ class Examination:
     """It need not be there."""
 
 
-def examine(asked: Examination) -> tuple[Finding, ...]:
-    """Every check of this machine; takes two to three seconds, most of it for importing torch in another process."""
-    others = OtherPrograms()
-    time.sleep(WATCH_S)  # before anything else runs, which would count
+def examine(asked: Examination, others: OtherPrograms) -> tuple[CheckResult, ...]:
+    """Every check of this machine; takes some two seconds, most of them to import torch in another process.
+
+    Args:
+        asked: what is to be checked beside the machine.
+        others: counts other programs, for a while already. The process that imports torch would count too, so it starts later.
+    """
+    time.sleep(max(0.0, WATCH_S - others.passed_s()))
     busy_cores = others.busy_cores()
     build = _in_the_background()
     n_usable, n_cores = available_cores(), os.cpu_count() or 1
@@ -72,8 +76,8 @@ def examine(asked: Examination) -> tuple[Finding, ...]:
         ),
         Check("allocators", lambda: check_allocators(_offered(), on_cpu=not build.result().accelerators)),
         Check("clock", lambda: check_clock(datetime.now().astimezone(), time.perf_counter)),
-        Check("cache", partial(check_folder, "cache", asked.cache, "Name another folder with --cache.")),
-        Check("folder", partial(check_folder, "folder", Path(), "Change to another folder.")),
+        Check("cache", partial(check_writable, "cache", asked.cache, "Name another folder with --cache.")),
+        Check("folder", partial(check_writable, "folder", Path(), "Change to another folder.")),
         *_of_dataset(asked.config),
         Check("profile", lambda: check_profile(asked.profile, _here(build.result()))),
     ]
@@ -94,7 +98,7 @@ def _in_the_background() -> Future[TorchBuild]:
     return future
 
 
-def _torch(build: TorchBuild) -> Finding:
+def _torch(build: TorchBuild) -> CheckResult:
     return check_torch(
         build, nvidia_driver(), has_amd_driver=Path("/dev/kfd").exists(), visible=os.environ.get("CUDA_VISIBLE_DEVICES")
     )

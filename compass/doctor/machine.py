@@ -15,7 +15,7 @@ from pathlib import Path
 from compass.device.cgroups import group_cores, group_memory
 from compass.device.hardware import cpu_name, system_memory
 from compass.device.process import ROOT
-from compass.doctor.findings import Finding
+from compass.doctor.checks import CheckResult
 from compass.records import ALLOCATORS
 from compass.units import GIB, format_bytes
 
@@ -31,7 +31,7 @@ COARSEST_S = 1e-4
 N_READINGS = 1000
 
 
-def check_memory(*, root: Path = ROOT) -> Finding:
+def check_memory(*, root: Path = ROOT) -> CheckResult:
     """Free memory against the machine's and the control group's."""
     total, available = system_memory(root)
     group = group_memory(root=root)
@@ -41,23 +41,23 @@ def check_memory(*, root: Path = ROOT) -> Finding:
     if most < total:
         says += f" (the control group's limit; the machine has {format_bytes(total)})"
     if free < LEAST_MEMORY_BYTES:
-        return Finding(
+        return CheckResult(
             "memory",
             "fail",
             f"{says}; the smallest plan needs about {format_bytes(LEAST_MEMORY_BYTES)}",
             "End other programs, or get more memory.",
         )
     if free < LARGE_SHARE * most:
-        return Finding(
+        return CheckResult(
             "memory",
             "warn",
             says,
             "Plans use only free memory: end other programs before `compass optimize`.",
         )
-    return Finding("memory", "ok", says)
+    return CheckResult("memory", "ok", says)
 
 
-def check_control_group(n_cores: int, *, root: Path = ROOT) -> Finding:
+def check_control_group(n_cores: int, *, root: Path = ROOT) -> CheckResult:
     """Limits of control groups (containers, Slurm, systemd) on this process's memory and cores.
 
     Args:
@@ -72,25 +72,25 @@ def check_control_group(n_cores: int, *, root: Path = ROOT) -> Finding:
     if cores is not None and cores < n_cores:
         limits.append(f"{cores:g} of {n_cores} cores")
     if not limits:
-        return Finding("control group", "ok", "no limit of memory or cores")
+        return CheckResult("control group", "ok", "no limit of memory or cores")
     says = f"allows {' and '.join(limits)}"
     if cores is not None and cores < n_cores and cores != math.floor(cores):
-        return Finding(
+        return CheckResult(
             "control group",
             "warn",
             f"{says}; a part of a core stops every step for a while",
             f"Ask for whole cores, e.g. `docker run --cpus {math.ceil(cores)}` or `sbatch --cpus-per-task {math.ceil(cores)}`.",
         )
-    return Finding("control group", "ok", says)
+    return CheckResult("control group", "ok", says)
 
 
-def check_cores(n_usable: int, n_cores: int, *, root: Path = ROOT) -> Finding:
+def check_cores(n_usable: int, n_cores: int, *, root: Path = ROOT) -> CheckResult:
     """The processor, and how many of its cores this process may use."""
     used = f"{n_usable} of {n_cores} cores may be used" if n_usable < n_cores else f"{n_cores} cores"
-    return Finding("cores", "ok", f"{cpu_name(root)}, {used}")
+    return CheckResult("cores", "ok", f"{cpu_name(root)}, {used}")
 
 
-def check_other_programs(busy_cores: float | None, n_usable: int, *, idle_cores: float) -> Finding:
+def check_other_programs(busy_cores: float | None, n_usable: int, *, idle_cores: float) -> CheckResult:
     """The cores that other programs keep busy.
 
     Args:
@@ -99,11 +99,11 @@ def check_other_programs(busy_cores: float | None, n_usable: int, *, idle_cores:
         idle_cores: fewer busy cores than this change no measurement (`runtime.idle_cores`).
     """
     if busy_cores is None:
-        return Finding("other programs", "ok", "this system does not count busy cores")
+        return CheckResult("other programs", "ok", "this system does not count busy cores")
     says = f"{busy_cores:.1f} of {n_usable} cores busy"
     if busy_cores < idle_cores:
-        return Finding("other programs", "ok", says)
-    return Finding(
+        return CheckResult("other programs", "ok", says)
+    return CheckResult(
         "other programs",
         "warn",
         says,
@@ -112,7 +112,7 @@ def check_other_programs(busy_cores: float | None, n_usable: int, *, idle_cores:
     )
 
 
-def check_allocators(offered: Collection[str], *, on_cpu: bool, system: str | None = None) -> Finding:
+def check_allocators(offered: Collection[str], *, on_cpu: bool, system: str | None = None) -> CheckResult:
     """The C allocators under which training on a CPU can run.
 
     Args:
@@ -121,16 +121,16 @@ def check_allocators(offered: Collection[str], *, on_cpu: bool, system: str | No
         system: the name of the operating system; None asks.
     """
     if not on_cpu:
-        return Finding("allocators", "ok", "not needed: training uses an accelerator")
+        return CheckResult("allocators", "ok", "not needed: training uses an accelerator")
     if (platform.system() if system is None else system) != "Linux":
-        return Finding("allocators", "ok", "the system's own; others are for Linux")
+        return CheckResult("allocators", "ok", "the system's own; others are for Linux")
     names = [name for name in ALLOCATORS if name in offered and name != "system"]
     says = ", ".join(names)
     if any(ALLOCATORS[name].joins_pieces for name in names):
-        return Finding("allocators", "ok", says)
+        return CheckResult("allocators", "ok", says)
     best = next(kind for kind in ALLOCATORS.values() if kind.joins_pieces)
     # Footprint beyond the baseline in docs/decisions/0018: 1.04 to 1.07 times the live bytes, against 1.37 to 1.42 under `fast`.
-    return Finding(
+    return CheckResult(
         "allocators",
         "warn",
         f"{says}; no {best.name}",
@@ -139,7 +139,7 @@ def check_allocators(offered: Collection[str], *, on_cpu: bool, system: str | No
     )
 
 
-def check_clock(now: datetime, read_s: Callable[[], float]) -> Finding:
+def check_clock(now: datetime, read_s: Callable[[], float]) -> CheckResult:
     """The date, and the clock that times steps.
 
     Args:
@@ -148,11 +148,13 @@ def check_clock(now: datetime, read_s: Callable[[], float]) -> Finding:
     """
     date = f"{now:%Y-%m-%d %H:%M %Z}"
     if not EARLIEST <= now < LATEST:
-        return Finding("clock", "warn", f"{date} cannot be right", "Set the clock, e.g. `timedatectl set-ntp true`.")
+        return CheckResult(
+            "clock", "warn", f"{date} cannot be right", "Set the clock, e.g. `timedatectl set-ntp true`."
+        )
     readings = [read_s() for _ in range(N_READINGS)]
     steps = [later - earlier for earlier, later in itertools.pairwise(readings)]
     if min(steps) < 0:
-        return Finding(
+        return CheckResult(
             "clock",
             "fail",
             f"{date}; the clock that times steps runs backwards",
@@ -160,10 +162,10 @@ def check_clock(now: datetime, read_s: Callable[[], float]) -> Finding:
         )
     resolution_s = min((step for step in steps if step > 0), default=math.inf)
     if resolution_s > COARSEST_S:
-        return Finding(
+        return CheckResult(
             "clock",
             "warn",
             f"{date}; steps are timed more coarsely than {COARSEST_S * 1e6:.0f} µs",
             "Times of small models are rough here; plan on another machine.",
         )
-    return Finding("clock", "ok", f"{date}; steps are timed to {max(1, round(resolution_s * 1e9)):,} ns")
+    return CheckResult("clock", "ok", f"{date}; steps are timed to {max(1, round(resolution_s * 1e9)):,} ns")

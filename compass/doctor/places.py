@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compass.data.scan.listing import Listing
 from compass.data.scan.scan import list_source
-from compass.doctor.findings import Finding, within
+from compass.doctor.checks import CheckResult, within
 from compass.errors import InputError
 from compass.optimizer_config import DatasetRules
 from compass.profile import NewerProfileError, read_profile
@@ -23,7 +23,7 @@ LISTING_S = 2.0
 """Seconds that listing a dataset may take: some 50,000 complexes on a local disk."""
 
 
-def check_folder(check: str, folder: Path, fix: str) -> Finding:
+def check_writable(check: str, folder: Path, fix: str) -> CheckResult:
     """Free space in `folder`, and whether a file can be written there. A folder that is not there yet could be made.
 
     Args:
@@ -36,16 +36,16 @@ def check_folder(check: str, folder: Path, fix: str) -> Finding:
         tempfile.TemporaryFile(dir=present).close()
         free = shutil.disk_usage(present).free
     except OSError as error:
-        return Finding(check, "fail", f"{folder} cannot be written: {error.strerror or error}", fix)
+        return CheckResult(check, "fail", f"{folder} cannot be written: {error.strerror or error}", fix)
     says = f"{format_bytes(free)} free in {folder}"
     if free < LEAST_FREE_BYTES:
-        return Finding(check, "fail", says, f"Delete something there. {fix}")
+        return CheckResult(check, "fail", says, f"Delete something there. {fix}")
     if free < FEW_FREE_BYTES:
-        return Finding(check, "warn", f"{says}; 20,000 complexes take about {format_bytes(FEW_FREE_BYTES)}", fix)
-    return Finding(check, "ok", says)
+        return CheckResult(check, "warn", f"{says}; 20,000 complexes take about {format_bytes(FEW_FREE_BYTES)}", fix)
+    return CheckResult(check, "ok", says)
 
 
-def check_dataset(source: Path, rules: DatasetRules, *, limit_s: float = LISTING_S) -> Finding:
+def check_dataset(source: Path, rules: DatasetRules, *, limit_s: float = LISTING_S) -> CheckResult:
     """Whether a dataset is there, and how many complexes it lists. One structure file is opened, and none is read.
 
     Args:
@@ -56,30 +56,30 @@ def check_dataset(source: Path, rules: DatasetRules, *, limit_s: float = LISTING
     try:
         listing = within(limit_s, lambda: list_source(source, rules))
     except InputError as error:
-        return Finding("dataset", "fail", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
+        return CheckResult("dataset", "fail", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
     if listing is None:
-        return Finding(
+        return CheckResult(
             "dataset", "ok", f"{source} can be read; `compass scan` counts it, which takes over {limit_s:g} s"
         )
     return _of_listing(source, listing)
 
 
-def _of_listing(source: Path, listing: Listing) -> Finding:
+def _of_listing(source: Path, listing: Listing) -> CheckResult:
     usable = [listed for listed in listing.complexes if listed.row.usable]
     n_labelled = sum(listed.row.label is not None for listed in usable)
     says = f"{source} lists {format_count(len(listing.complexes))} complexes"
     scan = f"`compass scan {source}` reports each of them."
     if not usable:
-        return Finding("dataset", "fail", f"{says}, none with both of its files", scan)
+        return CheckResult("dataset", "fail", f"{says}, none with both of its files", scan)
     try:
         for name in (usable[0].proteins[0], usable[0].ligands[0]):
             (listing.root / name).open("rb").close()
     except OSError as error:
-        return Finding(
+        return CheckResult(
             "dataset", "fail", f"{says}, but {name} cannot be read: {error.strerror}", "Check its permissions."
         )
     if not n_labelled:
-        return Finding(
+        return CheckResult(
             "dataset",
             "warn",
             f"{says}, none with a label",
@@ -88,11 +88,11 @@ def _of_listing(source: Path, listing: Listing) -> Finding:
     says += f", {format_count(n_labelled)} with a label"
     n_rejected = len(listing.complexes) - len(usable)
     if n_rejected:
-        return Finding("dataset", "warn", f"{says}; {format_count(n_rejected)} lack a file", scan)
-    return Finding("dataset", "ok", says)
+        return CheckResult("dataset", "warn", f"{says}; {format_count(n_rejected)} lack a file", scan)
+    return CheckResult("dataset", "ok", says)
 
 
-def check_profile(path: Path, here: Mapping[str, tuple[str, ...]]) -> Finding:
+def check_profile(path: Path, here: Mapping[str, tuple[str, ...]]) -> CheckResult:
     """An earlier profile: whether it can be read, and whether it was measured on this machine, as far as that is cheap to tell.
 
     Args:
@@ -100,13 +100,13 @@ def check_profile(path: Path, here: Mapping[str, tuple[str, ...]]) -> Finding:
         here: name → values that hold on this machine, for `device`, `torch` and names of the fingerprint's versions.
     """
     if not path.exists():
-        return Finding("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
+        return CheckResult("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
     try:
         profile = read_profile(path)
     except NewerProfileError as error:
-        return Finding("profile", "fail", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
+        return CheckResult("profile", "fail", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
     except InputError as error:
-        return Finding("profile", "warn", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
+        return CheckResult("profile", "warn", f"{error.where}: {error.got}; expected {error.expected}", error.fix)
     then = {
         "device": profile.fingerprint.device,
         "torch": profile.fingerprint.torch,
@@ -119,10 +119,10 @@ def check_profile(path: Path, here: Mapping[str, tuple[str, ...]]) -> Finding:
     ]
     says = f"{path} has plans for {', '.join(profile.plans) or 'no stage'}"
     if changed:
-        return Finding(
+        return CheckResult(
             "profile",
             "warn",
             f"{says}, measured on something else: {'; '.join(changed)}",
             "`compass verify` checks whether they hold here.",
         )
-    return Finding("profile", "ok", says)
+    return CheckResult("profile", "ok", says)

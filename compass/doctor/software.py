@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from packaging.requirements import Requirement
 
+from compass.doctor.checks import CheckResult
 from compass.doctor.driver import NvidiaDriver
-from compass.doctor.findings import Finding
 from compass.doctor.torch_build import TorchBuild
 from compass.units import format_bytes
 
@@ -25,7 +25,7 @@ HELD_SHARE = 0.1
 """Other programs that hold more than this share of a GPU's memory change what is planned."""
 
 
-def check_system(system: str, python: tuple[int, int]) -> Finding:
+def check_system(system: str, python: tuple[int, int]) -> CheckResult:
     """The operating system and Python.
 
     Args:
@@ -35,18 +35,18 @@ def check_system(system: str, python: tuple[int, int]) -> Finding:
     says = f"{system}, Python {python[0]}.{python[1]}"
     if not OLDEST_PYTHON <= python <= NEWEST_PYTHON:
         tested = " to ".join(f"{major}.{minor}" for major, minor in (OLDEST_PYTHON, NEWEST_PYTHON))
-        return Finding("system", "warn", f"{says}, which is not tested", f"Use Python {tested}.")
+        return CheckResult("system", "warn", f"{says}, which is not tested", f"Use Python {tested}.")
     if system != "Linux":
-        return Finding(
+        return CheckResult(
             "system",
             "warn",
             f"{says}: no memory ceiling is enforced on a CPU here",
             "Certificates are enforced on Linux, and on CUDA devices.",
         )
-    return Finding("system", "ok", says)
+    return CheckResult("system", "ok", says)
 
 
-def check_packages(requirements: Sequence[str] | None, version_of: Callable[[str], str | None]) -> Finding:
+def check_packages(requirements: Sequence[str] | None, version_of: Callable[[str], str | None]) -> CheckResult:
     """The packages that Compass needs.
 
     Args:
@@ -55,7 +55,7 @@ def check_packages(requirements: Sequence[str] | None, version_of: Callable[[str
         version_of: the version of a distribution; None if it is not installed.
     """
     if requirements is None:
-        return Finding(
+        return CheckResult(
             "packages",
             "warn",
             "Compass is not installed, only importable, so that the versions it needs are unknown",
@@ -65,16 +65,16 @@ def check_packages(requirements: Sequence[str] | None, version_of: Callable[[str
     faults = [(found, fault) for found in needed if (fault := _fault(found, version_of(found.name)))]
     if faults:
         wanted = " ".join(f"'{found.name}{found.specifier}'" for found, _ in faults)
-        return Finding(
+        return CheckResult(
             "packages",
             "fail",
             ", ".join(f"{found.name} {fault}" for found, fault in faults),
             f"Run: pip install {wanted}",
         )
-    return Finding("packages", "ok", f"all {len(needed)} that Compass needs, in supported versions")
+    return CheckResult("packages", "ok", f"all {len(needed)} that Compass needs, in supported versions")
 
 
-def check_extras(requirements: Sequence[str] | None, version_of: Callable[[str], str | None]) -> Finding:
+def check_extras(requirements: Sequence[str] | None, version_of: Callable[[str], str | None]) -> CheckResult:
     """The optional packages, and what each extra gives; arguments as for `check_packages`."""
     wanted = {extra: [r for r in map(Requirement, requirements or ()) if _applies(r, extra)] for extra in EXTRAS}
     known = {extra: parts for extra, parts in wanted.items() if parts}
@@ -82,7 +82,7 @@ def check_extras(requirements: Sequence[str] | None, version_of: Callable[[str],
     absent = [extra for extra in known if extra not in here]
     says = [f"{', '.join(here)} installed"] if here else []
     says += [f"{', '.join(absent)} not installed"] if absent else []
-    return Finding(
+    return CheckResult(
         "extras",
         "ok",
         "; ".join(says) or "none",
@@ -108,7 +108,7 @@ def _fault(requirement: Requirement, version: str | None) -> str:
 
 def check_torch(
     build: TorchBuild, driver: NvidiaDriver | None, *, has_amd_driver: bool = False, visible: str | None = None
-) -> Finding:
+) -> CheckResult:
     """The torch build against the drivers that are here.
 
     Args:
@@ -118,7 +118,7 @@ def check_torch(
         visible: the environment's `CUDA_VISIBLE_DEVICES`; None if it is not set.
     """
     if build.problem:
-        return Finding(
+        return CheckResult(
             "torch",
             "fail",
             f"torch cannot be imported: {build.problem}",
@@ -131,30 +131,30 @@ def check_torch(
     if driver is not None and not build.hip:
         return _without_its_device(build, driver, says, visible)
     if has_amd_driver and not build.hip:
-        return Finding(
+        return CheckResult(
             "torch",
             "warn",
             f"{says}: this build has no ROCm, though an AMD driver is here",
             f"To train on the GPU, install a build for ROCm; {TORCH_PAGE} names the command.",
         )
-    return Finding("torch", "ok", f"{says}: no accelerator here, so training uses the CPU")
+    return CheckResult("torch", "ok", f"{says}: no accelerator here, so training uses the CPU")
 
 
-def _with_devices(build: TorchBuild, says: str) -> Finding:
+def _with_devices(build: TorchBuild, says: str) -> CheckResult:
     foreign = [
         f"{name} ({capability})"
         for name, capability in zip(build.names, build.capabilities, strict=False)
         if not _has_kernels(capability, build.architectures)
     ]
     if foreign:
-        return Finding(
+        return CheckResult(
             "torch",
             "fail",
             f"{says}: this build has no kernels for {', '.join(foreign)}, only for {', '.join(build.architectures)}",
             f"Install a build that has them; {TORCH_PAGE} lists older ones too. To train on the CPU: --device cpu.",
         )
     seen = ", ".join(f"{device} is {name}" for device, name in zip(build.accelerators, build.names, strict=True))
-    return Finding("torch", "ok", f"{says}: {seen}")
+    return CheckResult("torch", "ok", f"{says}: {seen}")
 
 
 def _has_kernels(capability: str, architectures: Sequence[str]) -> bool:
@@ -180,28 +180,28 @@ def _number(architecture: str) -> int:
     return int(match[0]) if match else 0
 
 
-def _without_its_device(build: TorchBuild, driver: NvidiaDriver, says: str, visible: str | None) -> Finding:
+def _without_its_device(build: TorchBuild, driver: NvidiaDriver, says: str, visible: str | None) -> CheckResult:
     here = f"an NVIDIA driver {driver.version} (CUDA up to {driver.cuda}) is here"
     fitting = f"a build for CUDA {driver.cuda} or older; {TORCH_PAGE} names the command."
     if build.cuda is None:
-        return Finding(
+        return CheckResult(
             "torch", "warn", f"{says}: this build has no CUDA, though {here}", f"To train on the GPU, install {fitting}"
         )
     if visible is not None:
-        return Finding(
+        return CheckResult(
             "torch",
             "warn",
             f"{says}: CUDA_VISIBLE_DEVICES={visible!r} hides every device",
             "To train on the GPU, unset that variable.",
         )
     if int(build.cuda.split(".")[0]) > int(driver.cuda.split(".")[0]):
-        return Finding(
+        return CheckResult(
             "torch",
             "warn",
             f"{says}: too new for this driver; {here}",
             f"To train on the GPU, upgrade the driver, or install {fitting}",
         )
-    return Finding(
+    return CheckResult(
         "torch",
         "warn",
         f"{says} sees no device, though {here}",
@@ -210,19 +210,19 @@ def _without_its_device(build: TorchBuild, driver: NvidiaDriver, says: str, visi
     )
 
 
-def check_device_memory(driver: NvidiaDriver | None) -> Finding:
+def check_device_memory(driver: NvidiaDriver | None) -> CheckResult:
     """The memory of NVIDIA devices that other programs hold."""
     if driver is None:
-        return Finding("device memory", "ok", "no NVIDIA device")
+        return CheckResult("device memory", "ok", "no NVIDIA device")
     says = ", ".join(
         f"{device.name}: {format_bytes(device.total_bytes - device.used_bytes)} of {format_bytes(device.total_bytes)} free"
         for device in driver.devices
     )
     if any(device.used_bytes > HELD_SHARE * device.total_bytes for device in driver.devices):
-        return Finding(
+        return CheckResult(
             "device memory",
             "warn",
             says,
             "Other programs hold the rest (`nvidia-smi` lists them), and plans use only free memory: end them before `compass optimize`.",
         )
-    return Finding("device memory", "ok", says)
+    return CheckResult("device memory", "ok", says)

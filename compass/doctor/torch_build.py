@@ -83,8 +83,10 @@ def installed_torch(command: tuple[str, ...] = (), *, limit_s: float = LIMIT_S) 
     answer = _last_line(ran.stdout)
     if ran.returncode or not answer:
         return TorchBuild(problem=_last_line(ran.stderr) or f"its process ended with exit code {ran.returncode}")
-    fields = json.loads(answer)
-    return TorchBuild(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(answer).items()
+    }
+    return TorchBuild(**fields)
 
 
 def _last_line(text: str) -> str:

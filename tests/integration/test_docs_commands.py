@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from compass.demo import write_demo
+from compass.demo.writing import write_demo
 
 ROOT = Path(__file__).parents[2]
 RUN, SHOWN = {"bash", "python"}, {"text", "mermaid"}

@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 from compass.cli.app import app
 from compass.data.scan.scan import list_source
 from compass.data.structures.reading import read_complex
-from compass.demo import write_demo
 from compass.demo.crops import cut_crops
-from compass.demo.writing import COMMANDS
+from compass.demo.writing import COMMANDS, write_demo
 from compass.optimizer_config import OptimizerConfig
 
 RULES = OptimizerConfig()

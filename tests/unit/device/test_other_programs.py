@@ -36,6 +36,7 @@ def test_only_other_programs_are_counted(clocks, passed, cores):
     others = OtherPrograms()
     for clock, more in {"at": 2.0, **passed}.items():
         setattr(clocks, clock, getattr(clocks, clock) + more)
+    assert others.passed_s() == 2.0
     found = others.busy_cores()
     assert found == (None if cores is None else pytest.approx(cores))
 

@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from compass.cli.app import app
 from compass.config_files import load_config
-from compass.doctor import Examination, Finding, examine
+from compass.device import OtherPrograms
+from compass.doctor.checks import CheckResult
+from compass.doctor.examination import Examination, examine
 from compass.doctor.torch_build import TorchBuild
 
 CHECKS = [
@@ -27,11 +29,11 @@ def found(monkeypatch):
     """What `examine` answers, and the questions it was asked."""
     asked, answer = [], []
 
-    def fake(examination):
+    def fake(examination, others):
         asked.append(examination)
         return tuple(answer)
 
-    monkeypatch.setattr("compass.doctor.examine", fake)
+    monkeypatch.setattr("compass.doctor.examination.examine", fake)
     return asked, answer
 
 
@@ -43,7 +45,7 @@ def test_this_machine(monkeypatch, tmp_path):
     build = TorchBuild(version="2.13.0+cpu", devices=("cpu",))
     monkeypatch.setattr("compass.doctor.examination.installed_torch", lambda: build)
     asked = Examination(load_config(None, ["dataset.path=absent"]), tmp_path / "cache", Path("hardware_profile.json"))
-    answers = {finding.check: finding for finding in examine(asked)}
+    answers = {finding.check: finding for finding in examine(asked, OtherPrograms())}
     assert list(answers) == [*CHECKS[:-1], "dataset", "profile"]
     assert not [finding.says for finding in answers.values() if "could not be checked" in finding.says]
     assert answers["dataset"].level == "fail"
@@ -56,7 +58,8 @@ def test_a_torch_that_cannot_be_asked_costs_only_its_own_checks(monkeypatch, tmp
         raise OSError("no more processes")
 
     monkeypatch.setattr("compass.doctor.examination.installed_torch", broken)
-    answers = {f.check: f for f in examine(Examination(load_config(), tmp_path, Path("hardware_profile.json")))}
+    asked = Examination(load_config(), tmp_path, Path("hardware_profile.json"))
+    answers = {finding.check: finding for finding in examine(asked, OtherPrograms())}
     unknown = [check for check, finding in answers.items() if "could not be checked" in finding.says]
     assert unknown == ["torch", "allocators", "profile"]
     assert answers["torch"].says == "could not be checked: OSError: no more processes"
@@ -65,8 +68,8 @@ def test_a_torch_that_cannot_be_asked_costs_only_its_own_checks(monkeypatch, tmp
 def test_one_line_for_each_check(found):
     found[1].extend(
         [
-            Finding("memory", "ok", "12.00 GiB free"),
-            Finding("torch", "warn", "too new", "Install an older one."),
+            CheckResult("memory", "ok", "12.00 GiB free"),
+            CheckResult("torch", "warn", "too new", "Install an older one."),
         ]
     )
     result = doctor()
@@ -75,22 +78,22 @@ def test_one_line_for_each_check(found):
 
 
 def test_a_failure_is_exit_code_3(found):
-    found[1].append(Finding("memory", "fail", "none", "Get some."))
+    found[1].append(CheckResult("memory", "fail", "none", "Get some."))
     result = doctor()
     assert (result.exit_code, result.stdout) == (3, "fail  memory  none. Get some.\n")
 
 
 def test_json(found):
-    found[1].append(Finding("memory", "fail", "none", "Get some."))
+    found[1].append(CheckResult("memory", "fail", "none", "Get some."))
     result = doctor("--json")
     assert result.exit_code == 3
     assert json.loads(result.stdout) == {
-        "findings": [{"check": "memory", "level": "fail", "says": "none", "remedy": "Get some."}]
+        "checks": [{"check": "memory", "level": "fail", "says": "none", "remedy": "Get some."}]
     }
 
 
 def test_every_option_reaches_the_examination(found):
-    found[1].append(Finding("memory", "ok", "12.00 GiB free"))
+    found[1].append(CheckResult("memory", "ok", "12.00 GiB free"))
     doctor("--dataset", "d", "--index", "i", "--cache", "c", "--profile", "p.json", "--set", "runtime.idle_cores=0.5")
     config = load_config(None, ["runtime.idle_cores=0.5", "dataset.path=d", "dataset.index=i"])
     assert found[0] == [Examination(config, Path("c"), Path("p.json"))]

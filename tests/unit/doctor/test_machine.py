@@ -3,7 +3,7 @@ from itertools import count, cycle
 
 import pytest
 
-from compass.doctor.findings import Finding
+from compass.doctor.checks import CheckResult
 from compass.doctor.machine import (
     check_allocators,
     check_clock,
@@ -51,7 +51,7 @@ GLIBC = ("fast", "tight", "tight_huge", "system")
     ],
 )
 def test_memory(machine, there, level, says, remedy):
-    assert check_memory(root=machine(**there)) == Finding("memory", level, says, remedy)
+    assert check_memory(root=machine(**there)) == CheckResult("memory", level, says, remedy)
 
 
 # ------------------------------------------------------------------------------------------------------- control group
@@ -73,7 +73,7 @@ def test_memory(machine, there, level, says, remedy):
     ],
 )
 def test_control_groups(machine, there, level, says, remedy):
-    assert check_control_group(8, root=machine(**there)) == Finding("control group", level, says, remedy)
+    assert check_control_group(8, root=machine(**there)) == CheckResult("control group", level, says, remedy)
 
 
 # --------------------------------------------------------------------------------------------------------------- cores
@@ -81,8 +81,8 @@ def test_control_groups(machine, there, level, says, remedy):
 
 def test_cores(machine):
     root = machine()
-    assert check_cores(8, 8, root=root) == Finding("cores", "ok", "Some CPU, 8 cores")
-    assert check_cores(2, 8, root=root) == Finding("cores", "ok", "Some CPU, 2 of 8 cores may be used")
+    assert check_cores(8, 8, root=root) == CheckResult("cores", "ok", "Some CPU, 8 cores")
+    assert check_cores(2, 8, root=root) == CheckResult("cores", "ok", "Some CPU, 2 of 8 cores may be used")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_cores(machine):
     ],
 )
 def test_other_programs(busy, level, says, remedy):
-    assert check_other_programs(busy, 2, idle_cores=0.1) == Finding("other programs", level, says, remedy)
+    assert check_other_programs(busy, 2, idle_cores=0.1) == CheckResult("other programs", level, says, remedy)
 
 
 # ---------------------------------------------------------------------------------------------------------- allocators
@@ -115,7 +115,7 @@ def test_other_programs(busy, level, says, remedy):
     ],
 )
 def test_allocators(offered, on_cpu, system, level, says):
-    assert check_allocators(offered, on_cpu=on_cpu, system=system) == Finding("allocators", level, says)
+    assert check_allocators(offered, on_cpu=on_cpu, system=system) == CheckResult("allocators", level, says)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_allocators(offered, on_cpu, system, level, says):
     ],
 )
 def test_a_missing_allocator_and_what_it_would_gain(offered, says):
-    assert check_allocators(offered, on_cpu=True, system="Linux") == Finding(
+    assert check_allocators(offered, on_cpu=True, system="Linux") == CheckResult(
         "allocators",
         "warn",
         says,
@@ -150,14 +150,14 @@ def test_a_good_clock():
 @pytest.mark.parametrize("year", [1970, 2106])
 def test_an_impossible_date(year):
     found = check_clock(datetime(year, 1, 1, tzinfo=UTC), lambda: 0.0)
-    assert found == Finding(
+    assert found == CheckResult(
         "clock", "warn", f"{year}-01-01 00:00 UTC cannot be right", "Set the clock, e.g. `timedatectl set-ntp true`."
     )
 
 
 def test_a_clock_that_runs_backwards():
     readings = cycle([5.0, 6.0, 7.0])
-    assert check_clock(NOW, lambda: next(readings)) == Finding(
+    assert check_clock(NOW, lambda: next(readings)) == CheckResult(
         "clock",
         "fail",
         "2026-11-30 14:05 CET; the clock that times steps runs backwards",
@@ -167,7 +167,7 @@ def test_a_clock_that_runs_backwards():
 
 def test_a_coarse_clock():
     ticks = count()
-    assert check_clock(NOW, lambda: next(ticks) // 100 * 0.015) == Finding(
+    assert check_clock(NOW, lambda: next(ticks) // 100 * 0.015) == CheckResult(
         "clock",
         "warn",
         "2026-11-30 14:05 CET; steps are timed more coarsely than 100 µs",

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from compass.doctor import places
-from compass.doctor.findings import Finding
-from compass.doctor.places import check_dataset, check_folder, check_profile
+from compass.doctor.checks import CheckResult
+from compass.doctor.places import check_dataset, check_profile, check_writable
 from compass.optimizer_config import DatasetRules
 from compass.profile import read_profile, write_profile
 
@@ -40,14 +40,14 @@ def test_free_space(tmp_path, disk, free, expected, below):
     level, says, remedy = expected
     disk(free)
     folder = tmp_path / below
-    assert check_folder("cache", folder, FIX) == Finding("cache", level, says.format(folder), remedy)
+    assert check_writable("cache", folder, FIX) == CheckResult("cache", level, says.format(folder), remedy)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    assert check_folder("cache", file / "below", FIX) == Finding(
+    assert check_writable("cache", file / "below", FIX) == CheckResult(
         "cache", "fail", f"{file / 'below'} cannot be written: Not a directory", FIX
     )
 
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
-    assert check_folder("folder", tmp_path, FIX) == Finding(
+    assert check_writable("folder", tmp_path, FIX) == CheckResult(
         "folder", "fail", f"{tmp_path} cannot be written: Permission denied", FIX
     )
 
@@ -83,12 +83,14 @@ def dataset(tmp_path):
 
 def test_a_dataset(dataset):
     root = dataset()
-    assert check_dataset(root, DatasetRules()) == Finding("dataset", "ok", f"{root} lists 2 complexes, 1 with a label")
+    assert check_dataset(root, DatasetRules()) == CheckResult(
+        "dataset", "ok", f"{root} lists 2 complexes, 1 with a label"
+    )
 
 
 def test_a_dataset_without_labels(dataset):
     root = dataset(index=False)
-    assert check_dataset(root, DatasetRules()) == Finding(
+    assert check_dataset(root, DatasetRules()) == CheckResult(
         "dataset",
         "warn",
         f"{root} lists 2 complexes, none with a label",
@@ -98,7 +100,7 @@ def test_a_dataset_without_labels(dataset):
 
 def test_a_dataset_with_faults(dataset):
     root = dataset(ligands=("1abc",))
-    assert check_dataset(root, DatasetRules()) == Finding(
+    assert check_dataset(root, DatasetRules()) == CheckResult(
         "dataset",
         "warn",
         f"{root} lists 2 complexes, 1 with a label; 1 lack a file",
@@ -108,7 +110,7 @@ def test_a_dataset_with_faults(dataset):
 
 def test_a_dataset_with_nothing_usable(dataset):
     root = dataset(ligands=())
-    assert check_dataset(root, DatasetRules()) == Finding(
+    assert check_dataset(root, DatasetRules()) == CheckResult(
         "dataset",
         "fail",
         f"{root} lists 2 complexes, none with both of its files",
@@ -118,7 +120,7 @@ def test_a_dataset_with_nothing_usable(dataset):
 
 def test_no_dataset(tmp_path):
     absent = tmp_path / "absent"
-    assert check_dataset(absent, DatasetRules()) == Finding(
+    assert check_dataset(absent, DatasetRules()) == CheckResult(
         "dataset",
         "fail",
         f"dataset {absent}: no such folder or file; expected a folder, or a manifest that ends in .csv or .parquet",
@@ -129,7 +131,7 @@ def test_no_dataset(tmp_path):
 def test_a_file_of_a_manifest_that_is_not_there(tmp_path):
     manifest = tmp_path / "m.csv"
     manifest.write_text("id,protein,ligand,label\na,a.pdb,a.sdf,7\n")
-    assert check_dataset(manifest, DatasetRules()) == Finding(
+    assert check_dataset(manifest, DatasetRules()) == CheckResult(
         "dataset",
         "fail",
         f"{manifest} lists 1 complexes, but a.pdb cannot be read: No such file or directory",
@@ -139,7 +141,7 @@ def test_a_file_of_a_manifest_that_is_not_there(tmp_path):
 
 def test_a_large_dataset_is_left_to_the_scan(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "list_source", lambda *_: time.sleep(60))
-    assert check_dataset(tmp_path, DatasetRules(), limit_s=0.1) == Finding(
+    assert check_dataset(tmp_path, DatasetRules(), limit_s=0.1) == CheckResult(
         "dataset", "ok", f"{tmp_path} can be read; `compass scan` counts it, which takes over 0.1 s"
     )
 
@@ -158,19 +160,19 @@ def written(profile, tmp_path):
 
 def test_no_profile(tmp_path):
     path = tmp_path / "p.json"
-    assert check_profile(path, {}) == Finding("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
+    assert check_profile(path, {}) == CheckResult("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
 
 
 def test_a_profile_of_this_machine(written):
     path, here = written
-    assert check_profile(path, here) == Finding("profile", "ok", f"{path} has plans for smoke_test, prototyping")
+    assert check_profile(path, here) == CheckResult("profile", "ok", f"{path} has plans for smoke_test, prototyping")
 
 
 def test_a_profile_of_another_machine(written):
     path, here = written
     (then, _), (torch,) = here["device"], here["torch"]
     there = {"device": ("cpu: B", "cuda: C"), "torch": ("9.9",), "not in the fingerprint": ("x",)}
-    assert check_profile(path, there) == Finding(
+    assert check_profile(path, there) == CheckResult(
         "profile",
         "warn",
         f"{path} has plans for smoke_test, prototyping, measured on something else: "
@@ -182,7 +184,7 @@ def test_a_profile_of_another_machine(written):
 def test_a_file_that_is_no_profile(tmp_path):
     path = tmp_path / "p.json"
     path.write_text("{")
-    assert check_profile(path, {}) == Finding(
+    assert check_profile(path, {}) == CheckResult(
         "profile",
         "warn",
         f"profile {path}: text that is not JSON; expected a hardware_profile.json",
@@ -193,7 +195,7 @@ def test_a_file_that_is_no_profile(tmp_path):
 def test_a_profile_of_a_newer_compass(tmp_path):
     path = tmp_path / "p.json"
     path.write_text('{"schema_version": 99}')
-    assert check_profile(path, {}) == Finding(
+    assert check_profile(path, {}) == CheckResult(
         "profile",
         "fail",
         f"profile {path}: schema version 99; expected at most 2",

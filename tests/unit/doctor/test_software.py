@@ -1,7 +1,7 @@
 import pytest
 
+from compass.doctor.checks import CheckResult
 from compass.doctor.driver import NvidiaDevice, NvidiaDriver
-from compass.doctor.findings import Finding
 from compass.doctor.software import (
     check_device_memory,
     check_extras,
@@ -36,7 +36,7 @@ DRIVER = NvidiaDriver("570.86.15", "12.8", (NvidiaDevice("NVIDIA H200", 140 * GI
     ],
 )
 def test_system(system, python, level, says, remedy):
-    assert check_system(system, python) == Finding("system", level, says, remedy)
+    assert check_system(system, python) == CheckResult("system", level, says, remedy)
 
 
 # ------------------------------------------------------------------------------------------------------------ packages
@@ -46,13 +46,13 @@ REQUIREMENTS = ["numpy>=2.0", "vesin>=0.3", 'matplotlib>=3.9; extra == "report"'
 
 def test_all_packages():
     versions = {"numpy": "2.4.1", "vesin": "0.3.7"}
-    assert check_packages(REQUIREMENTS, versions.get) == Finding(
+    assert check_packages(REQUIREMENTS, versions.get) == CheckResult(
         "packages", "ok", "all 2 that Compass needs, in supported versions"
     )
 
 
 def test_missing_and_old_packages():
-    assert check_packages(REQUIREMENTS, {"numpy": "1.26.4"}.get) == Finding(
+    assert check_packages(REQUIREMENTS, {"numpy": "1.26.4"}.get) == CheckResult(
         "packages",
         "fail",
         "numpy 1.26.4 is not >=2.0, vesin is not installed",
@@ -66,7 +66,7 @@ def test_a_build_of_a_version_is_that_version():
 
 
 def test_compass_that_is_not_installed():
-    assert check_packages(None, {}.get) == Finding(
+    assert check_packages(None, {}.get) == CheckResult(
         "packages",
         "warn",
         "Compass is not installed, only importable, so that the versions it needs are unknown",
@@ -92,11 +92,11 @@ def test_compass_that_is_not_installed():
     ],
 )
 def test_extras(versions, says, remedy):
-    assert check_extras(REQUIREMENTS, versions.get) == Finding("extras", "ok", says, remedy)
+    assert check_extras(REQUIREMENTS, versions.get) == CheckResult("extras", "ok", says, remedy)
 
 
 def test_extras_of_a_package_that_is_not_installed():
-    assert check_extras(None, {}.get) == Finding("extras", "ok", "none")
+    assert check_extras(None, {}.get) == CheckResult("extras", "ok", "none")
 
 
 # --------------------------------------------------------------------------------------------------------------- torch
@@ -212,10 +212,12 @@ def test_a_torch_that_cannot_be_imported():
 
 
 def test_device_memory():
-    assert check_device_memory(None) == Finding("device memory", "ok", "no NVIDIA device")
-    assert check_device_memory(DRIVER) == Finding("device memory", "ok", "NVIDIA H200: 139.00 GiB of 140.00 GiB free")
+    assert check_device_memory(None) == CheckResult("device memory", "ok", "no NVIDIA device")
+    assert check_device_memory(DRIVER) == CheckResult(
+        "device memory", "ok", "NVIDIA H200: 139.00 GiB of 140.00 GiB free"
+    )
     busy = NvidiaDriver("1", "12.8", (*DRIVER.devices, NvidiaDevice("NVIDIA L4", 24 * GIB, 20 * GIB)))
-    assert check_device_memory(busy) == Finding(
+    assert check_device_memory(busy) == CheckResult(
         "device memory",
         "warn",
         "NVIDIA H200: 139.00 GiB of 140.00 GiB free, NVIDIA L4: 4.00 GiB of 24.00 GiB free",
