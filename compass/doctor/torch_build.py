@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from compass.device.kinds import present_devices, torch_value
+from compass.records import device_kind
 
 LIMIT_S = 60.0
 """A cold network file system may need as long for the import."""
@@ -40,20 +41,20 @@ class TorchBuild:
     @property
     def accelerators(self) -> tuple[str, ...]:
         """`devices` without the CPU."""
-        return tuple(device for device in self.devices if device != "cpu")
+        return tuple(device for device in self.devices if _is_accelerator(device))
 
 
 def describe_torch(torch: Any) -> TorchBuild:
     """The build of `torch`, the package or a stand-in."""
     devices = present_devices(torch)
-    on_cuda = [int(device.partition(":")[2]) for device in devices if device.startswith("cuda")]
+    on_cuda = [int(device.partition(":")[2]) for device in devices if device_kind(device).has_nvml]
     is_nvidia = not torch_value(torch, "version.hip")
     return TorchBuild(
         version=str(torch.__version__),
         cuda=torch_value(torch, "version.cuda"),
         hip=torch_value(torch, "version.hip"),
         devices=devices,
-        names=tuple(_name(torch, device) for device in devices if device != "cpu"),
+        names=tuple(_name(torch, device) for device in devices if _is_accelerator(device)),
         architectures=tuple(torch.cuda.get_arch_list()) if on_cuda and is_nvidia else (),
         capabilities=tuple("sm_{}{}".format(*torch.cuda.get_device_capability(index)) for index in on_cuda)
         if is_nvidia
@@ -61,9 +62,13 @@ def describe_torch(torch: Any) -> TorchBuild:
     )
 
 
+def _is_accelerator(device: str) -> bool:
+    return device_kind(device).memory != "host"
+
+
 def _name(torch: Any, device: str) -> str:
     kind, _, index = device.partition(":")
-    if kind == "mps":
+    if device_kind(device).memory == "unified":
         return str(torch_value(torch, "backends.mps.get_name") or "Apple GPU")
     return str(getattr(torch, kind).get_device_properties(int(index)).name)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from compass.cli.app import app
 from compass.cli.tables import failure_line
 from compass.config_files import load_config
-from compass.demo import write_demo
+from compass.demo.writing import write_demo
 from compass.errors import InputError, WorkerError
 from compass.optimizer import Request
 from compass.profile import Profile, write_profile

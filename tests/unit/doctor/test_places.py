@@ -9,7 +9,7 @@ from compass.doctor import places
 from compass.doctor.checks import CheckResult
 from compass.doctor.places import check_dataset, check_profile, check_writable
 from compass.optimizer_config import DatasetRules
-from compass.profile import read_profile, write_profile
+from compass.profile import SCHEMA_VERSION, read_profile, write_profile
 
 MIB, GIB = 1024**2, 1024**3
 FIX = "Name another folder with --cache."
@@ -198,6 +198,6 @@ def test_a_profile_of_a_newer_compass(tmp_path):
     assert check_profile(path, {}) == CheckResult(
         "profile",
         "fail",
-        f"profile {path}: schema version 99; expected at most 2",
+        f"profile {path}: schema version 99; expected at most {SCHEMA_VERSION}",
         "Upgrade Compass, or write the profile anew.",
     )
