@@ -217,7 +217,13 @@ def _series(
     for role, name in ROLES.items():
         found += series(name, role, [place for place, own in enumerate(roles) if own == role])
     if isinstance(entry, StagePlan) and measured is not None:
-        found.append(Series("chosen, measured", "achieved", (float(entry.choice.capacity),), (measured,), (len(rows),)))
+        x, chosen = float(entry.choice.capacity), next((i for i, row in enumerate(rows) if row.verdict == "chosen"), None)
+        predicted = None if chosen is None else values[chosen]
+        if chosen is None or predicted is None:
+            found.append(Series("chosen, measured", "achieved", (x,), (measured,), (len(rows),)))
+        else:
+            name = f"chosen, measured: {measured / predicted:.2f} × predicted"
+            found.append(Series(name, "achieved", (x, x), (predicted, measured), (chosen, len(rows)), kind="line"))
     return tuple(found)
 
 

@@ -176,7 +176,9 @@ def _behind(evidence: Evidence, plan: StagePlan, second: Choice) -> str:
     if abs(behind) <= tie_share:
         preferred = {"prototyping": "the faster", "validation": "the larger"}.get(plan.stage, "another")
         return f", level in score (within {share(tie_share)}), where {plan.stage} takes {preferred}"
-    return f", {share(behind)} behind in score" if behind > 0 else f", {share(-behind)} ahead in predicted score"
+    if behind > 0:
+        return f", {share(behind)} behind in score"
+    return f", whose predicted score is {share(-behind)} better than this plan's measured one: it was not run"
 
 
 def _choice(choice: Choice) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compass.records import STAGE_QUESTIONS, Choice, RuntimeChoice, Stage, StagePlan
+from compass.records import STAGE_QUESTIONS, STAGES, Choice, RuntimeChoice, Stage, StagePlan
+from compass.report.answers import headline
 from compass.report.candidates import candidate_table, stage_figures
 from compass.report.evidence import Evidence
 from compass.report.explain import Explanation, explain_plan
 from compass.report.figure import Figure, Table
+from compass.report.memory_parts import MemoryPart, memory_parts
 from compass.report.predictions import prediction_figures, prediction_table
 from compass.report.search import search_figure, search_table
 from compass.report.sizes import size_figures, size_table
@@ -22,7 +24,7 @@ from compass.report.words import (
     rate,
     share,
 )
-from compass.units import format_bytes, format_count, format_seconds
+from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 Facts = tuple[tuple[str, str], ...]
 """(label, text)."""
@@ -58,6 +60,9 @@ class StageView:
     figures: tuple[Figure, ...]
     alternatives: Table
     certificate: Facts
+    memory: tuple[MemoryPart, ...] = ()
+    ceiling: str = ""
+    """The memory that the parts fill."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class View:
     """The content of the whole report."""
 
     title: str
+    headline: str
+    """The most developed plan in a sentence; empty without one."""
     machine: str
     question: str
     """Workload and data."""
@@ -102,6 +109,7 @@ def view_of(evidence: Evidence) -> View:
     name = hardware.name if hardware else "an unknown machine"
     return View(
         title=f"Compass on {name}",
+        headline=_headline(evidence),
         machine=name if hardware is None else f"{name}, budget {format_bytes(hardware.budget_bytes)}",
         question=_question(evidence),
         created=" · ".join(
@@ -119,6 +127,12 @@ def view_of(evidence: Evidence) -> View:
         hardware=_hardware(evidence),
         tables=tables,
     )
+
+
+def _headline(evidence: Evidence) -> str:
+    plans = evidence.plans or {}
+    stage = next((one for one in reversed(STAGES) if one in plans), None)
+    return "" if stage is None or not evidence.dataset_size else headline(plans[stage], evidence.dataset_size)
 
 
 def _question(evidence: Evidence) -> str:
@@ -149,6 +163,8 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
         figures=tuple(stage_figures(evidence, stage)),
         alternatives=Table(ALTERNATIVES, tuple(_alternative(choice) for choice in (plan.runners_up if plan else ()))),
         certificate=_certificate_facts(plan) if plan else (),
+        memory=memory_parts(plan) if plan else (),
+        ceiling=format_bytes(plan.certificate.ceiling_bytes) if plan else "",
     )
 
 
@@ -172,12 +188,30 @@ def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
             f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{_interval(plan)}{target}",
             measured.cycle_s / most_s if most_s else None,
         ),
+        *_epoch_gauges(evidence, plan),
         Gauge(
             "memory",
             of_bytes(measured.footprint_bytes, certificate.ceiling_bytes),
             measured.footprint_bytes / certificate.ceiling_bytes,
         ),
+        Gauge("proven", f"{certificate.n_steps} steps{_allocator(evidence, plan)}"),
     )
+
+
+def _epoch_gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
+    if plan.epoch_s is None or plan.training_s is None or evidence.config is None:
+        return ()
+    epochs = format_count(evidence.config.training.epochs)
+    about = "about " if plan.indicative else ""
+    return (
+        Gauge("epoch", f"{about}{format_duration(plan.epoch_s)}; {epochs} in {format_duration(plan.training_s)}"),
+    )
+
+
+def _allocator(evidence: Evidence, plan: StagePlan) -> str:
+    """The allocator that the plan ran under; an accelerator has its own."""
+    on_host = evidence.hardware is not None and evidence.hardware.on_host
+    return f" under {plan.choice.allocator}" if on_host else ""
 
 
 def _certificate_facts(plan: StagePlan) -> Facts:
