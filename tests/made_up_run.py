@@ -3,15 +3,18 @@
 import math
 import random
 
+import numpy as np
+
 from compass.data.scan.rows import Label
 from compass.files import write_text
-from compass.records import Cycle, Evaluation, Fingerprint, Metrics, RunVerdict
+from compass.records import Cycle, Evaluation, Fingerprint, Metrics
 from compass.training.checkpoints import Progressed
 from compass.training.cycle_report import append_row, epoch_row
 from compass.training.evaluation import evaluate
 from compass.training.last_evaluation import PREDICTION_FIELDS
 from compass.training.run import Results
 from compass.training.run_spec import Amount, RunSpec, write_run_spec
+from compass.training.verdict import PartErrors, judge_run
 
 
 def write_run(folder, plan, config, *, n_epochs=30, n_cycles=6, sizes=(("train", 400), ("val", 150), ("test", 200))):
@@ -53,12 +56,17 @@ def write_run(folder, plan, config, *, n_epochs=30, n_cycles=6, sizes=(("train",
             step_s=step_s * slower, bound_bytes=bytes_, peak_bytes=int(bytes_ * (0.9 + 0.01 * number)), loss=3.0 / number,
         )  # fmt: skip
         append_row(cycle.model_dump(), folder / "cycles.csv")
-    verdict = RunVerdict(
-        standing="better_than_ligand", part="test", n_updates=1_200,
-        says="better than the ligand alone by 14 % on the test set (RMSE 1.20, the ligand 1.40); 1,200 updates were made",
-    )  # fmt: skip
+    verdict = judge_run({part: errors_of(part, answers, labels) for part, _ in sizes}, 1_200, 500)
     results = Results(
         finished=True, at=Progressed(n_updates=1_200, elapsed_s=2_520.0 * step_s, n_batches=2_460), cycles=(), evaluations=evaluations,
         verdict=verdict, split=3, deferred=0, out_of_memory=0, skipped=(), checkpoint="best.ckpt",
     )  # fmt: skip
     write_text(results.model_dump_json(indent=2) + "\n", folder / "results.json")
+
+
+def errors_of(part, answers, labels):
+    """The errors of the model and of both baselines on the labels of `part` that are values."""
+    names = [name for name, label in labels.items() if name.startswith(part) and label.relation == "="]
+    truth = np.array([labels[name].pk for name in names])
+    guesses = (np.array([answers[of][name] for name in names]) for of in ("model", "ligand baseline", "mean baseline"))
+    return PartErrors(*(guess - truth for guess in guesses))

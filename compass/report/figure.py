@@ -124,6 +124,8 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     """The interval around y."""
+    hidden: bool = False
+    """Whether the page shows it only when asked to, and files not at all."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ class Rule:
     """The axis on which the value lies; `diagonal`: the line x = y, on axes of one scale."""
     value: float
     label: str
+    side: Literal["left", "right"] = "left"
+    """The end of a horizontal line at which its label stands."""
+    below: bool = False
+    """Whether the label stands below a horizontal line, where marks usually lie above it."""
 
 
 @dataclass(frozen=True)

@@ -75,15 +75,15 @@ def _curve(run: RunEvidence, name: str, role: Role, value: Callable[[Epoch], flo
     marks = [(float(epoch.number), y, row) for row, epoch in enumerate(run.epochs) if (y := value(epoch)) is not None]
     if not marks:
         return []
-    x, y, rows = zip(*marks, strict=True)
-    return [Series(name, role, x, y, rows, kind="points" if role == "chosen" else "line")]
+    xs, ys, rows = zip(*marks, strict=True)
+    return [Series(name, role, xs, ys, rows, kind="points" if role == "chosen" else "line")]
 
 
 def _baseline_rules(run: RunEvidence) -> tuple[Rule, ...]:
     """The baselines' validation errors."""
     names = {OF_LIGAND: "validation, ligand alone", OF_MEAN: "validation, mean"}
     return tuple(
-        Rule("y", one.metrics.rmse, names[one.of])
+        Rule("y", one.metrics.rmse, names[one.of], side="right")
         for one in run.evaluations
         if one.part == "val" and one.of in names and one.metrics.rmse is not None
     )
@@ -134,21 +134,23 @@ def _parity(run: RunEvidence, part: str, marks: Sequence[tuple[int, PredictedCom
         x=PlotAxis("true pK"),
         y=PlotAxis("predicted pK"),
         series=(
-            *_marks("ligand alone", "ligand", [(row, one.pk, one.ligand_pk) for row, one in values]),
             *_marks("model", "predicted", [(row, one.pk, one.predicted_pk) for row, one in values]),
             *_marks("model, label is a bound", "bounded", [(row, one.pk, one.predicted_pk) for row, one in bounds]),
+            *_marks("ligand alone", "ligand", [(row, one.pk, one.ligand_pk) for row, one in values], hidden=True),
         ),
         table="predictions",
         rules=(Rule("diagonal", 0.0, "exact"),),
     )
 
 
-def _marks(name: str, role: Role, found: Sequence[tuple[int, float, float | None]]) -> list[Series]:
+def _marks(
+    name: str, role: Role, found: Sequence[tuple[int, float, float | None]], *, hidden: bool = False
+) -> list[Series]:
     marks = [(row, x, y) for row, x, y in found if y is not None]
     if not marks:
         return []
     rows, x, y = zip(*marks, strict=True)
-    return [Series(name, role, x, y, rows)]
+    return [Series(name, role, x, y, rows, hidden=hidden)]
 
 
 def _complex_row(one: PredictedComplex) -> tuple[str, ...]:
@@ -186,7 +188,7 @@ def _times(run: RunEvidence) -> Figure:
         y=PlotAxis(f"{unit} per batch", from_zero=True),
         series=(_cycle_series("measured", cycles, [scale * cycle.measured_s / cycle.n_batches for cycle in cycles]),),
         table="cycles",
-        rules=(Rule("y", scale * promised_s, "promised"),),
+        rules=(Rule("y", scale * promised_s, "promised", below=True),),
     )
 
 

@@ -126,7 +126,8 @@ def _drawn(figure: Figure) -> Any:
     FigureCanvasAgg(sheet)
     axes = sheet.subplots()
     for series in figure.series:
-        _add(axes, series)
+        if not series.hidden:
+            _add(axes, series)
     _dress(axes, figure)
     return sheet
 
@@ -162,7 +163,9 @@ def _dress(axes: Axes, figure: Figure) -> None:
         _scale(axes, name, axis)
     _rule(axes, figure)
     if figure.is_square:
-        axes.set_aspect("equal", adjustable="datalim")
+        low, high = figure.range
+        pad = 0.04 * (high - low)
+        axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
     if figure.y.from_zero:
         axes.set_ylim(bottom=0)
     if len(figure.series) > 1:
@@ -178,15 +181,16 @@ def _rule(axes: Axes, figure: Figure) -> None:
         "linestyle": "--",
         "zorder": 3 if bars else 0,
     }
-    place, side = (0.5, "center") if any(rule.along == "x" for rule in figure.rules) else (0.0, "left")
+    upright = any(rule.along == "x" for rule in figure.rules)
     for rule in figure.rules:
         if rule.along == "diagonal":
             axes.axline(figure.range[:1] * 2, slope=1, **line)
             axes.annotate(rule.label, figure.range[1:] * 2, ha="right", va="bottom", fontsize=7)
         elif rule.along == "y":
             axes.axhline(rule.value, **line)
+            place, side = (0.5, "center") if upright else (float(rule.side == "right"), rule.side)
             at, within = (place, rule.value), ("axes fraction", "data")
-            axes.annotate(rule.label, at, xycoords=within, ha=side, va="bottom", fontsize=7)
+            axes.annotate(rule.label, at, xycoords=within, ha=side, va="top" if rule.below else "bottom", fontsize=7)
         else:
             axes.axvline(rule.value, **line)
             at, within = (rule.value, 1), ("data", "axes fraction")

@@ -115,11 +115,11 @@
       const value = log ? Math.log10(rule.value) : rule.value;
       notes.push({
         text: clean(rule.label), showarrow: false, font: { size: 11, color: css("faint") }, bgcolor: css("sheet"), borderpad: 1,
-        ...(across ? { xref: "paper", x: upright ? 0.5 : 0, xanchor: upright ? "center" : "left", y: value, yanchor: "bottom" }
+        ...(across ? { xref: "paper", x: upright ? 0.5 : +(rule.side === "right"), xanchor: upright ? "center" : rule.side, y: value, yanchor: rule.below ? "top" : "bottom" }
           : { yref: "paper", y: 1, yanchor: bars ? "bottom" : "top", x: value, xanchor: "center", textangle: bars ? 0 : -90 }),
       });
     }
-    const same = low === undefined ? {} : { range: [low, high], constrain: "domain" };
+    const same = low === undefined ? {} : { range: [low, high], constrain: "domain", tick0: 0, dtick: high - low > 9 ? 2 : 1 };
     return {
       xaxis: { ...axisOf(figure.x, values("x"), width), ...same },
       yaxis: {
@@ -137,7 +137,7 @@
   function draw(element, width) {
     const figure = evidence.figures[element.dataset.figure];
     const canvas = element.querySelector(".canvas");
-    const state = drawn.get(element) || { shown: figure.series.map(() => true), at: -1 };
+    const state = drawn.get(element) || { shown: figure.series.map((series) => !series.hidden), at: -1 };
     drawn.set(element, state);
     const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
     const made = { ...layout(figure, state.shown, width || canvas.clientWidth), ...(width ? { width, height: canvas.clientHeight, autosize: false } : {}) };
@@ -164,7 +164,7 @@
       button.type = "button";
       button.innerHTML = icon(series.role);
       button.append(`${series.name} (${series.x.length.toLocaleString("en")})`);
-      button.setAttribute("aria-pressed", "true");
+      button.setAttribute("aria-pressed", String(!series.hidden));
       button.addEventListener("click", () => {
         const state = drawn.get(element);
         state.shown[i] = !state.shown[i];
