@@ -208,7 +208,8 @@ def _series(
         if not marks:
             return []
         xs, ys, index = zip(*marks, strict=True)
-        return [Series(name, role, xs, ys, index)]
+        names = tuple(choice_name(rows[i]) for i in index) if role in {"chosen", "runner_up"} else ()
+        return [Series(name, role, xs, ys, index, names)]
 
     found = []
     if isinstance(entry, StagePlan):
@@ -217,7 +218,10 @@ def _series(
     for role, name in ROLES.items():
         found += series(name, role, [place for place, own in enumerate(roles) if own == role])
     if isinstance(entry, StagePlan) and measured is not None:
-        x, chosen = float(entry.choice.capacity), next((i for i, row in enumerate(rows) if row.verdict == "chosen"), None)
+        x, chosen = (
+            float(entry.choice.capacity),
+            next((i for i, row in enumerate(rows) if row.verdict == "chosen"), None),
+        )
         predicted = None if chosen is None else values[chosen]
         if chosen is None or predicted is None:
             found.append(Series("chosen, measured", "achieved", (x,), (measured,), (len(rows),)))
@@ -225,6 +229,11 @@ def _series(
             name = f"chosen, measured: {measured / predicted:.2f} × predicted"
             found.append(Series(name, "achieved", (x, x), (predicted, measured), (chosen, len(rows)), kind="line"))
     return tuple(found)
+
+
+def choice_name(row: Candidate) -> str:
+    """A model and its batch, as short as beside a mark: `5 × 96, batch 9`."""
+    return f"{row.layers} × {row.channels}{row.label.removeprefix('fp32')}, batch {row.batch_size}"
 
 
 def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:

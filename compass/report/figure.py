@@ -120,6 +120,8 @@ class Series:
     y: tuple[float, ...]
     rows: tuple[int, ...] = ()
     """The row of the table for each mark; empty: the marks have none."""
+    names: tuple[str, ...] = ()
+    """A text beside each mark, left out where it would cover another one; empty: none."""
     kind: Literal["points", "bars", "line"] = "points"
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()

@@ -128,6 +128,7 @@ def _drawn(figure: Figure) -> Any:
     for series in figure.series:
         if not series.hidden:
             _add(axes, series)
+            _name(axes, series)
     _dress(axes, figure)
     return sheet
 
@@ -155,6 +156,12 @@ def _add(axes: Axes, series: Series) -> None:
         markeredgewidth=1.2 if look.is_outline else 0.4,
         markeredgecolor=colour if look.is_outline else "white",
     )
+
+
+def _name(axes: Axes, series: Series) -> None:
+    """The names of marks, to their upper right."""
+    for x, y, name in zip(series.x, series.y, series.names, strict=False):
+        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=6)
 
 
 def _dress(axes: Axes, figure: Figure) -> None:

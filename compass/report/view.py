@@ -203,9 +203,7 @@ def _epoch_gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
         return ()
     epochs = format_count(evidence.config.training.epochs)
     about = "about " if plan.indicative else ""
-    return (
-        Gauge("epoch", f"{about}{format_duration(plan.epoch_s)}; {epochs} in {format_duration(plan.training_s)}"),
-    )
+    return (Gauge("epoch", f"{about}{format_duration(plan.epoch_s)}; {epochs} in {format_duration(plan.training_s)}"),)
 
 
 def _allocator(evidence: Evidence, plan: StagePlan) -> str:

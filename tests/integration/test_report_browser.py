@@ -357,3 +357,77 @@ def test_five_thousand_candidates_open_in_two_seconds(browser, large):
     assert browser.complaints() == []
     assert min(opened_s) < 2, opened_s
     assert min(busy_s) < 2, busy_s
+
+
+COVERED = """(() => {
+  const box = (node) => node.getBoundingClientRect();
+  const plot = document.getElementById(KEY);
+  const marks = [...plot.querySelectorAll('.scatterlayer .points path')].map(box).filter((one) => one.width);
+  const texts = [...plot.querySelectorAll('.annotation-text')].map((node) => [node.textContent, box(node)]);
+  const meet = (a, b, slack) => a.left + slack < b.right && b.left + slack < a.right && a.top + slack < b.bottom && b.top + slack < a.bottom;
+  return texts.flatMap(([text, one], i) => [
+    ...(marks.some((mark) => meet(one, mark, 1)) ? [text + ' covers a mark'] : []),
+    ...texts.slice(i + 1).filter(([, other]) => meet(one, other, 1)).map(([other]) => text + ' covers ' + other),
+  ]);
+})()"""
+WIDTHS = [(1400, 900), (768, 1024), (420, 860)]
+
+
+@pytest.mark.parametrize("size", WIDTHS, ids=["1400", "768", "420"])
+def test_no_label_covers_a_mark_or_another_label(browser, page, size):
+    browser.open(page, size)
+    for key in browser.run("[...document.querySelectorAll('.plot')].map((plot) => plot.id)"):
+        show(browser, key)
+        time.sleep(0.2)  # labels are placed once the marks are
+        assert browser.run(COVERED.replace("KEY", json.dumps(key))) == []
+
+
+def test_points_are_named_without_hovering(browser, page, profile):
+    browser.open(page, (1400, 900))
+    show(browser, "prototyping-throughput")
+    chosen = profile.plans["prototyping"].choice
+    name = f"{chosen.knobs.layers} × {chosen.knobs.channels}"
+    names = "[...document.querySelectorAll('#prototyping-throughput .annotation-text')].map((node) => node.textContent)"
+    browser.until(f"{names}.some((text) => text.startsWith({json.dumps(name)}))")
+
+
+KEYS_AND_VALUES = """[...document.querySelectorAll('dl > div, .limits li')].filter((row) => {
+  const parts = [...row.children].map((part) => part.getBoundingClientRect());
+  return parts.some((a, i) => parts.slice(i + 1).some((b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)) ||
+    [...row.children].some((part) => part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).display !== 'inline');
+}).map((row) => row.textContent.trim())"""
+
+
+@pytest.mark.parametrize("size", WIDTHS, ids=["1400", "768", "420"])
+def test_keys_and_values_never_overprint(browser, page, size):
+    browser.open(page, size)
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert browser.run(KEYS_AND_VALUES) == []
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_table_is_sorted_by_any_column(browser, page):
+    browser.open(page)
+    browser.run("document.querySelector('#prototyping details[data-table]').open = true")
+    browser.until("document.querySelector('#prototyping [data-column]') !== null")
+    column = "[...document.querySelectorAll('#prototyping details[data-table] tbody tr')].map((row) => row.children[3].textContent).filter(Boolean).map((text) => +text.replaceAll(',', ''))"
+    browser.run("document.querySelector('#prototyping [data-column=\"3\"]').click()")
+    rising = browser.run(column)
+    browser.run("document.querySelector('#prototyping [data-column=\"3\"]').click()")
+    falling = browser.run(column)
+    assert len(rising) > 10
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert browser.run("document.querySelector('#prototyping [aria-sort=descending]') !== null")
+
+
+def test_the_answers_stand_on_the_first_screen(browser, page, profile):
+    browser.open(page, (1400, 900))
+    plan = profile.plans["production"]
+    lead = browser.run(
+        "(() => { const b = document.querySelector('.lead').getBoundingClientRect(); return b.bottom < 900 })()"
+    )
+    assert lead
+    told = browser.run("document.querySelector('.lead').textContent + document.querySelector('.cards').textContent")
+    for answer in (f"{plan.choice.capacity:,} parameters", "epoch", "memory peaks at", "proven by", "limited by"):
+        assert answer in told

@@ -141,7 +141,68 @@
     drawn.set(element, state);
     const traces = figure.series.map((series, i) => trace(figure, series, state.shown[i]));
     const made = { ...layout(figure, state.shown, width || canvas.clientWidth), ...(width ? { width, height: canvas.clientHeight, autosize: false } : {}) };
-    return Plotly.react(canvas, traces, made, { displayModeBar: false, responsive: true });
+    return Plotly.react(canvas, traces, made, { displayModeBar: false, responsive: true })
+      .then(() => placeLabels(canvas, figure, state.shown, made.annotations));
+  }
+
+  // ------------------------------------------------- labels where they cover no mark and no other label, else none at all
+
+  const MOST_MARKS = 1500;
+  const ruler = document.createElement("canvas").getContext("2d");
+  const overlaps = (a, b) => a.x0 < b.x1 && b.x0 < a.x1 && a.y0 < b.y1 && b.y0 < a.y1;
+
+  // In pixels from the top left corner of the plot.
+  function boxAt(x, y, text, upright, xanchor, yanchor) {
+    ruler.font = "11px system-ui, sans-serif";
+    const long = ruler.measureText(text).width * 1.12 + 6, high = 17;
+    const [width, height] = upright ? [high, long] : [long, high];
+    const x0 = x - { left: 0, center: width / 2, right: width }[xanchor];
+    const y0 = y - { top: 0, middle: height / 2, bottom: height }[yanchor];
+    return { x0, y0, x1: x0 + width, y1: y0 + height };
+  }
+
+  // Where a rule's label may stand: along a line across the plot, above or below it; at either end of an upright one.
+  function placesOf(note) {
+    if (note.yref === "paper") return [note, { ...note, y: 0, yanchor: "bottom" }, { ...note, y: 0.5, yanchor: "middle" }];
+    if (note.xref !== "paper") return [note];
+    const ends = [[note.x, note.xanchor], [1, "right"], [0, "left"], [0.5, "center"], [0.25, "center"], [0.75, "center"]];
+    return ends.flatMap(([x, xanchor]) => [note.yanchor, note.yanchor === "top" ? "bottom" : "top"].map((yanchor) => ({ ...note, x, xanchor, yanchor })));
+  }
+
+  function placeLabels(canvas, figure, shown, notes) {
+    const { xaxis, yaxis } = canvas._fullLayout;
+    const taken = [], placed = [];
+    const free = (box) => box.x0 >= 0 && box.y0 >= 0 && box.x1 <= xaxis._length && box.y1 <= yaxis._length && !taken.some((one) => overlaps(one, box));
+    const marks = figure.series.flatMap((series, i) => {
+      if (!shown[i] || series.kind === "bars") return [];
+      const reach = evidence.looks[series.role].size / 2 + 2;
+      return series.x.map((value, place) => ({ x: xaxis.d2p(value), y: yaxis.d2p(series.y[place]), reach, name: series.names[place] }));
+    });
+    if (marks.length > MOST_MARKS) return;  // drawing twice would take a second, and no place is free
+    taken.push(...marks.map(({ x, y, reach }) => ({ x0: x - reach, y0: y - reach, x1: x + reach, y1: y + reach })));
+    for (const note of notes) {
+      const found = placesOf(note).map((one) => {
+        const x = one.xref === "paper" ? one.x * xaxis._length : xaxis.l2p(one.x);
+        const y = one.yref === "paper" ? (1 - one.y) * yaxis._length : yaxis.l2p(one.y);
+        return [one, boxAt(x, y, one.text, one.textangle === -90, one.xanchor, one.yanchor)];
+      });
+      const [best, box] = found.find(([, one]) => free(one)) || found[0];
+      if (!figure.series.some((series) => series.kind === "bars") && !free(box) && found.length > 1) continue;
+      placed.push(best);
+      taken.push(box);
+    }
+    for (const { x, y, name } of marks.filter((mark) => mark.name)) {
+      const reach = Math.max(...marks.filter((mark) => Math.hypot(mark.x - x, mark.y - y) < 3).map((mark) => mark.reach)) + 1;
+      const places = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1]].map(([right, down]) => {
+        const xanchor = { "-1": "right", 0: "center", 1: "left" }[right], yanchor = { "-1": "bottom", 0: "middle", 1: "top" }[down];
+        return { xanchor, yanchor, xshift: right * reach, yshift: -down * reach };
+      });
+      const place = places.find((one) => free(boxAt(x + one.xshift, y - one.yshift, name, false, one.xanchor, one.yanchor)));
+      if (!place) continue;
+      taken.push(boxAt(x + place.xshift, y - place.yshift, name, false, place.xanchor, place.yanchor));
+      placed.push({ ...place, text: clean(name), showarrow: false, x: xaxis.p2l(x), y: yaxis.p2l(y), font: { size: 11, color: css("ink") } });
+    }
+    return Plotly.relayout(canvas, { annotations: placed });
   }
 
   // ------------------------------------------------------------------------------- keys that show and hide, by hand too
@@ -163,7 +224,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.innerHTML = icon(series.role);
-      button.append(`${series.name} (${series.x.length.toLocaleString("en")})`);
+      button.append(series.kind === "line" ? series.name : `${series.name} (${series.x.length.toLocaleString("en")})`);
       button.setAttribute("aria-pressed", String(!series.hidden));
       button.addEventListener("click", () => {
         const state = drawn.get(element);
@@ -197,6 +258,17 @@
   // --------------------------------------------------------------------------------------------------------- tables
 
   const PAGE = 100;
+  const UNITS = { ms: 1e-3, s: 1, min: 60, h: 3600, days: 86400, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40, k: 1e3, M: 1e6 };
+
+  // Numbers by their size in the unit that follows, then other texts by their letters; nothing comes last.
+  function compared(a, b) {
+    const [one, other] = [a, b].map((text) => {
+      const found = /^[~−-]?([\d,]*\.?\d+)\s*([a-zA-Z]*)/.exec(text);
+      return found ? +found[1].replaceAll(",", "") * (UNITS[found[2]] || 1) * (/^[−-]/.test(text) ? -1 : 1) : NaN;
+    });
+    if (!a || !b) return a ? -1 : b ? 1 : 0;
+    return isNaN(one) || isNaN(other) ? a.localeCompare(b) : one - other;
+  }
 
   function fillTable(details) {
     const table = evidence.tables[details.dataset.table];
@@ -207,12 +279,14 @@
     place.className = "scroll wide";
     place.tabIndex = 0;
     const [input, [before, next], count] = [find.querySelector("input"), find.querySelectorAll("button"), find.querySelector("span")];
-    let start = 0;
+    let start = 0, by = -1, falling = false;
     const show = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       const rows = table.rows.filter((row) => words.every((word) => row.join(" ").toLowerCase().includes(word)));
+      if (by >= 0) rows.sort((a, b) => (falling ? -1 : 1) * compared(a[by], b[by]));
       start = Math.max(0, Math.min(start, Math.floor((rows.length - 1) / PAGE) * PAGE));
-      const head = table.headers.map((header) => `<th scope="col">${clean(header)}</th>`).join("");
+      const head = table.headers.map((header, i) => `<th scope="col" aria-sort="${i === by ? (falling ? "descending" : "ascending") : "none"}">` +
+        `<button type="button" data-column="${i}">${clean(header)}${i === by ? (falling ? " ↓" : " ↑") : ""}</button></th>`).join("");
       const body = rows.slice(start, start + PAGE).map((row) =>
         `<tr>${row.map((cell, i) => i ? `<td>${clean(cell)}</td>` : `<th scope="row">${clean(cell)}</th>`).join("")}</tr>`).join("");
       place.innerHTML = `<table><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table>`;
@@ -220,6 +294,15 @@
       before.disabled = start === 0;
       next.disabled = start + PAGE >= rows.length;
     };
+    place.addEventListener("click", (event) => {
+      const column = event.target.closest("[data-column]")?.dataset.column;
+      if (column === undefined) return;
+      falling = by === +column && !falling;
+      by = +column;
+      start = 0;
+      show();
+      place.querySelector(`[data-column="${column}"]`).focus();
+    });
     input.addEventListener("input", () => { start = 0; show(); });
     before.addEventListener("click", () => { start -= PAGE; show(); });
     next.addEventListener("click", () => { start += PAGE; show(); });
