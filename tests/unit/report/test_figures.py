@@ -80,7 +80,10 @@ def test_throughput_and_cycle_are_the_records(told, stage):
 def test_the_chosen_is_shown_as_measured_too(whole, view):
     for stage in STAGES:
         plan = whole.plans[stage]
-        [(at, y)] = marks(figure(view, f"{stage}-throughput"), "achieved").items()
+        shown = marks(figure(view, f"{stage}-throughput"), "achieved")
+        (before, predicted), (at, y) = sorted(shown.items(), key=lambda one: one[0][1])
+        assert predicted == (plan.choice.capacity, pytest.approx(plan.predicted.throughput, rel=1e-5))
+        assert view.tables[stage].rows[before[1]][7] == "chosen"
         assert y == (plan.choice.capacity, plan.measured.throughput)
         assert at[1] == len(plan.candidates)
         assert view.tables[stage].rows[at[1]][7] == "chosen, as measured"
