@@ -40,6 +40,13 @@ def parse_bytes(text: str, *, where: str) -> int:
         raise InputError(
             where, got=repr(text), expected="a size such as 6GiB, 512MB or 1073741824", fix="Write a number and a unit."
         )
+    if not match[2] and 0 < float(match[1]) < MIB:
+        raise InputError(
+            where,
+            got=f"{text!r}, which would be bytes",
+            expected="a size such as 6GiB, 512MB or 1073741824",
+            fix=f"Write a unit: {match[1]}GiB?",
+        )
     n_bytes = int(float(match[1]) * factor)
     if n_bytes <= 0:
         raise InputError(where, got=repr(text), expected="a size above zero", fix="Give the memory that may be used.")

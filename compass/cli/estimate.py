@@ -83,7 +83,7 @@ def estimate_command(
 
     parse.check_one_or_all(layers, channels, whole_space=whole_space)
     parse.check_csv(csv, as_json=as_json)
-    parse.check_dataset_size(dataset_size)
+    n_complexes = parse.parse_count(dataset_size)
     passes = Question.epochs if epochs is None else epochs
     axes = parse.parse_axes(axis or (), precision=precision, checkpointing=checkpointing)
     question = Question(layers, channels, batch, axes, allocator, passes)
@@ -96,7 +96,7 @@ def estimate_command(
         workload=workload or Request.workload,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
-        dataset_size=dataset_size,  # no prompt: it only sets the number of batches per epoch
+        dataset_size=n_complexes,  # no prompt: it only sets the number of batches per epoch
         cache=cache,
     )
     _report(_run(request, question), csv, as_json=as_json)

@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJsonOption
+from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 
 if TYPE_CHECKING:
     from compass.report.explain import Explanation
 
 
 def explain(
-    stage: Annotated[str, typer.Argument(metavar="STAGE", help="Stage to explain.")],
-    path: Annotated[
-        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
-    ] = None,
+    words: WordsArgument = None,
+    profile_path: ProfileOption = None,
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Stage to explain. Default: production.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:
     """Explain a stage's plan: its score, the limit that holds it back, and the effect of more memory or time.
 
     Everything is read from the profile; nothing is measured.
     """
-    from compass.cli.parse import parse_stage
+    from compass.cli.parse import named, one_stage
     from compass.errors import InputError
     from compass.profile import PROFILE_NAME
     from compass.report.evidence import read_evidence
     from compass.report.explain import explain_plan
 
-    name = parse_stage(stage, option="STAGE")
+    stages, path = named(words, [stage] if stage else [], profile_path)
+    name = one_stage(stages) or "production"
     evidence = read_evidence(path or Path(PROFILE_NAME))
     if name not in evidence.found:
         raise InputError(

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from compass.cli.options import ProfileOption, WordsArgument
+
 
 def export(
-    path: Annotated[
-        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
+    words: WordsArgument = None,
+    profile_path: ProfileOption = None,
+    stage: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Stage whose plan is exported. Default: production.")
     ] = None,
-    stage: Annotated[str, typer.Option(metavar="STAGE", help="Stage whose plan is exported.")] = "production",
     form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env or hydra.")] = "json",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
@@ -20,7 +23,7 @@ def export(
 
     Format env is for a shell: eval "$(compass export --format env)". Format hydra is a config group.
     """
-    from compass.cli.parse import check_output, parse_stage
+    from compass.cli.parse import check_output, named, one_stage
     from compass.errors import InputError
     from compass.files import unwritable
     from compass.integrations.formats import FORMATS
@@ -29,8 +32,9 @@ def export(
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
-    name = parse_stage(stage)
-    text = FORMATS[form](settings_of(read_profile(path or Path(PROFILE_NAME)), name))
+    stages, path = named(words, [stage] if stage else [], profile_path)
+    profile = read_profile(path or Path(PROFILE_NAME))
+    text = FORMATS[form](settings_of(profile, one_stage(stages) or "production"))
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -33,7 +33,20 @@ DatasetOption = Annotated[
 IndexOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Index file of the dataset. Default: searched for in the folder.")
 ]
-DatasetSizeOption = Annotated[int | None, typer.Option(metavar="N", help="Number of complexes in your dataset.")]
+DatasetSizeOption = Annotated[
+    str | None, typer.Option(metavar="N", help="Number of complexes in your dataset, e.g. 19000 or 19k.")
+]
+WordsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[STAGE] [PROFILE]",
+        help="A stage (smoke_test, prototyping, validation, production) and a profile. Default: hardware_profile.json.",
+        show_default=False,
+    ),
+]
+ProfileOption = Annotated[
+    Path | None, typer.Option("--profile", metavar="FILE", help="Profile to read. Default: hardware_profile.json.")
+]
 ProteinOption = Annotated[str | None, typer.Option(metavar="FILE", help="Protein of the sample complex: PDB or mmCIF.")]
 LigandOption = Annotated[str | None, typer.Option(metavar="FILE", help="Ligand of the sample complex: SDF or MOL2.")]
 NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the sample complex, e.g. 1jmf.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -41,6 +42,45 @@ def parse_stage(given: str, *, option: str = "--stage") -> Stage:
     if len(found) > 1:
         raise InputError(option, got=repr(given), expected="one stage", fix=f"Name {' or '.join(found)}.")
     return found[0]
+
+
+def named(
+    words: Sequence[str] | None, stages: Sequence[str] = (), profile: Path | None = None
+) -> tuple[tuple[Stage, ...], Path | None]:
+    """The stages and the profile that are named by position (`words`) or by flag, in either order.
+
+    Raises:
+        InputError: a stage that is none, or two profiles.
+    """
+    of_stage = [word for word in words or () if _means_stage(word)]
+    paths = [Path(word) for word in words or () if not _means_stage(word)] + ([profile] if profile else [])
+    if len(set(paths)) > 1:
+        raise InputError(
+            "PROFILE",
+            got=" and ".join(map(str, paths)),
+            expected=f"one profile, and stages named {', '.join(STAGES)}",
+            fix="Name one file.",
+        )
+    found = parse_stages([*of_stage, *stages], option="--stage") if of_stage or stages else ()
+    return found, paths[0] if paths else None
+
+
+def _means_stage(word: str) -> bool:
+    """Whether `word` is a stage, several with commas, or a misspelt one; not the name of a file."""
+    if Path(word).is_file() or set(word) & {".", "/", "\\"}:
+        return False
+    return all(difflib.get_close_matches(name.strip(), STAGES, n=1) for name in word.split(","))
+
+
+def one_stage(stages: Sequence[Stage]) -> Stage | None:
+    """The only one of `stages`; None without any.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(stages) > 1:
+        raise InputError("--stage", got=", ".join(stages), expected="one stage", fix=f"Name {' or '.join(stages)}.")
+    return stages[0] if stages else None
 
 
 def parse_axes(given: Sequence[str], **flags: Scalar | None) -> dict[str, Scalar]:
@@ -103,25 +143,38 @@ def dataset_changes(
     return changes
 
 
-def dataset_size(given: int | None, config: OptimizerConfig) -> int | None:
+def dataset_size(text: str | None, config: OptimizerConfig) -> int | None:
     """The size of the dataset: as given, or as answered at a prompt on a terminal, or None for the configured default."""
+    given = parse_count(text)
     if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
         given = typer.prompt(
             "Number of complexes in your dataset", default=config.dataset.default_size, type=int, err=True
         )
-    check_dataset_size(given)
     return given
 
 
-def check_dataset_size(given: int | None) -> None:
-    """Refuse a dataset size under 1."""
-    if given is not None and given < 1:
+def parse_count(text: str | None) -> int | None:
+    """The whole number in `--dataset-size`: `19000`, `19,000`, `19k` or `1.2M`; None without it.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d[\d,_]*(?:\.\d+)?)\s*([kKmM]?)", text.strip())
+    count = (
+        float(match[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()]
+        if match
+        else 0.0
+    )
+    if count < 1 or count != round(count):
         raise InputError(
             "--dataset-size",
-            got=repr(given),
-            expected="a whole number above zero",
+            got=repr(text),
+            expected="a whole number above zero, such as 19000 or 19k",
             fix="Give the number of complexes you train on.",
         )
+    return round(count)
 
 
 def check_one_or_all(layers: int | None, channels: int | None, *, whole_space: bool) -> None:

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-from compass.cli.options import AsJsonOption
+from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 from compass.errors import InputError
 
 
 def show(
-    path: Annotated[
-        Path | None, typer.Argument(metavar="PROFILE", help="Profile to read. Default: hardware_profile.json.")
-    ] = None,
+    words: WordsArgument = None,
+    profile_path: ProfileOption = None,
     stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Show only this stage, in full.")] = None,
     as_json: AsJsonOption = False,
     brief: Annotated[
@@ -23,15 +22,16 @@ def show(
     ] = False,
 ) -> None:
     """Show the plans of a profile in a table, or one of them in full."""
-    from compass.cli.parse import parse_stage
+    from compass.cli.parse import named, one_stage
     from compass.cli.runtime_table import print_runtime
     from compass.cli.tables import print_profile, print_stage
     from compass.profile import PROFILE_NAME, read_profile
 
     if brief and not as_json:
         raise InputError("--brief", got="no --json", expected="--json --brief", fix="Add --json, or leave out --brief.")
+    stages, path = named(words, [stage] if stage else [], profile_path)
+    name = one_stage(stages)
     profile = read_profile(path or Path(PROFILE_NAME))
-    name = None if stage is None else parse_stage(stage)
     if brief:
         from compass.report.brief import brief_answers
 

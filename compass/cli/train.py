@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from compass.cli.options import AsJsonOption, CacheOption, DatasetOption, DeviceOption, IndexOption, SetOption
+from compass.cli.options import (
+    AsJsonOption,
+    CacheOption,
+    DatasetOption,
+    DeviceOption,
+    IndexOption,
+    ProfileOption,
+    SetOption,
+    WordsArgument,
+)
 from compass.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,9 +35,6 @@ if TYPE_CHECKING:
 
 StageOption = Annotated[
     str | None, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained. With --resume: the run's.")
-]
-ProfilePath = Annotated[
-    Path | None, typer.Option("--profile", metavar="FILE", help="The profile. Default: the file that optimize writes.")
 ]
 RunFolder = Annotated[
     Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of the run. Default: runs/STAGE.")
@@ -53,8 +59,9 @@ Nodes = Annotated[
 
 
 def train(
+    words: WordsArgument = None,
     stage: StageOption = None,
-    profile_path: ProfilePath = None,
+    profile_path: ProfileOption = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
     out: RunFolder = None,
@@ -76,13 +83,15 @@ def train(
 
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
+    from compass.cli.parse import named, one_stage
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
-    name, folder, before = _run_of(stage, out, continues=resume and not allow_changes)
+    stages, profile_path = named(words, [stage] if stage else [], profile_path)
+    name, folder, before = _run_of(one_stage(stages), out, continues=resume and not allow_changes)
     began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
     profile = read_profile(profile_path or began_with)
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
@@ -104,16 +113,14 @@ def train(
     _become(request, as_json=as_json)
 
 
-def _run_of(stage: str | None, out: Path | None, *, continues: bool) -> tuple[Stage, Path, RunSpec | None]:
+def _run_of(stage: Stage | None, out: Path | None, *, continues: bool) -> tuple[Stage, Path, RunSpec | None]:
     """The stage and the folder of a run, and the settings that it began with if it `continues`."""
-    from compass.cli.parse import parse_stage
     from compass.records import STAGES
     from compass.training.run_spec import find_run_spec, read_run_spec
 
     if stage is not None:
-        name = parse_stage(stage)
-        folder = out or Path("runs") / name
-        return name, folder, read_run_spec(folder) if continues and find_run_spec(folder) else None
+        folder = out or Path("runs") / stage
+        return stage, folder, read_run_spec(folder) if continues and find_run_spec(folder) else None
     if out is not None and continues:
         before = read_run_spec(out)
         return before.plan.stage, out, before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJsonOption, CacheOption, DeviceOption
+from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, ProfileOption, WordsArgument
 
 if TYPE_CHECKING:
     from compass.profile import Profile
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 
 def verify_command(
+    words: WordsArgument = None,
     stage: Annotated[
         list[str] | None,
         typer.Option(metavar="STAGE", help="Stage whose plan is verified; may be repeated. Default: all."),
     ] = None,
-    path: Annotated[
-        Path | None, typer.Option("--profile", metavar="FILE", help="Profile to read. Default: hardware_profile.json.")
-    ] = None,
+    profile_path: ProfileOption = None,
     update: Annotated[
         bool,
         typer.Option("--update", help="If all plans pass, accept this machine and write its figures into the profile."),
@@ -39,13 +38,13 @@ def verify_command(
     from rich.console import Console
 
     from compass import verify
-    from compass.cli.parse import check_output, parse_stages
+    from compass.cli.parse import check_output, named
     from compass.cli.progress import live_progress
     from compass.profile import PROFILE_NAME, read_profile, write_profile
 
-    path = path or Path(PROFILE_NAME)
+    stages, given = named(words, stage or [], profile_path)
+    path = given or Path(PROFILE_NAME)
     profile = read_profile(path)
-    stages = parse_stages(stage, option="--stage") if stage else ()
     if update:
         check_output(path, "--profile")
     with live_progress(Console(stderr=True)) as watch:

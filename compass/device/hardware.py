@@ -50,7 +50,7 @@ def detect(
 
 
 def resolve(kind: str | None = None, *, torch: Any = None) -> str:
-    """The torch device string of the user's choice: `cuda:1`, `mps`, `cpu`; None takes the preferred device.
+    """The torch device string of the user's choice: `cuda:1`, `mps`, `cpu`; `gpu` is the accelerator, None the preferred device.
 
     Raises:
         InputError: there is no such device; the message lists the present ones.
@@ -59,6 +59,8 @@ def resolve(kind: str | None = None, *, torch: Any = None) -> str:
     if kind is None:
         return present[0]
     wanted = kind.strip().lower()
+    if wanted.partition(":")[0] == "gpu" and device_kind(present[0]).memory != "host":
+        wanted = wanted.replace("gpu", device_kind(present[0]).name)
     for device in (wanted, f"{wanted}:0", wanted.removesuffix(":0")):
         if device in present:
             return device

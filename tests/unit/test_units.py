@@ -43,9 +43,18 @@ def test_a_size_is_above_zero(text):
     )
 
 
-@given(st.integers(min_value=1, max_value=2**53))  # 8 PiB: beyond it a float rounds
+@given(st.integers(min_value=2**20, max_value=2**53))  # 8 PiB: beyond it a float rounds
 def test_a_number_of_bytes_is_itself(n_bytes):
     assert parse_bytes(str(n_bytes), where="x") == n_bytes
+
+
+def test_a_few_bytes_are_a_forgotten_unit():
+    with pytest.raises(InputError) as caught:
+        parse_bytes("6", where="--memory-limit")
+    assert str(caught.value) == (
+        "--memory-limit: got '6', which would be bytes; expected a size such as 6GiB, 512MB or 1073741824. Write a unit: 6GiB?"
+    )
+    assert parse_bytes("6b", where="x") == 6
 
 
 @given(st.integers(min_value=1, max_value=2**50))

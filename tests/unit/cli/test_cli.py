@@ -181,7 +181,7 @@ HELP = "`compass config` shows every key with its reason."
          "--stages: got ''; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--dataset-size", "0"],
-         "--dataset-size: got 0; expected a whole number above zero. Give the number of complexes you train on."),
+         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes you train on."),
         (["--memory-limit", "-2GiB"],
          "--memory-limit: got '-2GiB'; expected a size above zero. Give the memory that may be used."),
         (["--memory-limit", "lots"],
@@ -361,7 +361,7 @@ def test_many_graphs_a_second_are_written_out(profile):
                        "Run `compass optimize --stages production --out p.json`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
-        ("production,prototyping", "--stage: got 'production,prototyping'; expected one stage. Name prototyping or production."),
+        ("production,prototyping", "--stage: got prototyping, production; expected one stage. Name prototyping or production."),
     ],
 )  # fmt: skip
 def test_show_a_stage_that_is_not_there(profile, stage, message):

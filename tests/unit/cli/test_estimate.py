@@ -175,7 +175,7 @@ def test_the_size_of_the_dataset_is_left_to_the_lab(asked):
         ([*MODEL, "--epochs", "0"],
          "epochs: got 0; expected a whole number above zero. Give the passes over the dataset."),
         ([*MODEL, "--dataset-size", "0"],
-         "--dataset-size: got 0; expected a whole number above zero. Give the number of complexes you train on."),
+         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes you train on."),
         ([*MODEL, "--csv", "-", "--json"], "--csv: got --json as well; expected one of the two. Leave one out."),
         (["--all", "--csv", "nowhere/space.csv"],
          "output nowhere/space.csv: got No such file or directory; expected a file in a writable folder. "

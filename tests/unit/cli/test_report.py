@@ -192,9 +192,9 @@ def test_explain_a_stage_that_found_nothing(told):
     [
         ("production", "stage production: got nothing in this profile; expected a plan. "
                        "Run `compass optimize --stages production`."),
-        ("produce", "STAGE: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
+        ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
-        ("smoke_test,validation", "STAGE: got 'smoke_test,validation'; expected one stage. Name smoke_test or validation."),
+        ("smoke_test,validation", "--stage: got smoke_test, validation; expected one stage. Name smoke_test or validation."),
     ],
 )  # fmt: skip
 def test_what_explain_refuses(told, stage, message):

@@ -55,7 +55,7 @@ def test_a_time_is_read(start, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stage", "prototyping,production"], "--stage: got 'prototyping,production'; expected one stage."),
+        (["--stage", "prototyping,production"], "--stage: got prototyping, production; expected one stage."),
         (["--stage", "prototype"], "--stage: got 'prototype'; expected one of"),
         (["--stage", "validation"], "stage validation: got no plan: "),
         (

@@ -254,3 +254,12 @@ def test_arm_has_numbers_for_a_name(fakes, root):
     root.process(rss=0)
     root.write("proc/cpuinfo", "processor : 0\nCPU implementer : 0x41\nCPU part : 0xd0c\n")
     assert look(root, torch=fakes.torch()).name.endswith(" 0x41 0xd0c")
+
+
+def test_gpu_is_whatever_accelerator_there_is(fakes):
+    gpu = fakes.Device()
+    assert resolve("gpu", torch=fakes.torch(cuda=[gpu, gpu])) == "cuda:0"
+    assert resolve("GPU:1", torch=fakes.torch(cuda=[gpu, gpu])) == "cuda:1"
+    assert resolve("gpu", torch=fakes.torch(xpu=[gpu])) == "xpu:0"
+    with pytest.raises(InputError, match=r"got 'gpu'; expected one of cpu"):
+        resolve("gpu", torch=fakes.torch())
