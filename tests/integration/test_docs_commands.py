@@ -5,10 +5,10 @@ it. What differs from a reader's terminal, so that all pages take some minutes:
 
 - `compass` is a wrapper that adds the settings of `SHORT` to `optimize` and `estimate`: a space of small models, one C
   allocator, fewer and shorter probes, a cycle of ten batches, two epochs. Profiles hold their settings, so `train` and
-  `verify` follow. Without them, `optimize` alone takes four minutes.
+  `verify` follow. `optimize` plans two stages. With the defaults, it takes four minutes.
 - `--memory-limit` is at most `MOST_MEMORY`, and is added where it is missing, so that a plan does not depend on what other
   programs hold.
-- A command that only reads (`READING`) is not run a second time with the same words.
+- A command of `ONCE` is not run a second time with the same words. `optimize` then puts back the profile that it wrote.
 - The cache is new, and shared by all pages, as on a reader's machine.
 """
 
@@ -33,36 +33,51 @@ SHORT = [
     *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
     *(f"stages.{stage}.fused=[false]" for stage in ("smoke_test", "prototyping", "validation", "production")),
     "runtime.waiting=sleep", "space.layers=[2,3]", "space.channels=[16,48]", "space.channels_per_layer=[4,32]",
-    "space.small_share=[0,1]", "space.large_share=[0,1]", "cycle_batches=10", "training.epochs=2", "batch.max_batch=4",
+    "space.small_share=[0.01,1]", "space.large_share=[0.01,1]", "cycle_batches=10", "training.epochs=2", "batch.max_batch=4",
     "probe.anchor_architectures_cpu=[[2,16],[3,48]]", "probe.anchor_step_s_cpu=[0.1]", "probe.smoke_steps=4",
     "probe.timed_s=1", "probe.timed_most=10", "probe.patience_s=1", "probe.shuffled_batches=1", "probe.certify_rounds=1",
     "probe.certify_again=0", "verify.step_tolerance=1",
 ]  # fmt: skip
 MOST_MEMORY = "2GiB"
-READING = {"scan", "workload", "doctor", "estimate"}
+STAGES = "prototyping,production"
+ONCE = {"scan", "workload", "doctor", "estimate", "optimize"}
 MADE_ANEW = ("demo", "my_config.py")
 """Made by the first command of several pages, which refuse to overwrite them."""
 
 WRAPPER = f"""\
 #!{sys.executable}
-import re, sys
+import shutil, sys
 from pathlib import Path
 from compass.cli import main
 
-args = sys.argv[1:]
-log = Path(__file__).with_name("commands")
-known = log.read_text().splitlines() if log.exists() else []
-if args[:1] and args[0] in {READING!r} and " ".join(args) in known:
-    sys.exit(0)
-log.write_text("\\n".join([*known, " ".join(args)]))
-if args[:1] and args[0] in ("optimize", "estimate"):
-    args += [word for setting in {SHORT!r} for word in ("--set", setting)]
-    if "--memory-limit" in args:
-        args[args.index("--memory-limit") + 1] = {MOST_MEMORY!r}
-    else:
-        args += ["--memory-limit", {MOST_MEMORY!r}]
-sys.argv[1:] = args
-main()
+
+def run():
+    args, before = sys.argv[1:], Path(__file__).parent / "before"
+    name = args[0] if args else ""
+    profile, kept = Path("hardware_profile.json"), before / " ".join(args).replace("/", "|")
+    if name in {ONCE!r} and kept.exists():
+        if name == "optimize":
+            shutil.copy(kept, profile)
+        return
+    if name in ("optimize", "estimate"):
+        sys.argv += [word for setting in {SHORT!r} for word in ("--set", setting)]
+        if "--memory-limit" in args:
+            sys.argv[1 + args.index("--memory-limit") + 1] = {MOST_MEMORY!r}
+        else:
+            sys.argv += ["--memory-limit", {MOST_MEMORY!r}]
+    if name == "optimize" and "--stages" not in args:
+        sys.argv += ["--stages", {STAGES!r}]
+    try:
+        main()
+    except SystemExit as end:
+        if not end.code and name in {ONCE!r}:
+            before.mkdir(exist_ok=True)
+            shutil.copy(profile, kept) if name == "optimize" else kept.touch()
+        raise
+
+
+if __name__ == "__main__":  # the processes of a scan import this file
+    run()
 """
 
 
