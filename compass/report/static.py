@@ -174,7 +174,7 @@ def _dress(axes: Axes, figure: Figure) -> None:
         pad = 0.04 * (high - low)
         axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal")
     if figure.y.from_zero:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])  # room for marks at the top
     if len(figure.series) > 1:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=7)
 
