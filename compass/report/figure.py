@@ -106,6 +106,8 @@ class PlotAxis:
     scale: Scale = "linear"
     labels: tuple[str, ...] = ()
     """Of the places 0, 1, 2 …, on an axis that counts instead of measuring."""
+    whole: bool = False
+    """Whether only whole numbers have a meaning."""
     from_zero: bool = False
     """Whether the axis begins at zero, so that lengths can be compared."""
 

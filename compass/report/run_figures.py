@@ -55,7 +55,7 @@ def learning_figure(run: RunEvidence) -> Figure | None:
         key="learning-curves",
         title="Error by epoch",
         says=_learning_words(run, best),
-        x=PlotAxis("epoch"),
+        x=PlotAxis("epoch", whole=True),
         y=PlotAxis("RMSE in pK" if validation else "root of the training loss"),
         series=(*train, *validation, *kept),
         table="epochs",

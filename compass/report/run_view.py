@@ -160,10 +160,10 @@ def _time(run: RunEvidence, totals: Totals) -> RunCard:
 
 def _memory(run: RunEvidence, totals: Totals) -> RunCard:
     allowed_bytes, n_cut = run.budget_bytes or totals.bound_bytes, run.split + run.out_of_memory
-    used = totals.peak_bytes / allowed_bytes
+    used, kept = totals.peak_bytes / allowed_bytes, totals.peak_bytes <= totals.bound_bytes
     gauges = (
         Gauge("budget", f"{used:.0%} used", used),
-        Gauge("bound", format_bytes(totals.bound_bytes)),
+        Gauge("bound", f"{format_bytes(totals.bound_bytes)}, {'kept' if kept else 'exceeded'}"),
         Gauge("batches cut", format_count(n_cut) if n_cut else "none"),
     )
     return RunCard("promises", "Memory", of_bytes(totals.peak_bytes, allowed_bytes), gauges)

@@ -205,7 +205,7 @@ def _rule(axes: Axes, figure: Figure) -> None:
 
 
 def _scale(axes: Axes, name: str, axis: PlotAxis) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     (axes.set_xlabel if name == "x" else axes.set_ylabel)(axis.title)
     own = axes.xaxis if name == "x" else axes.yaxis
@@ -213,6 +213,8 @@ def _scale(axes: Axes, name: str, axis: PlotAxis) -> None:
         every = -(-len(axis.labels) // 12)
         places = range(0, len(axis.labels), every)
         own.set_ticks(list(places), [axis.labels[place] for place in places])
+    elif axis.whole:
+        own.set_major_locator(MaxNLocator(integer=True))
     elif axis.scale == "log":
         (axes.set_xscale if name == "x" else axes.set_yscale)("log")
         own.set_major_locator(LogLocator(subs=(1, 2, 5)))

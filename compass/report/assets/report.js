@@ -65,6 +65,7 @@
       title: { text: axis.title, standoff: 8, font: { size: 13 } }, type: axis.labels.length ? "linear" : axis.scale,
       gridcolor: css("grid"), linecolor: css("line"), zerolinecolor: css("grid"), automargin: true, ...ticks(axis, width),
     };
+    if (axis.whole && Math.max(...values) - Math.min(...values) < 12) made.dtick = 1;
     const known = values.filter((value) => value > 0);
     if (axis.scale !== "log" || !known.length) return made;
     const low = Math.min(...known), high = Math.max(...known);
@@ -87,6 +88,13 @@
     const all = figure.series.flatMap((series) => [...series.x, ...series.y]);
     const low = Math.min(...all), high = Math.max(...all), pad = 0.04 * (high - low || 1);
     return [low - pad, high + pad];
+  }
+
+  // The range of an axis that counts, with room at its left end for the names of horizontal lines.
+  function counted(figure) {
+    const n = figure.x.labels.length;
+    if (!n || !figure.series.some((series) => series.kind === "line")) return {};
+    return { range: [-0.5 - 0.12 * n, n - 0.5] };
   }
 
   function layout(figure, shown, width) {
@@ -121,7 +129,7 @@
     }
     const same = low === undefined ? {} : { range: [low, high], constrain: "domain", tick0: 0, dtick: high - low > 9 ? 2 : 1 };
     return {
-      xaxis: { ...axisOf(figure.x, values("x"), width), ...same },
+      xaxis: { ...axisOf(figure.x, values("x"), width), ...same, ...counted(figure) },
       yaxis: {
         ...axisOf(figure.y, values("y"), width), ...same, ...(bars || figure.y.from_zero ? { rangemode: "tozero" } : {}),
         ...(low === undefined ? {} : { scaleanchor: "x" }),

@@ -4,6 +4,7 @@ import html
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -104,6 +105,16 @@ def test_promised_against_measured(run_view):
     assert "The largest difference is +30.0%, in cycle 3." in times.says
     assert [rule.label for rule in memory.rules] == ["bound", "budget"]
     assert "It stayed under its bound: 1.31 GiB, bound 1.37 GiB." in memory.says
+
+
+@pytest.mark.parametrize(("factor", "word"), [(1, "kept"), (3, "exceeded")])
+def test_a_bound_that_was_not_kept_is_said(run_folder, factor, word):
+    found = read_run(run_folder, run_folder / "run.json")
+    cycles = tuple(one.model_copy(update={"peak_bytes": factor * one.peak_bytes}) for one in found.cycles)
+    view = run_view_of(replace(found, cycles=cycles))
+    says = {gauge.label: gauge.says for gauge in view.cards[2].gauges}
+    assert says["bound"] == f"1.37 GiB, {word}"
+    assert ("It exceeded its bound" in figure(view, "cycle-memory").says) == (word == "exceeded")
 
 
 def test_the_page_is_one_file_that_asks_for_nothing(run_view):
