@@ -128,6 +128,11 @@ def test_a_run_leaves_what_it_promises(make_spec, manifest, tmp_path):
     }
     assert [cycle.n_batches for cycle in results.cycles] == [10, 6]
     assert all(0 < cycle.peak_bytes <= 2 * GIB and cycle.measured_s > 0 for cycle in results.cycles)
+    assert results.verdict.n_updates == 8
+    assert results.verdict.says.startswith("no verdict: the test set has ")
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + N_CROPS
+    assert " INFO    expected: " in (tmp_path / "training.log").read_text()
+    assert " WARNING only 8 weight updates in all, " in (tmp_path / "training.log").read_text()
     assert {"run.json", "results.json", "cycles.csv", "epochs.csv", "training.log", "tensorboard"} <= {
         path.name for path in tmp_path.iterdir()
     }
