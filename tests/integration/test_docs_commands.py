@@ -41,8 +41,8 @@ SHORT = [
 MOST_MEMORY = "2GiB"
 STAGES = "prototyping,production"
 ONCE = {"scan", "workload", "doctor", "estimate", "optimize"}
-MADE_ANEW = ("demo", "my_config.py")
-"""Made by the first command of several pages, which refuse to overwrite them."""
+MADE_ANEW = ("demo", "my_config.py", "runs")
+"""Made by commands of several pages, which refuse to overwrite them. Each page starts without them."""
 
 WRAPPER = f"""\
 #!{sys.executable}
