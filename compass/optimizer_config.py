@@ -140,7 +140,7 @@ class StageRules(Settings):
     compiled: tuple[bool, ...] = (False,)
     """Whether `torch.compile` compiles the model's layers. One is the rule, because the trial alone takes minutes: on two cores,
     ViSNet's layers compiled for 100 s and then gained 7 %. With both values allowed, a trial decides."""
-    allocator: Allocators = tuple(name for name in ALLOCATORS if name != "system")
+    allocator: Allocators = tuple(name for name, kind in ALLOCATORS.items() if name != "system" and not kind.grows)
     """C allocators to choose from on a CPU; those that are not installed are left out. `fast` keeps freed memory and `tight`
     returns it: a step takes a third of the time, and up to half as much memory again. What each costs is measured."""
 

@@ -54,7 +54,8 @@ from compass.cli import main
 def run():
     args, before = sys.argv[1:], Path(__file__).parent / "before"
     name = args[0] if args else ""
-    profile, kept = Path("hardware_profile.json"), before / " ".join(args).replace("/", "|")
+    profile = Path(args[args.index("--out") + 1] if "--out" in args else "hardware_profile.json")
+    kept = before / " ".join(args).replace("/", "|")
     if name in {ONCE!r} and kept.exists():
         if name == "optimize":
             shutil.copy(kept, profile)

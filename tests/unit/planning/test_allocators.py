@@ -110,10 +110,10 @@ def test_only_what_the_stages_allow_is_measured(measured):
 
 def test_those_that_return_memory_are_measured_only_where_it_limits_the_model(measured):
     """Two graphs of the largest model that the data can feed fit the memory."""
-    costs = {"fast": (1.0, 1.6 * GIB), "tight": (3.0, GIB), "jemalloc": (1.0, 2 * GIB)}
+    costs = {"fast": (1.0, 1.6 * GIB), "tight": (3.0, GIB), "mimalloc": (1.0, 2 * GIB)}
     experiment, _ = measured(costs, graph_bytes=5.0)
-    assert experiment.allocators == ("jemalloc",)
-    del costs["jemalloc"]
+    assert experiment.allocators == ("mimalloc",)
+    del costs["mimalloc"]
     experiment, choice = measured(costs, graph_bytes=5.0)
     assert (experiment.allocators, experiment.runner.specs, choice.chosen, choice.gain) == ((), [], "fast", None)
     assert (
