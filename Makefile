@@ -1,9 +1,9 @@
 # make optimize   find and certify a training configuration for each stage on this machine
 # make quick      the unit tests, in under two minutes on two cores
-# make test       all tests except those that need a GPU
+# make test       all tests except those that need a GPU or run the commands of the documentation
 # make gpu        the tests that need a GPU
 # make gpu-check  the same and the benchmarks on this machine's accelerator: a table and gpu_check.json; skipped without one
-# make examples   install what the examples need and run them
+# make examples   install what the examples need; run them and the commands of README and docs
 # make lint       style, spelling, strict types, import contracts
 # make docs       the documentation site, checked strictly, in build/site
 # make schema     the profile's JSON Schema in docs/, written anew
@@ -23,10 +23,10 @@ optimize: $(VENV)/.installed
 	$(BIN)/compass optimize --dataset-size 19000 --memory-limit 4GiB --out hardware_profile.json
 
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow" --hypothesis-profile quick tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow and not docs" --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not docs"
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu
@@ -35,7 +35,7 @@ gpu-check: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.gpu_check
 
 examples: $(VENV)/.installed-examples
-	$(BIN)/python -m pytest tests/integration/test_examples.py
+	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -160,7 +160,7 @@ def workplace(tmp_path_factory):
     return place / "demo", env
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", TO_RUN, ids=str)
 def test_a_block_runs(workplace, block):
