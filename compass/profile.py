@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import reprlib
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from compass.records import (
     StageFailure,
     StagePlan,
 )
-from compass.units import format_bytes
+from compass.units import format_bytes, format_duration
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,25 @@ class Profile(Record):
     config: OptimizerConfig
     _place: _Place = PrivateAttr(default_factory=_Place)
 
+    def __repr__(self) -> str:
+        """The workload, the machine and each stage's answer, in a line."""
+        answers = [f"{stage} {_in_short(plan)}" for stage, plan in self.plans.items()]
+        answers += [f"{stage} no plan" for stage in self.failures]
+        return f"<Profile of {self.workload} on {self.hardware.name}: {'; '.join(answers) or 'nothing planned'}>"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        head = "".join(
+            f"<th>{name}</th>" for name in ("stage", "layers × channels", "batch", "epoch", "memory", "limited by")
+        )
+        rows = [_html_row(stage, plan) for stage, plan in self.plans.items()]
+        rows += [
+            f"<tr><td>{stage}</td><td colspan=5>no plan: {escape(one.reason)}</td></tr>"
+            for stage, one in self.failures.items()
+        ]
+        caption = escape(f"{self.workload} on {self.hardware.name}, {format_bytes(self.hardware.budget_bytes)}")
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+
     @property
     def conditions(self) -> dict[str, object]:
         """The conditions that all stages of a profile share, by name."""
@@ -194,6 +214,19 @@ class Profile(Record):
         )
 
 
+def _in_short(plan: StagePlan) -> str:
+    knobs = plan.choice.knobs
+    return f"{knobs.layers} × {knobs.channels}, batch {plan.choice.batch_size}"
+
+
+def _html_row(stage: Stage, plan: StagePlan) -> str:
+    memory = f"{format_bytes(plan.measured.footprint_bytes)} of {format_bytes(plan.certificate.ceiling_bytes)}"
+    epoch = "" if plan.epoch_s is None else format_duration(plan.epoch_s)
+    model = f"{plan.choice.knobs.layers} × {plan.choice.knobs.channels} {plan.choice.knobs.variant}"
+    cells = (stage, model, str(plan.choice.batch_size), epoch, memory, plan.limited_by)
+    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
 def stale(profile: Profile, description: Description) -> tuple[str, ...]:
     """Differences between this machine and the one that `profile` was measured on, in words; empty if there are none.
 
@@ -250,12 +283,13 @@ def laid_out(value: Any, indent: str = "") -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def read_profile(path: Path) -> Profile:
+def read_profile(path: Path | str) -> Profile:
     """The profile in `path`.
 
     Raises:
         InputError: no such file, not a profile, or written by a newer Compass.
     """
+    path = Path(path)
     where = f"profile {path}"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

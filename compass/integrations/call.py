@@ -27,6 +27,7 @@ def optimize(  # noqa: PLR0913 - all are named
     config: OptimizerConfig | Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     stages: Iterable[Stage] = STAGES,
+    dataset: Path | str | None = None,
     dataset_size: int | None = None,
     memory_limit: int | str | None = None,
     device: str | None = None,
@@ -42,6 +43,7 @@ def optimize(  # noqa: PLR0913 - all are named
         config: settings, or the path of a file with settings.
         settings: single settings by dotted key, e.g. `{"space.layers": (2, 6)}`.
         stages: the stages to plan.
+        dataset: a PDBbind-style folder, or a CSV or Parquet manifest.
         dataset_size: number of training samples.
         memory_limit: the most that training may use, in bytes or as a size such as `"6GiB"`.
         device: a torch device; by default an accelerator if there is one, else the CPU.
@@ -64,7 +66,7 @@ def optimize(  # noqa: PLR0913 - all are named
             fix="Give the number of samples you train on.",
         )
     request = Request(
-        config=config_of(config, settings or {}),
+        config=config_of(config, {**(settings or {}), **({} if dataset is None else {"dataset.path": str(dataset)})}),
         stages=_stages(stages),
         workload=source_of(workload),
         device=device,

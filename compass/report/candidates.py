@@ -239,7 +239,7 @@ def choice_name(row: Candidate) -> str:
 def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:
     span, rules = searched_share(stage, evidence.config), []
     if span and evidence.reference:
-        rules = [Rule("x", end * evidence.reference.capacity, f"{end:.0%} of production") for end in span]
+        rules = [Rule("x", end * evidence.reference.capacity, f"{end:.0%} of production") for end in span if end > 0]
     if stage == "production" and evidence.data_cap:
         rules.append(Rule("x", float(evidence.data_cap), "data cap"))
     return tuple(rules)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import compass
 from compass.cli.app import app
 from compass.commands import Asked, as_flag, as_option, command, optimize_again
 from compass.config_files import changed_settings, load_config
@@ -86,3 +87,12 @@ def test_words_are_quoted_for_a_shell():
     )
     assert as_option(Path("hardware_profile.json")) == as_option(None) == ""
     assert as_option(Path("a/b.json")) == "a/b.json"
+
+
+def test_the_dataset_from_python(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("compass.integrations.call.run", lambda request, **_: seen.append(request))
+    compass.optimize(dataset=tmp_path, settings={"seed": 5}, memory_limit="2GiB")
+    [request] = seen
+    assert (request.config.dataset.path, request.config.seed) == (str(tmp_path), 5)
+    assert request.asked.dataset == str(tmp_path)

@@ -285,3 +285,23 @@ def test_a_stage_without_a_plan_says_why(profile):
     )
     with pytest.raises(InputError, match=r"^stage production: got no plan: the stage was not planned; "):
         profile.plan("production")
+
+
+# ------------------------------------------------------------------------------------------------------------ shown
+
+
+def test_a_profile_in_a_line_and_as_a_table(profile):
+    assert repr(profile) == (
+        "<Profile of visnet on Some CPU: smoke_test 2 × 32, batch 1; prototyping 6 × 128, batch 32; validation no plan>"
+    )
+    html = profile.with_earlier(None)._repr_html_()
+    assert html.count("<tr>") == 4
+    assert "<caption>visnet on Some CPU, 4.00 GiB</caption>" in html
+    assert "<td>prototyping</td><td>6 × 128 fp32</td><td>32</td>" in html
+    assert "<td colspan=5>no plan: No model of the large space is fast enough.</td>" in html
+    assert repr(only(profile)) == "<Profile of visnet on Some CPU: nothing planned>"
+
+
+def test_a_path_may_be_text(profile, path):
+    write_profile(profile, path)
+    assert read_profile(str(path)) == profile
