@@ -110,7 +110,7 @@ def refused(folder, monkeypatch):
         ({}, ["--protein", "p.pdb", "--ligand", "l.sdf", "--max-atoms", "100"],
          "p.pdb: got 250 atoms; expected at most max_atoms = 100. Raise max_atoms, or set a smaller pocket_radius."),
         ({}, ["--protein", "p.pdb"],
-         "test_bench.ligand: got nothing beside test_bench.protein = 'p.pdb'; expected both files or neither. "
+         "p.pdb'; expected both files or neither. "
          "Name the ligand file too, or leave both empty for the embedded complex."),
     ],
     ids=["no protein", "no ligand", "empty", "blank", "binary", "cut", "flat", "no atoms", "too many", "one of two"],
@@ -139,9 +139,9 @@ def test_a_protein_that_is_cut(refused):
         (["--memory-limit", "much"],
          "error: --memory-limit: got 'much'; expected a size such as 6GiB, 512MB or 1073741824. "
          "Write a number and a unit."),
-        (["--dataset-size", "0"], "error: --dataset-size: got 0; expected a whole number above zero. "
+        (["--dataset-size", "0"], "error: --dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. "
          "Give the number of complexes you train on."),
-        (["--dataset-size", "-5"], "error: --dataset-size: got -5; expected a whole number above zero. "
+        (["--dataset-size", "-5"], "error: --dataset-size: got '-5'; expected a whole number above zero, such as 19000 or 19k. "
          "Give the number of complexes you train on."),
         (["--set", "stages.prototyping.target=9"],
          r"error: --set stages.prototyping.target: got .*; expected .*target_s.*"),

@@ -410,7 +410,7 @@ def test_stages_that_answered_another_question_are_named_as_they_go(tmp_path, ca
     run("smoke_test", dataset_size=5_000)
     assert run("prototyping", dataset_size=6_000).plans.keys() == {"prototyping"}
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{tmp_path / 'p.json'}: dropping earlier plans (smoke_test): machine, dataset size, memory limit or version changed"
+        f"{tmp_path / 'p.json'}: dropping earlier plans (smoke_test): dataset size 5000, now 6000"
     ]
 
 
