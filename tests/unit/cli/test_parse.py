@@ -35,7 +35,7 @@ def test_a_file_may_be_called_like_a_stage(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "profile", "error"),
     [
-        (["poduction"], None, "--stage: got 'poduction'; expected one of smoke_test, prototyping, validation, production. "
+        (["pro_duction"], None, "--stage: got 'pro_duction'; expected one of smoke_test, prototyping, validation, production. "
                                "Did you mean production?"),
         (["a.json", "b.json"], None, "PROFILE: got a.json and b.json; expected one profile, and stages named smoke_test, "
                                      "prototyping, validation, production. Name one file."),
