@@ -43,9 +43,9 @@ class CutComplex:
 
     name: str
     protein: str
-    """PDB."""
+    """Text of a PDB file: the residues around the ligand."""
     ligand: str
-    """SDF."""
+    """Text of an SDF file: the residues that stand for the ligand."""
     residues: str
     """What the ligand is, such as `ALA-LYS`."""
     pk: float

@@ -29,7 +29,7 @@ class ModelShape(Record):
     layers: int
     """Depth: the repeated layers."""
     channels: int
-    """Width."""
+    """Width: the features of a node in every layer."""
 
 
 class Model(AxisValues, ModelShape):

@@ -45,7 +45,7 @@ class Knobs(Record):
     layers: int = Field(ge=1)
     """Depth: the repeated layers."""
     channels: int = Field(ge=1)
-    """Width."""
+    """Width: the features of a node in every layer."""
     variant: Variant = Variant()
 
     def covers(self, other: Knobs) -> bool:
@@ -110,7 +110,7 @@ class RuntimeSettings(Record):
     """Settings that are fixed before a worker starts, because they change every measurement after it."""
 
     threads: int = Field(ge=1)
-    """Compute threads."""
+    """Threads that compute one step together."""
     allocator: Allocator = "fast"
     """The C allocator, by its name in `compass env`."""
     waiting: Waiting = "sleep"

@@ -51,7 +51,7 @@ class RunView:
 
     title: str
     headline: str
-    """The verdict."""
+    """The verdict on the training, in a sentence."""
     tone: Tone
     subtitle: str
     """Stage, model, workload and data."""
