@@ -36,14 +36,6 @@ def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Sta
     return tuple(stage for stage in STAGES if stage in names)
 
 
-def parse_stage(given: str, *, option: str = "--stage") -> Stage:
-    """The single stage named in `given`."""
-    found = parse_stages([given], option=option)
-    if len(found) > 1:
-        raise InputError(option, got=repr(given), expected="one stage", fix=f"Name {' or '.join(found)}.")
-    return found[0]
-
-
 def named(
     words: Sequence[str] | None, stages: Sequence[str] = (), profile: Path | None = None
 ) -> tuple[tuple[Stage, ...], Path | None]:

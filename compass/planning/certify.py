@@ -12,7 +12,7 @@ import numpy as np
 from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
-from compass.planning.forecast import certify_part
+from compass.planning.forecast import stage_part
 from compass.planning.prober import Probed, Prober
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import is_settled
@@ -113,7 +113,7 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             break
         text = f"{pick.knobs}, batch {pick.batch_size}"
         spec = certificate_spec(policy, experiment, pick)
-        prober.forecast.expect(certify_part(policy.stage), certificate_s(spec, pick.step_s))
+        prober.forecast.expect(stage_part("certify", policy.stage), certificate_s(spec, pick.step_s))
         prober.report("certify", text, n_round, n_round + 1, stage=policy.stage)
         probed = _run(policy, experiment, prober, spec)
         if probed.outcome.ok and probed.outcome.step is not None:
@@ -137,7 +137,7 @@ def expect_certificates(experiment: Experiment, prober: Prober, stages: Iterable
         ranking = policy.rank(known)
         if ranking is not None:
             spec = certificate_spec(policy, experiment, ranking.pick)
-            prober.forecast.expect(certify_part(policy.stage), certificate_s(spec, ranking.pick.step_s))
+            prober.forecast.expect(stage_part("certify", policy.stage), certificate_s(spec, ranking.pick.step_s))
 
 
 def _run(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Probed:

@@ -20,14 +20,9 @@ LEAST_SHARE, OVERDUE_SHARE = 0.05, 0.5
 """A part that should be over needs this share of its expected time still, and of the time that it is overdue."""
 
 
-def certify_part(stage: Stage) -> str:
-    """The part of a run that certifies a plan of `stage`."""
-    return f"certify {stage}"
-
-
-def search_part(stage: Stage) -> str:
-    """The part of a run that times models for `stage`."""
-    return f"search {stage}"
+def stage_part(phase: str, stage: Stage) -> str:
+    """The part of a run that searches or certifies (`phase`) for `stage`."""
+    return f"{phase} {stage}"
 
 
 class Forecast:
@@ -44,9 +39,11 @@ class Forecast:
             if ALLOCATORS not in self._expected_s and any(stage != STAGES[0] for stage in group):
                 self._expected_s[ALLOCATORS] = EXPECTED_S[ALLOCATORS]
             timed = [stage for stage in group if stage in {"prototyping", "validation"}]
-            self._expected_s |= dict.fromkeys(map(search_part, timed), EXPECTED_SEARCH_S)
+            for stage in timed:
+                self._expected_s[stage_part("search", stage)] = EXPECTED_SEARCH_S
             for stage in group:
-                self._expected_s[certify_part(stage)] = EXPECTED_SMOKE_S if stage == STAGES[0] else EXPECTED_CERTIFY_S
+                seconds = EXPECTED_SMOKE_S if stage == STAGES[0] else EXPECTED_CERTIFY_S
+                self._expected_s[stage_part("certify", stage)] = seconds
 
     def place(self, stage: Stage | None) -> str:
         """The stage and its place among those that are decided, in words; empty without one."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from compass.planning.forecast import Forecast
+from compass.planning.forecast import Forecast, stage_part
 from compass.probe.recorded import Recorded
 from compass.probe.requests import Phase
 from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage
@@ -121,7 +121,7 @@ class Prober:
 
         `part` is the forecast's, if not the phase, and `done_share` how much of it is done, if that is known.
         """
-        part = part or (phase if stage is None else f"{phase} {stage}")
+        part = part or (phase if stage is None else stage_part(phase, stage))
         in_all_s = self.forecast.enter(part, done_share)
         self._watch(
             Progress(

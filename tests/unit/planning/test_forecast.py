@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, Forecast, certify_part, search_part
+from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, Forecast, stage_part
 
 GROUPS = [["smoke_test"], ["production"], ["prototyping", "validation"]]
 PARTS = [
@@ -56,11 +56,11 @@ def test_a_part_that_is_overdue_slows_all_later_ones(clock):
 def test_what_is_predicted_replaces_what_was_expected(clock):
     forecast = Forecast(GROUPS, clock=clock)
     before_s = forecast.left_s()
-    forecast.expect(certify_part("production"), EXPECTED_CERTIFY_S + 500)
+    forecast.expect(stage_part("certify", "production"), EXPECTED_CERTIFY_S + 500)
     assert forecast.left_s() == pytest.approx(before_s + 500)
-    forecast.enter(certify_part("production"))
+    forecast.enter(stage_part("certify", "production"))
     clock.now_s += 545
-    forecast.expect(certify_part("production"), 50)  # a second round
+    forecast.expect(stage_part("certify", "production"), 50)  # a second round
     after_s = forecast.left_s() - forecast.pace * sum(
         forecast._expected_s[part] for part in PARTS[PARTS.index("search prototyping") :]
     )
@@ -71,8 +71,8 @@ def test_what_is_predicted_replaces_what_was_expected(clock):
 
 def test_parts_that_did_not_happen_are_forgotten(clock):
     forecast = Forecast([["production"]], clock=clock)
-    assert forecast.enter(certify_part("production")) <= EXPECTED_CERTIFY_S * 1.01
-    assert forecast.enter(search_part("validation")) <= EXPECTED_CERTIFY_S * 1.01  # of another run
+    assert forecast.enter(stage_part("certify", "production")) <= EXPECTED_CERTIFY_S * 1.01
+    assert forecast.enter(stage_part("search", "validation")) <= EXPECTED_CERTIFY_S * 1.01  # of another run
 
 
 def test_the_place_of_a_stage():
