@@ -39,8 +39,7 @@ class Forecast:
             if ALLOCATORS not in self._expected_s and any(stage != STAGES[0] for stage in group):
                 self._expected_s[ALLOCATORS] = EXPECTED_S[ALLOCATORS]
             timed = [stage for stage in group if stage in {"prototyping", "validation"}]
-            for stage in timed:
-                self._expected_s[stage_part("search", stage)] = EXPECTED_SEARCH_S
+            self._expected_s |= {stage_part("search", stage): EXPECTED_SEARCH_S for stage in timed}
             for stage in group:
                 seconds = EXPECTED_SMOKE_S if stage == STAGES[0] else EXPECTED_CERTIFY_S
                 self._expected_s[stage_part("certify", stage)] = seconds
