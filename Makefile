@@ -35,12 +35,13 @@ gpu-check: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.gpu_check
 
 examples: $(VENV)/.installed-examples
-	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py
+	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py tests/integration/test_notebook.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

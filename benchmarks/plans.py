@@ -32,7 +32,7 @@ from compass.probe.preload import is_offered
 from compass.profile import Profile
 from compass.records import ALLOCATORS, Allocator, Knobs, StagePlan, Status
 from compass.units import GIB
-from compass.verify import verify
+from compass.verifying import verify
 
 DATASET_SIZE = 19_000
 N_STEPS, N_SURVIVED = 8, 30

@@ -1,7 +1,9 @@
 """Compass finds training configurations for the machine at hand, and certifies that they run within its memory.
 
     import compass
-    profile = compass.optimize("visnet", dataset_size=19_000)
+    compass.scan("data/pdbbind")
+    profile = compass.optimize("visnet", dataset="data/pdbbind", memory_limit="6GiB")
+    results = compass.train(profile, "prototyping", epochs=20)
 
 The names in `__all__` are public, as are the settings in `compass.optimizer_config`, the records in `compass.records`,
 `compass.batching`, and the interfaces that a workload or a runner implements: `compass.workloads.protocol` and
@@ -18,7 +20,9 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
-    from compass.integrations.call import optimize
+    from compass.api.looking import report, scan
+    from compass.api.optimizing import estimate, optimize, verify
+    from compass.api.training import predict, train
     from compass.integrations.lightning import FollowPlan
     from compass.integrations.settings import trainer_settings
     from compass.optimizer import Request
@@ -32,9 +36,15 @@ __all__ = [
     "Profile",
     "Request",
     "__version__",
+    "estimate",
     "load_profile",
     "optimize",
+    "predict",
+    "report",
+    "scan",
+    "train",
     "trainer_settings",
+    "verify",
 ]
 
 _HOMES = {
@@ -42,9 +52,15 @@ _HOMES = {
     "OptimizerConfig": "compass.optimizer_config:OptimizerConfig",
     "Profile": "compass.profile:Profile",
     "Request": "compass.optimizer:Request",
+    "estimate": "compass.api.optimizing:estimate",
     "load_profile": "compass.profile:read_profile",
-    "optimize": "compass.integrations.call:optimize",
+    "optimize": "compass.api.optimizing:optimize",
+    "predict": "compass.api.training:predict",
+    "report": "compass.api.looking:report",
+    "scan": "compass.api.looking:scan",
+    "train": "compass.api.training:train",
     "trainer_settings": "compass.integrations.settings:trainer_settings",
+    "verify": "compass.api.optimizing:verify",
 }
 
 

@@ -1,17 +1,19 @@
-"""Settings from a file and from `--set`, and settings written back as a Python file a person can edit."""
+"""Settings from a file, from a project's `[tool.compass]` and from `--set`, and settings written back as a Python file a person can edit."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import json
 import math
+import re
 import runpy
 import textwrap
 import tomllib
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from compass.optimizer_config import OptimizerConfig, Settings, present_names, w
 _HELP = "`compass config` shows every key with its reason."
 _WIDTH = 110
 _MISSING = object()
+PROJECT = "pyproject.toml"
+_TABLE = re.compile(r"^\s*\[\s*tool\s*\.\s*compass\s*[.\]]", re.MULTILINE)
 _FREE = "space.options."
 """The group whose keys are the workload's own."""
 
@@ -54,7 +58,7 @@ class SettingChange:
                 "--set",
                 got=repr(text),
                 expected="dotted.key=value",
-                fix="For example --set stages.prototyping.target_s=1800.",
+                fix="For example --set stages.prototyping.target_s=30min.",
             )
         return cls(f"--set {key}", key, _Given(value.strip()))
 
@@ -82,7 +86,8 @@ def load_config(
 ) -> OptimizerConfig:
     """`base`, changed by the file at `path`, then by each of `changes` (`dotted.key=value`) in turn.
 
-    A `.py` file defines `config = OptimizerConfig(...)`; a `.toml` or `.json` file holds only the keys that differ.
+    A `.py` file defines `config = OptimizerConfig(...)`; a `.toml`, `.yaml` or `.json` file holds only the keys that differ, a
+    `pyproject.toml` holds them under `[tool.compass]`.
 
     Raises:
         InputError: the file cannot be read, a key does not exist, or a value is of the wrong kind or out of range.
@@ -106,20 +111,30 @@ def load_config(
 # ------------------------------------------------------------------------------------------------------------ files
 
 
+def project_file(folder: Path) -> Path | None:
+    """The `pyproject.toml` in `folder`, if it has settings of Compass. Those of folders above do not count: paths in it would
+    mean other files."""
+    path = folder / PROJECT
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if _TABLE.search(path.read_text(encoding="utf-8")):
+            return path
+    return None
+
+
 def _read_tree(path: Path) -> _Tree:
     where = f"config {path}"
+    read = _READERS.get(path.suffix)
     try:
         if path.suffix == ".py":
             return _run(path)
-        if path.suffix not in {".json", ".toml"}:
+        if read is None:
             raise InputError(
                 where,
                 got=f"a name ending in {path.suffix!r}",
-                expected="a .py, .toml or .json file",
+                expected="a .py, .toml, .yaml or .json file",
                 fix="`compass config --out my_config.py` writes one.",
             )
-        text = path.read_text(encoding="utf-8")
-        tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        tree = read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             where,
@@ -131,9 +146,42 @@ def _read_tree(path: Path) -> _Tree:
         raise InputError(
             where, got=_one_line(error), expected=f"valid {path.suffix[1:].upper()}", fix="Correct the file."
         ) from error
+    if path.name == PROJECT:
+        tree = _of_compass(tree, where)
     if not isinstance(tree, dict):
         raise InputError(where, got=repr(tree), expected="groups of settings", fix=_HELP)
     return tree
+
+
+def _of_compass(tree: Any, where: str) -> Any:
+    """What a project's file holds for Compass."""
+    tool = tree.get("tool")
+    if not isinstance(tool, dict) or "compass" not in tool:
+        raise InputError(
+            where,
+            got="no [tool.compass]",
+            expected="settings of Compass in it",
+            fix="Add the table, or name another file.",
+        )
+    return tool["compass"]
+
+
+def _read_yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    return {} if found is None else found
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    ".json": json.loads,
+    ".toml": tomllib.loads,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
+}
 
 
 def _run(path: Path) -> _Tree:

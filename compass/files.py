@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -45,6 +45,11 @@ def write_text(text: str, path: Path, *, option: str = "--out") -> None:
             file.write(text.encode("utf-8"))
     except OSError as error:
         raise unwritable(path, error, option) from error
+
+
+def first_of(folder: Path, names: Sequence[str]) -> Path | None:
+    """The first file of these names that `folder` has."""
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:

@@ -47,22 +47,35 @@ def logging_to(file: Path, *, level: str = "info", console: Console | None = Non
     file_handler = _file_handler(file)
     console_handler = _console_handler(console)
     console_handler.setLevel(threshold)
-    logger = logging.getLogger("compass")
-    before = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(file_handler)
-    logger.addHandler(console_handler)
     try:
-        yield logger
+        with _only(file_handler, console_handler) as logger:
+            yield logger
     except BaseException as error:
         file_handler.handle(_last_record(error))
         raise
     finally:
-        for handler in (file_handler, console_handler):
-            logger.removeHandler(handler)
-            handler.close()
-        logger.level, logger.propagate = before
+        file_handler.close()
+
+
+@contextmanager
+def logging_to_console() -> Iterator[None]:
+    """Log every message to stderr. A `logging_to` within the block takes its place."""
+    with _only(_console_handler(None)):
+        yield
+
+
+@contextmanager
+def _only(*handlers: logging.Handler) -> Iterator[logging.Logger]:
+    """Log to `handlers` and nothing else while the block runs."""
+    logger = logging.getLogger("compass")
+    before = logger.level, logger.propagate, logger.handlers
+    logger.setLevel(logging.DEBUG)
+    logger.propagate, logger.handlers = False, list(handlers)
+    try:
+        yield logger
+    finally:
+        logger.setLevel(before[0])
+        logger.propagate, logger.handlers = before[1:]
 
 
 def _threshold(level: str) -> int:

@@ -11,12 +11,35 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from compass.errors import InputError
 from compass.records import ALLOCATORS, Allocator, Matmul, Precision, Scalar, Stage, Waiting
+from compass.units import parse_bytes, parse_seconds
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _in_units(parse: Callable[..., float]) -> BeforeValidator:
+    """Accepts a text with a unit in place of a number."""
+
+    def read(given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            return parse(given, where="")
+        except InputError as error:
+            raise PydanticCustomError("unit", "{expected}", {"expected": error.expected}) from None
+
+    return BeforeValidator(read)
+
+
+Seconds = Annotated[float, Field(gt=0), _in_units(parse_seconds)]
+"""A number of seconds, or a time such as `20min`."""
+Bytes = Annotated[int, Field(ge=1), _in_units(parse_bytes)]
+"""A number of bytes, or a size such as `80MiB`."""
 Range = tuple[PositiveInt, PositiveInt]
 """(lowest, highest), both included."""
 InterpolationTable = tuple[tuple[PositiveFloat, PositiveFloat], ...]
@@ -30,6 +53,11 @@ Allocators = Annotated[
     Field(min_length=1),
 ]
 """One allocator by its name, or several."""
+Loggers = Annotated[
+    tuple[Literal["tensorboard", "csv", "wandb", "mlflow"], ...],
+    BeforeValidator(lambda given: tuple(given.split(",")) if isinstance(given, str) else given),
+]
+"""Loggers by their names, which commas may separate."""
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +149,9 @@ class GraphRules(Settings):
 class StageRules(Settings):
     """A stage's time limits, the weight of quality in its score, and the model variants that it searches."""
 
-    target_s: PositiveFloat | None
+    target_s: Seconds | None
     """Target for the time of a cycle (s); None: no limit."""
-    window_s: Annotated[float, Field(ge=0)] = 0.0
+    window_s: Annotated[float, Field(ge=0), _in_units(parse_seconds)] = 0.0
     """Time beyond the target (s) that is still admissible, at a declining score."""
     quality_weight: Share = 0.0
     """q of the score: 0 counts throughput alone, 1 counts parameters alone."""
@@ -361,10 +389,10 @@ class MemoryRules(Settings):
     footprint_ratio_accelerator_checkpointing: PositiveFloat = 1.7
     """The same with activation checkpointing, which has short-lived blocks of many sizes. In simulation: up to 1.66 in
     bf16."""
-    footprint_constant_bytes: PositiveInt = 80 * 1024**2
+    footprint_constant_bytes: Bytes = 80 * 1024**2
     """Memory that a training process on a CPU holds for any model: kernels, thread stacks, arenas. Measured: 28–36 MB in
     certificates, and up to 66 MB after hundreds of small batches of many sizes."""
-    idle_headroom_bytes: PositiveInt = 64 * 1024**2
+    idle_headroom_bytes: Bytes = 64 * 1024**2
     """A memory limit must leave at least this much above an idle worker, or no model fits."""
 
 
@@ -407,9 +435,9 @@ class ProbeRules(Settings):
     anchor_share: Share = 0.25
     """Share of the memory budget that an anchor may fill: enough to keep a GPU busy, and safe before the ratio of footprint
     to live bytes has been measured."""
-    anchor_step_s: PositiveFloat = 1.0
+    anchor_step_s: Seconds = 1.0
     """Longest predicted step of an anchor (s)."""
-    anchor_step_s_cpu: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.15, 0.5, 0.3)
+    anchor_step_s_cpu: Annotated[tuple[Seconds, ...], Field(min_length=1)] = (0.15, 0.5, 0.3)
     """The same on a CPU, one value per pass over the anchors. Step times there drift by some per cent within a minute and
     grow a little faster than the load, so each anchor is timed at several loads. The first pass uses the sample with the
     least usual proportion of features, because copies of one sample cannot separate the cost of each feature. The last pass
@@ -425,19 +453,19 @@ class ProbeRules(Settings):
     micro_steps: PositiveInt = 2
     """Steps of a micro-probe on a CPU before the profiled one; optimizer state exists from the second step on. On an
     accelerator it makes one step, because such small steps show only launch overhead and only memory is measured."""
-    micro_timeout_s: PositiveFloat = 60.0
+    micro_timeout_s: Seconds = 60.0
     """A micro-probe takes some tens of milliseconds; one that takes a minute hangs."""
-    compile_timeout_s: PositiveFloat = 600.0
+    compile_timeout_s: Seconds = 600.0
     """Time (s) that a probe may take in addition if its model is compiled. Two cores took up to 130 s."""
     settle_share: Share = 0.03
     """A certificate's step time is settled when half of its interval is under this share of the median."""
-    patience_s: PositiveFloat = 20.0
+    patience_s: Seconds = 20.0
     """Time (s) that a certificate may spend beyond its fixed batches, until its step time has settled."""
     smoke_steps: PositiveInt = 20
     """Steps of the smoke test: half a second on the smallest model. With four steps, its cycle was off by a tenth."""
     timed_steps: PositiveInt = 5
     """Fewest timed steps on a batch of mean load, after the worst batches have shown that memory suffices."""
-    timed_s: PositiveFloat = 6.0
+    timed_s: Seconds = 6.0
     """Short steps are timed for this long (s): a cycle takes their mean, which needs more steps than the median. On a
     virtual machine, five seconds differ by 2.7 % from the minute around them, and that minute by 3 % from the hour."""
     timed_most: PositiveInt = 80
@@ -445,12 +473,12 @@ class ProbeRules(Settings):
     shuffled_batches: PositiveInt = 5
     """Shuffled batches between the two worst batches of a certificate. One batch is not enough, because memory depends on
     the order of the batches."""
-    shuffled_s: PositiveFloat = 60.0
+    shuffled_s: Seconds = 60.0
     """Most time (s) for the shuffled batches, of which at least one is run. A step of a large model on a CPU takes minutes.
     """
     timeout_factor: PositiveFloat = 10.0
     """A probe is killed when it takes this many times its predicted time."""
-    timeout_floor_s: PositiveFloat = 120.0
+    timeout_floor_s: Seconds = 120.0
     """Least time (s) before a probe is killed, because start-up is slow on a busy machine."""
     certify_rounds: PositiveInt = 3
     """Most certificates of a stage. Each may correct the stage's choice by its measurements."""
@@ -509,7 +537,7 @@ class TrainingRules(Settings):
     """Passes over the training set, unless cycles or a time are given."""
     keep_last: PositiveInt = 2
     """Checkpoints kept beside the best one. More than one, because a crash may damage the newest."""
-    checkpoint_s: PositiveFloat = 600.0
+    checkpoint_s: Seconds = 600.0
     """Seconds between two checkpoints: the most training time that a crash costs."""
     few_updates: PositiveInt = 500
     """Fewer weight updates in all are warned of. On 300 complexes, small models reached their lowest validation error after
@@ -517,6 +545,9 @@ class TrainingRules(Settings):
     evaluated_train: PositiveInt = 2_000
     """Most training complexes in the evaluation that ends a run, drawn with `seed`: their error is then known to some 2 %,
     while predicting 16,000 took longer than a short training. Validation and test are evaluated whole."""
+    loggers: Loggers = ("tensorboard",)
+    """Where the curves of a run go beside its own tables: tensorboard, csv, wandb, mlflow; empty: nowhere else. Sign in to services
+    by their own environment variables."""
     split: SplitRules = SplitRules()
 
 

@@ -25,7 +25,10 @@ from compass.cli import (
     verify,
     workload,
 )
+from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
+from compass.cli.options import FAMILIES, STAGE_NAMES
+from compass.cli.verbosity import with_verbosity
 from compass.errors import CompassError
 from compass.version import __version__
 
@@ -50,25 +53,39 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\n\n".join(
+        [
+            f"Stages of development: {STAGE_NAMES}.",
+            f"Model families: {', '.join(FAMILIES)}, or your own: compass workload --help.",
+            "First steps: compass demo my_demo, compass doctor, compass optimize --dataset PATH.",
+        ]
+    ),
 )
-app.command("demo", cls=PlainCommand)(demo.demo)
-app.command("doctor", cls=PlainCommand)(doctor.doctor)
-app.command("optimize", cls=PlainCommand)(optimize.optimize_command)
-app.command("estimate", cls=PlainCommand)(estimate.estimate_command)
-app.command("train", cls=PlainCommand)(train.train)
-app.command("predict", cls=PlainCommand)(predict.predict_command)
-app.command("train-run", cls=PlainCommand, hidden=True)(train.train_run)
-app.command("scan", cls=PlainCommand)(scan.scan_command)
-app.add_typer(workload.workload, name="workload")
-app.command("show", cls=PlainCommand)(show.show)
-app.command("export", cls=PlainCommand)(export.export)
-app.command("verify", cls=PlainCommand)(verify.verify_command)
-app.command("explain", cls=PlainCommand)(explain.explain)
-app.command("report", cls=PlainCommand)(report.report)
-app.command("compare", cls=PlainCommand)(compare.compare)
-app.command("env", cls=PlainCommand)(env.env)
-app.command("config", cls=PlainCommand)(config.config)
-app.command("schema", cls=PlainCommand)(schema.schema)
+
+COMMANDS = {
+    "demo": demo.demo,
+    "doctor": doctor.doctor,
+    "optimize": optimize.optimize_command,
+    "estimate": estimate.estimate_command,
+    "train": train.train,
+    "predict": predict.predict_command,
+    "scan": scan.scan_command,
+    "show": show.show,
+    "export": export.export,
+    "verify": verify.verify_command,
+    "explain": explain.explain,
+    "report": report.report,
+    "compare": compare.compare,
+    "env": env.env,
+    "config": config.config,
+    "schema": schema.schema,
+}
+"""In the order of the help: first steps, planning, training, looking."""
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=PlainCommand, epilog=epilog(_name))(with_verbosity(_command))
+app.command("train-run", cls=PlainCommand, hidden=True)(with_verbosity(train.train_run))
+app.add_typer(workload.group, name="workload")
+
 
 
 def _print_version(wanted: bool) -> None:

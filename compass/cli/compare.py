@@ -10,7 +10,7 @@ import typer
 from compass.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
-    from compass.report.compare import Comparison
+    from compass.reporting.compare import Comparison
 
 
 def compare(
@@ -19,8 +19,8 @@ def compare(
     as_json: AsJsonOption = False,
 ) -> None:
     """Compare two profiles, e.g. of two machines or two versions, and describe the differences."""
-    from compass.report.compare import compare_profiles
-    from compass.report.evidence import read_evidence
+    from compass.reporting.compare import compare_profiles
+    from compass.reporting.evidence import read_evidence
 
     found = compare_profiles(read_evidence(a), read_evidence(b))
     if as_json:

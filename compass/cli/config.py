@@ -17,9 +17,10 @@ def config(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Print or write all settings, each with its reason, as a Python file to edit."""
-    from compass.config_files import load_config, render_config, write_config
+    from compass.cli.parse import load_settings
+    from compass.config_files import render_config, write_config
 
-    settings = load_config(config_file, set_values or ())
+    settings = load_settings(config_file, set_values)
     if out is None:
         typer.echo(render_config(settings), nl=False)
     else:

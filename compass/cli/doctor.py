@@ -35,14 +35,13 @@ def doctor(
 
     others = OtherPrograms()  # counts while the rest is imported, which is this process's own time
 
-    from compass.cli.parse import dataset_changes
-    from compass.config_files import load_config
+    from compass.cli.parse import dataset_changes, load_settings
     from compass.doctor.examination import Examination, examine
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME
 
     flags = dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
-    config = load_config(config_file, [*(set_values or ()), *flags])
+    config = load_settings(config_file, [*(set_values or ()), *flags])
     asked = Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME))
     found = examine(asked, others)
     if as_json:

@@ -20,16 +20,15 @@ def env(
     """Show the device, its memory, the versions that measurements depend on, and the allocators of a CPU."""
     from rich.console import Console
 
-    from compass.cli.parse import parse_memory_limit
+    from compass.cli.parse import load_settings, parse_memory_limit
     from compass.cli.progress import waiting
     from compass.cli.tables import print_description
-    from compass.config_files import load_config
     from compass.device import available_cores
     from compass.optimizer import Request
     from compass.probe.local import LocalRunner
     from compass.records import RuntimeSettings
 
-    config = load_config(config_file, set_values or ())
+    config = load_settings(config_file, set_values)
     runner = LocalRunner(
         config,
         RuntimeSettings(threads=config.runtime.threads or available_cores()),

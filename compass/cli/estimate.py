@@ -23,7 +23,7 @@ from compass.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from compass.estimate import Question
+    from compass.estimating import Question
     from compass.optimizer import Request
     from compass.records import Estimates
 
@@ -75,10 +75,10 @@ def estimate_command(
     """Predict memory, step, cycle, epoch and training time, with intervals, for one model or for the whole space.
 
     Only the calibration is run, and only if the cache holds none from an earlier run.
+    Exit codes: 0 it fits or may fit, 2 bad input, 3 nothing that was asked about fits the memory.
     """
     from compass.cli import parse
-    from compass.config_files import load_config
-    from compass.estimate import Question
+    from compass.estimating import Question
     from compass.optimizer import Request
 
     parse.check_one_or_all(layers, channels, whole_space=whole_space)
@@ -90,7 +90,7 @@ def estimate_command(
     flags = parse.bench_changes(
         name=name, protein=protein, ligand=ligand, pocket_radius=pocket_radius, max_atoms=max_atoms
     )
-    config = load_config(config_file, [*(set_values or ()), *flags])
+    config = parse.load_settings(config_file, [*(set_values or ()), *flags])
     request = Request(
         config=config,
         workload=workload or Request.workload,
@@ -106,7 +106,7 @@ def _run(request: Request, question: Question) -> Estimates:
     from rich.console import Console
 
     from compass.cli.progress import live_progress
-    from compass.estimate import estimate as answer
+    from compass.estimating import estimate as answer
 
     with live_progress(Console(stderr=True)) as watch:
         return answer(request, question, watch=watch)
@@ -123,3 +123,5 @@ def _report(found: Estimates, csv: str | None, *, as_json: bool) -> None:
         write_csv(found.rows, csv)
     else:
         print_estimates(found)
+    if all(row.fits == "no" for row in found.rows):
+        raise typer.Exit(3)

@@ -16,7 +16,7 @@ from rich.table import Table
 from compass.cli.tables import print_rows
 from compass.files import unwritable
 from compass.records import Estimate, Estimates, Hardware, Interval
-from compass.report.words import rate
+from compass.reporting.words import rate
 from compass.units import format_bytes, format_count, format_seconds
 
 INTERVALS = ("live_bytes", "footprint_bytes", "step_s", "cycle_s", "epoch_s", "training_s")

@@ -10,7 +10,7 @@ import typer
 from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 
 if TYPE_CHECKING:
-    from compass.report.explain import Explanation
+    from compass.reporting.explain import Explanation
 
 
 def explain(
@@ -26,8 +26,8 @@ def explain(
     from compass.cli.parse import named, one_stage
     from compass.errors import InputError
     from compass.profile import PROFILE_NAME
-    from compass.report.evidence import read_evidence
-    from compass.report.explain import explain_plan
+    from compass.reporting.evidence import read_evidence
+    from compass.reporting.explain import explain_plan
 
     stages, path = named(words, [stage] if stage else [], profile_path)
     name = one_stage(stages) or "production"

@@ -16,25 +16,25 @@ def export(
     stage: Annotated[
         str | None, typer.Option(metavar="STAGE", help="Stage whose plan is exported. Default: production.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env or hydra.")] = "json",
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra or slurm.")] = "json",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.
 
     Format env is for a shell: eval "$(compass export --format env)". Format hydra is a config group.
+    Format slurm is a batch script that trains the plan, and goes on after it was stopped or requeued.
     """
     from compass.cli.parse import check_output, named, one_stage
     from compass.errors import InputError
     from compass.files import unwritable
-    from compass.integrations.formats import FORMATS
-    from compass.integrations.settings import settings_of
+    from compass.integrations.formats import FORMATS, exported
     from compass.profile import PROFILE_NAME, read_profile
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
     stages, path = named(words, [stage] if stage else [], profile_path)
     profile = read_profile(path or Path(PROFILE_NAME))
-    text = FORMATS[form](settings_of(profile, one_stage(stages) or "production"))
+    text = exported(profile, one_stage(stages) or "production", form)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -20,6 +20,7 @@ from compass.cli.options import (
     MemoryLimitOption,
     NameOption,
     PocketRadiusOption,
+    STAGE_NAMES,
     ProteinOption,
     SetOption,
     WorkloadOption,
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 
 
 StagesOption = Annotated[
-    list[str] | None, typer.Option(metavar="STAGE,…", help="Stages to plan, with commas or repeated. Default: all.")
+    list[str] | None,
+    typer.Option(
+        "--stages",
+        "--stage",
+        metavar="STAGE,…",
+        help=f"Stages to plan, with commas or repeated: {STAGE_NAMES}. Default: all.",
+    ),
 ]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Profile to write. Default: hardware_profile.json.")
@@ -43,7 +50,10 @@ SamplerOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Search strategy: structured, or Optuna's gp, tpe, random, grid.")
 ]
 LogLevelOption = Annotated[
-    str, typer.Option(metavar="LEVEL", help="Messages on the console: debug, info, warning or error.")
+    str | None,
+    typer.Option(
+        metavar="LEVEL", help="Messages on the console: debug (as -v), info, warning (as -q) or error. Default: info."
+    ),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace a profile of another workload or dataset; a copy is kept.")
@@ -70,7 +80,7 @@ def optimize_command(
     cache: CacheOption = None,
     storage: StorageOption = None,
     sampler: SamplerOption = None,
-    log_level: LogLevelOption = "info",
+    log_level: LogLevelOption = None,
     as_json: AsJsonOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
@@ -80,7 +90,7 @@ def optimize_command(
     Exit codes: 0 done, 2 bad input, 3 a stage found no plan, 130 interrupted.
     """
     from compass.cli import parse
-    from compass.config_files import SettingChange, load_config
+    from compass.config_files import SettingChange
     from compass.optimizer import Request
 
     flags = parse.bench_changes(
@@ -88,7 +98,7 @@ def optimize_command(
     )
     flags += parse.dataset_changes(dataset, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
     flags += [SettingChange("--sampler", "search.sampler", sampler)] if sampler is not None else []
-    config = load_config(config_file, [*(set_values or ()), *flags])
+    config = parse.load_settings(config_file, [*(set_values or ()), *flags])
     request = Request(
         config=config,
         stages=parse.parse_stages(stages) if stages else Request.stages,
@@ -110,19 +120,20 @@ def optimize_command(
     _report(profile, request, as_json=as_json)
 
 
-def _run(request: Request, log_level: str) -> Profile:
+def _run(request: Request, level: str | None) -> Profile:
     from rich.console import Console
 
     from compass import optimizer
     from compass.cli.parse import check_output
     from compass.cli.progress import live_progress
+    from compass.cli.verbosity import log_level
     from compass.logs import LOG_NAME, logging_to
 
     check_output(request.out)
     console = Console(stderr=True)
     try:
         with (
-            logging_to(request.out.parent / LOG_NAME, level=log_level, console=console),
+            logging_to(request.out.parent / LOG_NAME, level=level or log_level(), console=console),
             live_progress(console) as watch,
         ):
             return optimizer.optimize(request, watch=watch)
@@ -132,14 +143,15 @@ def _run(request: Request, log_level: str) -> Profile:
 
 
 def _report(profile: Profile, request: Request, *, as_json: bool) -> None:
-    from compass.cli.tables import failure_line, print_next, print_profile
+    from compass.cli.tables import failure_line, print_commands, print_profile
+    from compass.reporting.answers import next_commands
 
     if as_json:
         typer.echo(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
         typer.echo(f"\nwrote {request.out}")
-        print_next(profile, request.out)
+        print_commands(next_commands(profile, request.out))
     failures = [profile.failures[stage] for stage in request.stages if stage in profile.failures]
     for failure in failures:
         typer.secho(failure_line(failure), fg="red", err=True)

@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
+STAGE_NAMES = "smoke_test, prototyping, validation, production"
+"""The stages, which help names without loading the records."""
+FAMILIES = ("visnet", "schnet", "dimenet++", "gps")
+"""The built-in model families, which help names without loading them; the first is the default."""
+
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="File with settings: .py, .toml or .json. See `compass config`."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="File with settings: .py, .toml, .yaml or .json, or a pyproject.toml with [tool.compass]. See `compass config`.",
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. stages.prototyping.target_s=1800."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, e.g. stages.prototyping.target_s=30min."),
 ]
 DeviceOption = Annotated[
     str | None,
@@ -24,7 +33,10 @@ MemoryLimitOption = Annotated[
     typer.Option(metavar="SIZE", help="Memory limit: the most that training may use, e.g. 6GiB. It is enforced."),
 ]
 WorkloadOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Model family, package.module:factory or file.py:factory.")
+    str | None,
+    typer.Option(
+        metavar="NAME", help=f"Model family ({', '.join(FAMILIES)}), package.module:factory or file.py:factory."
+    ),
 ]
 DatasetOption = Annotated[
     Path | None,
@@ -40,7 +52,7 @@ WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[STAGE] [PROFILE]",
-        help="A stage (smoke_test, prototyping, validation, production) and a profile. Default: hardware_profile.json.",
+        help=f"A stage ({STAGE_NAMES}) and a profile. Default: hardware_profile.json.",
         show_default=False,
     ),
 ]

@@ -13,12 +13,26 @@ from pathlib import Path
 
 import typer
 
-from compass.config_files import SettingChange
+from compass.cli.verbosity import is_quiet
+from compass.config_files import SettingChange, load_config, project_file
 from compass.errors import InputError
 from compass.files import unwritable
 from compass.optimizer_config import OptimizerConfig
 from compass.records import AXES, STAGES, Scalar, Stage
 from compass.units import parse_bytes
+
+
+def load_settings(path: Path | None, changes: Sequence[str | SettingChange] | None = None) -> OptimizerConfig:
+    """The settings in `--config` or, without it, in the `[tool.compass]` of this project, with `changes`.
+
+    Raises:
+        InputError: the file or a change cannot be used.
+    """
+    if path is None:
+        path = project_file(Path.cwd())
+        if path is not None and not is_quiet():
+            typer.echo(f"settings from [tool.compass] in {path}", err=True)
+    return load_config(path, changes or ())
 
 
 def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Stage, ...]:

@@ -18,6 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 from compass import records
+from compass.cli.verbosity import is_quiet
 from compass.units import format_duration
 
 _Watch = Callable[[records.Progress], None]
@@ -31,7 +32,10 @@ ENOUGH = 2
 
 @contextmanager
 def live_progress(console: Console) -> Iterator[_Watch]:
-    """A line at the bottom of `console` that shows the progress passed to the yielded function; see `plain_progress`."""
+    """A line at the bottom of `console` that shows the progress passed to the yielded function; nothing with -q."""
+    if is_quiet():
+        yield lambda _: None
+        return
     if not console.is_terminal:
         watching, ended = PlainProgress(console), threading.Event()
         threading.Thread(target=watching.report_until, args=(ended,), daemon=True).start()
@@ -105,8 +109,8 @@ class PlainLines:
 
 @contextmanager
 def waiting(console: Console, what: str) -> Iterator[None]:
-    """Show `what` while the block runs. Nothing without a terminal."""
-    if not console.is_terminal:
+    """Show `what` while the block runs. Nothing without a terminal, or with -q."""
+    if is_quiet() or not console.is_terminal:
         yield
         return
     with console.status(what):

@@ -12,11 +12,8 @@ from compass.cli.options import AsJsonOption, CacheOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compass.report.evidence import Evidence
-    from compass.report.run_view import RunView
-    from compass.report.view import View
-
-PAGE, RUN_PAGE = Path("hardware_report.html"), "report.html"
+    from compass.reporting.run_view import RunView
+    from compass.reporting.view import View
 
 
 def report(
@@ -28,7 +25,7 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help=f"Page to write. Default: {PAGE}, or {RUN_PAGE} in the folder of a run."),
+        typer.Option(metavar="FILE", help="Page to write. Default: hardware_report.html, or report.html in the folder of a run."),
     ] = None,
     markdown: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write Markdown instead, to FILE or to stdout with -.")
@@ -50,18 +47,14 @@ def report(
     Of a training run: the verdict, the learning curves, predicted against true, and promised against measured time and memory.
     The page needs no network. From damaged files it shows the readable part and lists the gaps.
     """
-    kinds = _formats(formats)
-    run = path if path is not None and path.is_dir() else None
-    _check_alone(figures, markdown, None if run is None else ledger, as_json=as_json)
-    settings = None if run is None else _settings_of(run)
-    default = PAGE if run is None else run / RUN_PAGE
-    page = _checked_page(out or (default if markdown is None else None), markdown)
-    view: View | RunView
-    if run is not None and settings is not None:
-        view, missing = _run_view(run, settings)
-    else:
-        view, missing = _profile_view(path, ledger, cache)
-    written = [*_write_page(view, page), *_write_markdown(view, markdown), *_write_figures(view, figures, kinds)]
+    from compass.profile import PROFILE_NAME
+    from compass.reporting.reading import default_page, read_view
+
+    kinds, path = _formats(formats), path or Path(PROFILE_NAME)
+    _check_alone(figures, markdown, ledger if path.is_dir() else None, as_json=as_json)
+    page = _checked_page(out or (default_page(path) if markdown is None else None), markdown)
+    view, missing = read_view(path, ledger, cache)
+    written = [*_write_texts(view, page, markdown), *_write_figures(view, figures, kinds)]
     _tell(missing, written, as_json=as_json, quiet=markdown == "-")
 
 
@@ -70,7 +63,7 @@ def _check_alone(figures: Path | None, markdown: str | None, ledger_of_run: Path
     from compass.errors import InputError
 
     if figures is not None:
-        from compass.report.static import check_matplotlib
+        from compass.reporting.static import check_matplotlib
 
         check_matplotlib()
     if as_json and markdown == "-":
@@ -97,49 +90,9 @@ def _checked_page(page: Path | None, markdown: str | None) -> Path | None:
     return page
 
 
-def _settings_of(folder: Path) -> Path:
-    """The file of settings of the run in `folder`."""
-    from compass.errors import InputError
-    from compass.training.run_spec import RUN_SPEC, find_run_spec
-
-    found = find_run_spec(folder)
-    if found is None:
-        raise InputError(
-            f"folder {folder}",
-            got=f"no {RUN_SPEC} in it",
-            expected="a profile, or the folder of a run",
-            fix="Name a hardware_profile.json, or a folder that `compass train` wrote.",
-        )
-    return found
-
-
-def _run_view(folder: Path, settings: Path) -> tuple[RunView, Sequence[str]]:
-    """(the report on the run in `folder`, its missing parts)."""
-    from compass.report.run_evidence import read_run
-    from compass.report.run_view import run_view_of
-
-    found = read_run(folder, settings)
-    return run_view_of(found), found.missing
-
-
-def _profile_view(path: Path | None, ledger: Path | None, cache: Path | None) -> tuple[View, Sequence[str]]:
-    """(the report on the profile at `path`, its missing parts)."""
-    from compass.probe.store import LEDGER, default_cache
-    from compass.profile import PROFILE_NAME
-    from compass.report.evidence import read_evidence
-    from compass.report.view import view_of
-
-    evidence = read_evidence(path or Path(PROFILE_NAME))
-    named = ledger or (cache / LEDGER if cache else None)
-    # A profile holds the probes behind it; the ledger adds those of other runs, if there is one.
-    if named or not evidence.probe_log or (default_cache() / LEDGER).exists():
-        evidence = _with_ledger(evidence, named or default_cache() / LEDGER)
-    return view_of(evidence), evidence.missing
-
-
 def _formats(text: str) -> tuple[str, ...]:
     from compass.errors import InputError
-    from compass.report.static import FIGURE_FORMATS
+    from compass.reporting.static import FIGURE_FORMATS
 
     kinds = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for kind in kinds:
@@ -153,45 +106,21 @@ def _formats(text: str) -> tuple[str, ...]:
     return kinds
 
 
-def _with_ledger(evidence: Evidence, path: Path) -> Evidence:
-    from compass.probe.store import read_ledger
-    from compass.report.evidence import with_probes
+def _write_texts(view: View | RunView, page: Path | None, markdown: str | None) -> list[Path]:
+    """Write the page and the Markdown that are asked for, and return their paths; Markdown may go to stdout."""
+    from compass.files import write_text
+    from compass.reporting.reading import as_markdown, as_page
 
-    try:
-        found = read_ledger(path)
-    except OSError as error:
-        return with_probes(evidence, (), [f"The ledger {path} cannot be read: {error.strerror or error}."])
-    complaints = []
-    if found.n_damaged:
-        complaints.append(f"The ledger is damaged. Lines left out: {found.n_damaged:,}.")
-    if found.n_older:
-        complaints.append(f"The ledger holds {found.n_older:,} probes in an older format, which are left out.")
-    return with_probes(evidence, found.entries, complaints)
-
-
-def _write_page(view: View | RunView, page: Path | None) -> list[Path]:
-    if page is None:
-        return []
-    from compass.report.page import html_page, run_page
-    from compass.report.run_view import RunView
-
-    _write(page, run_page(view) if isinstance(view, RunView) else html_page(view), "--out")
-    return [page]
-
-
-def _write_markdown(view: View | RunView, to: str | None) -> list[Path]:
-    if to is None:
-        return []
-    from compass.report.markdown import markdown
-    from compass.report.run_markdown import run_markdown
-    from compass.report.run_view import RunView
-
-    text = run_markdown(view) if isinstance(view, RunView) else markdown(view)
-    if to == "-":
-        typer.echo(text, nl=False)
-        return []
-    _write(Path(to), text, "--markdown")
-    return [Path(to)]
+    written = []
+    if page is not None:
+        write_text(as_page(view), page, option="--out")
+        written.append(page)
+    if markdown == "-":
+        typer.echo(as_markdown(view), nl=False)
+    elif markdown is not None:
+        write_text(as_markdown(view), Path(markdown), option="--markdown")
+        written.append(Path(markdown))
+    return written
 
 
 def _write_figures(view: View | RunView, folder: Path | None, kinds: tuple[str, ...]) -> list[Path]:
@@ -201,7 +130,7 @@ def _write_figures(view: View | RunView, folder: Path | None, kinds: tuple[str, 
 
     from compass.cli.progress import live_progress
     from compass.records import Progress
-    from compass.report.static import write_figures
+    from compass.reporting.static import write_figures
 
     written, n_figures = [], len(view.figures)
     with live_progress(Console(stderr=True)) as watch:
@@ -209,12 +138,6 @@ def _write_figures(view: View | RunView, folder: Path | None, kinds: tuple[str, 
             watch(Progress(phase="report", what=figure.key, n_done=n_done, n_expected=n_figures))
             written += write_figures([figure], folder, kinds)
     return written
-
-
-def _write(path: Path, text: str, option: str) -> None:
-    from compass.files import write_text
-
-    write_text(text, path, option=option)
 
 
 def _tell(missing: Sequence[str], written: list[Path], *, as_json: bool, quiet: bool) -> None:

@@ -45,11 +45,10 @@ def scan_command(
     Exit codes: 0 done, 2 bad input, 3 no complex can be used, 130 interrupted (results are kept).
     """
     from compass.cli import parse
-    from compass.config_files import load_config
     from compass.data.scan.scan import check_workers
 
     flags = parse.dataset_changes(None, index, pocket_radius=pocket_radius, max_atoms=max_atoms)
-    config = load_config(config_file, [*(set_values or ()), *flags])
+    config = parse.load_settings(config_file, [*(set_values or ()), *flags])
     check_workers(workers)
     if only is not None:
         _check_alone(report, as_json=as_json)
@@ -59,7 +58,9 @@ def scan_command(
         _make(report)
     _report(_scan(source, config, cache, workers), report, as_json=as_json)
     if not as_json:
-        typer.echo(f"\nnext:\n  {_optimize(source, config)}  # find a configuration for each stage")
+        from compass.cli.tables import print_commands
+
+        print_commands([(_optimize(source, config), "find a configuration for each stage")])
 
 
 def _check_alone(report: Path | None, *, as_json: bool) -> None:
@@ -100,7 +101,11 @@ def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
     """A progress line at the bottom of `console`; a line every half minute if it is not a terminal."""
     from compass.cli.progress import PlainLines, bar_on
     from compass.cli.scan_tables import describe_progress
+    from compass.cli.verbosity import is_quiet
 
+    if is_quiet():
+        yield lambda _: None
+        return
     if not console.is_terminal:
         lines = PlainLines(console)
         yield lambda now: lines.add(lambda: f"scan: {describe_progress(now)}")
@@ -113,7 +118,8 @@ def _live(console: Console) -> Iterator[Callable[[ScanProgress], None]]:
 
 
 def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None:
-    from compass.cli.scan_tables import print_summary, summarise_scan, write_report
+    from compass.cli.scan_tables import print_summary, write_report
+    from compass.data.scan.summary import summarise_scan
 
     summary = summarise_scan(catalogue)
     for warning in catalogue.about.warnings:

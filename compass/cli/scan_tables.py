@@ -2,100 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from compass.cli.tables import print_rows
 from compass.data.scan.catalogue import Catalogue
-from compass.data.scan.rows import Row
 from compass.data.scan.scan import ScanProgress
+from compass.data.scan.summary import QUANTILES, ComplexGroup, ScanSummary
 from compass.files import unwritable
-from compass.records import Record
 from compass.units import format_count, format_seconds
 
-_QUANTILES = (
-    ("min", 0.0),
-    ("5 %", 0.05),
-    ("25 %", 0.25),
-    ("50 %", 0.5),
-    ("75 %", 0.75),
-    ("95 %", 0.95),
-    ("99 %", 0.99),
-    ("max", 1.0),
-)
-N_EXAMPLES = 3
-N_LARGEST = 10
 N_LISTED = 100
 """Most complexes under one heading of the report; `scan.jsonl` lists all."""
-
-
-class ComplexGroup(Record):
-    """Complexes with a common status, reason or the like."""
-
-    name: str
-    n: int
-    examples: tuple[str, ...]
-
-
-class Summary(Record):
-    """The figures of a scan."""
-
-    source: str
-    catalogue: str
-    digest: str
-    labels_from: str
-    warnings: tuple[str, ...]
-    n_complexes: int
-    n_read: int
-    n_known: int
-    """Complexes that were not read, because they are unchanged since an earlier scan."""
-    took_s: float
-    per_s: float
-    """Complexes per second."""
-    statuses: tuple[ComplexGroup, ...]
-    reasons: tuple[ComplexGroup, ...]
-    repairs: tuple[ComplexGroup, ...]
-    labels: tuple[ComplexGroup, ...]
-    """Usable complexes by label: exact, bounds, about, none."""
-    splits: tuple[ComplexGroup, ...]
-    noted: ComplexGroup
-    """Usable complexes with notes."""
-    quantiles: dict[str, dict[str, float]]
-    """Feature → quantile → size, over the usable complexes."""
-    largest: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
-    """(id, sizes), by the last feature, the largest first."""
-
-
-def summarise_scan(catalogue: Catalogue) -> Summary:
-    """The figures of `catalogue`."""
-    about, usable = catalogue.about, catalogue.usable
-    noted = [row.id for row in usable if row.notes]
-    return Summary(
-        source=about.source,
-        catalogue=str(catalogue.path),
-        digest=catalogue.digest,
-        labels_from=about.labels,
-        warnings=about.warnings,
-        n_complexes=len(catalogue.rows),
-        n_read=about.n_read,
-        n_known=about.n_known,
-        took_s=about.took_s,
-        per_s=(about.n_read + about.n_known) / about.took_s,
-        statuses=_groups(catalogue.rows, lambda row: (row.status,), order=("ok", "repaired", "rejected")),
-        reasons=_groups(catalogue.rows, lambda row: (row.reason,) if row.reason else ()),
-        repairs=_groups(usable, lambda row: row.repairs),
-        labels=_groups(usable, lambda row: (_certainty(row),), order=("exact", "bounds", "about", "none")),
-        splits=_groups(usable, lambda row: (row.split,) if row.split else (), order=("train", "val", "test")),
-        noted=ComplexGroup(name="noted", n=len(noted), examples=tuple(noted[:N_EXAMPLES])),
-        quantiles=_quantiles(usable),
-        largest=tuple(
-            (row.id, row.sizes) for row in sorted(usable, key=lambda row: (-row.sizes[-1][1], row.id))[:N_LARGEST]
-        ),
-    )
 
 
 def describe_progress(now: ScanProgress) -> str:
@@ -104,7 +25,7 @@ def describe_progress(now: ScanProgress) -> str:
     return done if now.remaining_s is None else f"{done}, {format_seconds(now.remaining_s)} left"
 
 
-def print_summary(summary: Summary) -> None:
+def print_summary(summary: ScanSummary) -> None:
     """Print the speed, the counts, the size quantiles and the catalogue's path."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(_speed_line(summary))
@@ -118,7 +39,7 @@ def print_summary(summary: Summary) -> None:
     print_rows(_facts(summary))
 
 
-def write_report(catalogue: Catalogue, summary: Summary, folder: Path) -> None:
+def write_report(catalogue: Catalogue, summary: ScanSummary, folder: Path) -> None:
     """Write `scan.jsonl`, one row per line, and the readable `scan.md` to `folder`.
 
     Raises:
@@ -132,43 +53,10 @@ def write_report(catalogue: Catalogue, summary: Summary, folder: Path) -> None:
             raise unwritable(folder / name, error, "--report") from error
 
 
-# ------------------------------------------------------------------------------------------------------------ figures
-
-
-def _groups(
-    rows: Iterable[Row], names: Callable[[Row], Iterable[str]], order: Sequence[str] = ()
-) -> tuple[ComplexGroup, ...]:
-    """Group complexes by `names`: the groups of `order` in that order, or all by falling size."""
-    ids: dict[str, list[str]] = {name: [] for name in order}
-    for row in rows:
-        for name in names(row):
-            ids.setdefault(name, []).append(row.id)
-    groups = [ComplexGroup(name=name, n=len(found), examples=tuple(found[:N_EXAMPLES])) for name, found in ids.items()]
-    return tuple(groups if order else sorted(groups, key=lambda group: (-group.n, group.name)))
-
-
-def _certainty(row: Row) -> str:
-    if row.label is None:
-        return "none"
-    return {"=": "exact", "~": "about"}.get(row.label.relation, "bounds")
-
-
-def _quantiles(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Quantiles without interpolation: each is the size of a real complex."""
-    if not rows:
-        return {}
-    names, shares = zip(*_QUANTILES, strict=True)
-    features = [feature for feature, _ in rows[0].sizes]
-    return {
-        feature: dict(zip(names, np.quantile(sizes, shares, method="inverted_cdf").tolist(), strict=True))
-        for feature, sizes in zip(features, np.array([[size for _, size in row.sizes] for row in rows]).T, strict=True)
-    }
-
-
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def _speed_line(summary: Summary) -> str:
+def _speed_line(summary: ScanSummary) -> str:
     n_listed_only = summary.n_complexes - summary.n_read - summary.n_known
     parts = [f"{format_count(summary.n_read)} read", f"{format_count(summary.n_known)} unchanged"]
     if n_listed_only:
@@ -194,17 +82,17 @@ def _group_lines(title: str, groups: Sequence[ComplexGroup], width: int) -> Iter
         yield (line if len(line) <= width else f"{line[: width - 1]}…").rstrip()
 
 
-def _quantiles_table(summary: Summary) -> Table:
+def _quantiles_table(summary: ScanSummary) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("size", no_wrap=True)
-    for name, _ in _QUANTILES:
+    for name, _ in QUANTILES:
         table.add_column(name, justify="right")
     for feature, quantiles in summary.quantiles.items():
         table.add_row(feature, *(format_count(size) for size in quantiles.values()))
     return table
 
 
-def _facts(summary: Summary) -> list[tuple[str, str]]:
+def _facts(summary: ScanSummary) -> list[tuple[str, str]]:
     facts = [_largest(summary)] if summary.largest else []
     if summary.largest:
         source = f", from {summary.labels_from}" if summary.labels_from else ""
@@ -217,7 +105,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return facts
 
 
-def _largest(summary: Summary) -> tuple[str, str]:
+def _largest(summary: ScanSummary) -> tuple[str, str]:
     feature = summary.largest[0][1][-1][0]
     return f"most {feature}", ", ".join(f"{id_} ({format_count(sizes[-1][1])})" for id_, sizes in summary.largest)
 
@@ -229,7 +117,7 @@ def _counts(groups: Sequence[ComplexGroup]) -> str:
 # ------------------------------------------------------------------------------------------------------------- report
 
 
-def _page(catalogue: Catalogue, summary: Summary) -> list[str]:
+def _page(catalogue: Catalogue, summary: ScanSummary) -> list[str]:
     """`scan.md`, line by line."""
     lines = [f"# Scan of {summary.source}", "", _speed_line(summary) + ".", ""]
     lines += [f"- **{label}**: {text}" for label, text in _facts(summary)]
@@ -241,8 +129,8 @@ def _page(catalogue: Catalogue, summary: Summary) -> list[str]:
         *(f"| {group.name} | {group.n:,} |" for group in summary.statuses),
     ]
     if summary.quantiles:
-        header = " | ".join(name for name, _ in _QUANTILES)
-        lines += ["", f"| size | {header} |", "|---" * (len(_QUANTILES) + 1) + "|"]
+        header = " | ".join(name for name, _ in QUANTILES)
+        lines += ["", f"| size | {header} |", "|---" * (len(QUANTILES) + 1) + "|"]
         for feature, quantiles in summary.quantiles.items():
             lines.append(f"| {feature} | {' | '.join(format_count(size) for size in quantiles.values())} |")
     for reason in summary.reasons:

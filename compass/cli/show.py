@@ -33,7 +33,7 @@ def show(
     name = one_stage(stages)
     profile = read_profile(path or Path(PROFILE_NAME))
     if brief:
-        from compass.report.brief import brief_answers
+        from compass.reporting.brief import brief_answers
 
         typer.echo(json.dumps(brief_answers(profile, name), ensure_ascii=False))
     elif name is not None:

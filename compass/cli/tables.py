@@ -14,8 +14,8 @@ from rich.text import Text
 from compass.errors import InputError
 from compass.profile import Profile
 from compass.records import STAGES, Choice, DatasetSummary, Description, Knobs, Stage, StageFailure, StagePlan
-from compass.report.answers import memory_words, model_words, next_commands, stand_in_words, training_words
-from compass.report.words import LIMITED_BY, rate
+from compass.reporting.answers import memory_words, model_words, stand_in_words, training_words
+from compass.reporting.words import LIMITED_BY, rate
 from compass.stages import POLICIES
 from compass.units import format_bytes, format_count, format_duration, format_seconds
 
@@ -51,10 +51,9 @@ def print_profile(profile: Profile) -> None:
         console.print(f"\n{stand_in_words(profile.config.test_bench.name)}")
 
 
-def print_next(profile: Profile, path: Path) -> None:
-    """Print the commands that come after planning."""
+def print_commands(commands: Sequence[tuple[str, str]]) -> None:
+    """Print the commands that come next, each with what it is for."""
     console = Console(highlight=False, markup=False)
-    commands = next_commands(profile, path)
     if not commands:
         return
     console.print("\nnext:")

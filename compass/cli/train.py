@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from compass.config_files import SettingChange
     from compass.optimizer_config import OptimizerConfig
     from compass.records import Stage
-    from compass.report.figure import Table
+    from compass.reporting.figure import Table
     from compass.training.prepare import TrainRequest
     from compass.training.run import Results
     from compass.training.run_spec import RunSpec
@@ -56,6 +56,12 @@ Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on thi
 Nodes = Annotated[
     int, typer.Option(min=1, metavar="N", help="Machines, on each of which torchrun starts this command.")
 ]
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logger", metavar="NAME", help="Log to tensorboard, csv, wandb or mlflow; may be repeated. Default: tensorboard."
+    ),
+]
 
 
 def train(
@@ -75,6 +81,7 @@ def train(
     devices: Devices = 1,
     nodes: Nodes = 1,
     device: DeviceOption = None,
+    loggers: Loggers = None,
     set_values: SetOption = None,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
@@ -84,6 +91,7 @@ def train(
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
     from compass.cli.parse import named, one_stage
+    from compass.config_files import SettingChange
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
@@ -94,11 +102,12 @@ def train(
     name, folder, before = _run_of(one_stage(stages), out, continues=resume and not allow_changes)
     began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
     profile = read_profile(profile_path or began_with)
+    changes = [*(set_values or ()), *([SettingChange("--logger", "training.loggers", tuple(loggers))] if loggers else [])]
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
         stage=name,
-        config=dataset_config((before or profile).config, set_values, dataset, index, cache),
+        config=dataset_config((before or profile).config, changes, dataset, index, cache),
         folder=folder,
         amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
         batching=_batching(batching),
@@ -140,6 +149,7 @@ def train_run(
     from rich.console import Console
 
     from compass.cli.progress import live_progress
+    from compass.cli.verbosity import log_level
     from compass.logs import logging_to
     from compass.training.run import run_training
     from compass.training.run_spec import LOG, read_run_spec
@@ -147,7 +157,7 @@ def train_run(
     spec = read_run_spec(folder)
     is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     console = Console(stderr=True, quiet=not is_first)
-    level = "info" if is_first else "error"
+    level = log_level() if is_first else "error"
     with (
         logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
         live_progress(console) as watch,
@@ -194,6 +204,7 @@ def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None
 
 def _become(request: TrainRequest, *, as_json: bool) -> None:
     """Write the settings of the run, and replace this process by its process, which signals and torchrun then reach directly."""
+    from compass.cli.verbosity import as_flags
     from compass.training.prepare import prepare, process_environment
     from compass.training.run_spec import await_run_spec, write_run_spec
 
@@ -202,20 +213,35 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
         write_run_spec(spec, request.folder)
     else:
         spec = await_run_spec(request.folder)
-    command = [sys.executable, "-m", "compass", "train-run", str(request.folder), *(["--json"] if as_json else [])]
+    flags = [*(["--json"] if as_json else []), *as_flags()]
+    command = [sys.executable, "-m", "compass", "train-run", str(request.folder), *flags]
     sys.stdout.flush()
     os.execve(sys.executable, command, process_environment(spec))  # noqa: S606 - our own interpreter
 
 
 def _report(results: Results, folder: Path) -> None:
-    from compass.report.results import RESULTS_TITLE, results_table, sentence
+    from compass.cli.tables import print_commands
+    from compass.reporting.results import RESULTS_TITLE, results_table, sentence
 
     for cycle in results.cycles[-1:]:
         typer.echo(str(cycle))
     if results.evaluations:
         _print_table(RESULTS_TITLE, results_table(results.evaluations))
     typer.echo(f"\n{sentence(str(results.verdict))}")
-    typer.echo(f"\n{'wrote' if results.finished else 'stopped; continue with --resume:'} {folder}")
+    typer.echo(f"\n{'wrote' if results.finished else 'stopped, with a checkpoint:'} {folder}")
+    print_commands(_next(results, folder))
+
+
+def _next(results: Results, folder: Path) -> list[tuple[str, str]]:
+    """(command, what it is for) after a training."""
+    from compass.commands import command
+
+    found = [(command("report", {}, [str(folder)]), "see the curves, and predicted against true")]
+    if not results.finished:
+        found.insert(0, (command("train", {"--out": str(folder)}, ["--resume"]), "go on"))
+    if results.checkpoint:
+        found.append((command("predict", {}, [results.checkpoint, "YOUR_COMPLEXES"]), "use the best model"))
+    return found
 
 
 def _print_table(title: str, table: Table) -> None:

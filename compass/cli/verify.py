@@ -12,7 +12,7 @@ from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, Profile
 
 if TYPE_CHECKING:
     from compass.profile import Profile
-    from compass.verify import VerifyReport
+    from compass.verifying import VerifyReport
 
 
 def verify_command(
@@ -37,10 +37,10 @@ def verify_command(
     """
     from rich.console import Console
 
-    from compass import verify
     from compass.cli.parse import check_output, named
     from compass.cli.progress import live_progress
     from compass.profile import PROFILE_NAME, read_profile, write_profile
+    from compass.verifying import updated, verify
 
     stages, given = named(words, stage or [], profile_path)
     path = given or Path(PROFILE_NAME)
@@ -48,13 +48,13 @@ def verify_command(
     if update:
         check_output(path, "--profile")
     with live_progress(Console(stderr=True)) as watch:
-        report = verify.verify(profile, stages, device=device, cache=cache, watch=watch)
+        report = verify(profile, stages, device=device, cache=cache, watch=watch)
     if as_json:
         typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
         print_verify_report(profile, report)
     if update and report.plans_hold:
-        write_profile(verify.updated(profile, report), path)
+        write_profile(updated(profile, report), path)
         typer.echo(f"updated {path}", err=as_json)
     elif not report.holds:
         typer.secho(_advice(profile, path, report), fg="red", err=True)

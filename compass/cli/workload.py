@@ -6,28 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
 from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption
+from compass.cli.verbosity import with_verbosity
 
 if TYPE_CHECKING:
     from compass.workload_check.report import CheckReport
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 
-workload = typer.Typer(
-    cls=PlainGroup,
-    no_args_is_help=True,
-    help="Check a custom workload.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@workload.callback()
-def _group() -> None:
-    """Check a custom workload."""
-
-
-@workload.command("check", cls=PlainCommand)
 def check_command(
     source: Annotated[
         str, typer.Argument(metavar="WORKLOAD", help="A family, package.module:factory or file.py:factory.")
@@ -44,12 +32,11 @@ def check_command(
     """
     from rich.console import Console
 
-    from compass.cli.parse import parse_memory_limit
+    from compass.cli.parse import load_settings, parse_memory_limit
     from compass.cli.progress import live_progress
-    from compass.config_files import load_config
     from compass.workload_check.checkup import check_workload
 
-    config = load_config(config_file, set_values or ())
+    config = load_settings(config_file, set_values)
     with live_progress(Console(stderr=True)) as watch:
         report = check_workload(
             source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch
@@ -78,3 +65,17 @@ def print_check_report(report: CheckReport) -> None:
     if report.failure:
         typer.echo(f"\n{report.failure}", err=True)
     typer.secho(f"\n{report.verdict}", fg="green" if report.ok else "red")
+
+
+group = typer.Typer(
+    cls=PlainGroup,
+    no_args_is_help=True,
+    help="Check a custom workload.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+group.command("check", cls=PlainCommand, epilog=epilog("workload check"))(with_verbosity(check_command))
+
+
+@group.callback()
+def _group() -> None:
+    """Check a custom workload."""

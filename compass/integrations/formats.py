@@ -1,4 +1,4 @@
-"""Settings as text: JSON, YAML, shell variables, or a Hydra config group."""
+"""A plan as text for other programs: JSON, YAML, shell variables, a Hydra config group, or a batch script for Slurm."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from compass.integrations.settings import settings_of
+from compass.integrations.slurm import slurm_script
+from compass.profile import Profile
+from compass.records import Stage
 
 
 def as_json(settings: Mapping[str, Any]) -> str:
@@ -41,6 +46,8 @@ def as_env(settings: Mapping[str, Any]) -> str:
 
 OPTIONAL = (
     "COMPASS_BATCH_BUDGET_BYTES",
+    "COMPASS_EPOCH_S",
+    "COMPASS_TRAINING_S",
     "OMP_WAIT_POLICY",
     "MALLOC_MMAP_THRESHOLD_",
     "MALLOC_TRIM_THRESHOLD_",
@@ -50,12 +57,22 @@ OPTIONAL = (
 )
 """Variables that only some plans set."""
 
-FORMATS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "json": as_json,
     "yaml": as_yaml,
     "env": as_env,
     "hydra": as_hydra,
 }
+FORMATS = (*SETTINGS, "slurm")
+
+
+def exported(profile: Profile, stage: Stage, form: str) -> str:
+    """The plan of `stage` in one of `FORMATS`.
+
+    Raises:
+        InputError: there is no such plan.
+    """
+    return slurm_script(profile, stage) if form == "slurm" else SETTINGS[form](settings_of(profile, stage))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -168,6 +168,10 @@ class Estimates(Record):
     """Probes made for these estimates; 0: an earlier run had made all of them."""
     rows: tuple[Estimate, ...]
 
+    def __repr__(self) -> str:
+        fitting = sum(row.fits != "no" for row in self.rows)
+        return f"<estimates of {len(self.rows):,} models of {self.workload} on {self.hardware.name}: {fitting:,} may fit>"
+
 
 class SizeSummary(Record):
     """The sizes of a dataset in one feature."""

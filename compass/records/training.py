@@ -9,6 +9,10 @@ from compass.units import format_bytes, format_count, format_seconds
 
 CYCLES, EPOCHS, RESULTS, PREDICTIONS = "cycles.csv", "epochs.csv", "results.json", "predictions.csv"
 """Files in a run's folder."""
+BEST_MODEL = "checkpoints/best.ckpt"
+RUN_SPEC = "run.json"
+RUN_SPECS = (RUN_SPEC, "order.json")
+"""The file of a run's settings; before version 0.2 it had another name."""
 OF_MODEL, OF_LIGAND, OF_MEAN = "model", "ligand baseline", "mean baseline"
 """Who predicts: the trained model, the ridge regression that sees the ligand alone, and the mean of the training labels."""
 

@@ -76,7 +76,7 @@ def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
             f"stage {plan.stage}",
             got="no training sample that fits the budget, even alone",
             expected="at least one",
-            fix="Run `compass optimize` again with more memory, or with dataset.oversize=crop.",
+            fix="Plan again with a larger --memory-limit, or with --set dataset.oversize=crop.",
         )
     warn_left_out(sorted(left_out))
     isolated = tuple(name for name in data.isolated if name not in left_out)

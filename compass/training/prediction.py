@@ -49,6 +49,10 @@ class Predictions(Record):
     evaluation: Evaluation | None
     """The metrics on labelled complexes; None without any."""
 
+    def __repr__(self) -> str:
+        left = f", none for {len(self.unanswered):,}" if self.unanswered else ""
+        return f"<predictions for {len(self.rows):,} complexes{left}{f': {self.evaluation}' if self.evaluation else ''}>"
+
 
 def run_spec_of(checkpoint: Path) -> RunSpec:
     """The settings of the run that wrote the checkpoint at this path.

@@ -20,6 +20,7 @@ from compass.probe.runtime import environment
 from compass.profile import Profile, stale
 from compass.records import DEVICE_KINDS, Fingerprint, RuntimeSettings, Stage, StagePlan, device_kind
 from compass.training.checkpoints import check_unchanged
+from compass.training.loggers import check_loggers
 from compass.training.run_spec import Amount, RunSpec, find_run_spec, read_run_spec, this_start
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def prepare(request: TrainRequest) -> RunSpec:
     """
     plan = request.profile.plan(request.stage)
     check_folder(request)
+    check_loggers(request.config.training.loggers)
     device = supported_device(request)
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
@@ -78,6 +80,7 @@ def prepare(request: TrainRequest) -> RunSpec:
         resume=request.resume,
         allow_changes=request.allow_changes,
         profile=str(request.profile.path or ""),
+        again=request.profile.again(request.stage),
         started_by=this_start(),
         cache="" if request.cache is None else str(request.cache),
     )

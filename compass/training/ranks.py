@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,10 @@ import torch
 
 from compass.errors import InputError
 from compass.records import device_kind
+from compass.training.loggers import loggers_of
 
 if TYPE_CHECKING:
     from compass.training.run_spec import RunSpec
-
-
-LOGGER_STACK_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True)
@@ -80,19 +77,6 @@ def ranks_of(spec: RunSpec) -> Ranks:
     return Ranks(n, rank, local)
 
 
-def start_loggers(trainer: pl.Trainer, entry: dict[str, float], step: int) -> None:
-    """Log a first `entry`, so that TensorBoard's writer starts its threads before the memory ceiling is in place.
-
-    The threads get small stacks: by default Linux reserves 8 MiB for each, which count towards the ceiling even if unused.
-    """
-    usual = threading.stack_size(LOGGER_STACK_BYTES)
-    try:
-        for logger in trainer.loggers:
-            logger.log_metrics(entry, step=step)
-    finally:
-        threading.stack_size(usual)
-
-
 def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, callback: pl.Callback) -> pl.Trainer:
     """A trainer that passes once over the stream; it brings devices, ranks and loggers.
 
@@ -101,7 +85,6 @@ def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, ca
     """
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-    from pytorch_lightning.loggers import TensorBoardLogger
     from pytorch_lightning.strategies import DDPStrategy
 
     for name in ("pytorch_lightning", "lightning.pytorch"):  # its advice is meant for code that configures it
@@ -124,7 +107,7 @@ def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, ca
         max_epochs=1,
         min_epochs=0,
         callbacks=[callback],
-        logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
+        logger=loggers_of(spec, folder),
         default_root_dir=str(folder),
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -26,7 +26,8 @@ from compass.training.checkpoints import (
 from compass.training.cycle_report import drop_rows
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
-from compass.training.ranks import lightning_trainer, start_loggers
+from compass.training.loggers import start_loggers
+from compass.training.ranks import lightning_trainer
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
@@ -75,6 +76,9 @@ class Results(Record):
     checkpoint: str
     """The best model's file; empty without one."""
 
+    def __repr__(self) -> str:
+        return f"<training {'finished' if self.finished else 'stopped'}: {self.verdict}>"
+
 
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
     """Train as `spec` says, in this process alone or as one of several; all files are written into `folder`.
@@ -89,7 +93,7 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
     callback = RunCallback(run, watch)
     resume(run, callback)
     trainer = lightning_trainer(spec, run.ranks, run.device, run.folder, callback)
-    start_loggers(trainer, {"predicted_batch_s": run.batch_s}, callback.at.n_updates)
+    start_loggers(trainer, spec, {"predicted_batch_s": run.batch_s}, callback.at.n_updates)
     # The ceiling of the certificate: a batch that does not fit fails here, before the system runs short and kills a process.
     ceiling = run.meter.ceiling(spec.budget_bytes)
     if spec.ceiling:

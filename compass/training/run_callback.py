@@ -167,7 +167,7 @@ class RunCallback(pl.Callback):
         on_host = device_kind(run.device).memory == "host"
         is_alone = on_host and run.ranks.n == 1 and not run.spec.loader_workers  # its own helpers would count as others
         busy_cores = self._other_programs.busy_cores() if is_alone else None
-        if warning := doubt(cycle, run.spec.plan.runtime, busy_cores, on_host=on_host):
+        if warning := doubt(cycle, run.spec.plan.runtime, busy_cores, on_host=on_host, again=run.spec.again):
             log.warning("%s", warning)
             self._is_doubted = True
 
@@ -285,6 +285,7 @@ def make_updates(run: TrainingRun, feedback: LedgerFeedback | None) -> Updates:
         without_sync=module.without_sync,
         several_processes=several,
         empty_cache=run.meter.empty_cache,
+        again=run.spec.again,
         waiting=run.waiting,
         on_out_of_memory=None if feedback is None else feedback.record_out_of_memory,
     )

@@ -11,18 +11,18 @@ from typing import Literal
 import psutil
 
 from compass.errors import InputError
-from compass.files import write_text
+from compass.files import first_of, write_text
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Fingerprint, Record, StagePlan
 from compass.records.base import digest
+from compass.records.training import RUN_SPEC, RUN_SPECS
 
-RUN_SPEC, LOG = "run.json", "training.log"
-RUN_SPEC_BEFORE_0_2 = "order.json"
+LOG = "training.log"
 SPEC_PATIENCE_S = 600.0
 """How long a process waits while the first one on its machine scans the data and writes the settings."""
 CLOCK_SKEW_S = 30.0
 """By how much the clock of a shared disk may lag behind."""
-_NOT_LEARNING = ("keep_last", "checkpoint_s", "few_updates", "evaluated_train")
+_NOT_LEARNING = ("keep_last", "checkpoint_s", "few_updates", "evaluated_train", "loggers")
 """Settings of training that change no weight."""
 
 
@@ -93,6 +93,8 @@ class RunSpec(Record):
     allow_changes: bool = False
     profile: str = ""
     """Path of the profile that holds the plan; empty in runs of Compass 0.1."""
+    again: str = "compass optimize"
+    """The command that plans this stage again, by the same request."""
     cache: str = ""
     """Folder of the ledger that records this run; empty: none."""
     started_by: str = ""
@@ -147,9 +149,8 @@ def write_run_spec(spec: RunSpec, folder: Path) -> Path:
 
 
 def find_run_spec(folder: Path) -> Path | None:
-    """The file in `folder` that holds the settings of its run, if there is one; before version 0.2 it had another name."""
-    paths = (folder / name for name in (RUN_SPEC, RUN_SPEC_BEFORE_0_2))
-    return next((path for path in paths if path.exists()), None)
+    """The file in `folder` that holds the settings of its run, if there is one."""
+    return first_of(folder, RUN_SPECS)
 
 
 def read_run_spec(folder: Path) -> RunSpec:

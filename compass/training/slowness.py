@@ -24,7 +24,9 @@ def is_far_slower(clock: CycleClock) -> bool:
     return n_batches >= EARLY_BATCHES and measured_s >= max(EARLY_S, EARLY * predicted_s)
 
 
-def doubt(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool) -> str | None:
+def doubt(
+    cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool, again: str
+) -> str | None:
     """A warning if `cycle` took much longer than predicted, with the likely reason and a remedy; else None.
 
     Args:
@@ -32,18 +34,19 @@ def doubt(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, o
         runtime: the settings under which it ran.
         busy_cores: mean number of cores that other programs kept busy; None: not known.
         on_host: whether the model is trained on the CPU.
+        again: the command that plans this stage again.
     """
     if cycle.slowness < FAR_LONGER:
         return None
-    reason = _reason(cycle, runtime, busy_cores, on_host=on_host)
+    reason = _reason(cycle, runtime, busy_cores, on_host=on_host, again=again)
     return f"{cycle.n_batches} batches took {cycle.slowness:.1f} times as long as predicted. {reason}"
 
 
-def _reason(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool) -> str:
+def _reason(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool, again: str) -> str:
     if cycle.data_s > cycle.measured_s / 2:
         return (
-            f"{cycle.data_s / cycle.measured_s:.0%} of the time they waited for data. Run `compass optimize` again, which "
-            "chooses the number of loader processes, or put the dataset on a faster disk"
+            f"{cycle.data_s / cycle.measured_s:.0%} of the time they waited for data. Run `{again}`, which chooses the "
+            "number of loader processes, or put the dataset on a faster disk"
         )
     if not on_host:
         return "Another program may use the device; `compass verify` shows whether the plan still holds"
@@ -53,8 +56,8 @@ def _reason(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *,
     if runtime.waiting == "spin":
         return (
             f"{others}The plan's threads spin while they wait, which is fast on idle cores only. If other programs use the "
-            "cores, run `compass optimize` again with --set runtime.waiting=sleep"
+            f"cores, run `{again} --set runtime.waiting=sleep`"
         )
     if others:
-        return f"{others}End them, or run `compass optimize` again beside them"
+        return f"{others}End them, or run `{again}` beside them"
     return "No other program explains it: `compass verify` shows whether the plan still holds on this machine"

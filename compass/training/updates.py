@@ -75,6 +75,8 @@ class Updates:
     without_sync: Callable[[], AbstractContextManager[Any]] = nullcontext
     """A context in which gradients stay in this process; entered for all parts of an update except the last."""
     several_processes: bool = False
+    again: str = "compass optimize"
+    """The command that plans this stage again."""
     empty_cache: Callable[[], None] = lambda: None
     on_out_of_memory: Callable[[Batch, str], None] | None = None
     """Called with a batch that ran out of memory and the error's text, after its memory is released."""
@@ -214,7 +216,7 @@ class Updates:
                 raise
             raise OutOfMemoryAgain(
                 f"{n_graphs(item.batch)} graphs ran out of memory, and so did their halves. Checkpoints are kept: "
-                "free memory, or run `compass optimize` again, and resume"
+                f"free memory, or run `{self.again}`, and resume"
             ) from None
 
     def _cut(self, batch: Batch, weight: float) -> Parts:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from compass.errors import InputError
@@ -60,15 +63,48 @@ def _factory(source: str) -> Any:
         raise InputError(
             "workload",
             got=source,
-            fix="Name one of these.",
+            fix=_meant(source, known),
             expected=f"one of {', '.join(sorted(known))}, package.module:factory or path/to/file.py:factory",
         )
     try:
-        if place.endswith(".py"):
-            return getattr(_from_file(Path(place)), name)
-        return EntryPoint(source, target, ENTRY_POINTS).load()
+        if not place.endswith(".py"):
+            return EntryPoint(source, target, ENTRY_POINTS).load()
+        module = _from_file(Path(place))
+        if not hasattr(module, name):
+            raise _no_such_name(source, name, module)
+        return getattr(module, name)
+    except InputError:
+        raise
     except Exception as error:
         raise _failed(source, error, "an importable factory", "Check the name, the Python path, the module.") from error
+
+
+def _meant(source: str, known: Mapping[str, str]) -> str:
+    """The name that was probably meant by `source`."""
+    if Path(source).suffix == ".py":
+        return f"Name what builds the workload, too: {source}:NAME."
+    return _close_name(source, known) or "Name one of these."
+
+
+def _close_name(given: str, names: Iterable[str]) -> str:
+    """The question whether one of `names` was meant; empty if none is close."""
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(given.lower(), by_lower, n=1)
+    return f"Did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def _no_such_name(source: str, name: str, module: ModuleType) -> InputError:
+    defined = [
+        key
+        for key, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", "") == module.__name__ and not key.startswith("_")
+    ]
+    return InputError(
+        f"workload {source}",
+        got=f"no {name} in that file",
+        expected=f"one of {', '.join(defined)}" if defined else "a class or function that builds a workload",
+        fix=_close_name(name, defined) or "Name what builds the workload.",
+    )
 
 
 def _from_file(path: Path) -> Any:

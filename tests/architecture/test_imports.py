@@ -33,7 +33,7 @@ def test_no_package_has_a_cycle_among_its_members(graph):
 
 
 @pytest.mark.parametrize("deciding", ["stages", "search", "cost", "optimizer"])
-@pytest.mark.parametrize("reading", ["report", "training"])
+@pytest.mark.parametrize("reading", ["reporting", "training"])
 def test_reports_and_training_know_only_records(graph, reading, deciding):
     reader, decider = f"compass.{reading}", f"compass.{deciding}"
     if {reader, decider} <= graph.modules:  # the rooms are built one after another
@@ -80,8 +80,8 @@ def test_help_loads_nothing_heavy(args):
     [
         "import compass",
         "import compass.optimizer",
-        "import compass.estimate",
-        "import compass.report.view, compass.report.page, compass.report.static, compass.report.markdown",
+        "import compass.estimating",
+        "import compass.reporting.view, compass.reporting.page, compass.reporting.static, compass.reporting.markdown",
         "import compass.probe.local",
         "import compass.config_files",
         "import compass.doctor.examination",

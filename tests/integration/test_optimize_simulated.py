@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,12 @@ from compass.planning.session import make_experiment, make_prober, wanted_varian
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
 from compass.profile import read_profile
 from compass.records import Knobs, Outcome, RuntimeSettings, Status
+from compass.reporting.answers import epoch_words, memory_words, model_words
+from compass.reporting.brief import brief_answers
+from compass.reporting.evidence import of_profile
+from compass.reporting.view import view_of
 from compass.stages import POLICIES
+from compass.units import format_duration
 
 GIB = 1024**3
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
@@ -115,6 +121,50 @@ def test_every_machine_gets_four_plans_that_hold(profiles, machine):
     assert 0.03 <= plans["prototyping"].choice.capacity / reference.capacity <= 0.30
     assert 0.30 <= plans["validation"].choice.capacity / reference.capacity <= 0.80
     assert reference == plans["production"].measured_choice
+
+
+def number(pattern, text):
+    """The number that a sentence gives where `pattern` has its group."""
+    found = re.search(pattern, text)
+    assert found, f"{pattern} in {text}"
+    return float(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
+def test_statements_about_one_plan_agree(profiles, machine):
+    """What the terminal, the page, Markdown and the JSON say of a plan are the same figures, and none looks better than the pick."""
+    profile = profiles[machine.name]
+    view = view_of(of_profile(profile, "p.json"))
+    production, short = profile.plans["production"], brief_answers(profile)
+    for stage, shown in zip(profile.plans, view.stages, strict=True):
+        plan, config = profile.plans[stage], profile.config
+        own, ceiling = plan.measured, plan.certificate.ceiling_bytes
+        assert plan.epoch_s == pytest.approx(profile.dataset_size / plan.throughput)
+        assert plan.training_s == pytest.approx(config.training.epochs * plan.epoch_s)
+        assert own.footprint_bytes <= plan.certificate.footprint_bound_bytes <= ceiling <= profile.hardware.budget_bytes
+        # the sentences
+        facts = {gauge.label: gauge.says for gauge in shown.gauges}
+        assert number(r"^([\d,]+)", facts["parameters"]) == plan.choice.capacity
+        assert f"{plan.choice.capacity:,} parameters" in model_words(plan)
+        assert format_duration(plan.epoch_s) in epoch_words(plan, profile.dataset_size)
+        assert f"{plan.certificate.n_steps} steps" in memory_words(plan)
+        assert short["plans"][stage]["batch_size"] == plan.choice.batch_size
+        assert shown.limited_by == plan.limited_by
+        if stage == "smoke_test":
+            continue
+        assert number(r"([\d,]+) parameters", plan.why) == plan.choice.capacity
+        if stage == "production":
+            continue
+        assert number(r"([\d.,]+) graphs/s", plan.why) == pytest.approx(own.throughput, rel=0.01)
+        share = number(r"\((\d+)% of the production", plan.why)
+        assert share == round(100 * plan.choice.capacity / production.choice.capacity)
+        assert number(r"score, ([\d.]+), of", plan.why) == pytest.approx(own.terms.samples + own.terms.parameters, abs=0.0011)
+        # an alternative that looks better would have won
+        picked = min(plan.predicted.score, own.terms.samples + own.terms.parameters)
+        better = [one for one in plan.runners_up if one.score < picked * (1 - config.score.tie_share)]
+        assert not better, (plan.why, better)
+        said_nothing = "none of time, memory or data limits it" in plan.why
+        assert said_nothing == (plan.limited_by == "score"), (plan.limited_by, plan.why)
 
 
 def test_validation_names_the_prototype_it_follows(profiles):

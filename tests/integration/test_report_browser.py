@@ -13,11 +13,11 @@ import pytest
 
 from compass.optimizer import Request, optimize
 from compass.probe.simulation import SimulatedRunner, machine_named
-from compass.report.evidence import of_profile
-from compass.report.page import html_page, run_page
-from compass.report.run_evidence import read_run
-from compass.report.run_view import run_view_of
-from compass.report.view import view_of
+from compass.reporting.evidence import of_profile
+from compass.reporting.page import html_page, run_page
+from compass.reporting.run_evidence import read_run
+from compass.reporting.run_view import run_view_of
+from compass.reporting.view import view_of
 
 websocket = pytest.importorskip("websocket")
 CHROMIUM = next(

@@ -9,7 +9,7 @@ from compass.probe.requests import certificate_probe
 from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.profile import Profile
 from compass.records import Batch, Certificate, Configuration, Knobs, Measured, Predicted, RuntimeSettings, StagePlan
-from compass.verify import certificate_again, verify
+from compass.verifying import certificate_again, verify
 
 SAMPLES = [(f"c{i:03}", load_of(300.0 + 7 * i, 20.0 * (300 + 7 * i))) for i in range(200)]
 

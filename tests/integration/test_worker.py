@@ -162,7 +162,7 @@ def test_an_earlier_probes_words_explain_nothing(toys, ask):
         (
             "visnt",
             "workload: got visnt; expected one of dimenet++, gps, schnet, visnet, package.module:factory or path/to/file.py:factory. "
-            "Name one of these.",
+            "Did you mean visnet?",
         ),
         (
             "{toys}:refuse",

@@ -91,7 +91,7 @@ def test_words_are_quoted_for_a_shell():
 
 def test_the_dataset_from_python(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("compass.integrations.call.run", lambda request, **_: seen.append(request))
+    monkeypatch.setattr("compass.api.optimizing.run", lambda request, **_: seen.append(request))
     compass.optimize(dataset=tmp_path, settings={"seed": 5}, memory_limit="2GiB")
     [request] = seen
     assert (request.config.dataset.path, request.config.seed) == (str(tmp_path), 5)

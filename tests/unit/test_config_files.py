@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from compass.config_files import SettingChange, load_config, render_config, write_config
+from compass.config_files import SettingChange, load_config, project_file, render_config, write_config
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 
@@ -44,6 +44,12 @@ def refusal(path=None, changes=()) -> str:
         ("test_bench.protein=", lambda c: c.test_bench.protein == ""),
         ("probe.micro_loads=[[50, 4]]", lambda c: c.probe.micro_loads == ((50, 4),)),
         (" seed = 7", lambda c: c.seed == 7),
+        ("stages.prototyping.target_s=30min", lambda c: c.stages.prototyping.target_s == 1800),
+        ("stages.prototyping.window_s=0.5h", lambda c: c.stages.prototyping.window_s == 1800),
+        ("probe.anchor_step_s_cpu=['150s', 0.5]", lambda c: c.probe.anchor_step_s_cpu == (150.0, 0.5)),
+        ("memory.idle_headroom_bytes=32MiB", lambda c: c.memory.idle_headroom_bytes == 32 * 1024**2),
+        ("training.loggers=csv,wandb", lambda c: c.training.loggers == ("csv", "wandb")),
+        ("training.loggers=[]", lambda c: c.training.loggers == ()),
     ],
 )
 def test_values_mean_what_they_look_like(change, read):
@@ -119,6 +125,32 @@ def test_json_and_toml_change_only_what_they_name(tmp_path):
     assert load_config(toml) == load_config(jsn) == load_config(None, ["stages.prototyping.target_s=60"])
 
 
+def test_yaml_and_a_projects_file_are_read_too(tmp_path):
+    expected = load_config(None, ["stages.prototyping.target_s=60", "space.layers=[2, 6]", "training.learning_rate=1e-4"])
+    for name in ("c.yaml", "c.yml"):
+        (tmp_path / name).write_text(
+            "stages: {prototyping: {target_s: 1min}}\nspace:\n  layers: [2, 6]\ntraining:\n  learning_rate: 1e-4\n"
+        )
+        assert load_config(tmp_path / name) == expected
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[project]\nname = "mine"\n[tool.compass.stages.prototyping]\ntarget_s = "1min"\n'
+        "[tool.compass.space]\nlayers = [2, 6]\n[tool.compass.training]\nlearning_rate = 1e-4\n"
+    )
+    assert load_config(project) == expected
+    assert project_file(tmp_path) == project
+    (tmp_path / "empty.yaml").touch()
+    assert load_config(tmp_path / "empty.yaml") == DEFAULTS
+
+
+@pytest.mark.parametrize("content", [None, "[tool.ruff]\nline-length = 9\n", "broken = [", "# [tool.compass]\n", b"\xff"])
+def test_a_project_without_settings(tmp_path, content):
+    if content is not None:
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "pyproject.toml").write_bytes(data)
+    assert project_file(tmp_path) is None
+
+
 def test_flags_win_over_the_file(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("seed = 1\ncycle_batches = 9")
@@ -132,7 +164,13 @@ PYTHON = "from compass.optimizer_config import *\n"
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.yaml", "", f"got a name ending in '.yaml'; expected a .py, .toml or .json file. {WRITE_ONE}"),
+        ("c.ini", "", f"got a name ending in '.ini'; expected a .py, .toml, .yaml or .json file. {WRITE_ONE}"),
+        ("c.yaml", "- 1\n", "got [1]; expected groups of settings. " + HELP),
+        ("c.yaml", "a: [", "got while parsing a flow node expected the node content, but found '<stream end>' in \"<unicode string>\", "
+         "line 1, column 5: a: [ ^; expected valid YAML. Correct the file."),
+        ("pyproject.toml", "[tool.ruff]\n", "got no [tool.compass]; expected settings of Compass in it. Add the table, or name another "
+         "file."),
+        ("pyproject.toml", "[tool]\ncompass = 3\n", "got 3; expected groups of settings. " + HELP),
         ("c.json", '{"seed": ', "got Expecting value: line 1 column 10 (char 9); expected valid JSON. Correct the file."),
         ("c.json", "[1]", f"got [1]; expected groups of settings. {HELP}"),
         ("c.py", "x = 1", f"got no `config`; expected config = OptimizerConfig(...). {WRITE_ONE}"),

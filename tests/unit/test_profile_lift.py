@@ -9,7 +9,7 @@ from compass.optimizer_config import MemoryRules, ProbeRules, present_names
 from compass.profile import SCHEMA_VERSION, read_profile, write_profile
 from compass.profile_lift import lifted
 from compass.records import BytesLaw, Candidate, Choice, Configuration
-from compass.report.evidence import read_evidence
+from compass.reporting.evidence import read_evidence
 
 RECORDED = Path(__file__).parent / "recorded/profile_schema_1.json"
 BOUND = {"footprint_bytes": "footprint_bound_bytes"}

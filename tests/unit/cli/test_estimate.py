@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from compass.cli.app import app
 from compass.cli.estimate import AllocatorName
 from compass.config_files import load_config
-from compass.estimate import Question
+from compass.estimating import Question
 from compass.optimizer import Request
 from compass.records import ALLOCATORS, Estimate, Estimates, Interval, Knobs, Load, Progress, RuntimeSettings, Variant
 
@@ -57,7 +57,7 @@ def asked(monkeypatch, profile):
             rows=one if question.layers else (make_row(2, 32), *one, make_row(12, 384, checkpointing=True)),
         )  # fmt: skip
 
-    monkeypatch.setattr("compass.estimate.estimate", fake)
+    monkeypatch.setattr("compass.estimating.estimate", fake)
     return calls
 
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from compass.cli.app import app
 from compass.cli.scan import _live
-from compass.cli.scan_tables import Summary, describe_progress, print_summary, summarise_scan
+from compass.cli.scan_tables import describe_progress, print_summary
+from compass.data.scan.summary import ScanSummary, summarise_scan
 from compass.config_files import load_config
 from compass.data.scan.catalogue import About, Catalogue
 from compass.data.scan.rows import Label, Row
@@ -120,7 +121,7 @@ def test_counts_are_shown_beside_long_ids(asked, monkeypatch, columns):
 
 def test_json_is_all_there_is_on_stdout(asked):
     result = compass("set", "--json", "--report", "out")
-    summary = Summary.model_validate_json(result.stdout)
+    summary = ScanSummary.model_validate_json(result.stdout)
     assert (summary.n_complexes, summary.per_s, summary.largest[0][0]) == (7, 10.0, "3abc")
     assert summary == summarise_scan(make_catalogue())
     assert result.stderr == "warning: something odd\nwrote out/scan.jsonl and out/scan.md\n"

@@ -93,7 +93,7 @@ def results_of(*, finished=True):
     )
     return Results(
         finished=finished, at=Progressed(), cycles=(), evaluations=found if finished else (), verdict=verdict, split=0, deferred=0,
-        out_of_memory=0, skipped=(), checkpoint="",
+        out_of_memory=0, skipped=(), checkpoint="runs/x/b.ckpt" if finished else "",
     )  # fmt: skip
 
 
@@ -113,6 +113,10 @@ def test_a_run_ends_with_a_table_and_a_verdict(capsys, monkeypatch):
         "Better than …; 900 updates were made.",
         "",
         "wrote runs/x",
+        "",
+        "next:",
+        "  compass report runs/x                         # see the curves, and predicted against true",
+        "  compass predict runs/x/b.ckpt YOUR_COMPLEXES  # use the best model",
     ]
 
 
@@ -121,7 +125,9 @@ def test_a_stopped_run_has_no_table(capsys):
 
     _report(results_of(finished=False), Path("runs/x"))
     assert capsys.readouterr().out == (
-        "\nBetter than …; 900 updates were made.\n\nstopped; continue with --resume: runs/x\n"
+        "\nBetter than …; 900 updates were made.\n\nstopped, with a checkpoint: runs/x\n\nnext:\n"
+        "  compass train --out runs/x --resume  # go on\n"
+        "  compass report runs/x                # see the curves, and predicted against true\n"
     )
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import compass
 from compass.cli.app import app
 from compass.errors import InputError
-from compass.integrations.call import config_of, source_of
+from compass.api.arguments import config_of, source_of
 from compass.integrations.formats import as_env, as_hydra, as_json, as_yaml
 from compass.integrations.settings import settings_of, trainer_settings
 from compass.optimizer import Request
@@ -184,7 +184,7 @@ def test_what_a_call_refuses(given, message):
 
 def test_a_stage_by_its_name_alone(monkeypatch):
     asked = []
-    monkeypatch.setattr("compass.integrations.call.run", lambda request, **_: asked.append(request))
+    monkeypatch.setattr("compass.api.optimizing.run", lambda request, **_: asked.append(request))
     compass.optimize("visnet", stages="production")
     assert asked[0].stages == ("production",)
 

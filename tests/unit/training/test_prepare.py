@@ -8,7 +8,8 @@ from compass.records import RuntimeSettings
 from compass.training import run_spec
 from compass.training.prepare import TrainRequest, check_folder, prepare, runtime_of
 from compass.training.ranks import ranks_of
-from compass.training.run_spec import RUN_SPEC, RUN_SPEC_BEFORE_0_2, await_run_spec, read_run_spec, write_run_spec
+from compass.records.training import RUN_SPEC, RUN_SPECS
+from compass.training.run_spec import await_run_spec, read_run_spec, write_run_spec
 
 
 def request_of(profile, folder, **changes):
@@ -45,7 +46,7 @@ def test_run_settings_are_read_as_written(spec, tmp_path):
 def test_errors_of_reading_run_settings(tmp_path):
     with pytest.raises(InputError, match=r"got no run\.json; expected the folder of a run\. Check the path\.$"):
         read_run_spec(tmp_path)
-    (tmp_path / RUN_SPEC_BEFORE_0_2).write_text('{"was": 1}')
+    (tmp_path / RUN_SPECS[1]).write_text('{"was": 1}')
     with pytest.raises(InputError) as caught:
         read_run_spec(tmp_path)
     assert str(caught.value) == (
@@ -55,7 +56,7 @@ def test_errors_of_reading_run_settings(tmp_path):
 
 
 def test_settings_of_version_0_1_are_found_under_their_old_name(spec, profile, tmp_path):
-    write_run_spec(spec, tmp_path).rename(tmp_path / RUN_SPEC_BEFORE_0_2)
+    write_run_spec(spec, tmp_path).rename(tmp_path / RUN_SPECS[1])
     assert read_run_spec(tmp_path) == spec
     check_folder(request_of(profile, tmp_path, resume=True))
 

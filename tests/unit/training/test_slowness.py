@@ -38,14 +38,14 @@ def test_fast_batches_are_judged_after_some_seconds():
         (1.4, 0.0, SPINS, 2.0, True, None),
         (3.0, 0.0, SPINS, None, True,
          "30 batches took 3.0 times as long as predicted. The plan's threads spin while they wait, which is fast on idle cores only. "
-         "If other programs use the cores, run `compass optimize` again with --set runtime.waiting=sleep"),
+         "If other programs use the cores, run `compass optimize --device cpu --set runtime.waiting=sleep`"),
         (3.0, 0.0, SPINS, 1.84, True,
          "30 batches took 3.0 times as long as predicted. Other programs keep 1.8 cores busy. The plan's threads spin while they "
-         "wait, which is fast on idle cores only. If other programs use the cores, run `compass optimize` again with --set "
-         "runtime.waiting=sleep"),
+         "wait, which is fast on idle cores only. If other programs use the cores, run `compass optimize --device cpu --set "
+         "runtime.waiting=sleep`"),
         (3.0, 0.0, SLEEPS, 1.84, True,
-         "30 batches took 3.0 times as long as predicted. Other programs keep 1.8 cores busy. End them, or run `compass optimize` "
-         "again beside them"),
+         "30 batches took 3.0 times as long as predicted. Other programs keep 1.8 cores busy. End them, or run `compass optimize --device cpu` "
+         "beside them"),
         (3.0, 0.0, SLEEPS, 0.1, True,
          "30 batches took 3.0 times as long as predicted. No other program explains it: `compass verify` shows whether the plan "
          "still holds on this machine"),
@@ -53,10 +53,10 @@ def test_fast_batches_are_judged_after_some_seconds():
          "30 batches took 3.0 times as long as predicted. Another program may use the device; `compass verify` shows whether the "
          "plan still holds"),
         (1.0, 3.0, SLEEPS, None, False,
-         "30 batches took 4.0 times as long as predicted. 75% of the time they waited for data. Run `compass optimize` again, which "
+         "30 batches took 4.0 times as long as predicted. 75% of the time they waited for data. Run `compass optimize --device cpu`, which "
          "chooses the number of loader processes, or put the dataset on a faster disk"),
     ],
 )  # fmt: skip
 def test_the_reason_and_the_remedy(step_s, data_s, runtime, busy_cores, on_host, says):
     cycle = clock_of(30, step_s, data_s).finish(1)
-    assert doubt(cycle, runtime, busy_cores, on_host=on_host) == says
+    assert doubt(cycle, runtime, busy_cores, on_host=on_host, again="compass optimize --device cpu") == says

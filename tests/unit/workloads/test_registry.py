@@ -108,14 +108,35 @@ def test_an_installed_family():
     assert refusal("thiers") == (
         "workload: got thiers; expected one of dimenet++, gps, schnet, theirs, visnet, package.module:factory or "
         "path/to/file.py:factory. "
-        "Name one of these."
+        "Did you mean theirs?"
     )
 
 
-def test_an_unknown_name():
-    assert refusal("visnt") == (
-        "workload: got visnt; expected one of dimenet++, gps, schnet, visnet, package.module:factory or path/to/file.py:factory. "
-        "Name one of these."
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [
+        ("visnt", "Did you mean visnet?"),
+        ("ViSNet", "Did you mean visnet?"),
+        ("dimenet", "Did you mean dimenet++?"),
+        ("transformer", "Name one of these."),
+        ("my_model.py", "Name what builds the workload, too: my_model.py:NAME."),
+    ],
+)
+def test_an_unknown_name(source, fix):
+    assert refusal(source) == (
+        f"workload: got {source}; expected one of dimenet++, gps, schnet, visnet, package.module:factory or path/to/file.py:factory. "
+        f"{fix}"
+    )
+
+
+def test_a_misspelt_factory_of_a_file(file):
+    assert refusal(f"{file}:Mien") == (
+        f"workload {file}:Mien: got no Mien in that file; expected one of Mine, Family, broken, refuses. Did you mean Mine?"
+    )
+    (file.parent / "empty.py").touch()
+    assert refusal(f"{file.parent}/empty.py:Mine") == (
+        f"workload {file.parent}/empty.py:Mine: got no Mine in that file; expected a class or function that builds a workload. "
+        "Name what builds the workload."
     )
 
 
@@ -125,7 +146,6 @@ def test_an_unknown_name():
         ("no.such.module:make", "ModuleNotFoundError: No module named 'no'"),
         ("compass.errors:make", "AttributeError: module 'compass.errors' has no attribute 'make'"),
         ("no/such/file.py:make", "FileNotFoundError: [Errno 2] No such file or directory: '{cwd}/no/such/file.py'"),
-        ("{folder}/mine.py:Yours", "AttributeError: module 'compass_workload_mine' has no attribute 'Yours'"),
         ("{folder}/typo.py:make", "SyntaxError: '(' was never closed (typo.py, line 1)"),
         ("{folder}/fails.py:make", "ZeroDivisionError: division by zero"),
     ],

@@ -1,0 +1,173 @@
+"""`compass.train` and `compass.predict`. Training is a process of its own, as from the command line: it needs the plan's environment."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from compass.api.arguments import AnyPath, config_of, path_of, profile_of
+from compass.errors import CompassError
+from compass.optimizer_config import OptimizerConfig
+from compass.planning.request import Request
+from compass.planning.session import scanned
+from compass.probe.store import default_cache
+from compass.profile import Profile
+from compass.records import Progress, Stage
+from compass.records.training import RESULTS
+from compass.training.prediction import Predictions, predict_complexes, run_spec_of
+from compass.training.prepare import TrainRequest, prepare, process_environment
+from compass.training.run import Results
+from compass.training.run_spec import Amount, find_run_spec, read_run_spec, write_run_spec
+from compass.units import parse_seconds
+
+_BY_SIGNAL = 128
+
+
+class TrainingFailed(CompassError):  # noqa: N818 - it names what happened
+    """The process of a training ended with an error."""
+
+
+def train(  # noqa: PLR0913 - all are named
+    profile: Profile | AnyPath,
+    stage: Stage,
+    *,
+    dataset: AnyPath | None = None,
+    index: AnyPath | None = None,
+    out: AnyPath | None = None,
+    epochs: int | None = None,
+    cycles: float | None = None,
+    max_time: float | str | None = None,
+    batching: Literal["batch_size", "batch_budget"] | None = None,
+    resume: bool = False,
+    allow_changes: bool = False,
+    stale: bool = False,
+    devices: int = 1,
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    cache: AnyPath | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Results:
+    """Train the plan of a stage in a process of its own, and return the results; messages go to `sys.stderr`.
+
+    Args:
+        profile: a profile, or its path.
+        stage: the stage whose plan is trained.
+        dataset: a PDBbind-style folder, or a CSV or Parquet manifest; by default the profile's.
+        index: the index file of the dataset.
+        out: the folder of the run; by default `runs/STAGE`.
+        epochs: passes over the training set; by default the configured ones.
+        cycles: an alternative to `epochs`: number of cycles.
+        max_time: another: seconds, or a time such as `"3h"`.
+        batching: how batches are made; by default as the plan recommends.
+        resume: go on with the run in `out`.
+        allow_changes: resume although data, model or settings changed.
+        stale: use a profile although hardware, versions or data differ.
+        devices: processes on this machine.
+        device: a torch device; by default the profile's.
+        settings: single settings by dotted key, e.g. `{"training.learning_rate": 1e-4}`.
+        cache: folder of cached probes and scans.
+        watch: called with the progress of the scan.
+
+    Raises:
+        InputError: an argument cannot be used.
+        TrainingFailed: the process ended with an error, e.g. out of memory.
+        WorkerError: no worker can be started on this machine.
+    """
+    plans, folder = profile_of(profile), path_of(out) or Path("runs") / stage
+    before = read_run_spec(folder) if resume and not allow_changes and find_run_spec(folder) else None
+    amount = Amount(
+        epochs=epochs,
+        cycles=cycles,
+        max_time_s=parse_seconds(max_time, where="max_time") if isinstance(max_time, str) else max_time,
+    )
+    config = _with_dataset((before or plans).config, settings, dataset, index, path_of(cache), watch)
+    request = TrainRequest(
+        profile=plans,
+        stage=stage,
+        config=config,
+        folder=folder,
+        amount=amount,
+        batching=batching,
+        device=device,
+        n_devices=devices,
+        stale=stale,
+        resume=resume,
+        allow_changes=allow_changes,
+        cache=path_of(cache) or default_cache(),
+    )
+    spec = prepare(request)
+    write_run_spec(spec, folder)
+    _run(folder, process_environment(spec))
+    return Results.model_validate_json((folder / RESULTS).read_text(encoding="utf-8"))
+
+
+def predict(
+    checkpoint: AnyPath,
+    dataset: AnyPath,
+    *,
+    index: AnyPath | None = None,
+    device: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    cache: AnyPath | None = None,
+    watch: Callable[[Progress], None] = lambda _: None,
+) -> Predictions:
+    """Predict the affinity of every complex of a dataset with a trained model.
+
+    Args:
+        checkpoint: e.g. `runs/prototyping/checkpoints/best.ckpt`.
+        dataset: a PDBbind-style folder, or a CSV or Parquet manifest; labels are not needed.
+        index: the index file of the dataset.
+        device: a torch device; by default an accelerator if there is one, else the CPU.
+        settings: single settings by dotted key.
+        cache: folder of cached scans.
+        watch: called with the progress of the scan.
+
+    Raises:
+        InputError: the checkpoint or the dataset cannot be read, or the model cannot predict.
+    """
+    path = Path(checkpoint).expanduser()
+    # The training set's index file and oversize policy do not apply here.
+    changes = {"dataset.index": "", "dataset.oversize": "isolate", **(settings or {})}
+    config = _with_dataset(run_spec_of(path).config, changes, dataset, index, path_of(cache), watch)
+    return predict_complexes(path, config, device)
+
+
+def _with_dataset(
+    base: OptimizerConfig,
+    settings: Mapping[str, Any] | None,
+    dataset: AnyPath | None,
+    index: AnyPath | None,
+    cache: Path | None,
+    watch: Callable[[Progress], None],
+) -> OptimizerConfig:
+    """`base` with changes; the dataset is scanned again, because its files may have changed."""
+    changed = config_of(base, {**(settings or {}), "dataset.catalogue": ""}, path=path_of(dataset), index=path_of(index))
+    return scanned(Request(config=changed, cache=cache), watch).config
+
+
+def _run(folder: Path, environment: Mapping[str, str]) -> None:
+    """Run the process of the run in `folder` to its end, or until it has stopped at a signal, and pass on what it says.
+
+    Raises:
+        TrainingFailed: it ended with an error.
+    """
+    command = [sys.executable, "-m", "compass", "train-run", str(folder)]
+    process = subprocess.Popen(
+        command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
+    last = ""
+    try:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            last = line.strip() or last
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)  # it writes a checkpoint and stops
+        process.communicate()
+        raise
+    code = process.wait()
+    if 0 < code <= _BY_SIGNAL or code < 0:
+        raise TrainingFailed(f"training in {folder} ended with exit code {code}: {last.removeprefix('error: ')}")

@@ -1,0 +1,103 @@
+"""A plan as a batch script for Slurm. A job that is stopped or requeued goes on where it was."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+
+from compass.commands import command
+from compass.profile import PROFILE_NAME, Profile
+from compass.records import Stage, StagePlan
+from compass.units import GIB, MIB, format_bytes, format_duration
+
+HOST_SHARE, HOST_BYTES = 0.1, 1 * GIB
+"""Host memory asked for beyond a plan's ceiling on a CPU: files that are read stay in the job's page cache."""
+LOADER_BYTES = 1 * GIB
+"""The same for each loading process."""
+TIME_FACTOR, LONGEST_S = 1.5, 24 * 3600.0
+"""The time limit: this many times the expected training, at most a day, which most clusters grant."""
+WARNING_S = 180
+"""How long before the limit the job is told to stop: for the present batch and the checkpoint."""
+
+_SCRIPT = """\
+#!/bin/bash
+# {stage}: {model}, {batch}; {times}.
+# Peak {peak} of {ceiling} in {steps} steps. Written by compass export.
+#SBATCH --job-name=compass-{stage}
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task={cores}
+{device}
+#SBATCH --time={limit}
+#SBATCH --signal=B:USR1@{warning}
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=compass-{stage}-%j.log
+##SBATCH --partition=
+##SBATCH --account=
+set -u
+{folder}
+run=runs/{stage}-"$SLURM_JOB_ID"
+more=()
+if [ -d "$run/checkpoints" ]; then more=(--resume); fi
+
+# Before the time limit Slurm sends USR1: training writes a checkpoint and stops, and the job goes on when it is started again.
+# A job that is cancelled stays cancelled.
+again=no
+trap 'again=yes; kill -TERM "$child"' USR1
+{train} --out "$run" "${{more[@]}}" &
+child=$!
+wait "$child"
+code=$?
+if [ "$again" = yes ]; then  # the signal ended the first wait
+  wait "$child"
+  code=$?
+  if [ "$code" -eq 143 ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+fi
+exit "$code"
+"""
+
+
+def slurm_script(profile: Profile, stage: Stage) -> str:
+    """The batch script that trains the plan of `stage` on one machine of the kind that it was planned on.
+
+    Raises:
+        InputError: there is no such plan.
+    """
+    plan = profile.plan(stage)
+    training_s = plan.training_s or 0.0
+    path = profile.path or Path(PROFILE_NAME)
+    flags = {
+        "--profile": str(path.resolve()),
+        "--dataset": "" if profile.asked.dataset else "YOUR_DATASET",
+    }
+    return _SCRIPT.format(
+        stage=stage,
+        model=f"{plan.choice.knobs}",
+        batch=f"batch {plan.choice.batch_size}",
+        times=f"an epoch of {format_duration(plan.epoch_s or 0.0)}, {profile.config.training.epochs} of {format_duration(training_s)}",
+        peak=format_bytes(plan.measured.footprint_bytes),
+        ceiling=format_bytes(plan.certificate.ceiling_bytes),
+        steps=plan.certificate.n_steps,
+        cores=plan.runtime.threads + plan.loader_workers,
+        device=_device_lines(profile, plan),
+        limit=_limit(training_s),
+        warning=WARNING_S,
+        folder=f"cd {shlex.quote(str(path.resolve().parent))} || exit 1",
+        train=command("train", {"--stage": stage, **flags}),
+    )
+
+
+def _device_lines(profile: Profile, plan: StagePlan) -> str:
+    if not profile.hardware.on_host:
+        return f"#SBATCH --gres=gpu:1    # planned on one {profile.hardware.name}: name its type if the cluster has several"
+    n_bytes = plan.certificate.ceiling_bytes * (1 + HOST_SHARE) + HOST_BYTES + plan.loader_workers * LOADER_BYTES
+    return f"#SBATCH --mem={math.ceil(n_bytes / MIB)}M"
+
+
+def _limit(training_s: float) -> str:
+    """The time limit as Slurm writes it, `days-hours:minutes:seconds`."""
+    wanted_s = min(LONGEST_S, TIME_FACTOR * training_s + 2 * WARNING_S) if training_s else LONGEST_S
+    minutes = math.ceil(wanted_s / 60)
+    return f"{minutes // 1440}-{minutes % 1440 // 60:02d}:{minutes % 60:02d}:00"
