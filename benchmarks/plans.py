@@ -3,7 +3,7 @@
 Under each memory limit, on this machine's device, the production model is trained as planned and
 
 (a) as production was planned until 0.1: the largest batch, on a CPU under the allocator that returns all freed memory;
-(b) as with Lightning's defaults: the batch that its own finder returns, without any allocator settings;
+(b) as with Lightning's defaults: the batch that its own finder returns, halved until it survives, without any allocator settings;
 (c) in every way: all allocators of this machine, with and without activation checkpointing, at several batch sizes. A way is left
     as soon as it takes more than twice as long per graph as the best so far.
 
@@ -144,17 +144,27 @@ def compare(limit_gib: float, cache: Path, *, quick: bool) -> Report:
     return report
 
 
+def as_lightning(track: Track, knobs: Knobs) -> Way | None:
+    """Lightning's defaults at the batch that its own finder returns, halved until it survives `N_SURVIVED` steps."""
+    found = ask_finder("lightning power", track.experiment, knobs, N_SURVIVED, "system")
+    print(f"    Lightning's finder: batch {found.batch} {found.note}", flush=True)
+    batch = found.batch or 0
+    while batch:
+        if way := track.run(knobs, batch, "system", N_SURVIVED):
+            return way
+        print(f"    system, batch {batch}: does not survive {N_SURVIVED} steps", flush=True)
+        batch //= 2
+    return None
+
+
 def _run_ways(track: Track, report: Report, *, quick: bool) -> None:
     plain, choice, on_cpu = track.knobs(checkpointing=False), track.plan.choice, track.experiment.on_cpu
     ours = track.run(choice.knobs, choice.batch_size, choice.allocator)
     report.ours = ours.graphs_per_s if ours else 0.0
     today = track.run(plain, track.largest(plain, "tight"), "tight") if on_cpu else None
     report.today = today.graphs_per_s if today else None
-    found = ask_finder("lightning power", track.experiment, plain, N_SURVIVED, "system")
-    print(f"    Lightning's finder: batch {found.batch} {found.note}", flush=True)
-    if found.batch:
-        way = track.run(plain, found.batch, "system", N_SURVIVED)
-        report.lightning = way.graphs_per_s if way else None
+    way = as_lightning(track, plain)
+    report.lightning = way.graphs_per_s if way else None
     offered = [name for name in ALLOCATORS if is_offered(name) and name != "system"] if on_cpu else [choice.allocator]
     keeping = [name for name in offered if not ALLOCATORS[name].returns_memory]
     ways = list(track.every_way(tuple(keeping[:2] if quick else offered)))

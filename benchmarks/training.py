@@ -63,7 +63,7 @@ from compass.records import (
 from compass.records.training import RESULTS
 from compass.search.space import variants
 from compass.training.prepare import TrainRequest, prepare, process_environment
-from compass.training.run import Results
+from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, write_run_spec
 from compass.units import GIB, MIB
 

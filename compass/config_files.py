@@ -112,8 +112,10 @@ def load_config(
 
 
 def project_file(folder: Path) -> Path | None:
-    """The `pyproject.toml` in `folder`, if it has settings of Compass. Those of folders above do not count: paths in it would
-    mean other files."""
+    """The `pyproject.toml` in `folder`, if it has settings of Compass.
+
+    Those of folders above do not count: paths in them would mean other files here.
+    """
     path = folder / PROJECT
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if _TABLE.search(path.read_text(encoding="utf-8")):

@@ -60,11 +60,11 @@ class WorkerError(CompassError):
 
 
 class NonFiniteLoss(ArithmeticError):  # noqa: N818 - named after the event
-    """The training loss is not a number or infinite: the configuration runs but does not train."""
+    """The training loss, or the norm of its gradient, is not a number or infinite: the configuration runs but does not train."""
 
-    def __init__(self, value: float) -> None:
-        super().__init__(f"the loss became {value}")
-        self.value = value
+    def __init__(self, value: float, what: str = "loss") -> None:
+        super().__init__(f"the {what} became {value}")
+        self.value, self.what = value, what
 
 
 def expected_value(detail: ErrorDetails) -> str:

@@ -539,6 +539,9 @@ class TrainingRules(Settings):
     """Checkpoints kept beside the best one. More than one, because a crash may damage the newest."""
     checkpoint_s: Seconds = 600.0
     """Seconds between two checkpoints: the most training time that a crash costs."""
+    most_not_finite: PositiveInt = 20
+    """A run ends when this many updates in a row had a loss or a gradient that is not finite; each of them changes no weights. One
+    is an unlucky batch, as after overflow in bf16; twenty are a model that will not recover."""
     few_updates: PositiveInt = 500
     """Fewer weight updates in all are warned of. On 300 complexes, small models reached their lowest validation error after
     285 to 430 updates (docs/learning_curve.md); larger datasets need more."""

@@ -12,7 +12,7 @@ from compass.training.checkpoints import Progressed
 from compass.training.cycle_report import append_row, epoch_row
 from compass.training.evaluation import evaluate
 from compass.training.last_evaluation import PREDICTION_FIELDS
-from compass.training.run import Results
+from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, write_run_spec
 from compass.training.verdict import PartErrors, judge_run
 

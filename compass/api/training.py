@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from compass.api.arguments import AnyPath, config_of, path_of, profile_of
-from compass.errors import CompassError
+from compass.errors import CompassError, InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.request import Request
 from compass.planning.session import scanned
@@ -18,10 +20,12 @@ from compass.probe.store import default_cache
 from compass.profile import Profile
 from compass.records import Progress, Stage
 from compass.records.training import RESULTS
+from compass.training.begin import begin
 from compass.training.prediction import Predictions, predict_complexes, run_spec_of
 from compass.training.prepare import TrainRequest, prepare, process_environment
-from compass.training.run import Results
-from compass.training.run_spec import Amount, find_run_spec, read_run_spec, write_run_spec
+from compass.training.results import Results
+from compass.training.run_lock import hand_on, lock_run
+from compass.training.run_spec import Amount, find_run_spec, read_run_spec
 from compass.units import parse_seconds
 
 _BY_SIGNAL = 128
@@ -43,6 +47,7 @@ def train(  # noqa: PLR0913 - all are named
     max_time: float | str | None = None,
     batching: Literal["batch_size", "batch_budget"] | None = None,
     resume: bool = False,
+    restart: bool = False,
     allow_changes: bool = False,
     stale: bool = False,
     devices: int = 1,
@@ -64,6 +69,7 @@ def train(  # noqa: PLR0913 - all are named
         max_time: another: seconds, or a time such as `"3h"`.
         batching: how batches are made; by default as the plan recommends.
         resume: go on with the run in `out`.
+        restart: begin the run in `out` anew; its checkpoints and tables are deleted.
         allow_changes: resume although data, model or settings changed.
         stale: use a profile although hardware, versions or data differ.
         devices: processes on this machine.
@@ -78,13 +84,16 @@ def train(  # noqa: PLR0913 - all are named
         WorkerError: no worker can be started on this machine.
     """
     plans, folder = profile_of(profile), path_of(out) or Path("runs") / stage
-    before = read_run_spec(folder) if resume and not allow_changes and find_run_spec(folder) else None
     amount = Amount(
         epochs=epochs,
         cycles=cycles,
         max_time_s=parse_seconds(max_time, where="max_time") if isinstance(max_time, str) else max_time,
     )
-    config = _with_dataset((before or plans).config, settings, dataset, index, path_of(cache), watch)
+    config = plans.config
+    if (resume or restart) and find_run_spec(folder):
+        with suppress(InputError):  # `prepare` says whether it matters
+            config = read_run_spec(folder).config
+    config = _with_dataset(config, settings, dataset, index, path_of(cache), watch)
     request = TrainRequest(
         profile=plans,
         stage=stage,
@@ -96,16 +105,23 @@ def train(  # noqa: PLR0913 - all are named
         n_devices=devices,
         stale=stale,
         resume=resume,
+        restart=restart,
         allow_changes=allow_changes,
         cache=path_of(cache) or default_cache(),
     )
     spec = prepare(request)
-    write_run_spec(spec, folder)
-    _run(folder, process_environment(spec))
+    lock = lock_run(folder)
+    try:
+        if done := begin(request, spec):
+            return done
+        _run(folder, process_environment(spec) | hand_on(lock), (lock,) if lock >= 0 else ())
+    finally:
+        if lock >= 0:
+            os.close(lock)
     return Results.model_validate_json((folder / RESULTS).read_text(encoding="utf-8"))
 
 
-def predict(
+def predict(  # noqa: PLR0913 - all are named
     checkpoint: AnyPath,
     dataset: AnyPath,
     *,
@@ -145,11 +161,13 @@ def _with_dataset(
     watch: Callable[[Progress], None],
 ) -> OptimizerConfig:
     """`base` with changes; the dataset is scanned again, because its files may have changed."""
-    changed = config_of(base, {**(settings or {}), "dataset.catalogue": ""}, path=path_of(dataset), index=path_of(index))
+    changed = config_of(
+        base, {**(settings or {}), "dataset.catalogue": ""}, path=path_of(dataset), index=path_of(index)
+    )
     return scanned(Request(config=changed, cache=cache), watch).config
 
 
-def _run(folder: Path, environment: Mapping[str, str]) -> None:
+def _run(folder: Path, environment: Mapping[str, str], descriptors: tuple[int, ...] = ()) -> None:
     """Run the process of the run in `folder` to its end, or until it has stopped at a signal, and pass on what it says.
 
     Raises:
@@ -157,7 +175,13 @@ def _run(folder: Path, environment: Mapping[str, str]) -> None:
     """
     command = [sys.executable, "-m", "compass", "train-run", str(folder)]
     process = subprocess.Popen(
-        command, env=dict(environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        pass_fds=descriptors,
     )
     last = ""
     try:

@@ -87,7 +87,6 @@ app.command("train-run", cls=PlainCommand, hidden=True)(with_verbosity(train.tra
 app.add_typer(workload.group, name="workload")
 
 
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)

@@ -16,7 +16,9 @@ def export(
     stage: Annotated[
         str | None, typer.Option(metavar="STAGE", help="Stage whose plan is exported. Default: production.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra or slurm.")] = "json",
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra or slurm.")
+    ] = "json",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.

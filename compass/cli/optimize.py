@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.options import (
+    STAGE_NAMES,
     AsJsonOption,
     CacheOption,
     ConfigOption,
@@ -20,7 +21,6 @@ from compass.cli.options import (
     MemoryLimitOption,
     NameOption,
     PocketRadiusOption,
-    STAGE_NAMES,
     ProteinOption,
     SetOption,
     WorkloadOption,

@@ -25,7 +25,9 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Page to write. Default: hardware_report.html, or report.html in the folder of a run."),
+        typer.Option(
+            metavar="FILE", help="Page to write. Default: hardware_report.html, or report.html in the folder of a run."
+        ),
     ] = None,
     markdown: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write Markdown instead, to FILE or to stdout with -.")

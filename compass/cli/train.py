@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from compass.records import Stage
     from compass.reporting.figure import Table
     from compass.training.prepare import TrainRequest
-    from compass.training.run import Results
+    from compass.training.results import Results
     from compass.training.run_spec import RunSpec
 
 StageOption = Annotated[
@@ -50,6 +50,9 @@ Batching = Annotated[
     str | None, typer.Option(metavar="HOW", help="batch_size or batch_budget. Default: the plan's recommendation.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin the run in --out anew: its checkpoints and tables are deleted.")
+]
 AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although data, model or settings changed.")]
 Stale = Annotated[bool, typer.Option("--stale", help="Use a profile although hardware, versions or data differ.")]
 Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")]
@@ -59,7 +62,9 @@ Nodes = Annotated[
 Loggers = Annotated[
     list[str] | None,
     typer.Option(
-        "--logger", metavar="NAME", help="Log to tensorboard, csv, wandb or mlflow; may be repeated. Default: tensorboard."
+        "--logger",
+        metavar="NAME",
+        help="Log to tensorboard, csv, wandb or mlflow; may be repeated. Default: tensorboard.",
     ),
 ]
 
@@ -76,6 +81,7 @@ def train(
     max_time: MaxTime = None,
     batching: Batching = None,
     resume: Resume = False,
+    restart: Restart = False,
     allow_changes: AllowChanges = False,
     stale: Stale = False,
     devices: Devices = 1,
@@ -98,11 +104,16 @@ def train(
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
+    if resume and restart:
+        raise InputError("--restart", got="--resume as well", expected="one of the two", fix="Leave one out.")
     stages, profile_path = named(words, [stage] if stage else [], profile_path)
-    name, folder, before = _run_of(one_stage(stages), out, continues=resume and not allow_changes)
+    name, folder, before = _run_of(one_stage(stages), out, continues=resume or restart)
     began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
     profile = read_profile(profile_path or began_with)
-    changes = [*(set_values or ()), *([SettingChange("--logger", "training.loggers", tuple(loggers))] if loggers else [])]
+    changes = [
+        *(set_values or ()),
+        *([SettingChange("--logger", "training.loggers", tuple(loggers))] if loggers else []),
+    ]
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
@@ -116,6 +127,7 @@ def train(
         n_nodes=nodes,
         stale=stale,
         resume=resume,
+        restart=restart,
         allow_changes=allow_changes,
         cache=cache or default_cache(),
     )
@@ -129,7 +141,7 @@ def _run_of(stage: Stage | None, out: Path | None, *, continues: bool) -> tuple[
 
     if stage is not None:
         folder = out or Path("runs") / stage
-        return stage, folder, read_run_spec(folder) if continues and find_run_spec(folder) else None
+        return stage, folder, _readable(folder) if continues and find_run_spec(folder) else None
     if out is not None and continues:
         before = read_run_spec(out)
         return before.plan.stage, out, before
@@ -139,6 +151,16 @@ def _run_of(stage: Stage | None, out: Path | None, *, continues: bool) -> tuple[
         expected=f"one of {', '.join(STAGES)}",
         fix="Name the stage whose plan is trained; with --resume, --out FOLDER names the run instead.",
     )
+
+
+def _readable(folder: Path) -> RunSpec | None:
+    """The settings of the run in `folder`; None if they cannot be read, which matters only where they must not change."""
+    from compass.training.run_spec import read_run_spec
+
+    try:
+        return read_run_spec(folder)
+    except InputError:
+        return None
 
 
 def train_run(
@@ -152,10 +174,13 @@ def train_run(
     from compass.cli.verbosity import log_level
     from compass.logs import logging_to
     from compass.training.run import run_training
+    from compass.training.run_lock import keep_lock
     from compass.training.run_spec import LOG, read_run_spec
 
     spec = read_run_spec(folder)
     is_first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    if is_first:
+        keep_lock(folder)
     console = Console(stderr=True, quiet=not is_first)
     level = log_level() if is_first else "error"
     with (
@@ -205,18 +230,35 @@ def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None
 def _become(request: TrainRequest, *, as_json: bool) -> None:
     """Write the settings of the run, and replace this process by its process, which signals and torchrun then reach directly."""
     from compass.cli.verbosity import as_flags
+    from compass.training.begin import begin
     from compass.training.prepare import prepare, process_environment
-    from compass.training.run_spec import await_run_spec, write_run_spec
+    from compass.training.run_lock import hand_on, lock_run
+    from compass.training.run_spec import await_run_spec
 
+    handed: dict[str, str] = {}
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
         spec = prepare(request)
-        write_run_spec(spec, request.folder)
+        handed = hand_on(lock_run(request.folder)) if int(os.environ.get("GROUP_RANK", "0")) == 0 else {}
+        done = begin(request, spec)
+        if done is not None:
+            _report_finished(done, request.folder, as_json=as_json)
+            return
     else:
         spec = await_run_spec(request.folder)
     flags = [*(["--json"] if as_json else []), *as_flags()]
     command = [sys.executable, "-m", "compass", "train-run", str(request.folder), *flags]
     sys.stdout.flush()
-    os.execve(sys.executable, command, process_environment(spec))  # noqa: S606 - our own interpreter
+    os.execve(sys.executable, command, process_environment(spec) | handed)  # noqa: S606 - our own interpreter
+
+
+def _report_finished(results: Results, folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(results.model_dump_json(indent=2))
+        return
+    _report(results, folder)
+    typer.secho(
+        "This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True
+    )
 
 
 def _report(results: Results, folder: Path) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 
+
 def check_command(
     source: Annotated[
         str, typer.Argument(metavar="WORKLOAD", help="A family, package.module:factory or file.py:factory.")

@@ -170,7 +170,9 @@ class Estimates(Record):
 
     def __repr__(self) -> str:
         fitting = sum(row.fits != "no" for row in self.rows)
-        return f"<estimates of {len(self.rows):,} models of {self.workload} on {self.hardware.name}: {fitting:,} may fit>"
+        return (
+            f"<estimates of {len(self.rows):,} models of {self.workload} on {self.hardware.name}: {fitting:,} may fit>"
+        )
 
 
 class SizeSummary(Record):

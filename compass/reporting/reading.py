@@ -20,7 +20,9 @@ from compass.reporting.view import View, view_of
 PAGE, RUN_PAGE = Path("hardware_report.html"), "report.html"
 
 
-def read_view(path: Path, ledger: Path | None = None, cache: Path | None = None) -> tuple[View | RunView, Sequence[str]]:
+def read_view(
+    path: Path, ledger: Path | None = None, cache: Path | None = None
+) -> tuple[View | RunView, Sequence[str]]:
     """(the report on the profile or on the run at `path`, its missing parts).
 
     Args:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import random
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,19 @@ import numpy as np
 import torch
 
 from compass.device import kinds
-from compass.errors import InputError
-from compass.files import replacing
+from compass.errors import CompassError, InputError
+from compass.files import replacing, sweep
 from compass.records import Record
 from compass.training.run_spec import RunSpec
+from compass.training.seal import seal, sealed
 from compass.training.stream import Position
 from compass.version import __version__
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Format 1, of version 0.1, holds the run's settings under another key."""
+FORMAT = 3
+"""Format 1, of version 0.1, holds the run's settings under another key; formats 1 and 2 have no seal."""
+FIRST_SEALED = 3
 BEST = "best.ckpt"
 _NAME = re.compile(r"batch-(\d+)\.ckpt")
 
@@ -67,8 +71,14 @@ def set_random_state(state: dict[str, Any], device: str) -> None:
     kinds.set_device_random_state(state, device, torch)
 
 
+class BrokenWeights(CompassError):  # noqa: N818 - it names what happened
+    """Weights are not finite numbers, and so are not written."""
+
+    exit_code = 3
+
+
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own."""
+    """The checkpoints of one run, in a folder of their own. None of them holds weights that are not finite."""
 
     def __init__(self, folder: Path, keep_last: int) -> None:
         self.folder, self._keep_last = folder, keep_last
@@ -91,6 +101,9 @@ class Checkpoints:
             model: state of the model.
             optimizer: state of the optimizer.
             random_states: for each rank, see `random_state`.
+
+        Raises:
+            BrokenWeights: a weight is not a finite number.
         """
         path = self.folder / f"batch-{progressed.n_batches:09d}.ckpt"
         _write(
@@ -112,7 +125,11 @@ class Checkpoints:
         return path
 
     def write_best(self, spec: RunSpec, score: float, model: dict[str, Any]) -> None:
-        """Write the weights of the best model so far; lower scores are better."""
+        """Write the weights of the best model so far; lower scores are better.
+
+        Raises:
+            BrokenWeights: a weight is not a finite number.
+        """
         content = {
             "format": FORMAT,
             "compass": __version__,
@@ -126,10 +143,29 @@ class Checkpoints:
         """The content of the newest checkpoint that can be read; None if there is none."""
         for path in self._paths():
             try:
-                return read_checkpoint(path)
+                content = read_checkpoint(path)
             except InputError as error:
                 log.warning("%s; using the checkpoint before it", error)
+                continue
+            if not (broken := not_finite(content["model"])):
+                return content
+            log.warning("checkpoint %s: %s is not finite; using the checkpoint before it", path, broken)
         return None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no checkpoint to resume from has been written; the best model alone is none."""
+        return not self._paths()
+
+    def clear(self) -> None:
+        """Delete all checkpoints, and what killed processes left of them."""
+        for path in (*self._paths(), self.folder / BEST):
+            path.unlink(missing_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what killed processes left of checkpoints."""
+        sweep(self.folder, (BEST, "batch-*.ckpt"))
 
     def _paths(self) -> list[Path]:
         """The checkpoints' files, newest first."""
@@ -145,7 +181,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     where = f"checkpoint {path}"
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = _loaded(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
             where, got="no such file", expected="a checkpoint of `compass train`", fix="Check the path."
@@ -153,7 +189,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise InputError(
             where,
-            got=f"a file that cannot be read ({type(error).__name__})",
+            got=f"a file that is damaged ({error})"
+            if type(error) is ValueError
+            else f"a file that cannot be read ({type(error).__name__})",
             fix="Use another checkpoint.",
             expected="an undamaged checkpoint of `compass train`",
         ) from error
@@ -235,7 +273,33 @@ def check_unchanged(before: RunSpec, now: RunSpec) -> None:
         )
 
 
+def _loaded(data: bytes) -> Any:
+    """The content of a file of `torch.save`.
+
+    Raises:
+        ValueError: it is not as its checksum says.
+    """
+    is_sealed, whole = sealed(data)
+    if not whole:
+        raise ValueError("its checksum is not that of its content")
+    content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    if isinstance(content, dict) and content.get("format", 0) >= FIRST_SEALED and not is_sealed:
+        raise ValueError("its checksum is missing")
+    return content
+
+
+def not_finite(state: Mapping[str, Any]) -> str:
+    """The name of a tensor in a model's state that is not finite; empty if all are."""
+    floats = ((name, value) for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point())
+    return next((name for name, value in floats if not bool(torch.isfinite(value).all())), "")
+
+
 def _write(content: dict[str, Any], path: Path) -> None:
+    if broken := not_finite(content["model"]):
+        raise BrokenWeights(
+            f"{broken} is no longer finite, so {path.name} is not written; the checkpoints before it are whole"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         torch.save(content, file)
+        seal(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -26,14 +27,16 @@ class CycleClock:
         self.number = 0
         self._step_s: list[float] = []
         self._data_s = 0.0
-        self._loss = 0.0
+        self._loss, self._n_told = 0.0, 0
         self._loads: list[tuple[Batch, Load]] = []
 
     def add(self, batch: Batch, load: Load, *, step_s: float, data_s: float, loss: float) -> None:
-        """Add a batch with its load, times and mean loss."""
+        """Add a batch with its load, times and mean loss, which counts if it is finite."""
         self._step_s.append(step_s)
         self._data_s += data_s
-        self._loss += loss * load.graphs
+        if math.isfinite(loss):
+            self._loss += loss * load.graphs
+            self._n_told += load.graphs
         self._loads.append((batch, load))
 
     @property
@@ -79,13 +82,14 @@ class CycleClock:
             step_s=median(self._step_s),
             bound_bytes=self._bound_bytes,
             peak_bytes=peak_bytes,
-            loss=self._loss / max(1, n_graphs),
+            loss=self._loss / max(1, self._n_told),
         )
 
     def start_next(self) -> None:
         """Begin the next cycle."""
         self.number += 1
-        self._step_s, self._data_s, self._loss, self._loads = [], 0.0, 0.0, []
+        self._step_s, self._data_s, self._loads = [], 0.0, []
+        self._loss, self._n_told = 0.0, 0
 
 
 def predicted_batch_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> float:

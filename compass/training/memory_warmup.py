@@ -6,12 +6,10 @@ fits although it was certified. And a batch that does not fit fails in the first
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 
-from compass.errors import NonFiniteLoss
 from compass.training.checkpoints import random_state, set_random_state
 from compass.training.guard import batch_of
 from compass.training.stream import Item, Position
@@ -35,8 +33,7 @@ def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
     n_before = updates.counts.out_of_memory
     state = random_state(device)
     buffers = [(buffer, buffer.clone()) for buffer in updates.model.buffers()]
-    with suppress(NonFiniteLoss):  # training reports it, if it happens there
-        updates.take(Item(batch, UpdatePart(last=False), Position(0, 0)), updates.workload.collate(batch))
+    updates.take(Item(batch, UpdatePart(last=False), Position(0, 0)), updates.workload.collate(batch))
     updates.optimizer.zero_grad(set_to_none=False)
     with torch.no_grad():
         for buffer, before in buffers:

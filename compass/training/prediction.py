@@ -51,7 +51,9 @@ class Predictions(Record):
 
     def __repr__(self) -> str:
         left = f", none for {len(self.unanswered):,}" if self.unanswered else ""
-        return f"<predictions for {len(self.rows):,} complexes{left}{f': {self.evaluation}' if self.evaluation else ''}>"
+        return (
+            f"<predictions for {len(self.rows):,} complexes{left}{f': {self.evaluation}' if self.evaluation else ''}>"
+        )
 
 
 def run_spec_of(checkpoint: Path) -> RunSpec:

@@ -43,6 +43,8 @@ class TrainRequest:
     n_nodes: int = 1
     stale: bool = False
     resume: bool = False
+    restart: bool = False
+    """Begin anew in the folder of a run, whose files are deleted."""
     allow_changes: bool = False
     cache: Path | None = None
 
@@ -61,7 +63,7 @@ def prepare(request: TrainRequest) -> RunSpec:
     device = supported_device(request)
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
-    before = _resumed(request)
+    before = earlier_run(request)
     spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=request.profile.workload,
@@ -72,28 +74,52 @@ def prepare(request: TrainRequest) -> RunSpec:
         ceiling=plan.certificate.enforced,
         batching=request.batching or (before.batching if before else plan.recommended),
         loader_workers=plan.loader_workers,
-        amount=before.amount.continued(request.amount, request.config.training.epochs) if before else request.amount,
+        amount=_amount(request, before),
         device=device,
         n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices)),
         n_nodes=request.n_nodes,
         stale=request.stale,
-        resume=request.resume,
+        resume=request.resume and not request.restart,
         allow_changes=request.allow_changes,
         profile=str(request.profile.path or ""),
         again=request.profile.again(request.stage),
         started_by=this_start(),
         cache="" if request.cache is None else str(request.cache),
     )
-    if before:  # before these settings replace the old ones
+    if before and must_agree(request):  # before these settings replace the old ones
         check_unchanged(before, spec)
         if spec.amount != before.amount:
             log.info("the run is extended; the learning rate follows the longer schedule from here on")
     return spec
 
 
-def _resumed(request: TrainRequest) -> RunSpec | None:
-    """The settings of the run that is resumed, which the request may only extend; None for a new run, or with `allow_changes`."""
-    return read_run_spec(request.folder) if request.resume and not request.allow_changes else None
+def earlier_run(request: TrainRequest) -> RunSpec | None:
+    """The settings of the run that is resumed or begun anew, which apply where the request says nothing; None for a new run.
+
+    Raises:
+        InputError: they cannot be read, and must not change.
+    """
+    if not (request.resume or request.restart) or find_run_spec(request.folder) is None:
+        return None
+    try:
+        return read_run_spec(request.folder)
+    except InputError:
+        if must_agree(request):
+            raise
+        return None
+
+
+def must_agree(request: TrainRequest) -> bool:
+    """Whether the request may only extend the run."""
+    return request.resume and not request.restart and not request.allow_changes
+
+
+def _amount(request: TrainRequest, before: RunSpec | None) -> Amount:
+    if before is None:
+        return request.amount
+    if must_agree(request):
+        return before.amount.continued(request.amount, request.config.training.epochs)
+    return before.amount if request.amount == Amount() else request.amount
 
 
 def process_environment(spec: RunSpec) -> dict[str, str]:
@@ -126,12 +152,12 @@ def check_folder(request: TrainRequest) -> None:
         InputError: the folder does not suit.
     """
     has_begun = (request.folder / "checkpoints").is_dir()
-    if has_begun and not request.resume:
+    if has_begun and not (request.resume or request.restart):
         raise InputError(
             f"run folder {request.folder}",
             got="one that holds a run",
             expected="a new one",
-            fix="Continue that run with --resume, or choose another --out.",
+            fix="Continue that run with --resume, begin it anew with --restart, or choose another --out.",
         )
     if request.resume and find_run_spec(request.folder) is None:
         raise InputError(

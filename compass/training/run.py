@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compass.commands import command
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
-from compass.records import Cycle, Evaluation, Progress, Record, RunVerdict
+from compass.records import Evaluation, Progress, RunVerdict
 from compass.records.training import CYCLES, EPOCHS, RESULTS
 from compass.training.announcement import announce
 from compass.training.build_run import TrainingRun, open_run
@@ -28,6 +29,7 @@ from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
 from compass.training.loggers import start_loggers
 from compass.training.ranks import lightning_trainer
+from compass.training.results import Results
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
 from compass.training.stream import Position, loader
@@ -40,44 +42,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SLOWER = 3.0
+"""A lower learning rate that is suggested is this many times lower."""
+
 
 class Diverged(CompassError):  # noqa: N818 - it names what happened
-    """The loss is not a finite number."""
+    """The loss or its gradient stays not finite."""
 
     exit_code = 3
 
-    def __init__(self, value: float, at: Progressed) -> None:
+    def __init__(self, error: NonFiniteLoss, run: TrainingRun, at: Progressed) -> None:
+        rules, flags = run.spec.config.training, {"--out": str(run.folder)}
+        change = ["--set", f"training.learning_rate={rules.learning_rate / SLOWER:.2g}"]
+        if run.checkpoints.is_empty:
+            kept, again = "No checkpoint was written yet. Begin", command("train", flags, ["--restart", *change])
+        else:
+            kept, again = (
+                "Checkpoints are kept. Go on",
+                command("train", flags, ["--resume", "--allow-changes", *change]),
+            )
         super().__init__(
-            f"the loss became {value} in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates. Checkpoints are kept: "
-            "lower training.learning_rate or training.clip_norm, or train in fp32"
+            f"{error} in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates, {rules.most_not_finite} times in a row. "
+            f"{kept} with a lower learning rate: `{again}`; or lower training.clip_norm, or train in fp32"
         )
-
-
-class Results(Record):
-    """The results of a run."""
-
-    finished: bool
-    """False if a signal stopped it."""
-    stopped_by: int = 0
-    """The number of that signal."""
-    at: Progressed
-    cycles: tuple[Cycle, ...]
-    evaluations: tuple[Evaluation, ...]
-    """The best model on every part of the data, followed by the baselines."""
-    verdict: RunVerdict
-    split: int
-    """Batches that were cut to the free memory."""
-    deferred: int
-    """Samples that did not fit even alone, and waited."""
-    out_of_memory: int
-    """Batches that ran out of memory, and were repeated in halves."""
-    skipped: tuple[str, ...]
-    """Ids of samples that did not fit during a whole epoch."""
-    checkpoint: str
-    """The best model's file; empty without one."""
-
-    def __repr__(self) -> str:
-        return f"<training {'finished' if self.finished else 'stopped'}: {self.verdict}>"
 
 
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
@@ -149,6 +136,7 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         split=counts.split,
         deferred=counts.deferred,
         out_of_memory=counts.out_of_memory,
+        not_finite=counts.not_finite,
         skipped=tuple(counts.skipped),
         checkpoint=str(best if best.exists() else ""),
     )
@@ -177,7 +165,7 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
             warnings.simplefilter("ignore")  # Lightning's advice is meant for code that configures it
             trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
     except NonFiniteLoss as error:
-        raise Diverged(error.value, callback.at) from None
+        raise Diverged(error, run, callback.at) from None
     except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
         if callback.signals.stop is None:
             raise

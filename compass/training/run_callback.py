@@ -132,12 +132,13 @@ class RunCallback(pl.Callback):
 
     def _count(self, item: Item, times: BatchTimes) -> None:
         module, load = self.run.module, item.batch.load(self.run.data.loads)
+        told = math.isfinite(module.loss)  # else the means of the cycle and of the epoch would be lost
         self.clock.add(item.batch, load, step_s=times.step_s, data_s=times.data_s, loss=module.loss)
         self.display.left.add_batch(times.step_s + times.data_s)
         self.at = self.at.model_copy(
             update={
-                "epoch_loss": self.at.epoch_loss + module.loss * load.graphs,
-                "epoch_graphs": self.at.epoch_graphs + load.graphs,
+                "epoch_loss": self.at.epoch_loss + (module.loss * load.graphs if told else 0.0),
+                "epoch_graphs": self.at.epoch_graphs + load.graphs * told,
                 "position": item.next_position,
                 "n_batches": self.at.n_batches + 1,
                 "n_updates": module.n_updates_done,

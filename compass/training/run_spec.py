@@ -22,7 +22,7 @@ SPEC_PATIENCE_S = 600.0
 """How long a process waits while the first one on its machine scans the data and writes the settings."""
 CLOCK_SKEW_S = 30.0
 """By how much the clock of a shared disk may lag behind."""
-_NOT_LEARNING = ("keep_last", "checkpoint_s", "few_updates", "evaluated_train", "loggers")
+_NOT_LEARNING = ("keep_last", "checkpoint_s", "few_updates", "evaluated_train", "loggers", "most_not_finite")
 """Settings of training that change no weight."""
 
 

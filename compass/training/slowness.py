@@ -24,9 +24,7 @@ def is_far_slower(clock: CycleClock) -> bool:
     return n_batches >= EARLY_BATCHES and measured_s >= max(EARLY_S, EARLY * predicted_s)
 
 
-def doubt(
-    cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool, again: str
-) -> str | None:
+def doubt(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *, on_host: bool, again: str) -> str | None:
     """A warning if `cycle` took much longer than predicted, with the likely reason and a remedy; else None.
 
     Args:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.errors import CompassError
+from compass.errors import CompassError, NonFiniteLoss
 from compass.probe.failures import classify
 from compass.records import Batch, Status
 from compass.training.guard import Guard, batch_of, halves, n_graphs
@@ -53,6 +53,8 @@ class Counts:
     """Batches that ran out of memory, and were repeated in halves."""
     skipped: list[str] = field(default_factory=list)
     """Ids of samples that did not fit during a whole epoch."""
+    not_finite: int = 0
+    """Updates that were left out because their loss or their gradient was not finite."""
 
     @property
     def not_whole(self) -> int:
@@ -85,27 +87,60 @@ class Updates:
     """Samples that do not fit the free memory yet, with their weight in an update."""
     _done: list[tuple[UpdatePart, Parts]] = field(default_factory=list)
     """The parts of the present update that have run."""
+    _not_finite_in_a_row: int = 0
+    _statistics: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    """The running statistics of normalising layers, each with its value at the start of the present update."""
 
     def take(self, item: Item, collated: Any) -> float:
         """Run one batch and return its mean loss; the weights change if it is the last of an update.
 
         Raises:
-            NonFiniteLoss: the loss is not a finite number.
+            NonFiniteLoss: the loss or the gradient was not finite in too many updates in a row.
             OutOfMemoryAgain: memory ran out, and again with half the batch.
         """
         if item.part.first:
             self._done = []
+            self._statistics = [(one, one.clone()) for one in running_statistics(self.model)]
         parts = self._fitting(item)
-        is_whole = [batch for batch, _ in parts] == [item.batch]
-        run = partial(self._step, collated) if is_whole else partial(self._run, parts)
-        loss = self._unless_out_of_memory(item.batch, partial(run, item.part))
-        if loss is None:
-            loss = self._repeat_in_halves(item, parts)
+        try:
+            loss = self._taken(item, collated, parts)
+        except NonFiniteLoss as error:
+            loss = error.value
+            self._leave_out(error)
+        else:
+            if item.part.last:
+                self._not_finite_in_a_row = 0
         self._done.append((item.part, parts))
         if item.part.last:
             self.guard.record(ok=True)
             self._catch_up()
         return loss
+
+    def _taken(self, item: Item, collated: Any, parts: Parts) -> float:
+        is_whole = [batch for batch, _ in parts] == [item.batch]
+        run = partial(self._step, collated) if is_whole else partial(self._run, parts)
+        loss = self._unless_out_of_memory(item.batch, partial(run, item.part))
+        return self._repeat_in_halves(item, parts) if loss is None else loss
+
+    def _leave_out(self, error: NonFiniteLoss) -> None:
+        """Count an update that changed no weights, and put back what the forward pass changed.
+
+        Raises:
+            NonFiniteLoss: there were too many of them in a row.
+        """
+        self.counts.not_finite += 1
+        self._not_finite_in_a_row += 1
+        with torch.no_grad():
+            for now, before in self._statistics:
+                now.copy_(before)
+        if self._not_finite_in_a_row >= self.rules.most_not_finite:
+            raise error
+        log.warning(
+            "%s: this update is left out (%d in a row, %d in all)",
+            error,
+            self._not_finite_in_a_row,
+            self.counts.not_finite,
+        )
 
     def finish_epoch(self) -> None:
         """Give up the samples that still wait, and log their ids."""
@@ -226,9 +261,18 @@ class Updates:
     def _catch_up(self) -> None:
         """Make an update of each waiting sample that fits by now."""
         for batch, weight in [pair for pair in self.waiting if not self.guard.parts(pair[0])[1]]:
-            if self._unless_out_of_memory(batch, partial(self._run, [(batch, weight)], UpdatePart())) is None:
-                break  # the sample goes on waiting, and the next update begins without gradients
+            try:
+                if self._unless_out_of_memory(batch, partial(self._run, [(batch, weight)], UpdatePart())) is None:
+                    break  # the sample goes on waiting, and the next update begins without gradients
+            except NonFiniteLoss as error:
+                self._leave_out(error)
             self.waiting.remove((batch, weight))
+
+
+def running_statistics(model: torch.nn.Module) -> list[torch.Tensor]:
+    """The buffers that normalising layers change in a forward pass."""
+    layers = (layer for layer in model.modules() if getattr(layer, "track_running_stats", False))
+    return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
 
 
 def _weighed(batches: Iterable[Batch], per_graph: float) -> Parts:

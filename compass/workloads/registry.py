@@ -70,13 +70,11 @@ def _factory(source: str) -> Any:
         if not place.endswith(".py"):
             return EntryPoint(source, target, ENTRY_POINTS).load()
         module = _from_file(Path(place))
-        if not hasattr(module, name):
-            raise _no_such_name(source, name, module)
-        return getattr(module, name)
-    except InputError:
-        raise
     except Exception as error:
         raise _failed(source, error, "an importable factory", "Check the name, the Python path, the module.") from error
+    if not hasattr(module, name):
+        raise _no_such_name(source, name, module)
+    return getattr(module, name)
 
 
 def _meant(source: str, known: Mapping[str, str]) -> str:

@@ -67,25 +67,34 @@ def training_step(  # noqa: PLR0913 - each varies on its own
     and never freed, so that a step holds the same memory whether updates gather one batch or many, on one device or several.
 
     Raises:
-        NonFiniteLoss: the loss is not a number or infinite; the weights are left as they were.
+        NonFiniteLoss: the update's loss, or the norm of its gradient, is not finite; the weights are left as they were. It is
+            raised after the backward pass, which all ranks must reach.
     """
     if part.first:
         optimizer.zero_grad(set_to_none=False)
     with matmul_precision(variant):
         with autocast(model, variant):
             loss = workload.loss(model, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLoss(value)
+        value: float = loss.item()
         backward(loss if part.weight == 1.0 else part.weight * loss)
     if part.last:
-        update(model, optimizer, rules)
+        update(model, optimizer, rules, loss=value)
     return value
 
 
-def update(model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: TrainingRules) -> None:
-    """Clip the gradients and update the weights."""
-    torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm)
+def update(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: TrainingRules, *, loss: float = 0.0
+) -> None:
+    """Clip the gradients and update the weights; `loss` is that of the last batch.
+
+    A finite loss may have a gradient that is not: the square root of a distance of zero is enough. Adam would keep it for ever.
+
+    Raises:
+        NonFiniteLoss: the norm of the gradients is not finite; the weights are left as they were.
+    """
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm))
+    if not math.isfinite(norm):
+        raise NonFiniteLoss(norm, "gradient's norm") if math.isfinite(loss) else NonFiniteLoss(loss)
     optimizer.step()
 
 

@@ -158,7 +158,9 @@ def test_statements_about_one_plan_agree(profiles, machine):
         assert number(r"([\d.,]+) graphs/s", plan.why) == pytest.approx(own.throughput, rel=0.01)
         share = number(r"\((\d+)% of the production", plan.why)
         assert share == round(100 * plan.choice.capacity / production.choice.capacity)
-        assert number(r"score, ([\d.]+), of", plan.why) == pytest.approx(own.terms.samples + own.terms.parameters, abs=0.0011)
+        assert number(r"score, ([\d.]+), of", plan.why) == pytest.approx(
+            own.terms.samples + own.terms.parameters, abs=0.0011
+        )
         # an alternative that looks better would have won
         picked = min(plan.predicted.score, own.terms.samples + own.terms.parameters)
         better = [one for one in plan.runners_up if one.score < picked * (1 - config.score.tie_share)]

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.real_crops import write_crops
 from compass.profile import read_profile
 from compass.records.training import RESULTS
-from compass.training.run import Results
+from compass.training.results import Results
 
 BUDGET_S = 15
 

@@ -32,7 +32,7 @@ from compass.records import (
 )
 from compass.training.checkpoints import Checkpoints, Progressed, read_checkpoint
 from compass.training.prepare import process_environment
-from compass.training.run import Results
+from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, read_run_spec, write_run_spec
 from compass.units import GIB, MIB
 

@@ -126,7 +126,9 @@ def test_json_and_toml_change_only_what_they_name(tmp_path):
 
 
 def test_yaml_and_a_projects_file_are_read_too(tmp_path):
-    expected = load_config(None, ["stages.prototyping.target_s=60", "space.layers=[2, 6]", "training.learning_rate=1e-4"])
+    expected = load_config(
+        None, ["stages.prototyping.target_s=60", "space.layers=[2, 6]", "training.learning_rate=1e-4"]
+    )
     for name in ("c.yaml", "c.yml"):
         (tmp_path / name).write_text(
             "stages: {prototyping: {target_s: 1min}}\nspace:\n  layers: [2, 6]\ntraining:\n  learning_rate: 1e-4\n"
@@ -143,7 +145,9 @@ def test_yaml_and_a_projects_file_are_read_too(tmp_path):
     assert load_config(tmp_path / "empty.yaml") == DEFAULTS
 
 
-@pytest.mark.parametrize("content", [None, "[tool.ruff]\nline-length = 9\n", "broken = [", "# [tool.compass]\n", b"\xff"])
+@pytest.mark.parametrize(
+    "content", [None, "[tool.ruff]\nline-length = 9\n", "broken = [", "# [tool.compass]\n", b"\xff"]
+)
 def test_a_project_without_settings(tmp_path, content):
     if content is not None:
         data = content if isinstance(content, bytes) else content.encode()

@@ -36,7 +36,9 @@ def dataset(tmp_path_factory):
 def test_scanning(dataset, tmp_path):
     found = compass.scan(str(dataset), cache=str(tmp_path), workers=1)
     assert found.n_complexes == found.n_usable > 0
-    assert repr(found).startswith(f"<scan of {dataset}: {found.n_usable} of {found.n_complexes} complexes can be used, ")
+    assert repr(found).startswith(
+        f"<scan of {dataset}: {found.n_usable} of {found.n_complexes} complexes can be used, "
+    )
     few = compass.scan(dataset, cache=tmp_path, settings={"dataset.max_atoms": 1}, workers=1)
     assert few.n_usable == 0
 

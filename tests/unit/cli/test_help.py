@@ -27,7 +27,7 @@ def helped(*args: str) -> str:
 
 
 def test_what_help_names_without_loading_it_is_what_there_is():
-    assert STAGE_NAMES == ", ".join(STAGES)
+    assert ", ".join(STAGES) == STAGE_NAMES
     assert set(FAMILIES) == set(registry.FAMILIES)
     assert FAMILIES[0] == Request.workload
 
@@ -93,7 +93,10 @@ def test_more_and_less_is_told(monkeypatch):
 
 def test_more_and_less_at_once():
     result = CliRunner().invoke(app, ["schema", "-v", "-q"], catch_exceptions=False)
-    assert (result.exit_code, result.stderr) == (2, "error: -q: got -v as well; expected one of the two. Leave one out.\n")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: -q: got -v as well; expected one of the two. Leave one out.\n",
+    )
 
 
 def test_a_projects_settings_are_used_and_named(tmp_path):

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from compass.cli.app import app
 from compass.cli.scan import _live
 from compass.cli.scan_tables import describe_progress, print_summary
-from compass.data.scan.summary import ScanSummary, summarise_scan
 from compass.config_files import load_config
 from compass.data.scan.catalogue import About, Catalogue
 from compass.data.scan.rows import Label, Row
 from compass.data.scan.scan import ScanProgress
+from compass.data.scan.summary import ScanSummary, summarise_scan
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from compass.profile import write_profile
 from compass.records import Evaluation, Metrics, RunVerdict
 from compass.training import prediction, prepare
 from compass.training.checkpoints import Progressed
-from compass.training.run import Results
+from compass.training.results import Results
 from compass.training.run_spec import read_run_spec
 
 

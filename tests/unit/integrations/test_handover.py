@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import compass
+from compass.api.arguments import config_of, source_of
 from compass.cli.app import app
 from compass.errors import InputError
-from compass.api.arguments import config_of, source_of
 from compass.integrations.formats import as_env, as_hydra, as_json, as_yaml
 from compass.integrations.settings import settings_of, trainer_settings
 from compass.optimizer import Request

@@ -20,7 +20,9 @@ trap 'exit 143' TERM
 @pytest.fixture
 def job(profile, tmp_path):
     """Starts the script as Slurm would, with a training that does `work`; the fake commands note what they are asked."""
-    plan = profile.plans["prototyping"].model_copy(update={"stage": "production", "runtime": RuntimeSettings(threads=2)})
+    plan = profile.plans["prototyping"].model_copy(
+        update={"stage": "production", "runtime": RuntimeSettings(threads=2)}
+    )
     profile = profile.model_copy(update={"plans": {"production": plan}})
     write_profile(profile, tmp_path / "p.json")
 
@@ -80,7 +82,9 @@ def test_a_training_that_fails_after_the_signal_is_not_queued_again(job, tmp_pat
 def test_what_a_job_asks_for(profile):
     plan = profile.plans["prototyping"]
     text = slurm_script(profile.model_copy(update={"plans": {"prototyping": plan}}), "prototyping")
-    assert "#SBATCH --cpus-per-task=2\n#SBATCH --mem=5530M\n#SBATCH --time=1-00:00:00\n" in text  # no times in an old profile
+    assert (
+        "#SBATCH --cpus-per-task=2\n#SBATCH --mem=5530M\n#SBATCH --time=1-00:00:00\n" in text
+    )  # no times in an old profile
     timed = plan.with_times(19_000, 2)
     text = slurm_script(profile.model_copy(update={"plans": {"prototyping": timed}}), "prototyping")
     assert timed.training_s == pytest.approx(2 * 19_000 / 16)

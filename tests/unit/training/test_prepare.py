@@ -5,10 +5,10 @@ import pytest
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import RuntimeSettings
+from compass.records.training import RUN_SPEC, RUN_SPECS
 from compass.training import run_spec
 from compass.training.prepare import TrainRequest, check_folder, prepare, runtime_of
 from compass.training.ranks import ranks_of
-from compass.records.training import RUN_SPEC, RUN_SPECS
 from compass.training.run_spec import await_run_spec, read_run_spec, write_run_spec
 
 

@@ -9,9 +9,9 @@ import torch
 from compass.errors import InputError
 from compass.optimizer_config import TrainingRules
 from compass.records import Variant
+from compass.records.training import RUN_SPEC
 from compass.training import run_spec
 from compass.training.module import Module
-from compass.records.training import RUN_SPEC
 from compass.training.run_spec import Amount, await_run_spec, this_start, write_run_spec
 from compass.training.schedule import rate_factor
 

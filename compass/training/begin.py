@@ -1,0 +1,81 @@
+"""The first steps in a run's folder, by the process that holds its lock: go on, begin anew, or nothing left to do."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from compass.errors import InputError
+from compass.files import sweep
+from compass.records.training import CYCLES, EPOCHS, PREDICTIONS, RESULTS, RUN_SPEC
+from compass.training.checkpoints import Checkpoints
+from compass.training.prepare import TrainRequest, check_folder
+from compass.training.results import Results
+from compass.training.run_spec import RunSpec, find_run_spec, read_run_spec, write_run_spec
+
+log = logging.getLogger(__name__)
+
+TABLES = (CYCLES, EPOCHS, RESULTS, PREDICTIONS)
+
+
+def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
+    """Prepare the request's folder for the run that `spec` describes, and write its settings; the caller holds the lock.
+
+    Returns:
+        The results of a run that is resumed although it is finished: nothing is trained, and nothing in its folder changes.
+
+    Raises:
+        InputError: another run has begun there meanwhile, none of the run's checkpoints can be read, or the folder cannot be written.
+    """
+    folder = request.folder
+    check_folder(request)
+    checkpoints = Checkpoints(folder / "checkpoints", spec.config.training.keep_last)
+    if spec.resume:
+        if found := finished_results(spec, folder):
+            return found
+        check_resumable(checkpoints)
+    if request.restart or (spec.resume and checkpoints.is_empty):
+        if spec.resume:
+            log.warning("no checkpoint was written yet: the run begins anew")
+        clear(folder, checkpoints)
+    checkpoints.sweep()
+    sweep(folder, (*TABLES, RUN_SPEC))
+    write_run_spec(spec, folder)
+    return None
+
+
+def finished_results(spec: RunSpec, folder: Path) -> Results | None:
+    """The results in `folder`, if the run there is finished and `spec` asks for no more than it did."""
+    path = folder / RESULTS
+    if not path.exists() or find_run_spec(folder) is None:
+        return None
+    try:
+        found, before = Results.model_validate_json(path.read_text(encoding="utf-8")), read_run_spec(folder)
+    except (InputError, OSError, ValueError):  # they are written again at the end
+        return None
+    return found if found.finished and not spec.allow_changes and spec.amount == before.amount else None
+
+
+def check_resumable(checkpoints: Checkpoints) -> None:
+    """Refuse to resume a run whose checkpoints are all damaged: it would silently begin at zero.
+
+    Raises:
+        InputError: there are checkpoints, and none can be read.
+    """
+    if not checkpoints.is_empty and checkpoints.newest() is None:
+        raise InputError(
+            f"checkpoints {checkpoints.folder}",
+            got="none that can be read",
+            expected="at least one to resume from",
+            fix="Begin the run anew with --restart, which deletes its checkpoints and tables.",
+        )
+
+
+def clear(folder: Path, checkpoints: Checkpoints) -> None:
+    """Delete what an earlier start of the run wrote, so that its tables do not continue it."""
+    checkpoints.clear()
+    for name in TABLES:
+        (folder / name).unlink(missing_ok=True)
+    for curves in (folder / "tensorboard", *folder.glob("csv_*")):
+        shutil.rmtree(curves, ignore_errors=True)

@@ -1,0 +1,35 @@
+"""The results of a run, as its folder keeps them."""
+
+from __future__ import annotations
+
+from compass.records import Cycle, Evaluation, Record, RunVerdict
+from compass.training.checkpoints import Progressed
+
+
+class Results(Record):
+    """The results of a run."""
+
+    finished: bool
+    """False if a signal stopped it."""
+    stopped_by: int = 0
+    """The number of that signal."""
+    at: Progressed
+    cycles: tuple[Cycle, ...]
+    evaluations: tuple[Evaluation, ...]
+    """The best model on every part of the data, followed by the baselines."""
+    verdict: RunVerdict
+    split: int
+    """Batches that were cut to the free memory."""
+    deferred: int
+    """Samples that did not fit even alone, and waited."""
+    out_of_memory: int
+    """Batches that ran out of memory, and were repeated in halves."""
+    not_finite: int = 0
+    """Updates that were left out because their loss or their gradient was not finite."""
+    skipped: tuple[str, ...]
+    """Ids of samples that did not fit during a whole epoch."""
+    checkpoint: str
+    """The best model's file; empty without one."""
+
+    def __repr__(self) -> str:
+        return f"<training {'finished' if self.finished else 'stopped'}: {self.verdict}>"
