@@ -296,9 +296,7 @@ def not_finite(state: Mapping[str, Any]) -> str:
 
 def _write(content: dict[str, Any], path: Path) -> None:
     if broken := not_finite(content["model"]):
-        raise BrokenWeights(
-            f"{broken} is no longer finite, so {path.name} is not written; the checkpoints before it are whole"
-        )
+        raise BrokenWeights(f"{broken} is no longer finite, and {path.name} is not written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         torch.save(content, file)

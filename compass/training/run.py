@@ -17,6 +17,7 @@ from compass.training.announcement import announce
 from compass.training.build_run import TrainingRun, open_run
 from compass.training.checkpoints import (
     BEST,
+    BrokenWeights,
     Progressed,
     check_split,
     check_unchanged,
@@ -47,11 +48,11 @@ SLOWER = 3.0
 
 
 class Diverged(CompassError):  # noqa: N818 - it names what happened
-    """The loss or its gradient stays not finite."""
+    """The loss, its gradient or a weight is not finite, and stays so."""
 
     exit_code = 3
 
-    def __init__(self, error: NonFiniteLoss, run: TrainingRun, at: Progressed) -> None:
+    def __init__(self, error: NonFiniteLoss | BrokenWeights, run: TrainingRun, at: Progressed) -> None:
         rules, flags = run.spec.config.training, {"--out": str(run.folder)}
         change = ["--set", f"training.learning_rate={rules.learning_rate / SLOWER:.2g}"]
         if run.checkpoints.is_empty:
@@ -61,9 +62,10 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
                 "Checkpoints are kept. Go on",
                 command("train", flags, ["--resume", "--allow-changes", *change]),
             )
+        row = f", {rules.most_not_finite} times in a row" if isinstance(error, NonFiniteLoss) else ""
         super().__init__(
-            f"{error} in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates, {rules.most_not_finite} times in a row. "
-            f"{kept} with a lower learning rate: `{again}`; or lower training.clip_norm, or train in fp32"
+            f"{error}{row}, in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
+            f"`{again}`; or lower training.clip_norm, or train in fp32"
         )
 
 
@@ -164,7 +166,7 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Lightning's advice is meant for code that configures it
             trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
-    except NonFiniteLoss as error:
+    except (NonFiniteLoss, BrokenWeights) as error:
         raise Diverged(error, run, callback.at) from None
     except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
         if callback.signals.stop is None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from compass.records import (
     StepTime,
     Variant,
 )
-from compass.training.checkpoints import Checkpoints, Progressed, read_checkpoint
+from compass.training.checkpoints import Checkpoints, Progressed, not_finite, read_checkpoint
 from compass.training.prepare import process_environment
 from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, read_run_spec, write_run_spec
@@ -224,11 +225,17 @@ def test_out_of_memory_under_the_ceiling_is_survived(make_spec, tmp_path):
     assert results.cycles[0].peak_bytes < peak_bytes
 
 
-def test_a_loss_that_is_no_number_ends_the_run_in_a_line(make_spec, tmp_path):
+def test_a_model_that_breaks_ends_the_run_in_a_line_and_leaves_no_broken_checkpoint(make_spec, tmp_path):
     spec = make_spec("training.learning_rate=1e30", "training.warmup_share=0", amount=Amount(epochs=20))
     process = start(spec, tmp_path)
-    assert "error: the loss became" in process.communicate(timeout=240)[1]
+    said = process.communicate(timeout=240)[1]
+    assert re.search(
+        r"error: .* (became (nan|inf), 20 times in a row|is no longer finite, and .* is not written), in epoch", said
+    )
+    assert f"compass train --out {tmp_path} --re" in said
     assert process.returncode == 3
+    newest = Checkpoints(tmp_path / "checkpoints", 2).newest()
+    assert newest is None or not not_finite(newest["model"])
 
 
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])

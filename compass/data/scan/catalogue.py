@@ -1,18 +1,20 @@
 """The results of a scan in one SQLite file: readings by file content, and the rows of the last finished scan.
 
-Readings are kept for the next scan. Importing this module loads no structure reader, because the planning process imports it.
+Readings are kept for the next scan. Every entry has a checksum, because SQLite checks none: of 400 flipped bits, 91 gave other
+atoms. A damaged reading is read anew. Importing this module loads no structure reader, because the planning process imports it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from compass.data.scan.reading import PackedAtoms, Reading, ReadResult
 from compass.data.scan.rows import Row
@@ -22,14 +24,15 @@ from compass.records import Record, digest
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
 
-CATALOGUE_VERSION = 1
+CATALOGUE_VERSION = 2
 """Version of the file's layout and of the records in it."""
 _APPLICATION_ID = 0x434D5053
 """SQLite's application id, "CMPS": it marks a file as a Compass catalogue."""
 _SCHEMA = (
-    "CREATE TABLE results (key TEXT PRIMARY KEY, outcome TEXT NOT NULL, elements BLOB, positions BLOB, is_ligand BLOB)",
-    "CREATE TABLE rows (id TEXT PRIMARY KEY, row TEXT NOT NULL)",
-    "CREATE TABLE about (about TEXT NOT NULL)",
+    "CREATE TABLE results "
+    "(key TEXT PRIMARY KEY, outcome TEXT NOT NULL, elements BLOB, positions BLOB, is_ligand BLOB, crc INTEGER NOT NULL)",
+    "CREATE TABLE rows (id TEXT PRIMARY KEY, row TEXT NOT NULL, crc INTEGER NOT NULL)",
+    "CREATE TABLE about (about TEXT NOT NULL, crc INTEGER NOT NULL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {CATALOGUE_VERSION}",
 )
@@ -79,12 +82,15 @@ class Catalogue:
                 (version,) = db.execute("PRAGMA user_version").fetchone()
                 if version != CATALOGUE_VERSION:
                     raise _unusable(path, f"one of version {version}, not {CATALOGUE_VERSION}", f"{_AGAIN}.")
-                about = db.execute("SELECT about FROM about").fetchone()
+                about = db.execute("SELECT about, crc FROM about").fetchone()
                 if about is None:
                     raise _unusable(path, "an unfinished scan", f"{_AGAIN}: it continues where it stopped.")
-                rows = [Row.model_validate_json(row) for (row,) in db.execute("SELECT row FROM rows ORDER BY id")]
-                return cls(path, About.model_validate_json(about[0]), tuple(rows))
-        except (sqlite3.Error, ValueError) as error:
+                found = db.execute("SELECT id, row, crc FROM rows ORDER BY id").fetchall()
+                if not all(_is_whole(*entry) for entry in (about, *found)):
+                    raise _unusable(path, "a damaged entry", f"{_AGAIN}.")
+                rows = tuple(Row.model_validate_json(row) for _, row, _ in found)
+                return cls(path, About.model_validate_json(about[0]), rows)
+        except (sqlite3.Error, ValueError, OverflowError) as error:
             raise _unusable(path, " ".join(str(error).split()), f"{_AGAIN}.") from error
 
     @property
@@ -107,11 +113,16 @@ class Catalogue:
         """The atoms of the usable complex `id`, cleaned and cut.
 
         Raises:
-            InputError: no usable complex has that id.
+            InputError: no usable complex has that id, or its entry is damaged.
         """
         key = self._keys.get(id)
-        with closing(_connected(self.path)) as db:  # not kept: a connection must not cross into a forked loader
-            found = db.execute("SELECT elements, positions, is_ligand FROM results WHERE key = ?", (key,)).fetchone()
+        try:
+            with closing(_connected(self.path)) as db:  # not kept: a connection must not cross into a forked loader
+                found = db.execute("SELECT * FROM results WHERE key = ?", (key,)).fetchone()
+        except (sqlite3.Error, ValueError) as error:
+            raise _unusable(self.path, " ".join(str(error).split()), f"{_AGAIN}.") from error
+        if key is not None and (found is None or not _is_whole(*found)):
+            raise _unusable(self.path, f"a damaged entry of {id}", f"{_AGAIN}: it reads that complex anew.")
         if found is None:
             raise InputError(
                 f"catalogue {self.path}",
@@ -119,7 +130,7 @@ class Catalogue:
                 expected="the id of a usable complex",
                 fix="`compass scan --report FOLDER` lists every complex.",
             )
-        return PackedAtoms(*found).named(id)
+        return PackedAtoms(*found[2:5]).named(id)
 
     @cached_property
     def _keys(self) -> dict[str, str]:
@@ -140,14 +151,16 @@ class ScanStore:
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                self._db = _writable(path)
+                self._db, self._known = _opened(path)
             except _DamagedError as error:
                 aside = path.with_suffix(".damaged")
                 path.replace(aside)
                 self.warnings = (f"the cache of earlier scans was damaged ({error}); it is now {aside.name}",)
-                self._db = _writable(path)
+                self._db, self._known = _opened(path)
             # Rows wait here, so that the last finished scan stays readable until this one replaces it whole.
-            self._db.execute("CREATE TEMP TABLE new_rows (id TEXT PRIMARY KEY, row TEXT NOT NULL)")
+            self._db.execute(
+                "CREATE TEMP TABLE new_rows (id TEXT PRIMARY KEY, row TEXT NOT NULL, crc INTEGER NOT NULL)"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -158,9 +171,8 @@ class ScanStore:
         self._db.close()
 
     def known(self) -> frozenset[str]:
-        """The keys of all stored readings."""
-        with self._writing():
-            return frozenset(key for (key,) in self._db.execute("SELECT key FROM results"))
+        """The keys of all stored readings that are whole."""
+        return self._known
 
     def outcome(self, key: str) -> ReadResult:
         """The stored result of a known `key`."""
@@ -172,23 +184,24 @@ class ScanStore:
         """Store complexes of this scan with their readings, if any. They are on disk when this returns."""
         rows, results = [], []
         for row, reading in found:
-            rows.append((row.id, row.model_dump_json(exclude_defaults=True)))
+            rows.append(_with_checksum(row.id, row.model_dump_json(exclude_defaults=True)))
             if reading is not None and reading.outcome is not None and reading.lasting:
                 atoms = reading.atoms
                 blobs = (None, None, None) if atoms is None else (atoms.elements, atoms.positions, atoms.is_ligand)
-                results.append((reading.key, reading.outcome.model_dump_json(exclude_defaults=True), *blobs))
+                outcome = reading.outcome.model_dump_json(exclude_defaults=True)
+                results.append(_with_checksum(reading.key, outcome, *blobs))
         # Results of changed files stay: an open catalogue of an earlier scan may still read them.
         with self._writing(), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?)", results)
-            self._db.executemany("INSERT INTO new_rows VALUES (?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", results)
+            self._db.executemany("INSERT INTO new_rows VALUES (?, ?, ?)", rows)
 
     def finish(self, about: About) -> None:
         """Replace the catalogue's rows by this scan's in one transaction."""
         with self._writing(), self._db:
             self._db.execute("DELETE FROM rows")
-            self._db.execute("INSERT INTO rows SELECT id, row FROM new_rows")
+            self._db.execute("INSERT INTO rows SELECT id, row, crc FROM new_rows")
             self._db.execute("DELETE FROM about")
-            self._db.execute("INSERT INTO about VALUES (?)", (about.model_dump_json(),))
+            self._db.execute("INSERT INTO about VALUES (?, ?)", _with_checksum(about.model_dump_json()))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -217,17 +230,54 @@ def _is_ours(db: sqlite3.Connection) -> bool:
     return bool(application == _APPLICATION_ID)
 
 
+def _with_checksum(*values: str | bytes | None) -> tuple[str | bytes | int | None, ...]:
+    """An entry of a table: `values`, then their checksum."""
+    crc = 0
+    for value in values:
+        data = value.encode() if isinstance(value, str) else value or b""
+        crc = zlib.crc32(data, zlib.crc32(f"{type(value).__name__} {len(data)} ".encode(), crc))
+    return (*values, crc)
+
+
+def _is_whole(*entry: Any) -> bool:
+    """Whether an entry is as it was written."""
+    values, crc = entry[:-1], entry[-1]
+    return (
+        all(value is None or isinstance(value, str | bytes) for value in values) and _with_checksum(*values)[-1] == crc
+    )
+
+
+def _opened(path: Path) -> tuple[sqlite3.Connection, frozenset[str]]:
+    """A connection to the catalogue in `path`, and the keys of the readings in it that are whole.
+
+    Raises:
+        _DamagedError: it is not a database, or a damaged one.
+    """
+    db = _writable(path)
+    try:
+        return db, frozenset(entry[0] for entry in db.execute("SELECT * FROM results") if _is_whole(*entry))
+    except (sqlite3.DatabaseError, ValueError, OverflowError) as error:
+        db.close()
+        if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
+            raise
+        raise _DamagedError(str(error)) from error
+
+
 def _writable(path: Path) -> sqlite3.Connection:
     """A connection to an undamaged database with the tables of a catalogue."""
     db = _connected(path, "rwc")
     verdict = "ok"
     try:
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for statement in () if tables else _SCHEMA:
+                db.execute(statement)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if verdict == "ok" and (not _is_ours(db) or version != CATALOGUE_VERSION):
+            verdict = "its header is not that of a catalogue"
         if verdict == "ok":
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                for statement in () if _is_ours(db) else _SCHEMA:
-                    db.execute(statement)
             return db
     except sqlite3.OperationalError:  # locked, or the disk is full: the file itself is sound
         db.close()

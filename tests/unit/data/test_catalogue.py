@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_another_version(tmp_path):
     with closing(sqlite3.connect(tmp_path / "c")) as db:
         db.execute("PRAGMA user_version = 99")
     assert refused(tmp_path / "c") == (
-        "got one of version 99, not 1; expected a finished scan. Run `compass scan` again."
+        "got one of version 99, not 2; expected a finished scan. Run `compass scan` again."
     )
 
 
@@ -138,6 +139,35 @@ def test_a_row_that_cannot_be_read(tmp_path):
     with closing(sqlite3.connect(tmp_path / "c")) as db, db:
         db.execute("UPDATE rows SET row = '{'")
     assert refused(tmp_path / "c").endswith("expected a finished scan. Run `compass scan` again.")
+
+
+def test_no_flipped_bit_gives_other_rows_or_atoms(tmp_path):
+    """Each is refused or harmless, and the next scan reads what is damaged anew."""
+    rows, path = (ok("a", notes=("one",)), ok("c", label=Label(pk=6.5)), NO), tmp_path / "c"
+    expected = write(path, *rows)
+    whole, atoms = path.read_bytes(), [expected.complex(name) for name in "ac"]
+    outcome = reading("ka").outcome
+    n_refused, draw = 0, random.Random(7)
+    for place in draw.sample(range(8 * len(whole)), 600):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = Catalogue.open(path)
+            again = [found.complex(name) for name in "ac"]
+        except InputError as error:
+            assert "Traceback" not in str(error)
+            n_refused += 1
+        else:
+            assert (found.rows, found.about) == (expected.rows, expected.about)
+            for one, other in zip(atoms, again, strict=True):
+                np.testing.assert_array_equal(one.positions, other.positions)
+                np.testing.assert_array_equal(one.elements, other.elements)
+                np.testing.assert_array_equal(one.is_ligand, other.is_ligand)
+        with ScanStore(path) as store:
+            assert all(store.outcome(key) == outcome for key in store.known())
+        path.with_suffix(".damaged").unlink(missing_ok=True)
+    assert n_refused > 5
 
 
 def test_a_scan_that_did_not_finish(tmp_path):

@@ -86,7 +86,7 @@ def test_changed_settings_are_refused(spec):
             r"got a file that cannot be read \(UnpicklingError\); expected an undamaged checkpoint of `compass train`\. ",
         ),
         ({"model": {}}, r"got a file of another program; expected a checkpoint of `compass train`\. Check the path\.$"),
-        ({"format": 9}, r"got format 9; expected at most 2\. Upgrade Compass\.$"),
+        ({"format": 9}, r"got format 9; expected at most 3\. Upgrade Compass\.$"),
     ],
 )
 def test_errors_of_reading_a_checkpoint(tmp_path, content, message):

@@ -22,7 +22,7 @@ def test_a_folder_holds_one_run(profile, tmp_path):
         check_folder(request_of(profile, tmp_path, resume=True))
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(
-        InputError, match=r"got one that holds a run; expected a new one\. Continue that run with --resume"
+        InputError, match=r"got one that holds a run; expected a new one\. Continue that run with --resume, begin"
     ):
         check_folder(request_of(profile, tmp_path))
     (tmp_path / RUN_SPEC).touch()

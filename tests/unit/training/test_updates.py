@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.records import Affine, Batch, BytesLaw, Load, Variant
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
@@ -111,6 +112,77 @@ def test_samples_that_never_fit_are_named(model):
     made.finish_epoch()
     assert made.counts.skipped == ["h"]
     assert made.waiting == []
+
+
+class Poisoned(Rows):
+    """Its next losses are finite and their gradients are not, or the losses themselves are not."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.left = how, 0
+
+    def loss(self, model, rows):
+        loss = super().loss(model, rows)
+        if not self.left:
+            return loss
+        self.left -= 1
+        # The square root at zero: a distance of an atom to itself.
+        return loss + torch.sqrt((model.bias * 0.0).sum()) if self.how == "gradient" else loss * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("gradient", "the gradient's norm became nan"), ("loss", "the loss became nan")]
+)
+def test_an_update_that_is_not_finite_changes_nothing_and_is_counted(model, how, said, caplog):
+    workload = Poisoned(how)
+    made = updates(model, workload=workload)
+    take(made, NAMES)
+    before, states = weights(model), copy.deepcopy(made.optimizer.state_dict())
+    workload.left = 1
+    take(made, NAMES)
+    assert made.counts.not_finite == 1
+    assert torch.equal(before, weights(model))
+    assert str(made.optimizer.state_dict()) == str(states)
+    assert f"{said}: this update is left out (1 in a row, 1 in all)" in caplog.text
+    take(made, NAMES)
+    assert not torch.equal(before, weights(model))
+    assert torch.isfinite(weights(model)).all()
+
+
+def test_one_poisoned_batch_leaves_out_the_whole_update(model):
+    workload = Poisoned("loss")
+    made, before = updates(model, workload=workload), weights(model)
+    workload.left = 1
+    take(made, ("a", "b"), UpdatePart(0.5, first=True, last=False))
+    take(made, ("c", "d"), UpdatePart(0.5, first=False, last=True))
+    assert made.counts.not_finite == 1
+    assert torch.equal(before, weights(model))
+
+
+def test_too_many_in_a_row_end_the_run(model):
+    workload = Poisoned("gradient")
+    made = updates(model, workload=workload)
+    made.rules = TrainingRules(most_not_finite=3)
+    workload.left = 2
+    for _ in range(3):
+        take(made, NAMES)  # the third is whole, and ends the row
+    workload.left = 3
+    for _ in range(2):
+        take(made, NAMES)
+    with pytest.raises(NonFiniteLoss, match="the gradient's norm became nan"):
+        take(made, NAMES)
+
+
+def test_running_statistics_are_not_poisoned():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    made = updates(model)
+    take(made, NAMES)
+    before = [buffer.clone() for buffer in model.buffers()]
+    broken = torch.full((4, 3), float("nan"))
+    made.take(Item(batch_of(NAMES[:4]), WHOLE, Position(0, 1)), broken)
+    assert made.counts.not_finite == 1
+    assert all(map(torch.equal, before, model.buffers()))
 
 
 @pytest.mark.parametrize("behind", [0, 2])

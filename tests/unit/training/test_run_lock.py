@@ -1,0 +1,105 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from compass.errors import InputError
+from compass.training import run_lock
+from compass.training.run_lock import DESCRIPTOR, LOCK, hand_on, keep_lock, lock_run
+
+HOLDS = "import sys, time\nfrom pathlib import Path\nfrom compass.training.run_lock import lock_run\nlock_run(Path(sys.argv[1]))\n"
+HOLDS += "print('held', flush=True)\ntime.sleep(60)"
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the lock."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_process_is_refused_and_the_first_is_named(other, tmp_path):
+    with pytest.raises(InputError) as caught:
+        lock_run(tmp_path)
+    assert str(caught.value) == (
+        f"run folder {tmp_path}: got one in which process {other.pid} on {os.uname().nodename} trains; expected a folder that no "
+        "other run uses. Wait for it, stop it, or choose another --out."
+    )
+    other.send_signal(signal.SIGSTOP)  # a stopped process holds it too
+    with pytest.raises(InputError):
+        lock_run(tmp_path)
+
+
+def test_a_killed_process_holds_nothing(other, tmp_path):
+    other.kill()
+    other.wait()
+    os.close(lock_run(tmp_path))
+
+
+def test_the_lock_goes_over_to_the_process_that_a_process_becomes_or_starts(tmp_path, monkeypatch):
+    held = lock_run(tmp_path)
+    code = "import sys\nfrom pathlib import Path\nfrom compass.training.run_lock import keep_lock\nprint(keep_lock(Path(sys.argv[1])))"
+    given = {**os.environ, **hand_on(held)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=given,
+        pass_fds=[held],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{held}\n"
+    alone = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert f"one in which process {json.loads((tmp_path / LOCK).read_text())['pid']} on" in alone.stderr
+    monkeypatch.setenv(DESCRIPTOR, "2")  # of something else
+    with pytest.raises(InputError, match="expected a folder that no other run uses"):
+        keep_lock(tmp_path)
+    os.close(held)
+    os.close(keep_lock(tmp_path))
+
+
+def test_without_locks_the_note_decides(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(run_lock.errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
+    os.close(lock_run(tmp_path))  # nobody's note
+    with pytest.raises(InputError):
+        lock_run(tmp_path)  # this process lives
+    note = json.loads((tmp_path / LOCK).read_text())
+    (tmp_path / LOCK).write_text(json.dumps({**note, "since": note["since"] - 5}))  # its number was another process's
+    os.close(lock_run(tmp_path))
+    (tmp_path / LOCK).write_text(json.dumps({**note, "host": "elsewhere"}))
+    with pytest.raises(InputError, match="on elsewhere trains"):
+        lock_run(tmp_path)
+    (tmp_path / LOCK).write_text("half a no")
+    os.close(lock_run(tmp_path))
+
+
+def test_two_starts_at_once_are_one_run(tmp_path):
+    starts = [
+        subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    limit = time.monotonic() + 60
+    while sum(start.poll() is not None for start in starts) < 2:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    left = [start for start in starts if start.poll() is None]
+    assert len(left) == 1
+    for start in starts:
+        start.kill()
+        start.communicate()
+
+
+def test_a_folder_that_cannot_be_locked(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"expected a file in a writable folder\. Choose another --out\.$"):
+        lock_run(tmp_path / "file" / "run")
