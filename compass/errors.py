@@ -36,6 +36,19 @@ _EXPECTED = {
 """Expected values in words, by the type of pydantic's error; names in braces stand in the error's context."""
 
 
+def printable(text: str) -> str:
+    """`text` without anything that a terminal would act on: control characters and bytes that are no text are written as escapes.
+
+    Names in files of other people may hold them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
+
+
 class CompassError(Exception):
     """Base of every error that is shown as one line instead of a traceback."""
 
@@ -49,7 +62,7 @@ class InputError(CompassError):
     """
 
     def __init__(self, where: str, *, got: str, expected: str, fix: str) -> None:
-        super().__init__(f"{where}: got {got}; expected {expected}. {fix}")
+        super().__init__(printable(f"{where}: got {got}; expected {expected}. {fix}"))
         self.where, self.got, self.expected, self.fix = where, got, expected, fix
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compass.errors import CompassError, InputError
+from compass.errors import CompassError, InputError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +30,9 @@ class PlainFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
 
     def format(self, record: logging.LogRecord) -> str:
-        """`record` as plain text."""
-        return _ANSI.sub("", super().format(record))
+        """`record` as plain text; a message has one line, a traceback several."""
+        lines = _ANSI.sub("", super().format(record)).splitlines()
+        return "\n".join(map(printable, lines))
 
 
 @contextmanager

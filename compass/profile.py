@@ -297,7 +297,7 @@ def read_profile(path: Path | str) -> Profile:
         raise InputError(
             where, got=error.strerror or str(error), expected=f"a {PROFILE_NAME}", fix="Run `compass optimize` first."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             where,
             got="text that is not JSON",

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from compass.errors import printable
 
 Scalar = bool | int | float | str
 Precision = Literal["fp32", "bf16"]
@@ -29,6 +31,10 @@ Pairs = Annotated[
     PlainSerializer(dict, return_type=dict[str, V], when_used="json"),
 ]
 """A map that can be hashed, in the order of its keys' first appearance. In JSON it is an object; pairs are read too."""
+
+
+Printable = Annotated[str, AfterValidator(printable)]
+"""Text of other people's files that is shown: control characters are written as escapes."""
 
 
 class Record(BaseModel):

@@ -20,6 +20,7 @@ from compass.data.scan.reading import PackedAtoms, Reading, ReadResult
 from compass.data.scan.rows import Row
 from compass.errors import InputError
 from compass.records import Record, digest
+from compass.records.base import Printable
 
 if TYPE_CHECKING:
     from compass.data.structures.complexes import Complex
@@ -29,8 +30,8 @@ CATALOGUE_VERSION = 2
 _APPLICATION_ID = 0x434D5053
 """SQLite's application id, "CMPS": it marks a file as a Compass catalogue."""
 _SCHEMA = (
-    "CREATE TABLE results "
-    "(key TEXT PRIMARY KEY, outcome TEXT NOT NULL, elements BLOB, positions BLOB, is_ligand BLOB, crc INTEGER NOT NULL)",
+    """CREATE TABLE results
+    (key TEXT PRIMARY KEY, outcome TEXT NOT NULL, elements BLOB, positions BLOB, is_ligand BLOB, crc INTEGER NOT NULL)""",
     "CREATE TABLE rows (id TEXT PRIMARY KEY, row TEXT NOT NULL, crc INTEGER NOT NULL)",
     "CREATE TABLE about (about TEXT NOT NULL, crc INTEGER NOT NULL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",
@@ -48,7 +49,7 @@ class About(Record):
     """The folder or manifest, as an absolute path."""
     labels: str = ""
     """Source file of the labels."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Printable, ...] = ()
     rules: str
     """Digest of the reading rules."""
     n_read: int

@@ -25,8 +25,8 @@ PK_TOLERANCE = 0.05
 TABLES = {".csv", ".tsv"}
 """Extensions of index files that are tables with a header, such as LP-PDBBind's."""
 
-_ENTRY = re.compile(r"(\S+)\s+(NMR|\d{0,2}\.\d+|\d{1,2}\.?)\s+((?:19|20)\d\d)\b\s*(.*)", re.IGNORECASE)
-_NUMBER = re.compile(r"-?(?:\d+(?:\.\d*)?|\.\d+)(?=\s|$)")
+_ENTRY = re.compile(r"(\S+)\s+(NMR|[0-9]{0,2}\.[0-9]+|[0-9]{1,2}\.?)\s+((?:19|20)[0-9]{2})\b\s*(.*)", re.IGNORECASE)
+_NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?=\s|$)")
 _BINDING_DATA = re.compile(r"(\S*?\w\s*[=<>~≤≥≈]+\s*\S+(?:\s*[fpnuµμm]?M\b)?)(?=\s|$)")
 _SAYS_PK = re.compile(r"log\s*k|-log|\bpk[adi]?\b|logKd/Ki", re.IGNORECASE)
 _SAYS_R_FACTOR = re.compile(r"\bR[ _-]?(factor|free|work|value)", re.IGNORECASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -24,6 +25,8 @@ SAME_PK = 0.005
 POCKET_FOR_PROTEIN = "pocket_for_protein"
 """The repair of a complex without a protein file: PDBbind's pocket holds the residues within 10 Å of the ligand."""
 
+PLAIN_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+"""A number as tables write it. Python reads more: `1_000`, `nan`, digits of other scripts."""
 _OF_PK: dict[str, Relation] = {"=": "=", "<": ">", ">": "<", "~": "~"}
 """Relation of a concentration → relation of its pK, which grows as the concentration falls."""
 _SIGNS: dict[str, Relation] = {
@@ -71,11 +74,10 @@ def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
     Raises:
         InputError: it is neither of them.
     """
-    try:
-        pk = float(text if bare_pk else "no number")
-    except ValueError:
+    if not (bare_pk and PLAIN_NUMBER.fullmatch(text)):
         affinity = parse_affinity(text, where=where)
         return Label(pk=affinity.pk, relation=_OF_PK[affinity.relation], kind=affinity.kind)
+    pk = float(text)
     low, high = PLAUSIBLE_PK
     if not low <= pk <= high or 0 < abs(pk) < LEAST_PK:
         raise InputError(

@@ -103,7 +103,7 @@ def _parquet(path: Path) -> Iterator[Line]:
                     yield number, {column: _text(cells[name]) for column, name in names.items()}
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:  # a ValueError: text that is not UTF-8
         raise _unreadable(path, " ".join(str(error).split())) from error
 
 

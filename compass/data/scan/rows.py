@@ -6,6 +6,7 @@ from typing import Literal
 
 from compass.data.structures.affinity import Relation
 from compass.records import Record
+from compass.records.base import Printable
 
 
 class Label(Record):
@@ -22,15 +23,15 @@ class Label(Record):
 class Row(Record):
     """One complex: usable, usable after repairs, or rejected with a reason."""
 
-    id: str
+    id: Printable
     status: Literal["ok", "repaired", "rejected"]
     reason: str = ""
     """Why it was rejected: a value of `Reason`. The values are stable, so that they can be counted."""
-    detail: str = ""
+    detail: Printable = ""
     """The reason in words: the file, its content, the expected content and a remedy."""
     repairs: tuple[str, ...] = ()
     """Repairs that made it usable, e.g. `ligand_from_mol2`. The values are stable, so that they can be counted."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Printable, ...] = ()
     """Remarks on the complex, e.g. that its label could not be read."""
     protein: str = ""
     """The protein file that was read."""

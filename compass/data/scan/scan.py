@@ -12,6 +12,7 @@ from compass.data.pool import CHUNK, each
 from compass.data.scan.catalogue import CATALOGUE_VERSION, About, ScanStore
 from compass.data.scan.listing import Listing
 from compass.data.scan.manifest import list_manifest
+from compass.data.scan.names import is_text
 from compass.data.scan.reading import Reader, Reading, ReadingRules, crashed
 from compass.data.scan.rows import Row
 from compass.data.scan.tree import list_tree
@@ -102,6 +103,13 @@ def list_source(source: Path, rules: DatasetRules) -> Listing:
     Raises:
         InputError: no such folder or file, a file of another kind, no complexes, or the rules' index is no index file.
     """
+    if not is_text(str(source.absolute())):
+        raise InputError(
+            f"dataset {source}",
+            got="a path that is not valid text",
+            expected="names that can be written down",
+            fix="Rename the folder.",
+        )
     try:
         source.stat()
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from compass.data.scan.listing import PLAIN_NUMBER
 from compass.data.scan.manifest import DELIMITERS, NO_VALUE, SPLITS
 from compass.errors import InputError
 
@@ -52,7 +53,7 @@ _COLUMNS = {
     "relation": ("relation", "pk_relation", "operator", "qualifier", "sign"),
 }
 """Our name of each column → names that tables give it, in the order in which they count."""
-_YEAR = re.compile(r"(?:19|20)\d\d")
+_YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,4 @@ def _line(number: int, cells: Mapping[str, str]) -> TableLine:
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if PLAIN_NUMBER.fullmatch(text) else None

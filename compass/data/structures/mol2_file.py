@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compass.data.structures.elements import ATOMIC_NUMBERS
-from compass.data.structures.molecule_file import FileMolecule, MoleculeFault, plain_number
+from compass.data.structures.molecule_file import FileMolecule, MoleculeFault, is_count, plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def read_mol2_record(record: str) -> FileMolecule:
     if "BOND" not in sections and "ATOM" not in sections:
         raise MoleculeFault(f"a molecule that ends before its '{_START}BOND'", truncated=True)
     counts = head[1].split() if len(head) > 1 else []
-    if not counts or not all(word.isdigit() for word in counts[:2]):
+    if not counts or not all(is_count(word) for word in counts[:2]):
         raise MoleculeFault(f"the counts line {' '.join(counts)[:40]!r}")
     atoms, bonds = ([line for line in sections.get(name, []) if line.strip()] for name in ("ATOM", "BOND"))
     n_atoms, n_bonds = int(counts[0]), int(counts[1]) if len(counts) > 1 else len(bonds)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MOST_DIGITS = 9
+"""Of a count. Python refuses to read numbers of thousands of digits with an error of its own."""
 _PLAIN_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
@@ -30,6 +32,11 @@ class MoleculeFault(Exception):  # noqa: N818 - a fault of a file, not of the pr
     def __init__(self, why: str, *, truncated: bool = False) -> None:
         super().__init__(why)
         self.truncated = truncated
+
+
+def is_count(text: str) -> bool:
+    """Whether `text` is a number of atoms or bonds: so many digits as any file needs, and no others."""
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def plain_number(text: str, line: str) -> float:

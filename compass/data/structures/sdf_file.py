@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compass.data.structures.elements import ATOMIC_NUMBERS
-from compass.data.structures.molecule_file import FileMolecule, MoleculeFault, plain_number
+from compass.data.structures.molecule_file import FileMolecule, MoleculeFault, is_count, plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ def _v2000(lines: Sequence[str], counts: str) -> FileMolecule:
 def _v3000(lines: Sequence[str]) -> FileMolecule:
     statements = _statements(lines)
     counts = next((words for words in statements if words[:1] == ["COUNTS"]), [])
-    if len(counts) < 3 or not (counts[1].isdigit() and counts[2].isdigit()):
+    if len(counts) < 3 or not (is_count(counts[1]) and is_count(counts[2])):
         raise MoleculeFault("no V3000 COUNTS line")
     atoms, bonds = _block(statements, "ATOM"), _block(statements, "BOND")
     if (len(atoms), len(bonds)) != (int(counts[1]), int(counts[2])):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import gzip
+import io
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +14,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compass.errors import InputError
+from compass.units import MIB, format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+MOST_BYTES = 64 * MIB
+"""Largest text of a structure: 800,000 atoms in PDB columns. A gzipped file of 1 MB may unpack to 1 GB of blanks."""
+MOST_COORDINATE = 10_000.0
+"""Å. The columns of PDB files end here, and a neighbour search divides space into cells up to the farthest atom."""
+_PLAIN = bytes(byte if 32 <= byte < 127 or byte in b"\t\r\n" else ord("?") for byte in range(256))
+"""Each byte of a text in ASCII; other bytes, and control characters that some readers take for line ends, become question marks."""
 
 
 class Reason(StrEnum):
@@ -119,16 +130,25 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
             expected=f"{what} as text",
             fix="If the file is gzipped, end its name with .gz; otherwise export it again as text.",
         )
-    # Author names in old entries are not always UTF-8; coordinates and elements are ASCII.
-    return formats[extension], data.decode("utf-8-sig", errors="replace")
+    # Names in old entries are not always UTF-8. Columns count bytes, so every byte stays one character.
+    return formats[extension], data.removeprefix(codecs.BOM_UTF8).translate(_PLAIN).decode("ascii")
 
 
 def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
-    """Refuse coordinates (n, 3) that are not finite.
+    """Refuse coordinates (n, 3) that are not finite, or so far away that no structure has them.
 
     Raises:
         StructureError: unreadable.
     """
+    far = np.flatnonzero((np.abs(positions) > MOST_COORDINATE).any(axis=1))
+    if len(far):
+        raise StructureError(
+            Reason.UNREADABLE,
+            path,
+            got=f"a coordinate of {np.abs(positions[far[0]]).max():,.0f} Å for atom {far[0] + 1}",
+            expected=f"coordinates up to {MOST_COORDINATE:,.0f} Å",
+            fix="Fetch or export the file again.",
+        )
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise StructureError(
@@ -153,6 +173,9 @@ def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
 
 def _read_bytes(path: Path, *, what: str) -> bytes:
     try:
+        n_bytes = path.stat().st_size
+        if n_bytes > MOST_BYTES:
+            raise _too_large(path, f"{format_bytes(n_bytes)} of text")
         return path.read_bytes()
     except FileNotFoundError:
         raise StructureError(Reason.MISSING, path, got="no such file", expected=what, fix="Check the path.") from None
@@ -170,9 +193,23 @@ def _read_bytes(path: Path, *, what: str) -> bytes:
         ) from None
 
 
+def _too_large(path: Path, got: str) -> StructureError:
+    return StructureError(
+        Reason.TOO_MANY_ATOMS,
+        path,
+        got=got,
+        expected=f"at most {format_bytes(MOST_BYTES)}, which is {MOST_BYTES // 81:,} atoms",
+        fix="Cut the structure to the chains around the ligand.",
+    )
+
+
 def _gunzip(path: Path, data: bytes) -> bytes:
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise _too_large(path, f"a gzip stream of more than {format_bytes(MOST_BYTES)}")
+        return text
     except EOFError:
         raise StructureError(
             Reason.TRUNCATED,

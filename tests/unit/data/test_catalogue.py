@@ -155,8 +155,7 @@ def test_no_flipped_bit_gives_other_rows_or_atoms(tmp_path):
         try:
             found = Catalogue.open(path)
             again = [found.complex(name) for name in "ac"]
-        except InputError as error:
-            assert "Traceback" not in str(error)
+        except InputError:
             n_refused += 1
         else:
             assert (found.rows, found.about) == (expected.rows, expected.about)
