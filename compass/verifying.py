@@ -98,7 +98,7 @@ def verify(
 ) -> VerifyReport:
     """Repeat the certificates of `stages`, by default of every plan, and compare them with the plans.
 
-    The outcomes go into the ledger, unless a `runner` is given.
+    The outcomes go into the ledger, unless a `runner` is given. The workload's code runs: see `planning.trust`.
 
     Raises:
         InputError: there is no such plan, or the dataset of the profile cannot be read.

@@ -22,6 +22,7 @@ from compass.estimating import estimate as answer
 from compass.optimizer import Request
 from compass.optimizer import optimize as run
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.trust import check_trusted
 from compass.probe.runner import Runner
 from compass.profile import PROFILE_NAME, Profile
 from compass.records import STAGES, Allocator, Estimates, Progress, Scalar, Stage
@@ -141,11 +142,13 @@ def estimate(  # noqa: PLR0913 - all are named
     return answer(request, question, runner=runner, watch=watch)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - all are named
     profile: Profile | AnyPath = PROFILE_NAME,
     stages: Iterable[Stage] = (),
     *,
     device: str | None = None,
+    workload: WorkloadSource | None = None,
+    trust: bool = False,
     cache: AnyPath | None = None,
     runner: Runner | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
@@ -156,6 +159,8 @@ def verify(
         profile: a profile, or its path.
         stages: the stages to check; by default every one that has a plan.
         device: a torch device; by default the profile's.
+        workload: the profile's workload, named by you: its code runs only if you have named it, now or before.
+        trust: run the workload's code although you never named it.
         cache: folder of cached probes.
         runner: a machine other than this one; see `compass.probe.runner`.
         watch: called with the progress.
@@ -165,4 +170,7 @@ def verify(
         WorkerError: no probe can be made on this machine.
     """
     wanted = stages_of(stages) if stages else ()
-    return repeat(profile_of(profile), wanted, device=device, cache=path_of(cache), runner=runner, watch=watch)
+    given = profile_of(profile)
+    if runner is None:
+        check_trusted(given.workload, named=None if workload is None else source_of(workload), trust=trust)
+    return repeat(given, wanted, device=device, cache=path_of(cache), runner=runner, watch=watch)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from compass.api.arguments import AnyPath, config_of, path_of, profile_of
+from compass.api.arguments import AnyPath, WorkloadSource, config_of, path_of, profile_of, source_of
 from compass.errors import CompassError, InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.request import Request
@@ -52,6 +52,8 @@ def train(  # noqa: PLR0913 - all are named
     stale: bool = False,
     devices: int = 1,
     device: str | None = None,
+    workload: WorkloadSource | None = None,
+    trust: bool = False,
     settings: Mapping[str, Any] | None = None,
     cache: AnyPath | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
@@ -74,6 +76,8 @@ def train(  # noqa: PLR0913 - all are named
         stale: use a profile although hardware, versions or data differ.
         devices: processes on this machine.
         device: a torch device; by default the profile's.
+        workload: the profile's workload, named by you: its code runs only if you have named it, now or before.
+        trust: run the workload's code although you never named it.
         settings: single settings by dotted key, e.g. `{"training.learning_rate": 1e-4}`.
         cache: folder of cached probes and scans.
         watch: called with the progress of the scan.
@@ -107,6 +111,8 @@ def train(  # noqa: PLR0913 - all are named
         resume=resume,
         restart=restart,
         allow_changes=allow_changes,
+        workload=None if workload is None else source_of(workload),
+        trust=trust,
         cache=path_of(cache) or default_cache(),
     )
     spec = prepare(request)
@@ -127,6 +133,8 @@ def predict(  # noqa: PLR0913 - all are named
     *,
     index: AnyPath | None = None,
     device: str | None = None,
+    workload: WorkloadSource | None = None,
+    trust: bool = False,
     settings: Mapping[str, Any] | None = None,
     cache: AnyPath | None = None,
     watch: Callable[[Progress], None] = lambda _: None,
@@ -138,6 +146,8 @@ def predict(  # noqa: PLR0913 - all are named
         dataset: a PDBbind-style folder, or a CSV or Parquet manifest; labels are not needed.
         index: the index file of the dataset.
         device: a torch device; by default an accelerator if there is one, else the CPU.
+        workload: the checkpoint's workload, named by you: its code runs only if you have named it, now or before.
+        trust: run the workload's code although you never named it.
         settings: single settings by dotted key.
         cache: folder of cached scans.
         watch: called with the progress of the scan.
@@ -149,7 +159,8 @@ def predict(  # noqa: PLR0913 - all are named
     # The training set's index file and oversize policy do not apply here.
     changes = {"dataset.index": "", "dataset.oversize": "isolate", **(settings or {})}
     config = _with_dataset(run_spec_of(path).config, changes, dataset, index, path_of(cache), watch)
-    return predict_complexes(path, config, device)
+    named = None if workload is None else source_of(workload)
+    return predict_complexes(path, config, device, workload=named, trust=trust)
 
 
 def _with_dataset(

@@ -38,6 +38,14 @@ WorkloadOption = Annotated[
         metavar="NAME", help=f"Model family ({', '.join(FAMILIES)}), package.module:factory or file.py:factory."
     ),
 ]
+NamedWorkloadOption = Annotated[
+    str | None,
+    typer.Option("--workload", metavar="NAME", help="The workload's code, which you trust: as the profile names it."),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the code that the profile or checkpoint names, although you never named it."),
+]
 DatasetOption = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="Dataset: a PDBbind-style folder, or a CSV or Parquet manifest."),

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, IndexOption
+from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, IndexOption, NamedWorkloadOption, TrustOption
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def predict_command(
         Path | None, typer.Option("--csv", metavar="FILE", help="File for the table. Default: stdout.")
     ] = None,
     device: DeviceOption = None,
+    workload: NamedWorkloadOption = None,
+    trust: TrustOption = False,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
@@ -48,7 +50,7 @@ def predict_command(
     anew = [SettingChange("DATASET", "dataset.index", ""), SettingChange("DATASET", "dataset.oversize", "isolate")]
     config = dataset_config(run_spec_of(checkpoint).config, anew, dataset, index, cache)
     with redirect_stdout(sys.stderr):  # a model's own output must not mix with the table
-        found = predict_complexes(checkpoint, config, device)
+        found = predict_complexes(checkpoint, config, device, workload=workload, trust=trust)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
         _report_unanswered(found)

@@ -16,8 +16,10 @@ from compass.cli.options import (
     DatasetOption,
     DeviceOption,
     IndexOption,
+    NamedWorkloadOption,
     ProfileOption,
     SetOption,
+    TrustOption,
     WordsArgument,
 )
 from compass.errors import InputError
@@ -84,6 +86,8 @@ def train(
     restart: Restart = False,
     allow_changes: AllowChanges = False,
     stale: Stale = False,
+    workload: NamedWorkloadOption = None,
+    trust: TrustOption = False,
     devices: Devices = 1,
     nodes: Nodes = 1,
     device: DeviceOption = None,
@@ -129,6 +133,8 @@ def train(
         resume=resume,
         restart=restart,
         allow_changes=allow_changes,
+        workload=workload,
+        trust=trust,
         cache=cache or default_cache(),
     )
     _become(request, as_json=as_json)

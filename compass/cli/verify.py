@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, ProfileOption, WordsArgument
+from compass.cli.options import (
+    AsJsonOption,
+    CacheOption,
+    DeviceOption,
+    NamedWorkloadOption,
+    ProfileOption,
+    TrustOption,
+    WordsArgument,
+)
 
 if TYPE_CHECKING:
     from compass.profile import Profile
@@ -27,6 +35,8 @@ def verify_command(
         typer.Option("--update", help="If all plans pass, accept this machine and write its figures into the profile."),
     ] = False,
     device: DeviceOption = None,
+    workload: NamedWorkloadOption = None,
+    trust: TrustOption = False,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
@@ -39,6 +49,7 @@ def verify_command(
 
     from compass.cli.parse import check_output, named
     from compass.cli.progress import live_progress
+    from compass.planning.trust import check_trusted
     from compass.profile import PROFILE_NAME, read_profile, write_profile
     from compass.verifying import updated, verify
 
@@ -47,6 +58,7 @@ def verify_command(
     profile = read_profile(path)
     if update:
         check_output(path, "--profile")
+    check_trusted(profile.workload, named=workload, trust=trust)
     with live_progress(Console(stderr=True)) as watch:
         report = verify(profile, stages, device=device, cache=cache, watch=watch)
     if as_json:

@@ -71,6 +71,7 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
     flags = {
         "--profile": str(path.resolve()),
         "--dataset": "" if profile.asked.dataset else "YOUR_DATASET",
+        "--workload": profile.workload if ":" in profile.workload else "",
     }
     return _SCRIPT.format(
         stage=stage,

@@ -34,7 +34,7 @@ class Request:
     def __post_init__(self) -> None:
         """Make paths absolute: a profile is used from any folder."""
         object.__setattr__(self, "config", _with_absolute_paths(self.config))
-        object.__setattr__(self, "workload", _absolute_source(self.workload))
+        object.__setattr__(self, "workload", absolute_source(self.workload))
 
     @property
     def asked(self) -> Asked:
@@ -58,7 +58,7 @@ def _with_absolute_paths(config: OptimizerConfig) -> OptimizerConfig:
     return config.model_copy(update=changes)
 
 
-def _absolute_source(workload: str) -> str:
+def absolute_source(workload: str) -> str:
     """`file.py:name` with an absolute path; any other source as it is."""
     file, _, name = workload.rpartition(":")
     return f"{Path(file).absolute()}:{name}" if file.endswith(".py") else workload

@@ -22,6 +22,7 @@ from compass.planning.prober import Prober, Watch, ignore_progress
 from compass.planning.request import Request
 from compass.planning.runtime import choose_settings
 from compass.planning.speed_settings import choose_speed_settings
+from compass.planning.trust import remember_workload
 from compass.probe.local import LocalRunner
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
@@ -148,6 +149,7 @@ def open_experiment(
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
     forecast = forecast or Forecast()
     watch(Progress(phase="runtime", what="starting a worker", n_done=0, n_expected=1, in_all_s=forecast.left_s()))
+    remember_workload(request.workload)
     if runner is not None:
         with closing(runner):
             experiment = make_experiment(request, runner, None, first_settings(request.config, earlier), also)

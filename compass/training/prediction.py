@@ -12,6 +12,7 @@ from compass.data.scan.rows import Label, Row
 from compass.device import detect, meter_for, resolve
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.trust import check_trusted
 from compass.records import Evaluation, Load, Record
 from compass.training.checkpoints import read_checkpoint, run_spec_in
 from compass.training.evaluation import Predictor, evaluate
@@ -65,14 +66,30 @@ def run_spec_of(checkpoint: Path) -> RunSpec:
     return run_spec_in(read_checkpoint(checkpoint))
 
 
-def predict_complexes(checkpoint: Path, config: OptimizerConfig, device: str | None = None) -> Predictions:
+def predict_complexes(
+    checkpoint: Path,
+    config: OptimizerConfig,
+    device: str | None = None,
+    *,
+    workload: str | None = None,
+    trust: bool = False,
+) -> Predictions:
     """The predictions of the model in `checkpoint` for every usable complex of the catalogue in `config`.
 
+    Its workload's code runs if the user names it as `workload`, says `trust`, or has named it before.
+
     Raises:
-        InputError: it is no checkpoint that can be read, or its workload cannot predict.
+        InputError: it is no checkpoint that can be read, or its workload is not trusted or cannot predict.
     """
     content = read_checkpoint(checkpoint)
     spec = run_spec_in(content)
+    check_trusted(spec.workload, named=workload, trust=trust)
+    return _predicted(checkpoint, content, spec, config, device)
+
+
+def _predicted(
+    checkpoint: Path, content: dict[str, Any], spec: RunSpec, config: OptimizerConfig, device: str | None
+) -> Predictions:
     workload: Any = load_workload(spec.workload, config)
     if not hasattr(workload, "predict"):
         raise InputError(

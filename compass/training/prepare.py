@@ -15,6 +15,7 @@ from compass.data.graphs.graph_packing import pack_graphs
 from compass.data.scan.catalogue import Catalogue
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.trust import check_trusted
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.profile import Profile, stale
@@ -46,6 +47,9 @@ class TrainRequest:
     restart: bool = False
     """Begin anew in the folder of a run, whose files are deleted."""
     allow_changes: bool = False
+    workload: str | None = None
+    """The workload as the user names it; None: the profile's, if it is trusted."""
+    trust: bool = False
     cache: Path | None = None
 
 
@@ -58,6 +62,7 @@ def prepare(request: TrainRequest) -> RunSpec:
         WorkerError: no worker can be started on this machine.
     """
     plan = request.profile.plan(request.stage)
+    check_trusted(request.profile.workload, named=request.workload, trust=request.trust)
     check_folder(request)
     check_loggers(request.config.training.loggers)
     device = supported_device(request)

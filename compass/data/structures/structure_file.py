@@ -207,9 +207,6 @@ def _gunzip(path: Path, data: bytes) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise _too_large(path, f"a gzip stream of more than {format_bytes(MOST_BYTES)}")
-        return text
     except EOFError:
         raise StructureError(
             Reason.TRUNCATED,
@@ -226,3 +223,6 @@ def _gunzip(path: Path, data: bytes) -> bytes:
             expected="a gzipped file, as its name says",
             fix="Take .gz off the name if the file is plain; otherwise fetch it again.",
         ) from None
+    if len(text) > MOST_BYTES:
+        raise _too_large(path, f"a gzip stream of more than {format_bytes(MOST_BYTES)}")
+    return text
