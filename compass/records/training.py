@@ -47,6 +47,8 @@ class Cycle(Record):
     """The largest footprint since training began."""
     loss: float
     """The mean over the graphs."""
+    ends_at: int = 0
+    """Batches of the whole run at its end; 0 in tables of version 0.1."""
 
     @property
     def slowness(self) -> float:

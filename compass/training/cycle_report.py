@@ -6,9 +6,12 @@ import csv
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from compass.files import write_text
 from compass.records import Batch, Cycle, Evaluation, Load, StagePlan
 
 log = logging.getLogger(__name__)
@@ -69,8 +72,8 @@ class CycleClock:
         """The batches of the unfinished cycle, with their loads."""
         return self._loads
 
-    def finish(self, peak_bytes: int) -> Cycle:
-        """The report of the batches since the last cycle, with at least one batch."""
+    def finish(self, peak_bytes: int, ends_at: int = 0) -> Cycle:
+        """The report of the batches since the last cycle, at least one; `ends_at` counts all batches of the run."""
         n_graphs = sum(load.graphs for _, load in self._loads)
         return Cycle(
             number=self.number + 1,
@@ -83,6 +86,7 @@ class CycleClock:
             bound_bytes=self._bound_bytes,
             peak_bytes=peak_bytes,
             loss=self._loss / max(1, self._n_told),
+            ends_at=ends_at,
         )
 
     def start_next(self) -> None:
@@ -110,18 +114,31 @@ def predicted_batch_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> fl
     return hiccups * (step_s - saved_s) + collate_s
 
 
-def drop_rows(path: Path, column: str, last: int) -> None:
-    """Delete the rows whose `column` exceeds `last` from the CSV table at `path`, if it exists."""
+def drop_rows(path: Path, column: str, last: int) -> int:
+    """Delete the rows whose `column` exceeds `last` from the CSV table at `path`; returns the number of those that stay.
+
+    A row that was cut when the process was killed is deleted too.
+    """
     if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
+        return 0
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
-        rows = [row for row in reader if (row.get(column) or "").isdigit() and int(row[column]) <= last]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=names)
-        writer.writeheader()
-        writer.writerows(rows)
+        rows = [row for row in reader if _is_whole(row) and (column not in names or _at_most(row[column], last))]
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(text.getvalue(), path)
+    return len(rows)
+
+
+def _at_most(text: str, last: int) -> bool:
+    return text.isdecimal() and int(text) <= last
+
+
+def _is_whole(row: Mapping[str | None, Any]) -> bool:
+    return None not in row and None not in row.values()
 
 
 def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation | None) -> dict[str, object]:
@@ -131,10 +148,16 @@ def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation |
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:
-    """Append `row` to the CSV table at `path`; the first row is preceded by a header."""
-    is_new = not path.exists()
+    """Append `row` to the CSV table at `path`; the first row is preceded by a header.
+
+    A table that an older version began keeps its columns.
+    """
+    is_new, names = not path.exists(), list(row)
+    if not is_new:
+        with path.open(newline="", encoding="utf-8") as file:
+            names = next(csv.reader(file), names)
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
+        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore")
         if is_new:
             writer.writeheader()
         writer.writerow(row)

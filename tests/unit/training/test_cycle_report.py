@@ -90,10 +90,16 @@ def test_every_epoch_has_the_same_columns():
 
 def test_rows_after_a_checkpoint_are_dropped_on_resuming(tmp_path):
     path = tmp_path / "cycles.csv"
-    drop_rows(path, "number", 1)
+    assert drop_rows(path, "number", 1) == 0
     assert not path.exists()
     for number in (1, 2, 3):
         append_row({"number": number, "note": "a, b"}, path)
-    drop_rows(path, "number", 2)
+    assert drop_rows(path, "number", 2) == 2
     append_row({"number": 3, "note": "again"}, path)
     assert path.read_text().splitlines() == ["number,note", '1,"a, b"', '2,"a, b"', "3,again"]
+    with path.open("a") as file:
+        file.write("4")  # the process was killed
+    assert drop_rows(path, "number", 9) == 3
+    assert drop_rows(path, "ends_at", 0) == 3  # a table of an older version has no such column
+    append_row({"number": 4, "note": "new", "ends_at": 40}, path)
+    assert path.read_text().splitlines()[-1] == "4,new"
