@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
+from compass.checksum import CHECKSUM, with_checksum, without_checksum
 from compass.commands import Asked, as_option, command, optimize_again
 from compass.errors import InputError, expected_value
 from compass.files import write_text
@@ -248,6 +249,9 @@ def _side_by_side(then: tuple[tuple[str, str], ...], now: tuple[tuple[str, str],
     return {name: (dict(then).get(name, "none"), dict(now).get(name, "none")) for name in names}
 
 
+CHANGED = "it was changed after Compass wrote it, or is damaged: what was certified may no longer be what it says"
+
+
 class NewerProfileError(InputError):
     """A profile that a newer Compass wrote, which this version must neither read nor overwrite."""
 
@@ -255,6 +259,10 @@ class NewerProfileError(InputError):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a profile, as published in docs and printed by `compass schema`."""
     found = Profile.model_json_schema(mode="serialization")
+    found["properties"][CHECKSUM] = {
+        "type": "string",
+        "description": "Sixteen hex digits over all other values, by which a reader notices damage; optional.",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:compass:hardware_profile:{SCHEMA_VERSION}",
@@ -268,7 +276,7 @@ def write_profile(profile: Profile, path: Path) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    write_text(laid_out(profile.model_dump(mode="json")) + "\n", path)
+    write_text(laid_out(with_checksum(profile.model_dump(mode="json"))) + "\n", path)
     profile._place.path = path  # noqa: SLF001 - ours
 
 
@@ -304,6 +312,10 @@ def read_profile(path: Path | str) -> Profile:
             expected=f"a {PROFILE_NAME}",
             fix="Run `compass optimize` to write it anew.",
         ) from error
+    if isinstance(data, dict):
+        data, as_written = without_checksum(data)
+        if not as_written:
+            log.warning("%s: %s", where, CHANGED)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerProfileError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compass.api.arguments import AnyPath, WorkloadSource, config_of, path_of, profile_of, source_of
+from compass.checksum import from_json
 from compass.errors import CompassError, InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.request import Request
@@ -124,7 +125,7 @@ def train(  # noqa: PLR0913 - all are named
     finally:
         if lock >= 0:
             os.close(lock)
-    return Results.model_validate_json((folder / RESULTS).read_text(encoding="utf-8"))
+    return Results.model_validate_json(from_json((folder / RESULTS).read_text(encoding="utf-8")))
 
 
 def predict(  # noqa: PLR0913 - all are named

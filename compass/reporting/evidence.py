@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from compass.checksum import without_checksum
 from compass.commands import Asked, optimize_again
 from compass.errors import InputError, expected_value
 from compass.optimizer_config import OptimizerConfig
-from compass.profile import PROFILE_NAME, SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
+from compass.profile import CHANGED, PROFILE_NAME, SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
 from compass.profile_lift import lifted
 from compass.records import (
     STAGES,
@@ -151,7 +152,10 @@ def _parsed(content: bytes) -> tuple[dict[str, Any], list[str]]:
         except ValueError:
             data = None
         missing = ["The profile is cut off or damaged: what stands before the damage is shown."]
-    return (data, missing) if isinstance(data, dict) else ({}, missing)
+    if not isinstance(data, dict):
+        return {}, missing
+    data, as_written = without_checksum(data)
+    return data, missing if as_written or missing else [f"The profile: {CHANGED}."]
 
 
 def _salvaged(name: str, data: dict[str, Any], missing: list[str]) -> Evidence:

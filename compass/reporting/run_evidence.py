@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
+from compass.checksum import without_checksum
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Cycle, Evaluation, Fingerprint, RunVerdict, StagePlan
@@ -109,6 +110,7 @@ def read_run(folder: Path, settings: Path) -> RunEvidence:
             fix="Start the run again in another folder.",
         )
     missing: list[str] = []
+    spec = _as_written(spec, settings.name, missing)
     fields = _settings(spec, settings.name, missing) | _results(folder, missing)
     cycles = tuple(_rows(folder / CYCLES, _cycle, missing, "No cycle has ended"))
     epochs = tuple(_rows(folder / EPOCHS, _epoch, missing, "No epoch has ended"))
@@ -125,6 +127,14 @@ def read_run(folder: Path, settings: Path) -> RunEvidence:
         missing=tuple(missing),
         **fields,
     )
+
+
+def _as_written(data: dict[str, Any], name: str, missing: list[str]) -> dict[str, Any]:
+    """`data` without its checksum; a wrong one is noted in `missing`."""
+    values, as_written = without_checksum(data)
+    if not as_written:
+        missing.append(f"{name} was changed after the run, or is damaged.")
+    return values
 
 
 def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[str, Any]:
@@ -148,9 +158,12 @@ def _results(folder: Path, missing: list[str]) -> dict[str, Any]:
         missing.append(f"{RESULTS}: the run has not ended, or it was killed.")
         return {}
     except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
         missing.append(f"{RESULTS} cannot be read.")
         return {}
-    at = found.get("at") or {}
+    found = _as_written(found, RESULTS, missing)
+    at = found["at"] if isinstance(found.get("at"), dict) else {}
     if "verdict" not in found:
         missing.append("The verdict: an older Compass trained this run.")
         found = {name: value for name, value in found.items() if name != "verdict"}

@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from compass.checksum import from_json
 from compass.errors import InputError
 from compass.files import sweep
 from compass.records.training import CYCLES, EPOCHS, PREDICTIONS, RESULTS, RUN_SPEC
@@ -51,7 +52,8 @@ def finished_results(spec: RunSpec, folder: Path) -> Results | None:
     if not path.exists() or find_run_spec(folder) is None:
         return None
     try:
-        found, before = Results.model_validate_json(path.read_text(encoding="utf-8")), read_run_spec(folder)
+        found = Results.model_validate_json(from_json(path.read_text(encoding="utf-8")))
+        before = read_run_spec(folder)
     except (InputError, OSError, ValueError):  # they are written again at the end
         return None
     return found if found.finished and not spec.allow_changes and spec.amount == before.amount else None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compass.checksum import as_json
 from compass.commands import command
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
@@ -143,7 +144,7 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         checkpoint=str(best if best.exists() else ""),
     )
     if run.ranks.rank == 0:
-        write_text(results.model_dump_json(indent=2) + "\n", run.folder / RESULTS)
+        write_text(as_json(results.model_dump(mode="json")), run.folder / RESULTS)
     return results
 
 
