@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _EXPECTED = {
 """Expected values in words, by the type of pydantic's error; names in braces stand in the error's context."""
 
 
+_TURNING = {chr(code) for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
 def printable(text: str) -> str:
     """`text` without anything that a terminal would act on: control characters and bytes that are no text are written as escapes.
 
@@ -44,9 +48,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in text
+        letter.encode("unicode_escape", "surrogatepass").decode("ascii") if _acts(letter) else letter for letter in text
     )
+
+
+def _acts(letter: str) -> bool:
+    """Whether it is a control character, a line end, no character at all, or turns the direction of writing."""
+    return unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _TURNING
 
 
 class CompassError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("compass demo my_demo",),
-    "doctor": ("compass doctor", "compass doctor --dataset data/pdbbind --memory-limit 6GiB"),
+    "doctor": ("compass doctor", "compass doctor --dataset data/pdbbind"),
     "optimize": (
         "compass optimize --dataset data/pdbbind",
         "compass optimize --dataset-size 19k --memory-limit 6GiB --stages prototyping,production",

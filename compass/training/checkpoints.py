@@ -283,7 +283,7 @@ def _loaded(data: bytes) -> Any:
     if not whole:
         raise ValueError("its checksum is not that of its content")
     content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    if isinstance(content, dict) and content.get("format", 0) >= FIRST_SEALED and not is_sealed:
+    if isinstance(content, dict) and FIRST_SEALED <= content.get("format", 0) <= FORMAT and not is_sealed:
         raise ValueError("its checksum is missing")
     return content
 

@@ -103,7 +103,7 @@ def _lives(holder: dict[str, object]) -> bool:
     if not holder or holder.get("host") != socket.gethostname():
         return bool(holder)
     try:
-        return psutil.Process(int(str(holder.get("pid")))).create_time() == holder.get("since")
+        return bool(psutil.Process(int(str(holder.get("pid")))).create_time() == holder.get("since"))
     except (psutil.Error, ValueError):
         return False
 

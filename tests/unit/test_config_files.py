@@ -68,8 +68,8 @@ def test_later_changes_win():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("seed", "--set: got 'seed'; expected dotted.key=value. For example --set stages.prototyping.target_s=1800."),
-        ("=3", "--set: got '=3'; expected dotted.key=value. For example --set stages.prototyping.target_s=1800."),
+        ("seed", "--set: got 'seed'; expected dotted.key=value. For example --set stages.prototyping.target_s=30min."),
+        ("=3", "--set: got '=3'; expected dotted.key=value. For example --set stages.prototyping.target_s=30min."),
         ("stages.prototyping.target=3",
          "--set stages.prototyping.target: got the unknown key 'target'; expected a setting of Compass. "
          "Did you mean target_s?"),

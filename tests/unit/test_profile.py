@@ -70,7 +70,7 @@ def test_a_folder_that_is_not_there(profile, tmp_path):
 
 def test_the_schema_is_of_the_current_version(profile):
     assert json_schema()["properties"]["schema_version"]["default"] == SCHEMA_VERSION
-    assert set(json_schema()["properties"]) == set(json.loads(profile.model_dump_json()))
+    assert set(json_schema()["properties"]) == {*json.loads(profile.model_dump_json()), "checksum"}
 
 
 def test_a_newer_schema_is_refused(profile, path):
@@ -305,3 +305,25 @@ def test_a_profile_in_a_line_and_as_a_table(profile):
 def test_a_path_may_be_text(profile, path):
     write_profile(profile, path)
     assert read_profile(str(path)) == profile
+
+
+def test_a_figure_that_was_changed_is_warned_of(profile, tmp_path, caplog):
+    path = tmp_path / "p.json"
+    write_profile(profile, path)
+    assert read_profile(path) == profile
+    assert caplog.text == ""
+    text = path.read_text()
+    path.write_text(text.replace('"batch_size": 32', '"batch_size": 33', 1))
+    assert read_profile(path) != profile
+    assert f"profile {path}: it was changed after Compass wrote it, or is damaged" in caplog.text
+    caplog.clear()
+    path.write_text(json.dumps(json.loads(text), indent=1))  # another layout is no other content
+    assert read_profile(path) == profile
+    assert caplog.text == ""
+
+
+def test_a_profile_nested_beyond_reason_is_one_line(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text('{"a":' * 100_000)
+    with pytest.raises(InputError, match="got text that is not JSON"):
+        read_profile(path)

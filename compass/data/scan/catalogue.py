@@ -264,6 +264,11 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, frozenset[str]]:
         raise _DamagedError(str(error)) from error
 
 
+def _tables(db: sqlite3.Connection) -> set[str]:
+    """The statements that made its tables."""
+    return {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")}
+
+
 def _writable(path: Path) -> sqlite3.Connection:
     """A connection to an undamaged database with the tables of a catalogue."""
     db = _connected(path, "rwc")
@@ -272,11 +277,10 @@ def _writable(path: Path) -> sqlite3.Connection:
         (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
         with db:
             db.execute("BEGIN IMMEDIATE")
-            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for statement in () if tables else _SCHEMA:
+            for statement in () if _tables(db) else _SCHEMA:
                 db.execute(statement)
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if verdict == "ok" and (not _is_ours(db) or version != CATALOGUE_VERSION):
+        if verdict == "ok" and (not _is_ours(db) or version != CATALOGUE_VERSION or not _tables(db) <= {*_SCHEMA}):
             verdict = "its header is not that of a catalogue"
         if verdict == "ok":
             return db

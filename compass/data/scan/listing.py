@@ -74,10 +74,10 @@ def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
     Raises:
         InputError: it is neither of them.
     """
-    if not (bare_pk and PLAIN_NUMBER.fullmatch(text)):
+    pk = _number(text) if bare_pk else None
+    if pk is None:
         affinity = parse_affinity(text, where=where)
         return Label(pk=affinity.pk, relation=_OF_PK[affinity.relation], kind=affinity.kind)
-    pk = float(text)
     low, high = PLAUSIBLE_PK
     if not low <= pk <= high or 0 < abs(pk) < LEAST_PK:
         raise InputError(
@@ -87,6 +87,14 @@ def read_label(text: str, *, where: str, bare_pk: bool = True) -> Label:
             fix="Give -log10 of the molar value, or the value with its unit, for example Kd=49uM.",
         )
     return Label(pk=pk)
+
+
+def _number(text: str) -> float | None:
+    """The number in `text`; NaN for what Python alone takes for one; None for anything else."""
+    try:
+        return float(text) if PLAIN_NUMBER.fullmatch(text) else float(text) * math.nan
+    except ValueError:
+        return None
 
 
 def related_label(label: Label, sign: str, *, where: str) -> Label:

@@ -53,7 +53,7 @@ def test_a_report_of_a_profile_or_its_path(profile, tmp_path, monkeypatch):
     assert compass.report(profile) == Path("hardware_report.html")
     write_profile(profile, tmp_path / "p.json")
     page = compass.report(str(tmp_path / "p.json"), out="p.html", markdown="p.md", cache=tmp_path)
-    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert page.read_text().startswith("<!doctype html>")
     assert Path("p.md").read_text().startswith("#")
     with pytest.raises(InputError, match=r"no run\.json in it"):
         compass.report(tmp_path)

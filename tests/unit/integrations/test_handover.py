@@ -75,7 +75,7 @@ def test_a_shell_reads_the_variables(profile):
         {"batch_size": 3, "model": {"rbf-x": "a 'b' $c"}, "fast": True, "environment": {"OMP_NUM_THREADS": "2"}}
     )
     assert text == (
-        "unset COMPASS_BATCH_BUDGET_BYTES OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ GLIBC_TUNABLES "
+        "unset COMPASS_BATCH_BUDGET_BYTES COMPASS_EPOCH_S COMPASS_TRAINING_S OMP_WAIT_POLICY MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_ GLIBC_TUNABLES "
         "PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF\n"
         "export COMPASS_BATCH_SIZE=3\n"
         f"export COMPASS_MODEL_RBF_X={shlex.quote(chr(97) + ' ' + chr(39) + 'b' + chr(39) + ' $c')}\n"
@@ -131,7 +131,8 @@ def test_compass_export_of_an_unknown_format():
     shown = CliRunner().invoke(app, ["export", "--format", "xml"])
     assert shown.exit_code == 2
     assert (
-        shown.stderr.strip() == "error: --format: got 'xml'; expected one of json, yaml, env, hydra. Name one of these."
+        shown.stderr.strip()
+        == "error: --format: got 'xml'; expected one of json, yaml, env, hydra, slurm. Name one of these."
     )
 
 

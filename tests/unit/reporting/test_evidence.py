@@ -90,9 +90,19 @@ def test_what_cannot_be_read_is_named(written, damaged, place, says):
     shown(evidence)
 
 
+def test_a_changed_figure_is_noticed(written, damaged):
+    data = json.loads(json.dumps(written[1]))
+    data["plans"]["validation"]["choice"]["batch_size"] += 1
+    (said,) = damaged(data).missing
+    assert said == (
+        "The profile: it was changed after Compass wrote it, or is damaged: what was certified may no longer be what it says."
+    )
+
+
 def test_a_field_of_a_newer_kind_costs_only_itself(written, damaged):
     data = json.loads(json.dumps(written[1]))
     data["plans"]["validation"]["mood"] = "good"
+    del data["checksum"]
     evidence = damaged(data)
     assert evidence.missing == ("validation: mood cannot be read and is left out.",)
     assert evidence.plans["validation"].choice.capacity == data["plans"]["validation"]["choice"]["capacity"]
@@ -176,7 +186,7 @@ def test_a_ledger_of_another_machine_says_so(evidence):
 
 def test_without_a_fingerprint_the_ledger_is_left_out(written, damaged):
     data = dict(written[1])
-    del data["fingerprint"]
+    del data["fingerprint"], data["checksum"]
     found = with_probes(damaged(data), [("0" * 16, *probe(2))])
     assert found.missing == ("The ledger is left out: the profile does not name the machine of its measurements.",)
 

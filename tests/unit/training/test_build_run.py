@@ -37,7 +37,7 @@ def test_no_training_sample_is_left(opened, data_of):
         opened(data_of("giant"))
     assert str(raised.value) == (
         "stage prototyping: got no training sample that fits the budget, even alone; expected at least one. "
-        "Run `compass optimize` again with more memory, or with dataset.oversize=crop."
+        "Plan again with a larger --memory-limit, or with --set dataset.oversize=crop."
     )
 
 

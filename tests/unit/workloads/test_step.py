@@ -68,7 +68,7 @@ def test_matrices_are_multiplied_as_the_variant_says_and_afterwards_as_before(mo
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)
-    assert seen == [expected] * 4
+    assert seen == [expected] * 5
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
