@@ -1,9 +1,10 @@
 import contextlib
+import os
 
 import pytest
 
 from compass.errors import InputError
-from compass.files import replacing, write_text
+from compass.files import replacing, sweep, write_text
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -14,7 +15,26 @@ def test_a_file_is_replaced_whole(tmp_path):
         assert path.read_text() == "before"
     assert path.read_text() == "after"
     assert list(tmp_path.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_who_may_read_it_is_the_umasks_decision(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_text("text", tmp_path / "a.txt")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    for name in (".a.txt.12345678", ".b-3.ckpt.12345678", "a.txt", ".other"):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in sweep(tmp_path, ["a.txt", "b-*.ckpt"])) == [
+        ".a.txt.12345678",
+        ".b-3.ckpt.12345678",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other", "a.txt"]
 
 
 def test_an_interrupted_write_leaves_the_former_content(tmp_path):

@@ -206,3 +206,54 @@ def test_plain_and_gzipped_read_alike(tmp_path, pdb, methanol_at):
         plain, packed = read(tmp_path / name), read(tmp_path / f"{name}.gz")
         np.testing.assert_array_equal(plain.positions, packed.positions)
         np.testing.assert_array_equal(plain.elements, packed.elements)
+
+
+# ------------------------------------------------------------------------------------------------------ bytes and bounds
+
+ATOM = "ATOM  {:5d}  CA  ALA A{:4d}    {:8.3f}{:8.3f}{:8.3f}  1.00  0.00           C  \n"
+
+
+@pytest.mark.parametrize("name", ["C\xc3\xa5", "\xe9CA", "\x85\x0c\x1d"])
+def test_columns_are_bytes(tmp_path, name):
+    """A byte that is no ASCII never moves the columns behind it, and ends no line."""
+    path = tmp_path / "p.pdb"
+    plain = (ATOM.format(1, 1, 1, 2, 3) + ATOM.format(2, 2, 4, 5, 6)).encode()
+    path.write_bytes(plain)
+    expected = read(path).positions
+    path.write_bytes(plain[:12] + name.encode("latin-1")[:4].ljust(4) + plain[16:])
+    np.testing.assert_array_equal(read(path).positions, expected)
+
+
+@pytest.mark.parametrize("value", ["1800000.0", "99999.9999", "-10001.000"])
+def test_a_coordinate_that_no_structure_has(tmp_path, value):
+    path = tmp_path / "l.sdf"
+    lines = ["x", "", "", "  2  0  0  0  0  0            999 V2000", f"{value:>10}    0.0000    1.0000 C   0  0"]
+    lines += ["    0.0000    0.0000    1.0000 C   0  0", "M  END", "$$$$"]
+    path.write_text("\n".join(lines))
+    check(
+        path,
+        Reason.UNREADABLE,
+        f"got a coordinate of {abs(float(value)):,.0f} Å for atom 1; expected coordinates up to 10,000 Å. Fetch or export the file "
+        "again.",
+    )
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_a_text_beyond_all_bounds_costs_little(tmp_path, monkeypatch, gzipped):
+    monkeypatch.setattr("compass.data.structures.structure_file.MOST_BYTES", 1_000_000)
+    path = tmp_path / ("p.pdb.gz" if gzipped else "p.pdb")
+    path.write_bytes(gzip.compress(b" " * 1_000_001) if gzipped else b" " * 1_000_001)
+    with pytest.raises(StructureError) as caught:
+        read(path)
+    assert caught.value.reason is Reason.TOO_MANY_ATOMS
+    assert "expected at most 976.56 KiB, which is 12,345 atoms. Cut the structure" in str(caught.value)
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "1_0", "\u0661"])
+def test_a_count_that_no_file_has(tmp_path, count):
+    path = tmp_path / "l.mol2"
+    path.write_text(f"@<TRIPOS>MOLECULE\nx\n{count} 0\n@<TRIPOS>ATOM\n1 C 0 0 1 C.3\n@<TRIPOS>BOND\n", encoding="utf-8")
+    with pytest.raises(StructureError) as caught:
+        read(path)
+    assert caught.value.reason is Reason.UNREADABLE
+    assert "got the counts line" in str(caught.value)
