@@ -10,13 +10,15 @@ from compass.errors import WorkerError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify_exit
 from compass.probe.lazy_imports import Readiness
-from compass.probe.process import WorkerDied, WorkerProcess, WorkerTimedOut
+from compass.probe.process import WorkerDied, WorkerProcess, WorkerStartError, WorkerTimedOut
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status
 
 log = logging.getLogger(__name__)
 
 SIGKILL = -9
 """Return code of a process that was killed; Windows has no such signal."""
+PROBING: Readiness = "probing"
+TRAINING: Readiness = "training"
 DESCRIBE_TIMEOUT_S = 300.0
 """Enough to count the parameters of a whole space, for which each model is built once, without values."""
 
@@ -48,7 +50,9 @@ class LocalRunner:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
         request = {"op": "describe", "knobs": [item.model_dump(mode="json") for item in knobs]}
         try:
-            answer = self._worker(self._runtime, "describing").ask(request, timeout_s=DESCRIBE_TIMEOUT_S)
+            answer = self._started(self._lasting, self._runtime, "describing").ask(
+                request, timeout_s=DESCRIBE_TIMEOUT_S
+            )
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker could not describe itself: {error}") from error
         return Description.model_validate(answer)
@@ -57,19 +61,20 @@ class LocalRunner:
         """Start the workers for `specs` side by side, because each start takes seconds."""
         for spec in specs:
             if not spec.fresh:
-                self._worker(spec.runtime).send({"op": "load", "ready": "probing"})
+                self._alive(self._lasting, spec.runtime, "probing").send({"op": "load", "ready": "probing"})
             else:
                 self._alive(self._fresh, spec.runtime, "training")
-        for worker in (*self._lasting.values(), *self._fresh.values()):
-            worker.wait()
+        for workers, ready in ((self._lasting, PROBING), (self._fresh, TRAINING)):
+            for runtime in list(workers):
+                self._started(workers, runtime, ready)
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it demands that; under a ceiling, no other worker runs."""
         if not spec.fresh:
-            return _probe(self._worker(spec.runtime), spec)
+            return _probe(self._started(self._lasting, spec.runtime, PROBING), spec)
         if spec.ceiling_bytes is not None:
             self.close()  # beside an idle worker that held 2.5 GB, steps took a fifth longer
-        worker = self._alive(self._fresh, spec.runtime, "training")
+        worker = self._started(self._fresh, spec.runtime, TRAINING)
         try:
             return _probe(worker, spec)
         finally:
@@ -82,10 +87,6 @@ class LocalRunner:
                 worker.kill()
             workers.clear()
 
-    def _worker(self, runtime: RuntimeSettings, ready: Readiness = "probing") -> WorkerProcess:
-        """The lasting worker of `runtime`: a new one if there is none, or if a probe ended the last one."""
-        return self._alive(self._lasting, runtime, ready)
-
     def _alive(
         self, workers: dict[RuntimeSettings, WorkerProcess], runtime: RuntimeSettings, ready: Readiness
     ) -> WorkerProcess:
@@ -95,6 +96,26 @@ class LocalRunner:
             if worker is not None:
                 worker.kill()
             worker = workers[runtime] = WorkerProcess(runtime, self._opening | {"ready": ready})
+        return worker
+
+    def _started(
+        self, workers: dict[RuntimeSettings, WorkerProcess], runtime: RuntimeSettings, ready: Readiness
+    ) -> WorkerProcess:
+        """The worker of `runtime`, after it has started. One death on the way may be an accident, so that another is started.
+
+        Raises:
+            WorkerStartError: it died twice, was stopped or said nothing.
+        """
+        worker = self._alive(workers, runtime, ready)
+        try:
+            worker.wait()
+        except WorkerStartError as error:
+            if not isinstance(error.__cause__, WorkerDied):
+                raise
+            log.warning("%s; starting another", error)
+            worker.kill()
+            worker = self._alive(workers, runtime, ready)
+            worker.wait()
         return worker
 
 

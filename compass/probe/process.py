@@ -15,6 +15,8 @@ import threading
 import time
 from typing import IO, Any
 
+import psutil
+
 from compass.device.process import process_memory
 from compass.errors import InputError, WorkerError
 from compass.probe.runtime import environment
@@ -28,6 +30,14 @@ POLL_S = 0.05
 STDERR_TAIL_BYTES = 8192
 START_TIMEOUT_S = 300.0
 """Enough to import torch from a cold network file system."""
+
+
+STOPPED_S = 10.0
+"""A worker that a signal has stopped for so long is given up; nobody may ever let it go on."""
+
+
+class WorkerStartError(WorkerError):
+    """The worker died or was stopped before its first answer."""
 
 
 class WorkerDied(Exception):  # noqa: N818 - the name of an event
@@ -79,13 +89,13 @@ class WorkerProcess:
 
         Raises:
             InputError: the worker refused an input.
-            WorkerError: the worker did not start.
+            WorkerStartError: it died, was stopped or said nothing.
         """
         while self._n_sent:
             try:
                 answer = self._answer(START_TIMEOUT_S)
             except (WorkerDied, WorkerTimedOut) as error:
-                raise WorkerError(f"the worker did not start: {error}") from error
+                raise WorkerStartError(f"the worker did not start: {error}") from error
             except BaseException:
                 self.kill()
                 raise
@@ -141,13 +151,17 @@ class WorkerProcess:
         """The next line from the worker; meanwhile its memory is sampled."""
         deadline = time.monotonic() + timeout_s
         timed_out = WorkerTimedOut(f"no answer in {format_seconds(timeout_s)}")
+        ran_s = time.monotonic()
         while True:
             try:
                 line = self._answers.get(timeout=POLL_S)
                 break
             except queue.Empty:
-                self._watch()
-                if time.monotonic() > deadline:
+                now_s = time.monotonic()
+                ran_s = ran_s if self._watch() else now_s
+                if now_s - ran_s > STOPPED_S:
+                    raise WorkerTimedOut("a signal has stopped it (SIGSTOP)") from None
+                if now_s > deadline:
                     raise timed_out from None
         if line is not None:
             return line
@@ -181,10 +195,14 @@ class WorkerProcess:
                 if pipe is not None:
                     pipe.close()
 
-    def _watch(self) -> None:
+    def _watch(self) -> bool:
+        """Sample its memory; returns whether a signal has stopped it."""
         with contextlib.suppress(ProcessLookupError):
             footprint_bytes = process_memory(self._process.pid).footprint_bytes
             self.peak_footprint_bytes = max(self.peak_footprint_bytes, footprint_bytes)
+        with contextlib.suppress(psutil.Error):
+            return bool(psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
+        return False
 
 
 def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:

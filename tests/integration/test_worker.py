@@ -1,7 +1,9 @@
 """What a worker says, and that nothing a model does can change it."""
 
 import logging
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -9,6 +11,7 @@ from compass.errors import InputError, WorkerError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe import local, process
 from compass.probe.local import LocalRunner
+from compass.probe.process import WorkerProcess, WorkerTimedOut
 from compass.records import Batch, Knobs, Load, RuntimeSettings, Status, Variant
 
 RUNTIME = RuntimeSettings(threads=1)
@@ -255,3 +258,35 @@ def test_each_runtime_has_its_own_lasting_worker(toys, ask, caplog):
     assert said.startswith(f"worker {toys._lasting[two]._process.pid} runs under {{'threads': '2', ")
     assert "'OMP_WAIT_POLICY': 'passive'" in said
     toys._lasting.pop(two).kill()
+
+
+def test_one_death_on_the_way_is_an_accident(monkeypatch, caplog):
+    started = []
+
+    class Mortal(WorkerProcess):
+        def __init__(self, *given):
+            super().__init__(*given)
+            started.append(self)
+            if len(started) == 1:
+                self._process.kill()
+
+    monkeypatch.setattr("compass.probe.local.WorkerProcess", Mortal)
+    runner = LocalRunner(OptimizerConfig(), RUNTIME, device="cpu")
+    try:
+        assert runner.describe().hardware.device == "cpu"
+    finally:
+        runner.close()
+    assert len(started) == 2
+    assert "the worker did not start: the worker ended with -9" in caplog.text
+    assert "starting another" in caplog.text
+
+
+def test_a_stopped_worker_is_noticed(monkeypatch):
+    monkeypatch.setattr("compass.probe.process.STOPPED_S", 0.5)
+    worker = WorkerProcess(RUNTIME, {"workload": "visnet", "config": OptimizerConfig().model_dump(mode="json"),
+                                     "device": "cpu", "limit_bytes": None, "ready": "describing"})  # fmt: skip
+    worker.wait()
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerTimedOut, match=r"^a signal has stopped it \(SIGSTOP\)$"):
+        worker.ask({"op": "describe", "knobs": []}, timeout_s=60)
+    assert not worker.is_alive
