@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -104,8 +105,7 @@ def _require_start(pool: ProcessPoolExecutor) -> None:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         raise WorkerError(
-            "worker processes: got one that ended before its first task; expected it to start. Its messages are above; "
-            'a script that starts processes needs `if __name__ == "__main__":` around its main part.'
+            "worker processes: got one that ended before its first task; expected it to start. Its messages are above."
         ) from None
 
 
@@ -114,6 +114,8 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
     others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _begin, (work,))
     try:
+        with _nameless_script():
+            pool.submit(os.getpid)  # starts all of its processes
         yield pool
     except BaseException:
         for process in set(active_children()) - others:  # an interrupt does not wait for tasks that may hang
@@ -121,6 +123,22 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _nameless_script() -> Iterator[None]:
+    """Let processes that start in the block not run the user's script again.
+
+    They would, to find what was defined in it, and a script without `if __name__ == "__main__":` would start processes again. Our
+    work is defined in this package.
+    """
+    script = vars(sys.modules["__main__"])
+    names = {name: script[name] for name in ("__spec__", "__file__") if name in script}
+    script.update(dict.fromkeys(names))
+    try:
+        yield
+    finally:
+        script.update(names)
 
 
 def _begin(work: Callable[[Any], Any]) -> None:

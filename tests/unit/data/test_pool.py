@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
+import subprocess
+import sys
 from functools import partial
 from itertools import chain
 
@@ -53,6 +55,16 @@ def test_processes_that_do_not_start(monkeypatch):
     with pytest.raises(WorkerError) as caught:
         list(each(3, [1, 2], n_workers=1, died=abs))
     assert str(caught.value) == (
-        "worker processes: got one that ended before its first task; expected it to start. Its messages are above; "
-        'a script that starts processes needs `if __name__ == "__main__":` around its main part.'
+        "worker processes: got one that ended before its first task; expected it to start. Its messages are above."
     )
+
+
+def test_a_script_without_a_main_guard_is_not_run_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('once')\n"
+        "from compass.data.pool import each\n"
+        "print(sorted(result for chunk in each(abs, [-3, -2, -1], n_workers=2, died=abs) for _, result in chunk))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "once\n[1, 2, 3]\n"
