@@ -22,12 +22,12 @@ def without_checksum(data: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     return values, CHECKSUM not in data or data[CHECKSUM] == _of(values)
 
 
-def as_json(data: Mapping[str, Any]) -> str:
+def json_with_checksum(data: Mapping[str, Any]) -> str:
     """`data` with its checksum, as indented JSON that ends with a line break."""
     return json.dumps(with_checksum(data), indent=2, ensure_ascii=False) + "\n"
 
 
-def from_json(text: str) -> str:
+def json_without_checksum(text: str) -> str:
     """The JSON in `text` without its checksum.
 
     Raises:

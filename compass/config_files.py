@@ -27,7 +27,7 @@ from compass.optimizer_config import OptimizerConfig, Settings, present_names, w
 _HELP = "`compass config` shows every key with its reason."
 _WIDTH = 110
 _MISSING = object()
-PROJECT = "pyproject.toml"
+PROJECT_FILE = "pyproject.toml"
 _TABLE = re.compile(r"^\s*\[\s*tool\s*\.\s*compass\s*[.\]]", re.MULTILINE)
 _FREE = "space.options."
 """The group whose keys are the workload's own."""
@@ -116,7 +116,7 @@ def project_file(folder: Path) -> Path | None:
 
     Those of folders above do not count: paths in them would mean other files here.
     """
-    path = folder / PROJECT
+    path = folder / PROJECT_FILE
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if _TABLE.search(path.read_text(encoding="utf-8")):
             return path
@@ -148,7 +148,7 @@ def _read_tree(path: Path) -> _Tree:
         raise InputError(
             where, got=_one_line(error), expected=f"valid {path.suffix[1:].upper()}", fix="Correct the file."
         ) from error
-    if path.name == PROJECT:
+    if path.name == PROJECT_FILE:
         tree = _of_compass(tree, where)
     if not isinstance(tree, dict):
         raise InputError(where, got=repr(tree), expected="groups of settings", fix=_HELP)

@@ -29,7 +29,7 @@ def profile_of(given: Profile | AnyPath) -> Profile:
     return given if isinstance(given, Profile) else read_profile(Path(given).expanduser())
 
 
-def stages_of(given: Iterable[Stage]) -> tuple[Stage, ...]:
+def stages_of(given: Stage | Iterable[Stage]) -> tuple[Stage, ...]:
     """The stages in `given`, or the one that it names, in the order of development.
 
     Raises:

@@ -35,7 +35,7 @@ def optimize(  # noqa: PLR0913 - all are named
     *,
     config: OptimizerConfig | AnyPath | None = None,
     settings: Mapping[str, Any] | None = None,
-    stages: Iterable[Stage] = STAGES,
+    stages: Stage | Iterable[Stage] = STAGES,
     dataset: AnyPath | None = None,
     index: AnyPath | None = None,
     dataset_size: int | None = None,
@@ -144,7 +144,7 @@ def estimate(  # noqa: PLR0913 - all are named
 
 def verify(  # noqa: PLR0913 - all are named
     profile: Profile | AnyPath = PROFILE_NAME,
-    stages: Iterable[Stage] = (),
+    stages: Stage | Iterable[Stage] = (),
     *,
     device: str | None = None,
     workload: WorkloadSource | None = None,

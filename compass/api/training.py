@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from compass.api.arguments import AnyPath, WorkloadSource, config_of, path_of, profile_of, source_of
-from compass.checksum import from_json
+from compass.checksum import json_without_checksum
 from compass.errors import CompassError, InputError
 from compass.optimizer_config import OptimizerConfig
+from compass.planning.prober import ignore_progress
 from compass.planning.request import Request
 from compass.planning.session import scanned
 from compass.probe.store import default_cache
@@ -36,28 +37,44 @@ class TrainingFailed(CompassError):  # noqa: N818 - it names what happened
     """The process of a training ended with an error."""
 
 
+class TrainingOptions(TypedDict, total=False):
+    """What few trainings need, by keyword."""
+
+    index: AnyPath
+    """The index file of the dataset."""
+    batching: Literal["batch_size", "batch_budget"]
+    """How batches are made; by default as the plan recommends."""
+    allow_changes: bool
+    """Resume although data, model or settings changed."""
+    stale: bool
+    """Use a profile although hardware, versions or data differ."""
+    devices: int
+    """Processes on this machine."""
+    device: str
+    """A torch device; by default the profile's."""
+    workload: WorkloadSource
+    """The profile's workload, named by you: its code runs only if you have named it, now or before."""
+    trust: bool
+    """Run the workload's code although you never named it."""
+    cache: AnyPath
+    """Folder of cached probes and scans."""
+    watch: Callable[[Progress], None]
+    """Called with the progress of the scan."""
+
+
 def train(  # noqa: PLR0913 - all are named
     profile: Profile | AnyPath,
     stage: Stage,
     *,
     dataset: AnyPath | None = None,
-    index: AnyPath | None = None,
     out: AnyPath | None = None,
     epochs: int | None = None,
     cycles: float | None = None,
     max_time: float | str | None = None,
-    batching: Literal["batch_size", "batch_budget"] | None = None,
     resume: bool = False,
     restart: bool = False,
-    allow_changes: bool = False,
-    stale: bool = False,
-    devices: int = 1,
-    device: str | None = None,
-    workload: WorkloadSource | None = None,
-    trust: bool = False,
     settings: Mapping[str, Any] | None = None,
-    cache: AnyPath | None = None,
-    watch: Callable[[Progress], None] = lambda _: None,
+    **options: Unpack[TrainingOptions],
 ) -> Results:
     """Train the plan of a stage in a process of its own, and return the results; messages go to `sys.stderr`.
 
@@ -65,23 +82,14 @@ def train(  # noqa: PLR0913 - all are named
         profile: a profile, or its path.
         stage: the stage whose plan is trained.
         dataset: a PDBbind-style folder, or a CSV or Parquet manifest; by default the profile's.
-        index: the index file of the dataset.
         out: the folder of the run; by default `runs/STAGE`.
         epochs: passes over the training set; by default the configured ones.
         cycles: an alternative to `epochs`: number of cycles.
         max_time: another: seconds, or a time such as `"3h"`.
-        batching: how batches are made; by default as the plan recommends.
         resume: go on with the run in `out`.
         restart: begin the run in `out` anew; its checkpoints and tables are deleted.
-        allow_changes: resume although data, model or settings changed.
-        stale: use a profile although hardware, versions or data differ.
-        devices: processes on this machine.
-        device: a torch device; by default the profile's.
-        workload: the profile's workload, named by you: its code runs only if you have named it, now or before.
-        trust: run the workload's code although you never named it.
         settings: single settings by dotted key, e.g. `{"training.learning_rate": 1e-4}`.
-        cache: folder of cached probes and scans.
-        watch: called with the progress of the scan.
+        options: see `TrainingOptions`.
 
     Raises:
         InputError: an argument cannot be used.
@@ -89,34 +97,42 @@ def train(  # noqa: PLR0913 - all are named
         WorkerError: no worker can be started on this machine.
     """
     plans, folder = profile_of(profile), path_of(out) or Path("runs") / stage
-    amount = Amount(
-        epochs=epochs,
-        cycles=cycles,
-        max_time_s=parse_seconds(max_time, where="max_time") if isinstance(max_time, str) else max_time,
-    )
+    max_time_s = parse_seconds(max_time, where="max_time") if isinstance(max_time, str) else max_time
     config = plans.config
     if (resume or restart) and find_run_spec(folder):
         with suppress(InputError):  # `prepare` says whether it matters
             config = read_run_spec(folder).config
-    config = _with_dataset(config, settings, dataset, index, path_of(cache), watch)
     request = TrainRequest(
         profile=plans,
         stage=stage,
-        config=config,
+        config=_with_dataset(config, settings, dataset, options),
         folder=folder,
-        amount=amount,
-        batching=batching,
-        device=device,
-        n_devices=devices,
-        stale=stale,
+        amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
         resume=resume,
         restart=restart,
-        allow_changes=allow_changes,
-        workload=None if workload is None else source_of(workload),
-        trust=trust,
-        cache=path_of(cache) or default_cache(),
+        **_of_request(options),
     )
-    spec = prepare(request)
+    return _trained(request)
+
+
+def _of_request(options: TrainingOptions) -> dict[str, Any]:
+    """The options as a request has them."""
+    workload = options.get("workload")
+    return {
+        "batching": options.get("batching"),
+        "device": options.get("device"),
+        "n_devices": options.get("devices", 1),
+        "stale": options.get("stale", False),
+        "allow_changes": options.get("allow_changes", False),
+        "workload": None if workload is None else source_of(workload),
+        "trust": options.get("trust", False),
+        "cache": path_of(options.get("cache")) or default_cache(),
+    }
+
+
+def _trained(request: TrainRequest) -> Results:
+    """The results of the run that `request` describes, after it has ended."""
+    spec, folder = prepare(request), request.folder
     lock = lock_run(folder)
     try:
         if done := begin(request, spec):
@@ -125,7 +141,7 @@ def train(  # noqa: PLR0913 - all are named
     finally:
         if lock >= 0:
             os.close(lock)
-    return Results.model_validate_json(from_json((folder / RESULTS).read_text(encoding="utf-8")))
+    return Results.model_validate_json(json_without_checksum((folder / RESULTS).read_text(encoding="utf-8")))
 
 
 def predict(  # noqa: PLR0913 - all are named
@@ -159,24 +175,26 @@ def predict(  # noqa: PLR0913 - all are named
     path = Path(checkpoint).expanduser()
     # The training set's index file and oversize policy do not apply here.
     changes = {"dataset.index": "", "dataset.oversize": "isolate", **(settings or {})}
-    config = _with_dataset(run_spec_of(path).config, changes, dataset, index, path_of(cache), watch)
+    where: TrainingOptions = {"cache": path_of(cache) or default_cache(), "watch": watch}
+    if index is not None:
+        where["index"] = index
+    config = _with_dataset(run_spec_of(path).config, changes, dataset, where)
     named = None if workload is None else source_of(workload)
     return predict_complexes(path, config, device, workload=named, trust=trust)
 
 
 def _with_dataset(
-    base: OptimizerConfig,
-    settings: Mapping[str, Any] | None,
-    dataset: AnyPath | None,
-    index: AnyPath | None,
-    cache: Path | None,
-    watch: Callable[[Progress], None],
+    base: OptimizerConfig, settings: Mapping[str, Any] | None, dataset: AnyPath | None, options: TrainingOptions
 ) -> OptimizerConfig:
     """`base` with changes; the dataset is scanned again, because its files may have changed."""
     changed = config_of(
-        base, {**(settings or {}), "dataset.catalogue": ""}, path=path_of(dataset), index=path_of(index)
+        base,
+        {**(settings or {}), "dataset.catalogue": ""},
+        path=path_of(dataset),
+        index=path_of(options.get("index")),
     )
-    return scanned(Request(config=changed, cache=cache), watch).config
+    request = Request(config=changed, cache=path_of(options.get("cache")))
+    return scanned(request, options.get("watch") or ignore_progress).config
 
 
 def _run(folder: Path, environment: Mapping[str, str], descriptors: tuple[int, ...] = ()) -> None:

@@ -28,7 +28,7 @@ from compass.cli import (
 )
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
-from compass.cli.options import FAMILIES, STAGE_NAMES
+from compass.cli.options import FAMILY_NAMES, STAGES_TEXT
 from compass.cli.verbosity import with_verbosity
 from compass.errors import CompassError
 from compass.version import __version__
@@ -56,33 +56,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="\n\n".join(
         [
-            f"Stages of development: {STAGE_NAMES}.",
-            f"Model families: {', '.join(FAMILIES)}, or your own: compass workload --help.",
+            f"Stages of development: {STAGES_TEXT}.",
+            f"Model families: {', '.join(FAMILY_NAMES)}, or your own: compass workload --help.",
             "First steps: compass demo my_demo, compass doctor, compass optimize --dataset PATH.",
         ]
     ),
 )
 
-COMMANDS: dict[str, Callable[..., None]] = {
+CLI_COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "doctor": doctor.doctor,
     "optimize": optimize.optimize_command,
     "estimate": estimate.estimate_command,
-    "train": train.train,
+    "train": train.train_command,
     "predict": predict.predict_command,
     "scan": scan.scan_command,
     "show": show.show,
     "export": export.export,
     "verify": verify.verify_command,
     "explain": explain.explain,
-    "report": report.report,
+    "report": report.report_command,
     "compare": compare.compare,
     "env": env.env,
     "config": config.config,
     "schema": schema.schema,
 }
 """In the order of the help: first steps, planning, training, looking."""
-for _name, _command in COMMANDS.items():
+for _name, _command in CLI_COMMANDS.items():
     app.command(_name, cls=PlainCommand, epilog=epilog(_name))(with_verbosity(_command))
 app.command("train-run", cls=PlainCommand, hidden=True)(with_verbosity(train.train_run))
 app.add_typer(workload.group, name="workload")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.options import (
-    STAGE_NAMES,
+    STAGES_TEXT,
     AsJsonOption,
     CacheOption,
     ConfigOption,
@@ -37,7 +37,7 @@ StagesOption = Annotated[
         "--stages",
         "--stage",
         metavar="STAGE,…",
-        help=f"Stages to plan, with commas or repeated: {STAGE_NAMES}. Default: all.",
+        help=f"Stages to plan, with commas or repeated: {STAGES_TEXT}. Default: all.",
     ),
 ]
 OutOption = Annotated[

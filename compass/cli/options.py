@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-STAGE_NAMES = "smoke_test, prototyping, validation, production"
+STAGES_TEXT = "smoke_test, prototyping, validation, production"
 """The stages, which help names without loading the records."""
-FAMILIES = ("visnet", "schnet", "dimenet++", "gps")
+FAMILY_NAMES = ("visnet", "schnet", "dimenet++", "gps")
 """The built-in model families, which help names without loading them; the first is the default."""
 
 ConfigOption = Annotated[
@@ -35,7 +35,7 @@ MemoryLimitOption = Annotated[
 WorkloadOption = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help=f"Model family ({', '.join(FAMILIES)}), package.module:factory or file.py:factory."
+        metavar="NAME", help=f"Model family ({', '.join(FAMILY_NAMES)}), package.module:factory or file.py:factory."
     ),
 ]
 NamedWorkloadOption = Annotated[
@@ -60,7 +60,7 @@ WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[STAGE] [PROFILE]",
-        help=f"A stage ({STAGE_NAMES}) and a profile. Default: hardware_profile.json.",
+        help=f"A stage ({STAGES_TEXT}) and a profile. Default: hardware_profile.json.",
         show_default=False,
     ),
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from compass.reporting.view import View
 
 
-def report(
+def report_command(
     path: Annotated[
         Path | None,
         typer.Argument(

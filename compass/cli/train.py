@@ -61,7 +61,7 @@ Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on thi
 Nodes = Annotated[
     int, typer.Option(min=1, metavar="N", help="Machines, on each of which torchrun starts this command.")
 ]
-Loggers = Annotated[
+LoggerOption = Annotated[
     list[str] | None,
     typer.Option(
         "--logger",
@@ -71,7 +71,7 @@ Loggers = Annotated[
 ]
 
 
-def train(
+def train_command(
     words: WordsArgument = None,
     stage: StageOption = None,
     profile_path: ProfileOption = None,
@@ -91,7 +91,7 @@ def train(
     devices: Devices = 1,
     nodes: Nodes = 1,
     device: DeviceOption = None,
-    loggers: Loggers = None,
+    loggers: LoggerOption = None,
     set_values: SetOption = None,
     cache: CacheOption = None,
     as_json: AsJsonOption = False,
@@ -101,28 +101,21 @@ def train(
     Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
     from compass.cli.parse import named, one_stage
-    from compass.config_files import SettingChange
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
-    if resume and restart:
-        raise InputError("--restart", got="--resume as well", expected="one of the two", fix="Leave one out.")
     stages, profile_path = named(words, [stage] if stage else [], profile_path)
-    name, folder, before = _run_of(one_stage(stages), out, continues=resume or restart)
+    name, folder, before = _run_of(one_stage(stages), out, resume=resume, restart=restart)
     began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
     profile = read_profile(profile_path or began_with)
-    changes = [
-        *(set_values or ()),
-        *([SettingChange("--logger", "training.loggers", tuple(loggers))] if loggers else []),
-    ]
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
         stage=name,
-        config=dataset_config((before or profile).config, changes, dataset, index, cache),
+        config=dataset_config((before or profile).config, _changes(set_values, loggers), dataset, index, cache),
         folder=folder,
         amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
         batching=_batching(batching),
@@ -140,11 +133,24 @@ def train(
     _become(request, as_json=as_json)
 
 
-def _run_of(stage: Stage | None, out: Path | None, *, continues: bool) -> tuple[Stage, Path, RunSpec | None]:
-    """The stage and the folder of a run, and the settings that it began with if it `continues`."""
+def _changes(set_values: list[str] | None, loggers: list[str] | None) -> list[str | SettingChange]:
+    """The settings that flags change."""
+    from compass.config_files import SettingChange
+
+    named = [SettingChange("--logger", "training.loggers", tuple(loggers))] if loggers else []
+    return [*(set_values or ()), *named]
+
+
+def _run_of(
+    stage: Stage | None, out: Path | None, *, resume: bool, restart: bool
+) -> tuple[Stage, Path, RunSpec | None]:
+    """The stage and the folder of a run, and the settings that it began with if it goes on or begins anew."""
     from compass.records import STAGES
     from compass.training.run_spec import find_run_spec, read_run_spec
 
+    if resume and restart:
+        raise InputError("--restart", got="--resume as well", expected="one of the two", fix="Leave one out.")
+    continues = resume or restart
     if stage is not None:
         folder = out or Path("runs") / stage
         return stage, folder, _readable(folder) if continues and find_run_spec(folder) else None

@@ -68,7 +68,7 @@ def _together(
             # Only a little ahead of the workers: waiting tasks use memory and are lost together.
             while not suspects and len(under_way) < n_workers + 2 and (chunk := next(chunks, None)):
                 try:
-                    under_way[pool.submit(_do, chunk)] = chunk
+                    under_way[_submit(pool, _do, chunk)] = chunk
                 except BrokenProcessPool:
                     suspects += chunk
             if not under_way:
@@ -92,7 +92,7 @@ def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], 
             while left:
                 task = left.popleft()
                 try:
-                    (result,) = pool.submit(_do, (task,)).result()
+                    (result,) = _submit(pool, _do, (task,)).result()
                 except BrokenProcessPool:
                     yield [(task, died(task))]
                     break
@@ -102,7 +102,7 @@ def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], 
 def _require_start(pool: ProcessPoolExecutor) -> None:
     """Check that a process starts, so that a later death is caused by a task."""
     try:
-        pool.submit(os.getpid).result()
+        _submit(pool, os.getpid).result()
     except BrokenProcessPool:
         raise WorkerError(
             "worker processes: got one that ended before its first task; expected it to start. Its messages are above."
@@ -114,8 +114,6 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
     others = set(active_children())
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _begin, (work,))
     try:
-        with _nameless_script():
-            pool.submit(os.getpid)  # starts all of its processes
         yield pool
     except BaseException:
         for process in set(active_children()) - others:  # an interrupt does not wait for tasks that may hang
@@ -123,6 +121,12 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, call: Callable[..., R], *given: Any) -> Future[R]:
+    """Give `pool` a call, for which it may start another process."""
+    with _nameless_script():
+        return pool.submit(call, *given)
 
 
 @contextmanager
@@ -133,7 +137,7 @@ def _nameless_script() -> Iterator[None]:
     work is defined in this package.
     """
     script = vars(sys.modules["__main__"])
-    names = {name: script[name] for name in ("__spec__", "__file__") if name in script}
+    names: dict[str, Any] = {name: script[name] for name in ("__spec__", "__file__") if name in script}
     script.update(dict.fromkeys(names))
     try:
         yield

@@ -6,7 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from compass.checksum import from_json
+from compass.checksum import json_without_checksum
 from compass.errors import InputError
 from compass.files import sweep
 from compass.records.training import CYCLES, EPOCHS, PREDICTIONS, RESULTS, RUN_SPEC
@@ -17,7 +17,7 @@ from compass.training.run_spec import RunSpec, find_run_spec, read_run_spec, wri
 
 log = logging.getLogger(__name__)
 
-TABLES = (CYCLES, EPOCHS, RESULTS, PREDICTIONS)
+RUN_TABLES = (CYCLES, EPOCHS, RESULTS, PREDICTIONS)
 
 
 def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
@@ -41,7 +41,7 @@ def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
             log.warning("no checkpoint was written yet: the run begins anew")
         clear(folder, checkpoints)
     checkpoints.sweep()
-    sweep(folder, (*TABLES, RUN_SPEC))
+    sweep(folder, (*RUN_TABLES, RUN_SPEC))
     write_run_spec(spec, folder)
     return None
 
@@ -52,7 +52,7 @@ def finished_results(spec: RunSpec, folder: Path) -> Results | None:
     if not path.exists() or find_run_spec(folder) is None:
         return None
     try:
-        found = Results.model_validate_json(from_json(path.read_text(encoding="utf-8")))
+        found = Results.model_validate_json(json_without_checksum(path.read_text(encoding="utf-8")))
         before = read_run_spec(folder)
     except (InputError, OSError, ValueError):  # they are written again at the end
         return None
@@ -77,7 +77,7 @@ def check_resumable(checkpoints: Checkpoints) -> None:
 def clear(folder: Path, checkpoints: Checkpoints) -> None:
     """Delete what an earlier start of the run wrote, so that its tables do not continue it."""
     checkpoints.clear()
-    for name in TABLES:
+    for name in RUN_TABLES:
         (folder / name).unlink(missing_ok=True)
     for curves in (folder / "tensorboard", *folder.glob("csv_*")):
         shutil.rmtree(curves, ignore_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compass.checksum import as_json
+from compass.checksum import json_with_checksum
 from compass.commands import command
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
@@ -144,7 +144,7 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         checkpoint=str(best if best.exists() else ""),
     )
     if run.ranks.rank == 0:
-        write_text(as_json(results.model_dump(mode="json")), run.folder / RESULTS)
+        write_text(json_with_checksum(results.model_dump(mode="json")), run.folder / RESULTS)
     return results
 
 

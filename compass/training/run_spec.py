@@ -10,7 +10,7 @@ from typing import Literal
 
 import psutil
 
-from compass.checksum import as_json, from_json
+from compass.checksum import json_with_checksum, json_without_checksum
 from compass.errors import InputError
 from compass.files import first_of, write_text
 from compass.optimizer_config import OptimizerConfig
@@ -145,7 +145,7 @@ def write_run_spec(spec: RunSpec, folder: Path) -> Path:
             expected="a writable folder",
             fix="Choose another --out.",
         ) from error
-    write_text(as_json(spec.model_dump(mode="json")), folder / RUN_SPEC)
+    write_text(json_with_checksum(spec.model_dump(mode="json")), folder / RUN_SPEC)
     return folder / RUN_SPEC
 
 
@@ -166,7 +166,7 @@ def read_run_spec(folder: Path) -> RunSpec:
             f"run folder {folder}", got=f"no {RUN_SPEC}", expected="the folder of a run", fix="Check the path."
         )
     try:
-        return RunSpec.model_validate_json(from_json(path.read_text(encoding="utf-8")))
+        return RunSpec.model_validate_json(json_without_checksum(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         why = str(error) if type(error) is ValueError else type(error).__name__
         raise InputError(

@@ -13,6 +13,8 @@ MOST_UNFORMATTED = 20
 
 SAME_MEANING = {
     "optimize": "the Python call with keywords, and the story that it calls with a Request",
+    "estimate": "the Python call with keywords, and what it calls with a Request",
+    "verify": "the Python call with keywords, and what it calls with a Profile",
 }
 """Public names that stand in two modules because they mean the same there, each with its reason."""
 

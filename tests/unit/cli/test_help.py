@@ -5,9 +5,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from compass.cli.app import COMMANDS, app
+from compass.cli.app import CLI_COMMANDS, app
 from compass.cli.examples import EXAMPLES
-from compass.cli.options import FAMILIES, STAGE_NAMES
+from compass.cli.options import FAMILY_NAMES, STAGES_TEXT
 from compass.errors import InputError
 from compass.optimizer import Request
 from compass.records import STAGES
@@ -27,14 +27,14 @@ def helped(*args: str) -> str:
 
 
 def test_what_help_names_without_loading_it_is_what_there_is():
-    assert ", ".join(STAGES) == STAGE_NAMES
-    assert set(FAMILIES) == set(registry.FAMILIES)
-    assert FAMILIES[0] == Request.workload
+    assert ", ".join(STAGES) == STAGES_TEXT
+    assert set(FAMILY_NAMES) == set(registry.FAMILIES)
+    assert FAMILY_NAMES[0] == Request.workload
 
 
 def test_the_first_page_names_stages_and_families():
     page = " ".join(helped().split())
-    assert all(name in page for name in (*STAGES, *FAMILIES))
+    assert all(name in page for name in (*STAGES, *FAMILY_NAMES))
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
@@ -47,7 +47,7 @@ def test_every_command_has_examples_and_both_flags(command):
 
 
 def test_no_command_is_without_examples():
-    assert {*COMMANDS, "workload check"} == set(EXAMPLES)
+    assert {*CLI_COMMANDS, "workload check"} == set(EXAMPLES)
 
 
 def commands_of(example: str) -> list[list[str]]:

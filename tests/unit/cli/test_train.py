@@ -152,7 +152,7 @@ def predict(tmp_path, monkeypatch):
     trained = load_config(None, ["dataset.index=INDEX_of_the_training_set", "dataset.oversize=refuse"])
     asked = []
 
-    def answer(checkpoint, config, device):
+    def answer(checkpoint, config, device, **_):
         asked.append(config.dataset)
         print("output of the model")  # noqa: T201 - which belong on the other stream
         return prediction.Predictions(checkpoint=str(checkpoint), rows=(), evaluation=None)

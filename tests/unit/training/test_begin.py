@@ -6,7 +6,7 @@ import torch
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records.training import CYCLES, EPOCHS, RESULTS
-from compass.training.begin import TABLES, begin
+from compass.training.begin import RUN_TABLES, begin
 from compass.training.checkpoints import Checkpoints, Progressed
 from compass.training.prepare import TrainRequest
 from compass.training.results import Results
@@ -20,7 +20,7 @@ def begun(spec, profile, tmp_path):
     folder = tmp_path / "run"
     write_run_spec(spec, folder)
     Checkpoints(folder / "checkpoints", 2).write(spec, Progressed(n_batches=9), {"w": torch.ones(2)}, {}, [])
-    for name in TABLES:
+    for name in RUN_TABLES:
         (folder / name).write_text("before\n")
     (folder / "tensorboard").mkdir()
     (folder / "checkpoints" / ".batch-000000018.ckpt.1234abcd").write_bytes(b"half")
@@ -48,7 +48,7 @@ def results(*, finished=True):
 def test_resuming_keeps_everything_but_litter(begun, spec):
     request = begun(resume=True)
     assert begin(request, spec.model_copy(update={"resume": True})) is None
-    assert files(request.folder) == sorted(["checkpoints/batch-000000009.ckpt", "run.json", *TABLES])
+    assert files(request.folder) == sorted(["checkpoints/batch-000000009.ckpt", "run.json", *RUN_TABLES])
 
 
 def test_beginning_anew_deletes_what_the_run_has_written(begun, spec):
