@@ -24,9 +24,9 @@ COPY compass compass
 # A torch that the base image has is kept.
 RUN if python -c "import torch" 2> /dev/null; then sed -i '/^torch==/d' constraints.txt; fi \
     && pip install --no-cache-dir --constraint constraints.txt '.[parquet,report]' \
-    && useradd --create-home researcher && mkdir /work && chown researcher /work
+    && useradd --create-home --uid 1000 researcher && mkdir /work && chown 1000 /work
 
-USER researcher
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["compass"]
 CMD ["--help"]

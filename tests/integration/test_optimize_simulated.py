@@ -148,7 +148,7 @@ def test_statements_about_one_plan_agree(profiles, machine):
         assert f"{plan.choice.capacity:,} parameters" in model_words(plan)
         assert format_duration(plan.epoch_s) in epoch_words(plan, profile.dataset_size)
         assert f"{plan.certificate.n_steps} steps" in memory_words(plan)
-        assert short["plans"][stage]["batch_size"] == plan.choice.batch_size
+        assert short["stages"][stage]["batch_size"] == plan.choice.batch_size
         assert shown.limited_by == plan.limited_by
         if stage == "smoke_test":
             continue
