@@ -276,12 +276,16 @@ def _report_finished(results: Results, folder: Path, *, as_json: bool) -> None:
 def _report(results: Results, folder: Path) -> None:
     from compass.cli.tables import print_commands
     from compass.reporting.results import RESULTS_TITLE, results_table, sentence
+    from compass.units import format_count
 
     for cycle in results.cycles[-1:]:
         typer.echo(str(cycle))
     if results.evaluations:
         _print_table(RESULTS_TITLE, results_table(results.evaluations))
     typer.echo(f"\n{sentence(str(results.verdict))}")
+    if results.not_finite:
+        n = format_count(results.not_finite)
+        typer.secho(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
     typer.echo(f"\n{'wrote' if results.finished else 'stopped, with a checkpoint:'} {folder}")
     print_commands(_next(results, folder))
 

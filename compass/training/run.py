@@ -156,9 +156,8 @@ def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> No
     epoch, place = at.position
     run.stream.start = Position(epoch, place) if place < run.stream.per_epoch else Position(epoch + 1)
     callback.clock.number = at.n_batches // run.spec.config.cycle_batches
-    if (
-        run.ranks.rank == 0
-    ):  # batches after the checkpoint are trained again, and so is an epoch that its time cut short
+    # Batches after the checkpoint are trained again, and so is an epoch that its time cut short.
+    if run.ranks.rank == 0:
         callback.clock.number = drop_rows(run.folder / CYCLES, "ends_at", at.n_batches)
         drop_rows(run.folder / EPOCHS, "epoch", run.stream.start.epoch)
 

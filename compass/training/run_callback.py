@@ -148,10 +148,8 @@ class RunCallback(pl.Callback):
         )
 
     def _finish_cycle(self) -> None:
-        cycle, n_not_whole = (
-            self.clock.finish(self.run.meter.footprint_bytes(), self.at.n_batches),
-            self._updates.counts.not_whole,
-        )
+        cycle = self.clock.finish(self.run.meter.footprint_bytes(), self.at.n_batches)
+        n_not_whole = self._updates.counts.not_whole
         is_whole = n_not_whole == self._n_not_whole  # the times of parts do not apply to whole batches
         if is_whole and self._feedback is not None:
             self._feedback.record_cycle(cycle, self.clock)

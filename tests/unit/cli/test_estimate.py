@@ -207,3 +207,14 @@ def test_every_allocator_may_be_asked_about():
 def test_usage_errors_are_bad_input(asked, args):
     assert compass(*MODEL, *args).exit_code == 2
     assert asked == []
+
+
+@pytest.mark.parametrize(("fits", "code"), [(("no",), 3), (("no", "no"), 3), (("no", "perhaps"), 0), (("yes",), 0)])
+def test_the_exit_code_says_whether_anything_fits(monkeypatch, profile, fits, code):
+    rows = tuple(make_row(2 + i, 64).model_copy(update={"fits": one}) for i, one in enumerate(fits))
+    found = Estimates(
+        hardware=profile.hardware, fingerprint=profile.fingerprint, workload="visnet", runtime=RuntimeSettings(threads=2),
+        dataset_size=19_000, epochs=100, cycle_batches=450, n_probes=0, rows=rows,
+    )  # fmt: skip
+    monkeypatch.setattr("compass.estimating.estimate", lambda *_, **__: found)
+    assert [compass("--all", *more).exit_code for more in ((), ("--json",), ("--csv", "-"))] == [code] * 3
