@@ -31,6 +31,8 @@ from compass.training.run_spec import Amount, find_run_spec, read_run_spec
 from compass.units import parse_seconds
 
 _BY_SIGNAL = 128
+_COLOURED = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""Variables, of notebooks for example, that make a pipe look like a terminal: its progress bar would fill the page."""
 
 
 class TrainingFailed(CompassError):  # noqa: N818 - it names what happened
@@ -206,7 +208,7 @@ def _run(folder: Path, environment: Mapping[str, str], descriptors: tuple[int, .
     command = [sys.executable, "-m", "compass", "train-run", str(folder)]
     process = subprocess.Popen(
         command,
-        env=dict(environment),
+        env={name: value for name, value in environment.items() if name not in _COLOURED},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
