@@ -175,7 +175,17 @@ def _read_yaml(text: str) -> Any:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    if (bad := _no_text(found)) is not None:
+        raise ValueError(f"the key {bad!r} is no text: put it in quotes")
     return {} if found is None else found
+
+
+def _no_text(tree: Any) -> Any:
+    """A key that is no text, as YAML makes of `on` and `1`; None if all are."""
+    if not isinstance(tree, dict):
+        return None
+    keys = (key for key in tree if not isinstance(key, str))
+    return next(keys, next((bad for bad in map(_no_text, tree.values()) if bad is not None), None))
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -66,7 +66,7 @@ def config_of(
     """The given configuration, changed by `settings`, then by those arguments of the dataset that are given."""
     changes = [SettingChange(f"settings[{key!r}]", key, value) for key, value in (settings or {}).items()]
     changes += [
-        SettingChange("dataset" if name == "path" else name, f"dataset.{name}", str(value))
+        SettingChange("dataset" if name == "path" else name, f"dataset.{name}", str(path_of(value)))
         for name, value in of_dataset.items()
         if value is not None
     ]
@@ -86,7 +86,7 @@ def source_of(workload: WorkloadSource) -> str:
     name = getattr(workload, "__qualname__", "")
     try:
         file = inspect.getsourcefile(workload)
-    except TypeError:
+    except (TypeError, OSError):  # an OSError in a notebook, whose cells are in no file
         file = None
     if file is None or not name or "<" in name or not Path(file).is_file():
         raise InputError(

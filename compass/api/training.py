@@ -24,7 +24,7 @@ from compass.records import Progress, Stage
 from compass.records.training import RESULTS
 from compass.training.begin import begin
 from compass.training.prediction import Predictions, predict_complexes, run_spec_of
-from compass.training.prepare import TrainRequest, prepare, process_environment
+from compass.training.prepare import TrainRequest, is_of_plan, prepare, process_environment
 from compass.training.results import Results
 from compass.training.run_lock import hand_on, lock_run
 from compass.training.run_spec import Amount, find_run_spec, read_run_spec
@@ -98,12 +98,17 @@ def train(  # noqa: PLR0913 - all are named
         TrainingFailed: the process ended with an error, e.g. out of memory.
         WorkerError: no worker can be started on this machine.
     """
+    if unknown := sorted(options.keys() - TrainingOptions.__annotations__.keys()):
+        raise TypeError(f"train() got unknown options: {', '.join(unknown)}")
+    if resume and restart:
+        raise InputError("restart", got="resume as well", expected="one of the two", fix="Leave one out.")
     plans, folder = profile_of(profile), path_of(out) or Path("runs") / stage
     max_time_s = parse_seconds(max_time, where="max_time") if isinstance(max_time, str) else max_time
     config = plans.config
     if (resume or restart) and find_run_spec(folder):
         with suppress(InputError):  # `prepare` says whether it matters
-            config = read_run_spec(folder).config
+            before = read_run_spec(folder)
+            config = before.config if resume or is_of_plan(before, plans, stage) else config
     request = TrainRequest(
         profile=plans,
         stage=stage,
@@ -214,6 +219,8 @@ def _run(folder: Path, environment: Mapping[str, str], descriptors: tuple[int, .
         text=True,
         errors="replace",
         pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # an interrupt of the group would be a second one, at which it stops without saving
     )
     last = ""
     try:

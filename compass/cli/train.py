@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from compass.config_files import SettingChange
     from compass.optimizer_config import OptimizerConfig
+    from compass.profile import Profile
     from compass.records import Stage
     from compass.reporting.figure import Table
     from compass.training.prepare import TrainRequest
@@ -102,15 +103,13 @@ def train_command(
     """
     from compass.cli.parse import named, one_stage
     from compass.probe.store import default_cache
-    from compass.profile import PROFILE_NAME, read_profile
     from compass.training.prepare import TrainRequest
     from compass.training.run_spec import Amount
     from compass.units import parse_seconds
 
     stages, profile_path = named(words, [stage] if stage else [], profile_path)
     name, folder, before = _run_of(one_stage(stages), out, resume=resume, restart=restart)
-    began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
-    profile = read_profile(profile_path or began_with)
+    profile, before = _profile_of(name, profile_path, before, restart=restart)
     max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
@@ -173,6 +172,20 @@ def _readable(folder: Path) -> RunSpec | None:
         return read_run_spec(folder)
     except InputError:
         return None
+
+
+def _profile_of(
+    stage: Stage, path: Path | None, before: RunSpec | None, *, restart: bool
+) -> tuple[Profile, RunSpec | None]:
+    """The profile at `path`, or that of the run `before`; and that run, unless it begins anew by another plan."""
+    from compass.profile import PROFILE_NAME, read_profile
+    from compass.training.prepare import is_of_plan
+
+    began_with = Path(before.profile) if before and before.profile else Path(PROFILE_NAME)
+    profile = read_profile(path or began_with)
+    if before and restart and not is_of_plan(before, profile, stage):
+        before = None
+    return profile, before
 
 
 def train_run(

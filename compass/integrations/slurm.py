@@ -46,7 +46,7 @@ if [ -d "$run/checkpoints" ]; then more=(--resume); fi
 # A job that is cancelled stays cancelled.
 again=no
 trap 'again=yes; kill -TERM "$child"' USR1
-{train} --out "$run" "${{more[@]}}" &
+{train} --out "$run" ${{more[@]+"${{more[@]}}"}} &
 child=$!
 wait "$child"
 code=$?

@@ -15,6 +15,8 @@ from compass.probe.store import default_cache
 TRUSTED = "trusted_workloads.txt"
 """In the user's cache folder: a source to a line."""
 log = logging.getLogger(__name__)
+_of_this_process: set[str] = set()
+"""What was named in this process."""
 
 
 def remember_workload(source: str) -> None:
@@ -22,13 +24,16 @@ def remember_workload(source: str) -> None:
     source = absolute_source(source)
     if not _is_code(source) or source in _remembered():
         return
+    _of_this_process.add(source)
     try:
         path = default_cache() / TRUSTED
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{source}\n")
     except (OSError, InputError) as error:
-        log.debug("the workload %s is not remembered: %s", source, error)
+        log.warning(
+            "the workload %s is trusted by this process alone, because its name cannot be kept: %s", source, error
+        )
 
 
 def check_trusted(source: str, *, named: str | None = None, trust: bool = False) -> None:
@@ -67,5 +72,5 @@ def _is_code(source: str) -> bool:
 
 def _remembered() -> set[str]:
     with suppress(OSError, UnicodeDecodeError, InputError):
-        return set((default_cache() / TRUSTED).read_text(encoding="utf-8").splitlines())
-    return set()
+        return _of_this_process | set((default_cache() / TRUSTED).read_text(encoding="utf-8").splitlines())
+    return _of_this_process

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from compass.training.run_spec import RunSpec, find_run_spec, read_run_spec, wri
 
 log = logging.getLogger(__name__)
 
+_OF_CSV_LOGGER = re.compile(r"csv_\d+")
 RUN_TABLES = (CYCLES, EPOCHS, RESULTS, PREDICTIONS)
 
 
@@ -33,17 +36,27 @@ def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
     check_folder(request)
     checkpoints = Checkpoints(folder / "checkpoints", spec.config.training.keep_last)
     if spec.resume:
-        if found := finished_results(spec, folder):
+        is_alone = (
+            int(os.environ.get("WORLD_SIZE", "1")) == 1
+        )  # other ranks wait for the settings, and end as this one does
+        if is_alone and (found := finished_results(spec, folder)):
             return found
         check_resumable(checkpoints)
-    if request.restart or (spec.resume and checkpoints.is_empty):
+    if int(os.environ.get("GROUP_RANK", "0")) == 0:  # the others hold no lock on a folder that they may share
+        _tidy(folder, checkpoints, spec, restart=request.restart)
+    write_run_spec(spec, folder)
+    return None
+
+
+def _tidy(folder: Path, checkpoints: Checkpoints, spec: RunSpec, *, restart: bool) -> None:
+    """Delete what must not go into the run: the start before, if there is nothing to go on from, and half-written files."""
+    if restart or (checkpoints.is_empty and find_run_spec(folder)):
         if spec.resume:
             log.warning("no checkpoint was written yet: the run begins anew")
         clear(folder, checkpoints)
+    (folder / RESULTS).unlink(missing_ok=True)  # those of a run that is extended would call it finished
     checkpoints.sweep()
     sweep(folder, (*RUN_TABLES, RUN_SPEC))
-    write_run_spec(spec, folder)
-    return None
 
 
 def finished_results(spec: RunSpec, folder: Path) -> Results | None:
@@ -79,5 +92,6 @@ def clear(folder: Path, checkpoints: Checkpoints) -> None:
     checkpoints.clear()
     for name in RUN_TABLES:
         (folder / name).unlink(missing_ok=True)
-    for curves in (folder / "tensorboard", *folder.glob("csv_*")):
+    own = (path for path in folder.glob("csv_*") if _OF_CSV_LOGGER.fullmatch(path.name))
+    for curves in (folder / "tensorboard", *own):
         shutil.rmtree(curves, ignore_errors=True)

@@ -73,6 +73,9 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     sampler = make_sampler(spec, data, ranks, law)
     batch_s = predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
     stream = make_stream(spec, data, sampler, ranks, batch_s)
+    graphs_per_update = sampler.mean_graphs * ranks.n * stream.accumulate
+    module = _make_module(spec, workload, data, graphs_per_update, stream.n_updates)
+    buffers = [name for name, _ in module.model.named_buffers()]
     largest = largest_batch(data, sampler, law, spec.plan.choice.batch_size if spec.batching == "batch_size" else None)
     return TrainingRun(
         spec=spec,
@@ -85,8 +88,8 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         sampler=sampler,
         stream=stream,
         guard=Guard(law, data.loads, spec.budget_bytes, meter.obtainable_bytes),
-        module=_make_module(spec, workload, data, sampler.mean_graphs * ranks.n * stream.accumulate, stream.n_updates),
-        checkpoints=Checkpoints(folder / "checkpoints", spec.config.training.keep_last),
+        module=module,
+        checkpoints=Checkpoints(folder / "checkpoints", spec.config.training.keep_last, buffers),
         largest=largest,
         bound_bytes=footprint_bound(spec, largest.load(data.loads), law),
         batch_s=batch_s,

@@ -6,7 +6,7 @@ import io
 import logging
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,9 @@ class BrokenWeights(CompassError):  # noqa: N818 - it names what happened
 class Checkpoints:
     """The checkpoints of one run, in a folder of their own. None of them holds weights that are not finite."""
 
-    def __init__(self, folder: Path, keep_last: int) -> None:
-        self.folder, self._keep_last = folder, keep_last
+    def __init__(self, folder: Path, keep_last: int, buffers: Iterable[str] = ()) -> None:
+        """Checkpoints in `folder`; `buffers` are the names in a model's state that are no weights and may hold anything."""
+        self.folder, self._keep_last, self._buffers = folder, keep_last, tuple(buffers)
 
     def write(
         self,
@@ -113,6 +114,7 @@ class Checkpoints:
                 "run_spec": spec.model_dump_json(),
                 "progressed": progressed.model_dump_json(),
                 "model": model,
+                "buffers": self._buffers,
                 "optimizer": optimizer,
                 "random": random_states,
             },
@@ -136,6 +138,7 @@ class Checkpoints:
             "run_spec": spec.model_dump_json(),
             "score": score,
             "model": model,
+            "buffers": self._buffers,
         }
         _write(content, self.folder / BEST)
 
@@ -147,7 +150,7 @@ class Checkpoints:
             except InputError as error:
                 log.warning("%s; using the checkpoint before it", error)
                 continue
-            if not (broken := not_finite(content["model"])):
+            if not (broken := not_finite(content)):
                 return content
             log.warning("checkpoint %s: %s is not finite; using the checkpoint before it", path, broken)
         return None
@@ -288,14 +291,15 @@ def _loaded(data: bytes) -> Any:
     return content
 
 
-def not_finite(state: Mapping[str, Any]) -> str:
-    """The name of a tensor in a model's state that is not finite; empty if all are."""
-    floats = ((name, value) for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point())
+def not_finite(content: Mapping[str, Any]) -> str:
+    """The name of a weight in a checkpoint that is not finite; empty if all are. Buffers may be masks with infinite entries."""
+    weights = ((name, value) for name, value in content["model"].items() if name not in content.get("buffers", ()))
+    floats = ((name, value) for name, value in weights if torch.is_tensor(value) and value.is_floating_point())
     return next((name for name, value in floats if not bool(torch.isfinite(value).all())), "")
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
-    if broken := not_finite(content["model"]):
+    if broken := not_finite(content):
         raise BrokenWeights(f"{broken} is no longer finite, and {path.name} is not written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:

@@ -125,6 +125,9 @@ def drop_rows(path: Path, column: str, last: int) -> int:
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
         rows = [row for row in reader if _is_whole(row) and (column not in names or _at_most(row[column], last))]
+    if not names:  # an empty file, as a loss of power may leave it
+        path.unlink()
+        return 0
     text = StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=names)
     writer.writeheader()
@@ -152,7 +155,7 @@ def append_row(row: Mapping[str, object], path: Path) -> None:
 
     A table that an older version began keeps its columns.
     """
-    is_new, names = not path.exists(), list(row)
+    is_new, names = not path.exists() or not path.stat().st_size, list(row)
     if not is_new:
         with path.open(newline="", encoding="utf-8") as file:
             names = next(csv.reader(file), names)

@@ -107,11 +107,17 @@ def earlier_run(request: TrainRequest) -> RunSpec | None:
     if not (request.resume or request.restart) or find_run_spec(request.folder) is None:
         return None
     try:
-        return read_run_spec(request.folder)
+        before = read_run_spec(request.folder)
     except InputError:
         if must_agree(request):
             raise
         return None
+    return before if request.resume or is_of_plan(before, request.profile, request.stage) else None
+
+
+def is_of_plan(before: RunSpec, profile: Profile, stage: Stage) -> bool:
+    """Whether a run trains the plan of `profile`. If it does not, a run that begins anew takes none of its settings."""
+    return stage in profile.plans and before.plan.certificate == profile.plans[stage].certificate
 
 
 def must_agree(request: TrainRequest) -> bool:
@@ -164,12 +170,13 @@ def check_folder(request: TrainRequest) -> None:
             expected="a new one",
             fix="Continue that run with --resume, begin it anew with --restart, or choose another --out.",
         )
-    if request.resume and find_run_spec(request.folder) is None:
+    again = "restart" if request.restart else "resume"
+    if (request.resume or request.restart) and find_run_spec(request.folder) is None:
         raise InputError(
             f"run folder {request.folder}",
-            got="no run to resume",
+            got=f"no run to {again}",
             expected="the folder of a run",
-            fix="Leave out --resume, or check --out.",
+            fix=f"Leave out --{again}, or check --out.",
         )
 
 

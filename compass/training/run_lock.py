@@ -5,6 +5,7 @@ The lock is taken before anything is written, and handed on by its file descript
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
@@ -77,10 +78,17 @@ def keep_lock(folder: Path) -> int:
         if given and os.path.samestat(os.fstat(int(given)), (folder / LOCK).stat()):
             os.set_inheritable(int(given), False)  # noqa: FBT003
             _note(int(given))
-            return int(given)
+            return _noted_until_the_end(int(given))
     except (OSError, ValueError):
         pass  # a stranger's variable
-    return lock_run(folder)
+    return _noted_until_the_end(lock_run(folder))
+
+
+def _noted_until_the_end(descriptor: int) -> int:
+    """Take the note away when this process ends, so that it holds nothing where only the note counts."""
+    if descriptor >= 0:
+        atexit.register(os.ftruncate, descriptor, 0)
+    return descriptor
 
 
 def _note(descriptor: int) -> None:
@@ -114,5 +122,5 @@ def _held(folder: Path, holder: dict[str, object]) -> InputError:
         f"run folder {folder}",
         got=f"one in which {who} trains",
         expected="a folder that no other run uses",
-        fix="Wait for it, stop it, or choose another --out.",
+        fix=f"Wait for it, stop it, or choose another --out. If it has ended, delete {folder / LOCK}.",
     )

@@ -235,7 +235,7 @@ def test_a_model_that_breaks_ends_the_run_in_a_line_and_leaves_no_broken_checkpo
     assert f"compass train --out {tmp_path} --re" in said
     assert process.returncode == 3
     newest = Checkpoints(tmp_path / "checkpoints", 2).newest()
-    assert newest is None or not not_finite(newest["model"])
+    assert newest is None or not not_finite(newest)
 
 
 @pytest.mark.parametrize("launcher", ["lightning", "torchrun"])

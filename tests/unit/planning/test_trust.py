@@ -1,8 +1,7 @@
-import logging
-
 import pytest
 
 from compass.errors import InputError
+from compass.planning import trust
 from compass.planning.trust import TRUSTED, check_trusted, remember_workload
 
 
@@ -10,6 +9,7 @@ from compass.planning.trust import TRUSTED, check_trusted, remember_workload
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trust, "_of_this_process", set())
 
 
 def refusal(source, **given):
@@ -54,10 +54,11 @@ def test_another_workload_is_not_put_in_its_place():
     )
 
 
-def test_without_a_cache_folder_nothing_is_remembered(tmp_path, monkeypatch, caplog):
+def test_without_a_cache_folder_only_this_process_remembers(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with caplog.at_level(logging.DEBUG):
-        remember_workload("package.module:make")
-    assert "is not remembered" in caplog.text
+    remember_workload("package.module:make")
+    assert "is trusted by this process alone, because its name cannot be kept" in caplog.text
+    check_trusted("package.module:make")
+    trust._of_this_process.clear()
     refusal("package.module:make")

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ def results(*, finished=True):
 def test_resuming_keeps_everything_but_litter(begun, spec):
     request = begun(resume=True)
     assert begin(request, spec.model_copy(update={"resume": True})) is None
-    assert files(request.folder) == sorted(["checkpoints/batch-000000009.ckpt", "run.json", *RUN_TABLES])
+    kept = {*RUN_TABLES} - {RESULTS}  # the results are written at the end
+    assert files(request.folder) == sorted(["checkpoints/batch-000000009.ckpt", "run.json", *kept])
 
 
 def test_beginning_anew_deletes_what_the_run_has_written(begun, spec):
@@ -56,6 +58,36 @@ def test_beginning_anew_deletes_what_the_run_has_written(begun, spec):
     assert begin(request, spec) is None
     assert files(request.folder) == ["run.json"]
     assert not (request.folder / "tensorboard").exists()
+
+
+def test_only_what_a_run_writes_is_deleted(begun, spec):
+    request = begun(restart=True)
+    for name in ("csv_1", "csv_exports"):
+        (request.folder / name).mkdir()
+    begin(request, spec)
+    assert not (request.folder / "csv_1").exists()
+    assert (request.folder / "csv_exports").exists()
+
+
+def test_a_folder_without_a_run_is_not_begun_anew(begun, spec):
+    request = begun(restart=True)
+    (request.folder / "run.json").unlink()
+    with pytest.raises(InputError, match=r"got no run to restart; expected the folder of a run\. Leave out --restart"):
+        begin(request, spec)
+
+
+def test_a_start_that_was_killed_early_leaves_nothing_behind(begun, spec):
+    request = begun()
+    shutil.rmtree(request.folder / "checkpoints")
+    begin(request, spec)
+    assert files(request.folder) == ["run.json"]
+
+
+def test_other_ranks_do_not_wait_for_a_run_that_has_ended(begun, spec, monkeypatch):
+    request = begun(resume=True)
+    (request.folder / RESULTS).write_text(results().model_dump_json())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert begin(request, spec.model_copy(update={"resume": True})) is None
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew_and_says_so(begun, spec, caplog):
@@ -91,6 +123,7 @@ def test_a_finished_run_is_left_alone_unless_more_is_asked(begun, spec):
     more = again.model_copy(update={"amount": Amount(epochs=200)})
     assert begin(request, more) is None
     assert read_run_spec(request.folder).amount == Amount(epochs=200)
+    assert begin(request, more) is None, "an extension that was killed is not finished"
 
 
 @pytest.mark.parametrize("content", [results(finished=False).model_dump_json(), "{", "{}"])

@@ -30,7 +30,7 @@ def test_a_second_process_is_refused_and_the_first_is_named(other, tmp_path):
         lock_run(tmp_path)
     assert str(caught.value) == (
         f"run folder {tmp_path}: got one in which process {other.pid} on {os.uname().nodename} trains; expected a folder that no "
-        "other run uses. Wait for it, stop it, or choose another --out."
+        f"other run uses. Wait for it, stop it, or choose another --out. If it has ended, delete {tmp_path}/run.lock."
     )
     other.send_signal(signal.SIGSTOP)  # a stopped process holds it too
     with pytest.raises(InputError):
@@ -57,7 +57,7 @@ def test_the_lock_goes_over_to_the_process_that_a_process_becomes_or_starts(tmp_
     )
     assert done.stdout == f"{held}\n"
     alone = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert f"one in which process {json.loads((tmp_path / LOCK).read_text())['pid']} on" in alone.stderr
+    assert "expected a folder that no other run uses" in alone.stderr
     monkeypatch.setenv(DESCRIPTOR, "2")  # of something else
     with pytest.raises(InputError, match="expected a folder that no other run uses"):
         keep_lock(tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compass.errors import InputError
-from compass.training.checkpoints import BrokenWeights, Checkpoints, read_checkpoint
+from compass.training.checkpoints import BrokenWeights, Checkpoints, Progressed, read_checkpoint
 from compass.training.seal import seal, sealed
 
 
@@ -57,6 +57,14 @@ def test_no_flipped_bit_of_a_checkpoint_goes_unnoticed(tmp_path, spec):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="expected an undamaged checkpoint of `compass train`"):
             read_checkpoint(path)
+
+
+def test_a_mask_may_be_infinite(tmp_path, spec):
+    checkpoints = Checkpoints(tmp_path, 1, buffers=["mask"])
+    checkpoints.write(
+        spec, Progressed(n_batches=1), {"w": torch.ones(2), "mask": torch.tensor([0.0, -torch.inf])}, {}, []
+    )
+    assert Checkpoints(tmp_path, 1).newest() is not None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
