@@ -148,11 +148,11 @@ class Checkpoints:
             try:
                 content = read_checkpoint(path)
             except InputError as error:
-                log.warning("%s; using the checkpoint before it", error)
+                log.warning("%s (using the checkpoint before it)", error)
                 continue
             if not (broken := not_finite(content)):
                 return content
-            log.warning("checkpoint %s: %s is not finite; using the checkpoint before it", path, broken)
+            log.warning("checkpoint %s: %s is not finite (using the checkpoint before it)", path, broken)
         return None
 
     @property

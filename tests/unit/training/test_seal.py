@@ -86,4 +86,4 @@ def test_weights_that_are_not_finite_are_neither_written_nor_resumed_from(tmp_pa
     checkpoints.write(spec, progressed(n_batches=2), bad, {}, [])  # as an older version did
     monkeypatch.undo()
     assert torch.equal(checkpoints.newest()["model"]["w"], torch.ones(2))
-    assert "w is not finite; using the checkpoint before it" in caplog.text
+    assert "w is not finite (using the checkpoint before it)" in caplog.text
