@@ -10,7 +10,7 @@ from compass.errors import InputError, printable
         ("Ångström 日本", "Ångström 日本"),
         ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
         ("a\nb\tc\r", "a\\nb\\tc\\r"),
-        ("caf\udce9", "caf\\udce9"),
+        ("na\udce9", "na\\udce9"),
         ("a\u202eb", "a\\u202eb"),
         ("a\xa0b\u3000c", "a\xa0b\u3000c"),
     ],
