@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -78,17 +79,23 @@ def keep_lock(folder: Path) -> int:
         if given and os.path.samestat(os.fstat(int(given)), (folder / LOCK).stat()):
             os.set_inheritable(int(given), False)  # noqa: FBT003
             _note(int(given))
-            return _noted_until_the_end(int(given))
+            return _noted_until_the_end(int(given), folder)
     except (OSError, ValueError):
         pass  # a stranger's variable
-    return _noted_until_the_end(lock_run(folder))
+    return _noted_until_the_end(lock_run(folder), folder)
 
 
-def _noted_until_the_end(descriptor: int) -> int:
+def _noted_until_the_end(descriptor: int, folder: Path) -> int:
     """Take the note away when this process ends, so that it holds nothing where only the note counts."""
     if descriptor >= 0:
-        atexit.register(os.ftruncate, descriptor, 0)
+        atexit.register(_take_note_away, descriptor, folder / LOCK)
     return descriptor
+
+
+def _take_note_away(descriptor: int, path: Path) -> None:
+    with suppress(OSError):  # it was closed; its number may be another file's by now
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            os.ftruncate(descriptor, 0)
 
 
 def _note(descriptor: int) -> None:

@@ -7,6 +7,7 @@ cover the tensors but not the names and offsets around them.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ _MARK = b"compass sha256 "
 _SIZE = len(_MARK) + 2 * hashlib.sha256().digest_size
 _END = struct.Struct("<4s4H2LH")
 """ZIP's end of the central directory, without a comment; its last field is the comment's length."""
+_PART = 1 << 20
 _SIGNATURE = b"PK\x05\x06"
 
 
@@ -23,23 +25,24 @@ def seal(file: BinaryIO) -> None:
     Raises:
         ValueError: it is no archive, or has a comment.
     """
-    file.seek(0)
-    data = file.read()
-    end = data[-_END.size :]
+    n_bytes = file.seek(0, os.SEEK_END)
+    file.seek(max(0, n_bytes - _END.size))
+    end = file.read()
     if len(end) < _END.size or not end.startswith(_SIGNATURE) or end[-2:] != b"\0\0":
         raise ValueError("no ZIP archive without a comment")
-    head = data[:-2] + struct.pack("<H", _SIZE)
+    file.seek(n_bytes - 2)
+    file.write(struct.pack("<H", _SIZE))
     file.seek(0)
-    file.truncate()
-    file.write(head + _comment(head))
+    digest = hashlib.sha256()
+    while part := file.read(_PART):  # a checkpoint is written while memory may be short
+        digest.update(part)
+    file.write(_MARK + digest.hexdigest().encode())
 
 
 def sealed(data: bytes) -> tuple[bool, bool]:
     """(whether the archive has a checksum, whether its content is as the checksum says). An archive without one counts as whole."""
-    head, comment = data[:-_SIZE], data[-_SIZE:]
-    is_sealed = comment.startswith(_MARK)
-    return is_sealed, not is_sealed or comment == _comment(head)
-
-
-def _comment(head: bytes) -> bytes:
-    return _MARK + hashlib.sha256(head).hexdigest().encode()
+    view = memoryview(data)
+    comment = bytes(view[-_SIZE:])
+    if not comment.startswith(_MARK):
+        return False, True
+    return True, comment == _MARK + hashlib.sha256(view[:-_SIZE]).hexdigest().encode()

@@ -219,7 +219,7 @@ def test_out_of_memory_under_the_ceiling_is_survived(make_spec, tmp_path):
     wanted = {"batch_size": 10, "shape": (4, 80), "amount": Amount(epochs=2)}
     peak_bytes = finish(start(make_spec(**wanted), tmp_path / "free")).cycles[0].peak_bytes
     # Halves of the batch take 100 MiB less than the whole.
-    results = finish(start(make_spec(**wanted, budget_bytes=peak_bytes - 60 * MIB), tmp_path / "tight"))
+    results = finish(start(make_spec(**wanted, budget_bytes=peak_bytes - 50 * MIB), tmp_path / "tight"))
     assert results.finished
     assert results.out_of_memory > 0
     assert results.cycles[0].peak_bytes < peak_bytes
