@@ -210,7 +210,8 @@ class RunCallback(pl.Callback):
 
     def _between_updates(self, trainer: pl.Trainer, item: Item) -> None:
         """Log the update, and answer requests to save or to stop; a run whose time is over ends its cycle and its epoch."""
-        metrics = {"loss": self.run.module.loss, "learning_rate": self.run.module.rate}
+        loss = {"loss": self.run.module.loss} if math.isfinite(self.run.module.loss) else {}
+        metrics = {**loss, "learning_rate": self.run.module.rate}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=self.at.n_updates)
         save, stop, time_share = self._agreed_requests()
