@@ -61,14 +61,14 @@ class Kind:
 
 
 class Listener(logging.Handler):
-    """Counts warnings."""
+    """Counts the warnings that reading a damaged file logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.n = 0
 
     def emit(self, _: logging.LogRecord) -> None:
-        """Count one."""
+        """Count a warning; what it says does not matter."""
         self.n += 1
 
 

@@ -1,4 +1,4 @@
-"""Whose code may run. A profile or a checkpoint names its workload, and may come from somebody else: a file with code in it.
+"""Which workload's code may run. A profile or a checkpoint from someone else may name any file or module of this machine.
 
 Code runs if the user named it, now or in an earlier command on this account. Built-in and installed families need no trust.
 """
@@ -59,8 +59,8 @@ def check_trusted(source: str, *, named: str | None = None, trust: bool = False)
     elif _is_code(source) and source not in _remembered():
         raise InputError(
             f"workload {source}",
-            got="code that only the profile or the checkpoint names, which may come from somebody else",
-            expected="code that you have named, or trust",
+            got="code that you have not named yourself: the profile or checkpoint that names it may be someone else's",
+            expected="code that you trust",
             fix=f"Look at it, then pass --workload {source}, or --trust.",
         )
 

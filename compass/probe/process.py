@@ -33,7 +33,7 @@ START_TIMEOUT_S = 300.0
 
 
 STOPPED_S = 10.0
-"""A worker that a signal has stopped for so long is given up; nobody may ever let it go on."""
+"""Seconds after which a worker that a signal has stopped (SIGSTOP) is given up: it may never go on."""
 
 
 class WorkerStartError(WorkerError):

@@ -36,9 +36,7 @@ def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
     check_folder(request)
     checkpoints = Checkpoints(folder / "checkpoints", spec.config.training.keep_last)
     if spec.resume:
-        is_alone = (
-            int(os.environ.get("WORLD_SIZE", "1")) == 1
-        )  # other ranks wait for the settings, and end as this one does
+        is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # other ranks would wait for the settings
         if is_alone and (found := finished_results(spec, folder)):
             return found
         check_resumable(checkpoints)

@@ -114,7 +114,7 @@ def _holder(path: Path) -> dict[str, object]:
 
 
 def _lives(holder: dict[str, object]) -> bool:
-    """Whether the process of this note may be running; on another host nobody can tell."""
+    """Whether the process of this note may be running. A process on another host cannot be looked at, and counts as running."""
     if not holder or holder.get("host") != socket.gethostname():
         return bool(holder)
     try:

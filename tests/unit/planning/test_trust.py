@@ -28,8 +28,8 @@ def test_a_family_needs_no_trust(tmp_path):
 @pytest.mark.parametrize("source", ["/theirs/model.py:Model", "package.module:make"])
 def test_code_that_only_a_profile_names_is_refused(source):
     assert refusal(source) == (
-        f"workload {source}: got code that only the profile or the checkpoint names, which may come from somebody else; expected code "
-        f"that you have named, or trust. Look at it, then pass --workload {source}, or --trust."
+        f"workload {source}: got code that you have not named yourself: the profile or checkpoint that names it may be someone else's; "
+        f"expected code that you trust. Look at it, then pass --workload {source}, or --trust."
     )
 
 

@@ -70,7 +70,7 @@ def test_without_locks_the_note_decides(tmp_path, monkeypatch):
         raise OSError(run_lock.errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(run_lock.fcntl, "flock", refuse)
-    os.close(lock_run(tmp_path))  # nobody's note
+    os.close(lock_run(tmp_path))  # there was no note yet
     with pytest.raises(InputError):
         lock_run(tmp_path)  # this process lives
     note = json.loads((tmp_path / LOCK).read_text())
