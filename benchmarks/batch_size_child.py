@@ -28,8 +28,9 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify
 from compass.records import Batch, Knobs, Record, Status, device_kind
 from compass.workloads.complexes import GraphBatch
+from compass.workloads.optimizers import make_optimizer
 from compass.workloads.registry import load_workload
-from compass.workloads.step import make_optimizer, on_device, training_step
+from compass.workloads.step import on_device, training_step
 
 DATASET_SIZE = 19_000
 """Copies of the sample that a finder may draw from: the data must not bind."""
@@ -95,7 +96,12 @@ class Tally:
         model = self.workload.build(knobs).train().to(self.order.device)
         rules = self.order.config.training
         training_step(
-            self.workload, model, make_optimizer(model, knobs.variant, rules), self._one, knobs.variant, rules
+            self.workload,
+            model,
+            make_optimizer(self.workload, model, knobs.variant, rules),
+            self._one,
+            knobs.variant,
+            rules,
         )
 
     def done(self) -> None:
@@ -163,8 +169,8 @@ def lightning(tally: Tally, mode: str) -> int | None:
         def training_step(self, batch: GraphBatch, _: int) -> None:
             tally.step(self.model, self.optimizers(), batch)
 
-        def configure_optimizers(self) -> torch.optim.Optimizer:
-            return make_optimizer(self.model, tally.order.knobs.variant, tally.order.config.training)
+        def configure_optimizers(self) -> Any:
+            return make_optimizer(tally.workload, self.model, tally.order.knobs.variant, tally.order.config.training)
 
         def train_dataloader(self) -> Any:
             dataset: Any = range(DATASET_SIZE)
@@ -193,7 +199,7 @@ def accelerate(tally: Tally) -> int:
 
     def train(batch_size: int) -> int:
         model = tally.build()
-        optimizer = make_optimizer(model, tally.order.knobs.variant, tally.order.config.training)
+        optimizer = make_optimizer(tally.workload, model, tally.order.knobs.variant, tally.order.config.training)
         batch = tally.batch(batch_size)
         for _ in range(tally.order.n_steps):
             tally.step(model, optimizer, batch)
@@ -257,7 +263,7 @@ def polyfit(tally: Tally, meter: Meter) -> int | None:
     """
     baseline_bytes = meter.footprint_bytes()
     model = tally.build()
-    optimizer = make_optimizer(model, tally.order.knobs.variant, tally.order.config.training)
+    optimizer = make_optimizer(tally.workload, model, tally.order.knobs.variant, tally.order.config.training)
     ran: list[tuple[int, int]] = []
     failed: list[int] = []
     for n_graphs in POLYFIT_SIZES:

@@ -164,7 +164,8 @@ def run(task: Task, config: OptimizerConfig) -> dict[str, Any]:
 def train_one(task: Task, config: OptimizerConfig) -> dict[str, Any]:
     import torch
 
-    from compass.workloads.step import make_optimizer, training_step
+    from compass.workloads.optimizers import make_optimizer
+    from compass.workloads.step import training_step
     from compass.workloads.visnet import ViSNetWorkload
 
     workload, rules, parts = ViSNetWorkload(config), config.training, parts_of(config, task.n_train)
@@ -173,7 +174,7 @@ def train_one(task: Task, config: OptimizerConfig) -> dict[str, Any]:
     torch.manual_seed(task.seed)
     model = workload.build(Knobs(layers=task.layers, channels=task.channels, variant=variant)).train()
     workload.start_at(model, float(np.mean([labels[name].pk for name in parts.train])))
-    optimizer = make_optimizer(model, variant, rules)
+    optimizer = make_optimizer(workload, model, variant, rules)
     rng = np.random.default_rng(task.seed)
 
     def collated(ids: list[str]) -> Any:

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Knobs
 from compass.workloads.complexes import collate
+from compass.workloads.optimizers import make_optimizer
 from compass.workloads.registry import load_workload
-from compass.workloads.step import make_optimizer
 
 
 class Task(BaseModel):
@@ -57,9 +57,9 @@ class Plain(pl.LightningModule):
         """Record the time."""
         self.ends.append((time.perf_counter(), len(batch.labels)))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> Any:
         """The optimizer of the plan."""
-        return make_optimizer(self.model, self.variant, self.rules)
+        return make_optimizer(self.workload, self.model, self.variant, self.rules)
 
 
 def main(task: Task) -> dict[str, float]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
+    from compass.api.fitting import fit
     from compass.api.looking import report, scan
     from compass.api.optimizing import estimate, optimize, verify
     from compass.api.training import predict, train
@@ -37,6 +38,7 @@ __all__ = [
     "Request",
     "__version__",
     "estimate",
+    "fit",
     "load_profile",
     "optimize",
     "predict",
@@ -53,6 +55,7 @@ _HOMES = {
     "Profile": "compass.profile:Profile",
     "Request": "compass.optimizer:Request",
     "estimate": "compass.api.optimizing:estimate",
+    "fit": "compass.api.fitting:fit",
     "load_profile": "compass.profile:read_profile",
     "optimize": "compass.api.optimizing:optimize",
     "predict": "compass.api.training:predict",

@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from compass.errors import InputError
 
+MODEL_SUFFIX = ".model.pkl"
+"""End of the name of a file that holds a model of the user's; see `compass.workloads.model_file`."""
+
 
 @contextmanager
 def replacing(path: Path, *, suffix: str = "") -> Iterator[BinaryIO]:

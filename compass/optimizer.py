@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import UTC, datetime
 
@@ -111,7 +112,7 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         asked=request.asked,
         dataset_size=experiment.dataset_size,
         dataset=experiment.dataset,
-        data_cap=experiment.data_cap,
+        data_cap=None if math.isinf(experiment.data_cap) else int(experiment.data_cap),
         reference=experiment.reference,
         runtime=experiment.runtime_choices,
         config=without_catalogue(experiment.config),

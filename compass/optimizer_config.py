@@ -243,7 +243,7 @@ class SpaceRules(Settings):
     change quality in a way that the score does not see."""
     data_cap: InterpolationTable = ((1_000, 250_000), (10_000, 750_000), (25_000, 1_000_000), (100_000, 2_000_000))
     """(complexes, most trainable parameters), interpolated log–log and clamped at both ends: a model with more parameters
-    memorises the data."""
+    memorises the data. Empty: no limit."""
 
     def share(self, stage: Stage) -> tuple[float, float] | None:
         """The part of the reference's capacity that `stage` searches; None: all of it."""
@@ -257,7 +257,7 @@ class SpaceRules(Settings):
                 raise ValueError(f"{name}: the lowest value {low} is above the highest {high}")
         for name in ("vram_factors", "data_cap"):
             xs = [x for x, _ in getattr(self, name)]
-            if not xs or xs != sorted(set(xs)):
+            if xs != sorted(set(xs)) or not (xs or name == "data_cap"):
                 raise ValueError(f"{name}: needs at least one point, with rising first values")
         return self
 
@@ -443,6 +443,11 @@ class ProbeRules(Settings):
     least usual proportion of features, because copies of one sample cannot separate the cost of each feature. The last pass
     guards against a single wrong timing: 144 ms were once timed as 216 ms. Without the last pass and the small anchor with
     checkpointing, half of the models never timed were off by 4.7 % and a twentieth by 13 %; with them by 3.2 % and 9 %."""
+    fixed_share: Share = 0.4
+    """`anchor_share` of a fixed model: its batches are all that is asked for, so it is also probed at a large one."""
+    fixed_step_s_cpu: Annotated[tuple[Seconds, ...], Field(min_length=1)] = (0.15, 0.5, 2.0)
+    """`anchor_step_s_cpu` of a fixed model. One model is soon probed, and ResNet-18's largest batches, of 300 images, were planned
+    from 15."""
     anchor_steps: Range = (4, 7)
     """Fewest and most steps of an anchor, including two warm-up steps. It ends when the steps agree within
     `anchor_settle_share`, so that one outlier is not taken for the step time."""
@@ -527,6 +532,10 @@ class TrainingRules(Settings):
     """Weight decay of AdamW."""
     clip_norm: PositiveFloat = 10.0
     """Gradients are scaled down to this norm. A larger one is mostly due to an outlier complex."""
+    keep_gradients: bool = True
+    """Whether gradients are zeroed for the next update; else they are dropped, and each batch is an update. Kept, a step takes the
+    same memory whether an update gathers one batch or many. `compass fit` drops them unless it is given an effective batch: then a
+    plan holds what a loop of one's own holds."""
     warmup_share: Share = 0.05
     """Share of the updates over which the rate rises from zero, while Adam estimates its second moment."""
     final_share: Share = 0.01

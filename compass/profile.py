@@ -99,8 +99,8 @@ class Profile(Record):
     """Complexes to train on."""
     dataset: DatasetSummary | None = None
     """None: no dataset was given, and the test bench's complex stood for it."""
-    data_cap: int
-    """Most trainable parameters that the size of the dataset allows."""
+    data_cap: int | None
+    """Most trainable parameters that the size of the dataset allows; None: any number."""
     reference: Choice | None = None
     """The production stage's model as predicted. The other stages are measured against it."""
     runtime: tuple[RuntimeChoice, ...] = ()
@@ -114,6 +114,9 @@ class Profile(Record):
     """Every probe behind the plans, beside its prediction."""
     config: OptimizerConfig
     _place: _Place = PrivateAttr(default_factory=_Place)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def __repr__(self) -> str:
         """The workload, the machine and each stage's answer, in a line."""
@@ -216,14 +219,13 @@ class Profile(Record):
 
 
 def _in_short(plan: StagePlan) -> str:
-    knobs = plan.choice.knobs
-    return f"{knobs.layers} × {knobs.channels}, batch {plan.choice.batch_size}"
+    return f"{plan.choice.knobs.shape}, batch {plan.choice.batch_size}"
 
 
 def _html_row(stage: Stage, plan: StagePlan) -> str:
     memory = f"{format_bytes(plan.measured.footprint_bytes)} of {format_bytes(plan.certificate.ceiling_bytes)}"
     epoch = "" if plan.epoch_s is None else format_duration(plan.epoch_s)
-    model = f"{plan.choice.knobs.layers} × {plan.choice.knobs.channels} {plan.choice.knobs.variant}"
+    model = f"{plan.choice.knobs.shape} {plan.choice.knobs.variant}"
     cells = (stage, model, str(plan.choice.batch_size), epoch, memory, plan.limited_by)
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 

@@ -116,7 +116,7 @@ def _table(variant: str, rows: Iterable[Estimate]) -> Table:
         table.add_column(header, justify="right")
     for row in rows:
         table.add_row(
-            f"{row.knobs.layers} × {row.knobs.channels}",
+            row.knobs.shape,
             format_count(row.capacity),
             format_count(row.batch_size),
             format_bytes(row.footprint_bytes.high),

@@ -10,6 +10,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "compass optimize --dataset-size 19k --memory-limit 6GiB --stages prototyping,production",
         "compass optimize --workload my_model.py:build --set stages.prototyping.target_s=10min --dry-run",
     ),
+    "fit": (
+        "compass fit my_model.py:Model",
+        "compass fit my_model.py:Model --max-batch 64 --effective-batch 256 --precision bf16 --memory-limit 6GiB",
+        "compass fit visnet --layers 6 --channels 128 --dataset data/pdbbind",
+    ),
     "estimate": (
         "compass estimate --layers 6 --channels 128 --batch 16",
         "compass estimate --all --dataset-size 19k --csv models.csv",

@@ -111,13 +111,17 @@ def optimize_command(
         storage=storage,
         force=force,
     )
+    run_request(request, log_level, as_json=as_json, dry_run=dry_run)
+
+
+def run_request(request: Request, log_level: str | None, *, as_json: bool, dry_run: bool) -> None:
+    """Plan what is asked for and print the plans; or, for a dry run, check it and print the planned work."""
     if dry_run:
         from compass.cli.dry_run import print_dry_run
 
         print_dry_run(request, as_json=as_json)
         return
-    profile = _run(request, log_level)
-    _report(profile, request, as_json=as_json)
+    _report(_run(request, log_level), request, as_json=as_json)
 
 
 def _run(request: Request, level: str | None) -> Profile:

@@ -27,10 +27,9 @@ def print_profile(profile: Profile) -> None:
     console = Console(highlight=False, markup=False)
     hardware = profile.hardware
     console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
-    console.print(
-        f"{profile.workload}, {format_count(profile.dataset_size)} complexes: "
-        f"at most {format_count(profile.data_cap)} parameters"
-    )
+    question = f"{profile.workload}, {format_count(profile.dataset_size)} complexes"
+    cap = "" if profile.data_cap is None else f": at most {format_count(profile.data_cap)} parameters"
+    console.print(question + cap)
     if profile.dataset is not None:
         console.print(_dataset_line(profile.dataset))
     if profile.reference is not None:
@@ -192,7 +191,7 @@ def _names(ids: Sequence[str]) -> str:
 
 
 def _model(knobs: Knobs) -> str:
-    return f"{knobs.layers} × {knobs.channels} {knobs.variant}"
+    return f"{knobs.shape} {knobs.variant}"
 
 
 def _plans_table(plans: Iterable[StagePlan]) -> Table:

@@ -34,7 +34,8 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
     else:
         time_typical_loads(experiment, prober, anchors, first_s, progress)
     for step_s in other_s:
-        time_typical_loads(experiment, prober, anchors, step_s, progress)
+        is_real = step_s == max(other_s) and experiment.has_one_model
+        time_typical_loads(experiment, prober, anchors, step_s, progress, fresh=is_real)
     for variant in _of_memory(running):
         resolve_doubts(experiment, prober, variant)
     for variant in running:
@@ -83,10 +84,20 @@ def time_contrasting_loads(
 
 
 def time_typical_loads(
-    experiment: Experiment, prober: Prober, anchors: Sequence[Knobs], step_s: float, progress: _Progress
+    experiment: Experiment,
+    prober: Prober,
+    anchors: Sequence[Knobs],
+    step_s: float,
+    progress: _Progress,
+    *,
+    fresh: bool = False,
 ) -> None:
-    """Anchors on typical batches with steps of up to `step_s` seconds."""
+    """Anchors on typical batches with steps of up to `step_s` seconds.
+
+    In `fresh` processes, whose footprint is that of the batch: a fixed model is probed like this at a real one.
+    """
     specs = _anchor_specs(experiment, anchors, step_s, experiment.sample_loads.typical)
+    specs = [spec.model_copy(update={"fresh": True}) for spec in specs] if fresh else specs
     _probe_all(experiment, prober, specs, progress)
 
 

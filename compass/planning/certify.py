@@ -293,7 +293,7 @@ def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> Pr
         step_s=pick.step_s,
         ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,
-        evaluated=(worst,),
+        evaluated=(worst,) if experiment.description.family.evaluates else (),
         timed=None if typical == worst else typical,
     )
 

@@ -50,8 +50,8 @@ class Experiment:
     """Trainable parameters of every model in the space."""
     dataset_size: int
     """Complexes."""
-    data_cap: int
-    """Parameters that the dataset can feed."""
+    data_cap: float
+    """Parameters that the dataset can feed; infinite: no limit."""
     dataset: DatasetSummary | None = None
     runtime_choices: tuple[RuntimeChoice, ...] = ()
     """How each runtime setting was chosen."""
@@ -66,6 +66,11 @@ class Experiment:
     def budget_bytes(self) -> int:
         """Memory that a training process may hold in all."""
         return self.description.hardware.budget_bytes
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether depth and width are no choice."""
+        return len({(knobs.layers, knobs.channels) for knobs in self.capacities}) == 1
 
     @property
     def on_cpu(self) -> bool:

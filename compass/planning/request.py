@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from compass.commands import Asked
 from compass.config_files import changed_settings
+from compass.files import MODEL_SUFFIX
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import PROFILE_NAME
 from compass.records import STAGES, Stage
+
+FITTED: tuple[Stage, ...] = ("production",)
+"""The stage of one model as it is: no time limit, and the fastest way to train it."""
+
+
+def fit_settings(
+    max_batch: int | None = None,
+    effective_batch: int | None = None,
+    precision: str | Sequence[str] | None = None,
+    epochs: int | None = None,
+    layers: int | None = None,
+    channels: int | None = None,
+) -> dict[str, Any]:
+    """The settings behind the arguments of `compass fit` that are given, by dotted key."""
+    precisions = [precision] if isinstance(precision, str) else precision
+    given = {
+        "space.layers": None if layers is None else (layers, layers),
+        "space.channels": None if channels is None else (channels, channels),
+        "batch.max_batch": max_batch,
+        "batch.effective_batch": effective_batch,
+        "training.keep_gradients": effective_batch is not None,
+        "stages.production.precision": precisions,
+        "training.epochs": epochs,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -59,6 +87,8 @@ def _with_absolute_paths(config: OptimizerConfig) -> OptimizerConfig:
 
 
 def absolute_source(workload: str) -> str:
-    """`file.py:name` with an absolute path; any other source as it is."""
+    """`file.py:name` and the file of a model with an absolute path; any other source as it is."""
+    if workload.endswith(MODEL_SUFFIX):
+        return str(Path(workload).absolute())
     file, _, name = workload.rpartition(":")
     return f"{Path(file).absolute()}:{name}" if file.endswith(".py") else workload

@@ -15,7 +15,7 @@ from compass.data.oversize import oversize
 from compass.data.scan.catalogue import Catalogue
 from compass.device import available_cores
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import BatchRules, OptimizerConfig
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import Forecast
 from compass.planning.prober import Prober, Watch, ignore_progress
@@ -171,6 +171,7 @@ class _LocalMachine:
         """The experiment under the settings that `earlier` chose on this machine, else under those that are measured now."""
         config = self._request.config
         experiment, prober = self._open(first_settings(config, earlier))
+        config = follow(config, experiment.description.family)
         kept = kept_settings(earlier, experiment)
         if kept is None:
             # `earlier` may be of another machine, with fewer threads than this one has cores.
@@ -258,12 +259,17 @@ def make_experiment(
         InputError: the memory limit is too low, or the space holds no model.
     """
     description = machine.describe()
-    config = with_tried_values(follow(request.config, description.family), request.config, {})
+    config = follow(request.config, description.family)
+    config = with_tried_values(config, config, {})
     check_budget(description, config)
     budget_bytes = description.hardware.budget_bytes
+    for remark in description.family.remarks:
+        log.warning("%s", remark)
+    if description.family.own_step and request.config.batch.effective_batch not in {1, BatchRules().effective_batch}:
+        log.warning("batch.effective_batch is not used: this workload makes a whole update of each batch itself")
     log.info("%s: %s may be used", description.hardware.name, format_bytes(budget_bytes))
     data = dataset_of(config)
-    n_known = data.n_trained if data else len(description.samples)
+    n_known = data.n_trained if data else description.family.n_samples or len(description.samples)
     dataset_size = request.dataset_size
     if dataset_size is None:
         dataset_size = n_known if data or n_known > 1 else config.dataset.default_size

@@ -9,6 +9,7 @@ import logging
 from contextlib import suppress
 
 from compass.errors import InputError
+from compass.files import MODEL_SUFFIX
 from compass.planning.request import absolute_source
 from compass.probe.store import default_cache
 
@@ -67,7 +68,7 @@ def check_trusted(source: str, *, named: str | None = None, trust: bool = False)
 
 def _is_code(source: str) -> bool:
     """Whether it is a file or a module rather than a family's name."""
-    return ":" in source
+    return ":" in source or source.endswith(MODEL_SUFFIX)
 
 
 def _remembered() -> set[str]:

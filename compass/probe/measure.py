@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 from contextlib import nullcontext
 from statistics import median
@@ -15,11 +16,13 @@ from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
-from compass.probe.segments import profiled_step
+from compass.probe.own_tensors import OwnTensors
+from compass.probe.segments import ProfiledStep, profiled_step
 from compass.probe.settle import N_WARM_STEPS, after_warming, is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
 from compass.workloads.building import build
-from compass.workloads.step import evaluation_step, make_optimizer, on_device, training_step, update
+from compass.workloads.optimizers import make_optimizer
+from compass.workloads.step import evaluation_step, has_own_step, on_device, training_step, update
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +117,7 @@ class Trial:
         self._seed, self._training = seed, training
         self._model: torch.nn.Module | None = None
         self._optimizer: Any = None
+        self._own_tensors = OwnTensors() if has_own_step(workload) else None
         self._held: Batch | None = None
         """The batch on the device, as the spec names it."""
         self._batch: Any = None
@@ -155,16 +159,18 @@ class Trial:
                 break
         self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
-        if spec.fresh or spec.batches[-1].members:
+        if (spec.fresh or spec.batches[-1].members) and not has_own_step(self._workload):
             self.update_s = self._timed_update()
 
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last of the spec's batches: (segment, its peak of live bytes)."""
         if self._spec.timed is not None:
             self._hold(self._spec.batches[-1])
-        blocks = self._workload.blocks(self._built)
-        seen = profiled_step(self._step, self._built, blocks, self._optimizer, self._batch, self._meter)
-        self.n_steps += 1
+        seen = self._profiled_step()
+        if (
+            seen.left_bytes
+        ):  # the profiler misses what is freed of memory from before it started; now it knows all of it
+            seen = self._profiled_step()
         self.left_bytes = seen.left_bytes
         return seen.segments
 
@@ -188,7 +194,7 @@ class Trial:
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
-            losses=tuple(self.losses[:N_LOSSES]),
+            losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
         )
@@ -208,10 +214,12 @@ class Trial:
 
     def _build(self) -> None:
         """Build the model on the device, with its optimizer."""
+        if self._own_tensors is not None:
+            self._own_tensors.note()
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = build(self._workload, self._spec.knobs).train()
-        self._optimizer = make_optimizer(self._model, self._spec.knobs.variant, self._training)
+        self._optimizer = make_optimizer(self._workload, self._model, self._spec.knobs.variant, self._training)
 
     def _take_batch(self, loads: Sequence[Load]) -> None:
         """Hold the next step's batch; before the last of the spec's batches, evaluate.
@@ -230,11 +238,23 @@ class Trial:
     def _hold(self, batch: Batch) -> None:
         """Put `batch` on the device in place of the present one: two at once would raise the peak."""
         self._batch = self._held = None
+        own = self._tensors_of_step()
         started = time.perf_counter()
         collated = self._workload.collate(batch)
         if batch.members:
             self._collate_s.append(time.perf_counter() - started)
+        if self._own_tensors is not None:
+            self._own_tensors.note(own)
         self._batch, self._held = on_device(collated, self._device), batch
+
+    def _profiled_step(self) -> ProfiledStep:
+        blocks, others = self._workload.blocks(self._built), self._tensors_of_step
+        self.n_steps += 1
+        return profiled_step(self._step, self._built, blocks, self._optimizer, self._batch, self._meter, others=others)
+
+    def _tensors_of_step(self) -> Sequence[torch.Tensor]:
+        """Those that the workload's own step keeps, if it makes one."""
+        return () if self._own_tensors is None else self._own_tensors.made_since()
 
     def _step(self) -> float:
         variant = self._spec.knobs.variant

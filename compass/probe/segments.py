@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from compass.device import Meter
+    from compass.workloads.optimizers import AnyOptimizer
 
 MARK = "compass:"
 """Prefix of the marks' names among the profiler's events."""
@@ -55,35 +56,43 @@ class ProfiledStep(NamedTuple):
     """Live bytes after the step minus those before it: zero, unless a step keeps something for the next."""
 
 
-def profiled_step(
+def profiled_step(  # noqa: PLR0913 - each varies on its own
     step: Callable[[], object],
     model: torch.nn.Module,
     blocks: list[torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     batch: Any,
     meter: Meter,
+    *,
+    others: Callable[[], Iterable[torch.Tensor]] = tuple,
 ) -> ProfiledStep:
     """Run `step` once and measure the peak of live bytes in each segment.
 
-    On the CPU, a peak is the largest running sum of the profiler's memory events, added to the bytes held before the step:
+    `others` are tensors beside those of the model, the optimizer and the batch that are there before the step. On the CPU, a peak is the largest running sum of the profiler's memory events, added to the bytes held before the step:
     exact to the byte. On an accelerator it is the allocator's own peak, which is reset at every mark.
     """
     if meter.peak_live_bytes() is None:
-        weights = list(model.parameters())
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
-        held = [*weights, *gradients, *model.buffers(), *_tensors(optimizer.state), *_tensors(batch)]
-        held_bytes = _storage_bytes(held)
+        held_bytes = _held_bytes(model, optimizer, batch, others())
         peaks, left_bytes = _profiled(step, model, blocks, optimizer, held_bytes)
     else:
         peaks, left_bytes = _metered(step, model, blocks, optimizer, meter)
     return ProfiledStep(by_ends(peaks, len(blocks)), left_bytes)
 
 
+def _held_bytes(model: torch.nn.Module, optimizer: AnyOptimizer, batch: Any, others: Iterable[torch.Tensor]) -> int:
+    """Bytes held before the step. Nothing here may outlive the call, else a step that drops its gradients would not free them."""
+    weights = list(model.parameters())
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    return _storage_bytes(
+        [*weights, *gradients, *model.buffers(), *_tensors(optimizer.state), *_tensors(batch), *others]
+    )
+
+
 def _profiled(
     step: Callable[[], object],
     model: torch.nn.Module,
     blocks: list[torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     held_bytes: int,
 ) -> tuple[dict[str, int], int]:
     def mark(name: str) -> None:
@@ -112,7 +121,7 @@ def _metered(
     step: Callable[[], object],
     model: torch.nn.Module,
     blocks: list[torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     meter: Meter,
 ) -> tuple[dict[str, int], int]:
     peaks: dict[str, int] = defaultdict(int)
@@ -136,7 +145,7 @@ def _metered(
 def _marks(
     model: torch.nn.Module,
     blocks: list[torch.nn.Module],
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     mark: Callable[[str], None],
 ) -> Iterator[None]:
     """Call `mark` with a segment's name whenever a step enters it."""

@@ -21,10 +21,11 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.lazy_imports import Readiness, defer, holds, load_deferred
 from compass.probe.runtime import describe_runtime
 from compass.probe.side_effects import count_forks, leak_remarks, watched
-from compass.records import Description, Knobs, ProbeSpec
+from compass.records import Description, Knobs, ProbeSpec, digest
 
 if TYPE_CHECKING:
     from compass.device import Meter
+    from compass.workloads.protocol import Workload
 
 
 class Worker:
@@ -63,7 +64,7 @@ class Worker:
         from compass.probe.counting import count_unfilled
 
         self._meter.reset_peak()
-        known = fingerprint(self._hardware, self._workload.digest)
+        known = fingerprint(self._hardware, _digest(self._workload, self._config))
         return Description(
             fingerprint=known.model_copy(update={"runtime": tuple(describe_runtime().items())}),
             hardware=self._hardware,
@@ -98,6 +99,11 @@ class Worker:
             self._loaded = ready
             _freeze()
         return "null"
+
+
+def _digest(workload: Workload, config: OptimizerConfig) -> str:
+    """The workload's digest, with what else changes its step."""
+    return workload.digest if config.training.keep_gradients else digest(workload.digest, "gradients are dropped")
 
 
 def _is_unusable(meter: Meter) -> bool:

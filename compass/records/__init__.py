@@ -39,6 +39,7 @@ from compass.records.considered import (
 )
 from compass.records.devices import DEVICE_KINDS, DeviceKind, device_kind
 from compass.records.knobs import (
+    FIXED_SHAPE,
     Batch,
     Fingerprint,
     Hardware,
@@ -47,6 +48,7 @@ from compass.records.knobs import (
     RuntimeSettings,
     Variant,
     Waiting,
+    shape_name,
 )
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
@@ -55,6 +57,7 @@ __all__ = [
     "ALLOCATORS",
     "AXES",
     "DEVICE_KINDS",
+    "FIXED_SHAPE",
     "STAGES",
     "STAGE_QUESTIONS",
     "Affine",
@@ -115,4 +118,5 @@ __all__ = [
     "WhatIfChange",
     "device_kind",
     "digest",
+    "shape_name",
 ]

@@ -12,6 +12,8 @@ from compass.records.axes import AXES, FIRST_AXES, AxisValues
 from compass.records.base import Pairs, Record, Scalar, digest
 from compass.records.devices import device_kind
 
+FIXED_SHAPE = (1, 1)
+"""Layers and channels that stand for a fixed model; no model that is searched is as small."""
 _WITHOUT_MEMORY = {axis.name: axis.default for axis in AXES if not axis.changes_memory}
 
 
@@ -39,8 +41,13 @@ class Variant(AxisValues):
         return [(name, value) for name, value in super().__repr_args__() if name not in later or value != later[name]]
 
 
+def shape_name(layers: int, channels: int) -> str:
+    """Depth and width in short, e.g. `5 × 96`; a fixed model has neither."""
+    return "as it is" if (layers, channels) == FIXED_SHAPE else f"{layers} × {channels}"
+
+
 class Knobs(Record):
-    """One configuration of a model family: depth, width and the variant."""
+    """One configuration of a model family: depth, width and the variant. A fixed model has one layer of one channel."""
 
     layers: int = Field(ge=1)
     """Depth: the repeated layers."""
@@ -52,8 +59,29 @@ class Knobs(Record):
         """Whether this is at least as large as `other` in both layers and channels."""
         return self.layers >= other.layers and self.channels >= other.channels
 
+    @classmethod
+    def fixed(cls, variant: Variant) -> Knobs:
+        """Those of a fixed model, which has neither depth nor width."""
+        layers, channels = FIXED_SHAPE
+        return cls(layers=layers, channels=channels, variant=variant)
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether these are a fixed model's."""
+        return (self.layers, self.channels) == FIXED_SHAPE
+
+    @property
+    def shape(self) -> str:
+        """Depth and width in short."""
+        return shape_name(self.layers, self.channels)
+
+    @property
+    def in_words(self) -> str:
+        """Depth and width."""
+        return "the model as it is" if self.is_fixed else f"{self.layers} layers × {self.channels} channels"
+
     def __str__(self) -> str:
-        return f"{self.layers} layers × {self.channels} channels, {self.variant}"
+        return f"{self.in_words}, {self.variant}"
 
 
 class Load(Record):

@@ -148,9 +148,24 @@ class Family(Record):
     space: dict[str, JsonValue] = {}
     """The family's own defaults for settings of `space`: layers, channels, options …"""
     capacity: tuple[str, ...] = ("layers", "channels")
-    """The knobs that make a model larger and are searched. Another knob stays at the low end of its range."""
+    """The knobs that make a model larger and are searched. Another knob stays at the low end of its range. None: a fixed model."""
     supports_checkpointing: bool = True
     """Whether `build` honours `knobs.variant.checkpointing`."""
+    own_optimizer: bool = False
+    """Whether the workload makes the optimizer."""
+    own_step: bool = False
+    """Whether the workload makes whole updates: then no update gathers several batches."""
+    evaluates: bool = True
+    """Whether a loss can be computed without an update."""
+    n_samples: int | None = None
+    """Samples that those of the description stand for; None: these are all."""
+    remarks: tuple[str, ...] = ()
+    """What of the user's code is not used, a line each."""
+
+    @property
+    def uses_adamw(self) -> bool:
+        """Whether weights are updated by Compass's own optimizer, of which there is a fused form."""
+        return not (self.own_optimizer or self.own_step)
 
     @model_validator(mode="before")
     @classmethod

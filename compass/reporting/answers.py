@@ -28,11 +28,8 @@ def headline(plan: StagePlan, n_complexes: int) -> str:
 
 def model_words(plan: StagePlan) -> str:
     """The model and its batches in words."""
-    knobs = plan.choice.knobs
-    return (
-        f"{knobs.layers} layers × {knobs.channels} channels, {format_count(plan.choice.capacity)} parameters, "
-        f"in batches of {batch_words(plan)}"
-    )
+    choice = plan.choice
+    return f"{choice.knobs.in_words}, {format_count(choice.capacity)} parameters, in batches of {batch_words(plan)}"
 
 
 def epoch_words(plan: StagePlan, n_complexes: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compass.records import Candidate, CandidateVerdict, Choice, Stage, StageFailure, StagePlan
+from compass.records import Candidate, CandidateVerdict, Choice, Stage, StageFailure, StagePlan, shape_name
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Figure, PlotAxis, Role, Rule, Series, Table
 from compass.reporting.words import STAGE_NAMES, allowed_s, model_name, rate, searched_share, why_not
@@ -233,7 +233,7 @@ def _series(
 
 def choice_name(row: Candidate) -> str:
     """A model and its batch, as short as beside a mark: `5 × 96, batch 9`."""
-    return f"{row.layers} × {row.channels}{row.label.removeprefix('fp32')}, batch {row.batch_size}"
+    return f"{shape_name(row.layers, row.channels)}{row.label.removeprefix('fp32')}, batch {row.batch_size}"
 
 
 def _capacity_rules(evidence: Evidence, stage: Stage) -> tuple[Rule, ...]:

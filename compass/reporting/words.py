@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from compass.optimizer_config import OptimizerConfig
-from compass.records import STAGES, Candidate, CandidateVerdict, Configuration, Knobs, Model, Stage, StagePlan
+from compass.records import (
+    STAGES,
+    Candidate,
+    CandidateVerdict,
+    Configuration,
+    Knobs,
+    Model,
+    Stage,
+    StagePlan,
+    shape_name,
+)
 from compass.reporting.evidence import Evidence
 from compass.units import format_bytes, format_count, format_seconds
 
@@ -33,7 +43,7 @@ LIMITED_BY = {
 def model_name(one: Knobs | Model) -> str:
     """Layers, channels and variant, e.g. `5 × 96 fp32`."""
     label = one.variant.label if isinstance(one, Knobs) else one.label
-    return f"{one.layers} × {one.channels} {label}"
+    return f"{shape_name(one.layers, one.channels)} {label}"
 
 
 def of_bytes(used: float, allowed: float) -> str:

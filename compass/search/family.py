@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from compass.errors import InputError, expected_value
 from compass.optimizer_config import OptimizerConfig, ProbeRules, SpaceRules, StageRules
-from compass.records import AXES, STAGES, Axis, Family, Stage
+from compass.records import AXES, FIXED_SHAPE, STAGES, Axis, Family, Stage
 from compass.search.space import whole_step
 
 DESIGNS = (
@@ -35,11 +35,18 @@ def follow(config: OptimizerConfig, family: Family) -> OptimizerConfig:
             stage excludes the default of an axis whose other values the family does not support.
     """
     space = _space(config.space, family)
-    held = {name: getattr(space, name)[0] for name in CAPACITY if name not in family.capacity}
+    held = _held(space, family)
     if held:
         free = {name: (low, low) for name, low in held.items()} | {"channels_per_layer": (1e-3, 1e6)}
         space = space.model_copy(update=free)
-    changes: dict[str, Any] = {"space": space, "probe": _probes(config.probe, held, whole_step(space))}
+    probe = _probes(config.probe, held, whole_step(space))
+    if len(held) == len(CAPACITY):
+        space = _without_limits(space)
+        passes = {"anchor_share": probe.fixed_share, "anchor_step_s_cpu": probe.fixed_step_s_cpu}
+        probe = probe.model_copy(update=passes)
+    changes: dict[str, Any] = {"space": space, "probe": probe}
+    if family.own_step or not config.training.keep_gradients:  # each batch is an update, and none gathers several
+        changes["batch"] = config.batch.model_copy(update={"effective_batch": 1})
     unsupported = [axis for axis in AXES if axis.family_flag and not getattr(family, axis.family_flag)]
     if unsupported:
         stages: dict[str, StageRules] = {
@@ -47,6 +54,24 @@ def follow(config: OptimizerConfig, family: Family) -> OptimizerConfig:
         }
         changes["stages"] = config.stages.model_copy(update=stages)
     return config.model_copy(update=changes)
+
+
+def _held(space: SpaceRules, family: Family) -> dict[str, int]:
+    """Depth and width, as far as they are no choice: all of a fixed model, or of a space that holds one model."""
+    if not family.capacity:
+        return dict(zip(CAPACITY, FIXED_SHAPE, strict=True))
+    ends = {name: getattr(space, name) for name in CAPACITY}
+    one_model = all(low == high for low, high in ends.values())
+    return {name: low for name, (low, _) in ends.items() if one_model or name not in family.capacity}
+
+
+def _without_limits(space: SpaceRules) -> SpaceRules:
+    """The space of one model: its size is not a choice, so neither the dataset nor a stage limits it, unless the user says so."""
+    free = {"data_cap": (), "small_share": (0.0, 1.0), "large_share": (0.0, 1.0)}
+    plain = SpaceRules()
+    return space.model_copy(
+        update={name: value for name, value in free.items() if getattr(space, name) == getattr(plain, name)}
+    )
 
 
 def _space(given: SpaceRules, family: Family) -> SpaceRules:
@@ -99,7 +124,7 @@ def _whole(lists: Iterable[set[int]], step: int) -> dict[int, int]:
 def _at_defaults(rules: StageRules, unsupported: Iterable[Axis], stage: Stage) -> StageRules:
     """`rules` of `stage` without the values that the family does not support."""
     for axis in unsupported:
-        chosen = getattr(rules, axis.name)
+        chosen = getattr(rules, axis.name) or axis.values
         if axis.default not in chosen:
             given = ", ".join(map(repr, chosen))
             raise InputError(

@@ -69,11 +69,16 @@ class Knowledge:
     """Trainable parameters of every model in the space."""
     budget_bytes: int
     dataset_size: int
-    data_cap: int
+    data_cap: float
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
     allocators: tuple[Allocator, ...] = ("fast",)
     """Those that were measured on this machine, the calibration's first."""
+
+    @property
+    def has_one_model(self) -> bool:
+        """Whether depth and width are no choice."""
+        return len({(knobs.layers, knobs.channels) for knobs in self.capacities}) == 1
 
     def allocators_of(self, stage: StageRules) -> tuple[Allocator, ...]:
         """The allocators that the stage chooses from: the measured ones, or else the first that it allows."""

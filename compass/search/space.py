@@ -14,8 +14,13 @@ from compass.records import AXES, STAGES, Axis, Knobs, Scalar, Variant
 from compass.units import GIB
 
 
-def data_cap(table: InterpolationTable, dataset_size: int) -> int:
-    """Trainable parameters that `dataset_size` complexes can feed: log–log interpolation, clamped at both ends."""
+def data_cap(table: InterpolationTable, dataset_size: int) -> float:
+    """Trainable parameters that `dataset_size` complexes can feed: log–log interpolation, clamped at both ends.
+
+    A whole number, or infinite if the table is empty.
+    """
+    if not table:
+        return math.inf
     sizes, caps = (np.log([point[axis] for point in table]) for axis in (0, 1))
     return round(math.exp(float(np.interp(math.log(max(1, dataset_size)), sizes, caps))))
 

@@ -61,9 +61,13 @@ class Production:
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """The limit on the model: larger ones do not fit the memory, need more data, or are not in the space.
 
+        A fixed model is as large as it is; then the limit on its batch counts.
+
         The pick may be smaller than the largest model, by the reference share. The limit on the largest counts.
         """
         rules, batch = known.config.stages.production, known.config.batch
+        if known.has_one_model:
+            return limit_on_batch(known, rules, pick) or "score"
         n_enough = min(pick.batch_size, batch.min_batch)
         fitting = [
             known.capacities[knobs]
@@ -83,13 +87,15 @@ class Production:
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """The limit on the model, then the limit on its batch."""
         pick = ranking.pick
-        model = MODEL_LIMITS[self.limited_by(known, pick)]
-        batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "speed"]
-        limits = f"limited by {model}; then the fastest way to train it: {batch}".format(
-            cap=format_count(known.data_cap),
-            size=format_count(known.dataset_size),
-            budget=format_bytes(known.budget_bytes),
+        batch = BATCH_LIMITS[limit_on_batch(known, known.config.stages.production, pick) or "speed"].format(
+            budget=format_bytes(known.budget_bytes)
         )
+        if known.has_one_model:
+            return f"{format_count(pick.capacity)} parameters; the fastest way to train it: {batch}"
+        model = MODEL_LIMITS[self.limited_by(known, pick)].format(
+            cap=format_count(known.data_cap), size=format_count(known.dataset_size)
+        )
+        limits = f"limited by {model}; then the fastest way to train it: {batch}"
         reason = (
             f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, {limits}"
         )

@@ -127,7 +127,7 @@ def _make_module(
     _start_at_mean(workload, model, data)
     set_dropout(model, rules.dropout)
     rate = learning_rate(graphs_per_update, rules)
-    return Module(model, knobs.variant, rules, learning_rate=rate, n_updates=n_updates)
+    return Module(workload, model, knobs.variant, rules, learning_rate=rate, n_updates=n_updates)
 
 
 def _start_at_mean(workload: Workload, model: torch.nn.Module, data: TrainingData) -> None:

@@ -14,7 +14,7 @@ from compass.training.checkpoints import random_state, set_random_state
 from compass.training.guard import batch_of
 from compass.training.stream import Item, Position
 from compass.training.updates import Updates
-from compass.workloads.step import UpdatePart
+from compass.workloads.step import UpdatePart, has_own_step
 
 if TYPE_CHECKING:
     from compass.batching.sampler import BudgetedBatchSampler
@@ -26,8 +26,11 @@ def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
     """Compute the gradients of `batch` and discard them; returns whether it ran and fitted.
 
     Buffers and random states are restored afterwards, so that training is unaffected. An out-of-memory is handled as in
-    training. A batch that the guard would cut is skipped, because training will not run it whole.
+    training. A batch that the guard would cut is skipped, because training will not run it whole; so is every batch of a workload
+    that makes its own updates, because these cannot be discarded.
     """
+    if has_own_step(updates.workload):
+        return False
     if updates.several_processes or updates.guard.parts(batch) != ((batch,), ()):
         return False
     n_before = updates.counts.out_of_memory

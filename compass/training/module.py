@@ -11,11 +11,12 @@ import torch
 from compass.training.schedule import rate_factor
 from compass.training.stream import Item
 from compass.training.updates import Updates
-from compass.workloads.step import make_optimizer
+from compass.workloads.optimizers import AnyOptimizer, SeveralOptimizers, make_optimizer
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
     from compass.records import Variant
+    from compass.workloads.protocol import Workload
 
 
 class Module(pl.LightningModule):
@@ -30,7 +31,14 @@ class Module(pl.LightningModule):
     """
 
     def __init__(
-        self, model: torch.nn.Module, variant: Variant, rules: TrainingRules, *, learning_rate: float, n_updates: int
+        self,
+        workload: Workload,
+        model: torch.nn.Module,
+        variant: Variant,
+        rules: TrainingRules,
+        *,
+        learning_rate: float,
+        n_updates: int,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -40,12 +48,15 @@ class Module(pl.LightningModule):
         self.base_rate = learning_rate
         self.loss = 0.0
         self.time_share = 0.0
-        self._variant, self._rules, self._n_updates = variant, rules, n_updates
+        self._workload, self._variant, self._rules, self._n_updates = workload, variant, rules, n_updates
+        self._optimizer: AnyOptimizer | None = None
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer that probes use, with this run's learning rate."""
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
+        """The optimizer that probes use, with this run's learning rate; several of the workload's own as a list."""
         rules = self._rules.model_copy(update={"learning_rate": self.base_rate})
-        return make_optimizer(self.model, self._variant, rules)
+        made = make_optimizer(self._workload, self.model, self._variant, rules)
+        self._optimizer = made
+        return list(made.each) if isinstance(made, SeveralOptimizers) else made
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Leave the batch where it is: it may have to be cut before it fits."""
@@ -60,25 +71,30 @@ class Module(pl.LightningModule):
         self.n_updates_done += item.part.last
 
     def set_rate(self) -> None:
-        """Give the optimizer the learning rate of the present update."""
+        """Give the optimizer the learning rate of the present update; a workload's own optimizer follows the schedule from its own."""
+        own = getattr(self._workload, "optimizer", None) is not None
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.rate_factor if own else self.rate
 
     @property
     def rate(self) -> float:
-        """The learning rate of the present update.
-
-        Its place in the schedule follows from the number of updates or from the clock, whichever ends the run sooner.
-        """
-        update = max(self.n_updates_done, int(self.time_share * self._n_updates))
-        return self.base_rate * rate_factor(update, self._n_updates, self._rules)
+        """The learning rate of the present update."""
+        return self.base_rate * self.rate_factor
 
     @property
-    def optimizer(self) -> torch.optim.Optimizer:
+    def rate_factor(self) -> float:
+        """The share of the highest learning rate.
+
+        The place in the schedule follows from the number of updates or from the clock, whichever ends the run sooner.
+        """
+        update = max(self.n_updates_done, int(self.time_share * self._n_updates))
+        return rate_factor(update, self._n_updates, self._rules)
+
+    @property
+    def optimizer(self) -> AnyOptimizer:
         """The optimizer without Lightning's wrapper."""
-        found = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(found, torch.optim.Optimizer)  # noqa: S101 - there is one
-        return found
+        assert self._optimizer is not None  # noqa: S101 - set when training starts
+        return self._optimizer
 
     def without_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients stay in this process."""

@@ -26,6 +26,7 @@ from compass.workloads.step import UpdatePart, on_device, training_step, update
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
     from compass.records import Variant
+    from compass.workloads.optimizers import AnyOptimizer
     from compass.workloads.protocol import Workload
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Updates:
 
     workload: Workload
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: AnyOptimizer
     variant: Variant
     rules: TrainingRules
     device: str

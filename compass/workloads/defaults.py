@@ -61,11 +61,11 @@ def family_of(workload: object) -> Family:
         InputError: the space is not plain data, or `capacity` names no knob.
     """
     capacity = tuple(getattr(workload, "capacity", KNOBS))
-    if not capacity or not set(capacity) <= set(KNOBS):
+    if not set(capacity) <= set(KNOBS):
         raise InputError(
             "the workload's capacity",
             got=repr(capacity),
-            expected="'layers', 'channels' or both",
+            expected="'layers', 'channels', both, or () for a fixed model",
             fix="Name the knobs that make a model larger.",
         )
     space: Any = getattr(workload, "space", {})
@@ -78,7 +78,17 @@ def family_of(workload: object) -> Family:
             expected="settings of `space` by name",
             fix="Use numbers, text, tuples and dictionaries only.",
         ) from error
-    return Family(space=space, capacity=capacity, supports_checkpointing=_supports_checkpointing(workload))
+    space.setdefault("options", {})  # those that settings have by default are ViSNet's
+    return Family(
+        space=space,
+        capacity=capacity,
+        supports_checkpointing=_supports_checkpointing(workload),
+        own_optimizer=getattr(workload, "optimizer", None) is not None,
+        own_step=getattr(workload, "step", None) is not None,
+        evaluates=bool(getattr(workload, "evaluates", True)),
+        n_samples=getattr(workload, "n_samples", None),
+        remarks=tuple(getattr(workload, "remarks", ())),
+    )
 
 
 def _supports_checkpointing(workload: object) -> bool:

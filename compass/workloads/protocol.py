@@ -6,7 +6,7 @@ members are looked up by name and have defaults (`compass.workloads.defaults`):
 - `version`: part of the default digest; raise it if earlier measurements no longer hold and no source file shows it.
 - `space`: the workload's defaults for settings of `space`; a setting that the user changed overrides it.
 - `capacity`: the knobs that make a model larger, `("layers", "channels")` by default. Only these are searched; any other knob
-  stays at the low end of its range.
+  stays at the low end of its range. `()`: one fixed model, of which batch and settings are planned.
 - `supports_checkpointing`: whether `build` honours `knobs.variant.checkpointing`; False by default. See
   `compass.workloads.checkpointing`.
 - `micro_loads`: small synthetic loads whose sizes vary independently, one more than there are features. `collate` then gets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -11,8 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from compass.errors import InputError
+from compass.files import MODEL_SUFFIX
 from compass.workloads.adapter import WorkloadAdapter
+from compass.workloads.fixed import FixedModel, fixed_model
+from compass.workloads.model_file import read_model
 from compass.workloads.protocol import MinimalWorkload, Workload
 
 if TYPE_CHECKING:
@@ -38,7 +44,8 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
     """
     factory = _factory(source)
     try:
-        workload = factory(config)
+        made = _made(factory, config)
+        workload: Any = fixed_model(made) or made
         missing = [name for name in MEMBERS if not hasattr(workload, name)]
     except InputError:
         raise
@@ -51,13 +58,22 @@ def load_workload(source: str, config: OptimizerConfig) -> Workload:
             expected="the members of compass.workloads.protocol.MinimalWorkload",
             fix="Add what is missing.",
         )
-    is_whole = type(workload).__module__.startswith(f"{__package__}.")
+    is_whole = type(workload).__module__.startswith(f"{__package__}.") and not isinstance(workload, FixedModel)
     return cast("Workload", workload if is_whole else WorkloadAdapter(workload, factory))
+
+
+def _made(factory: Any, config: OptimizerConfig) -> Any:
+    """What `factory` makes: a module's class takes no configuration, and a function need not."""
+    if isinstance(factory, type) and issubclass(factory, torch.nn.Module):
+        return factory()
+    return factory(config) if inspect.signature(factory).parameters else factory()
 
 
 def _factory(source: str) -> Any:
     known = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)} | FAMILIES
     target = known.get(source, source)
+    if target.endswith(MODEL_SUFFIX):
+        return lambda: read_model(Path(target))
     place, _, name = target.rpartition(":")
     if not place:
         raise InputError(

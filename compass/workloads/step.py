@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compass.errors import NonFiniteLoss
+from compass.workloads.optimizers import as_given
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
     from compass.records import Variant
+    from compass.workloads.optimizers import AnyOptimizer
     from compass.workloads.protocol import Workload
 
 
@@ -29,13 +31,6 @@ class UpdatePart:
 
 
 WHOLE = UpdatePart()
-
-
-def make_optimizer(model: torch.nn.Module, variant: Variant, rules: TrainingRules) -> torch.optim.Optimizer:
-    """AdamW as ViSNet's authors train it, with two states for each parameter; fused, one kernel updates all of them."""
-    return torch.optim.AdamW(
-        model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay, fused=variant.fused or None
-    )
 
 
 def on_device(batch: Any, device: str) -> Any:
@@ -53,7 +48,7 @@ def on_device(batch: Any, device: str) -> Any:
 def training_step(  # noqa: PLR0913 - each varies on its own
     workload: Workload,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: AnyOptimizer,
     batch: Any,
     variant: Variant,
     rules: TrainingRules,
@@ -64,27 +59,54 @@ def training_step(  # noqa: PLR0913 - each varies on its own
     """One weight update on `batch`, already on the model's device, or its part of one. Returns the batch's loss.
 
     bf16 is autocast over fp32 weights: activations shrink, master weights and optimizer state do not. Gradients are zeroed
-    and never freed, so that a step holds the same memory whether updates gather one batch or many, on one device or several.
+    and not freed, so that a step holds the same memory whether updates gather one batch or many, on one device or several; unless
+    `rules` says that each batch is an update, and gradients are not kept.
+    A workload's own `step` takes the place of all this: it is a whole update.
 
     Raises:
         NonFiniteLoss: the update's loss, or the norm of its gradient, is not finite; the weights are left as they were. It is
             raised after the backward pass, which all ranks must reach.
     """
-    if part.first:
-        optimizer.zero_grad(set_to_none=False)
+    if has_own_step(workload):
+        return _own_step(workload, model, optimizer, batch, variant)
+    # Lightning drops gradients after the forward pass, and a plain loop before it.
+    late = not rules.keep_gradients and getattr(workload, "zeroes_late", False)
+    if part.first and not late:
+        optimizer.zero_grad(set_to_none=not rules.keep_gradients)
     with matmul_precision(variant):
         with autocast(model, variant):
             loss = workload.loss(model, batch)
         value: float = loss.item()
+        if part.first and late:
+            optimizer.zero_grad(set_to_none=True)
         backward(loss if part.weight == 1.0 else part.weight * loss)
     if part.last:
         update(model, optimizer, rules, loss=value)
     return value
 
 
-def update(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, rules: TrainingRules, *, loss: float = 0.0
-) -> None:
+def has_own_step(workload: object) -> bool:
+    """Whether the workload makes its updates itself."""
+    return getattr(workload, "step", None) is not None
+
+
+def _own_step(workload: Any, model: torch.nn.Module, optimizer: AnyOptimizer, batch: Any, variant: Variant) -> float:
+    """The update that the workload makes. Its loss may be a number, a tensor, or None: then it is not known (NaN).
+
+    Raises:
+        NonFiniteLoss: the loss that it returns is not finite; the weights may have changed.
+    """
+    with matmul_precision(variant), autocast(model, variant):
+        told = workload.step(model, as_given(optimizer), batch)
+    if told is None:
+        return math.nan
+    value = float(told)
+    if not math.isfinite(value):
+        raise NonFiniteLoss(value)
+    return value
+
+
+def update(model: torch.nn.Module, optimizer: AnyOptimizer, rules: TrainingRules, *, loss: float = 0.0) -> None:
     """Clip the gradients and update the weights; `loss` is that of the last batch.
 
     A finite loss may have a gradient that is not: the square root of a distance of zero is enough. Adam would keep it for ever.

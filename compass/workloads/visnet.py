@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch_geometric.nn.models.visnet import EquivariantScalar, ViSNetBlock
 
+from compass.optimizer_config import SpaceRules
 from compass.records import Knobs
 from compass.workloads.checkpointing import checkpointed, unwrapped
 from compass.workloads.complexes import N_ELEMENTS, GraphBatch, OnComplexes, ligand_mean
@@ -58,6 +59,7 @@ class ViSNetWorkload(OnComplexes):
     """ViSNet as a workload."""
 
     name = "visnet"
+    space = {"options": SpaceRules().options}
 
     def build(self, knobs: Knobs) -> torch.nn.Module:
         """A ViSNet of `knobs`."""

@@ -98,8 +98,8 @@ def test_later_changes_win():
         ("stages.validation.allocator=loose",
          "--set stages.validation.allocator.0: got 'loose'; expected 'fast', 'tight', 'tight_huge', 'tcmalloc', 'jemalloc', "
          f"'mimalloc' or 'system'. {HELP}"),
-        ("space.data_cap=[]",
-         "--set space.data_cap: got []: needs at least one point, with rising first values; "
+        ("space.vram_factors=[]",
+         "--set space.vram_factors: got []: needs at least one point, with rising first values; "
          f"expected values that agree. {HELP}"),
         ("stages.production.target_s=3600", f"--set stages.production.target_s: got 3600; expected None. {HELP}"),
         ('stages.production.precision=["fp16"]',

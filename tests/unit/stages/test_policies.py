@@ -223,7 +223,7 @@ def test_the_whole_sentence_of_production(known):
         "750,000 parameters, 83% of the data cap, limited by the 900,000 parameters that 19,000 complexes can feed; "
         "then the fastest way to train it: the largest batch whose worst case stays under 100 B"
     )
-    few = known({(2, 32): model(750_000)}, dataset_size=200, data_cap=900_000)
+    few = known({(2, 32): model(750_000), (2, 16): model(400_000)}, dataset_size=200, data_cap=900_000)
     assert policy.why(few, policy.rank(few)) == (
         "750,000 parameters, 83% of the data cap, limited by the largest model of the space; "
         "then the fastest way to train it: the largest batch that the training set allows"

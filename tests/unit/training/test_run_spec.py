@@ -27,7 +27,7 @@ def test_the_elapsed_share_of_a_given_time(max_time_s, share):
 def test_the_learning_rate_follows_updates_or_clock_whichever_is_ahead(n_done, share, update):
     """Also at the first update after resuming."""
     rules = TrainingRules()
-    module = Module(torch.nn.Linear(2, 1), Variant(), rules, learning_rate=0.1, n_updates=100)
+    module = Module(object(), torch.nn.Linear(2, 1), Variant(), rules, learning_rate=0.1, n_updates=100)
     module.n_updates_done, module.time_share = n_done, share
     assert module.rate == 0.1 * rate_factor(update, 100, rules)
 

@@ -12,7 +12,8 @@ from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buck
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
-from compass.workloads.step import WHOLE, UpdatePart, make_optimizer, training_step
+from compass.workloads.optimizers import make_optimizer
+from compass.workloads.step import WHOLE, UpdatePart, training_step
 
 RULES = TrainingRules()
 LAW = BytesLaw(segments=(("step", Affine(base=10.0, per_unit=(("nodes", 1.0),))),), baseline_bytes=90)
@@ -50,7 +51,7 @@ def model():
 def updates(model, room=1e9, workload=None):
     workload = workload or Rows()
     guard = Guard(LAW, LOADS, 1e9, (lambda: room) if not callable(room) else room)
-    return Updates(workload, model, make_optimizer(model, Variant(), RULES), Variant(), RULES, "cpu", guard)
+    return Updates(workload, model, make_optimizer(workload, model, Variant(), RULES), Variant(), RULES, "cpu", guard)
 
 
 def take(made, names, part=WHOLE):
@@ -66,7 +67,7 @@ def test_a_batch_that_fits_is_the_step_of_probes(model):
     twin = copy.deepcopy(model)
     loss = take(updates(model), NAMES)
     told = training_step(
-        Rows(), twin, make_optimizer(twin, Variant(), RULES), Rows().collate(batch_of(NAMES)), Variant(), RULES
+        Rows(), twin, make_optimizer(Rows(), twin, Variant(), RULES), Rows().collate(batch_of(NAMES)), Variant(), RULES
     )
     assert loss == told
     assert torch.equal(weights(model), weights(twin))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.optimizer_config import OptimizerConfig
+from compass.optimizer_config import OptimizerConfig, SpaceRules
 from compass.records import Batch, Family, Knobs, Load, Variant
 from compass.workloads.adapter import WorkloadAdapter, find_blocks
 from compass.workloads.checkpointing import checkpointed
@@ -115,8 +115,8 @@ def test_no_samples(least):
 
 
 def test_what_is_declared_and_what_is_not(least):
-    assert family_of(least) == Family(supports_checkpointing=False)
-    assert family_of(load_workload("visnet", OptimizerConfig())) == Family()
+    assert family_of(least) == Family(space={"options": {}}, supports_checkpointing=False)
+    assert family_of(load_workload("visnet", OptimizerConfig())) == Family(space={"options": SpaceRules().options})
     Least.space, Least.capacity, Least.supports_checkpointing = (
         {"layers": (1, 4), "options": {"heads": 4}},
         ["channels"],
@@ -153,10 +153,8 @@ def test_a_family_written_under_the_old_name_is_read(says):
 @pytest.mark.parametrize(
     ("member", "value", "text"),
     [
-        ("capacity", ("depth",), "the workload's capacity: got ('depth',); expected 'layers', 'channels' or both. "
-                                 "Name the knobs that make a model larger."),
-        ("capacity", (), "the workload's capacity: got (); expected 'layers', 'channels' or both. "
-                         "Name the knobs that make a model larger."),
+        ("capacity", ("depth",), "the workload's capacity: got ('depth',); expected 'layers', 'channels', both, or () for "
+                                 "a fixed model. Name the knobs that make a model larger."),
         ("space", {"layers": range(3)}, "the workload's space: got Object of type range is not JSON serializable; "
                                         "expected settings of `space` by name. "
                                         "Use numbers, text, tuples and dictionaries only."),

@@ -11,8 +11,9 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
 from compass.workloads.complexes import collate
+from compass.workloads.optimizers import make_optimizer
 from compass.workloads.registry import load_workload
-from compass.workloads.step import make_optimizer, training_step
+from compass.workloads.step import training_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FAMILIES = {
@@ -88,7 +89,7 @@ def test_it_learns(family):
     name, workload = family
     batch, rules = small(workload), TrainingRules(learning_rate=3e-3)
     model = make(workload, knobs(name))
-    optimizer = make_optimizer(model, Variant(), rules)
+    optimizer = make_optimizer(workload, model, Variant(), rules)
     losses = [training_step(workload, model, optimizer, batch, Variant(), rules) for _ in range(60)]
     assert losses[-1] < 0.1 * losses[0]
 

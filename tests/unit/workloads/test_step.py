@@ -7,7 +7,8 @@ import torch
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
-from compass.workloads.step import UpdatePart, evaluation_step, make_optimizer, on_device, training_step
+from compass.workloads.optimizers import make_optimizer
+from compass.workloads.step import UpdatePart, evaluation_step, on_device, training_step
 from compass.workloads.visnet import ViSNetWorkload
 
 RULES = TrainingRules()
@@ -36,7 +37,7 @@ def test_a_fused_weight_update_computes_the_same(model):
     """In one kernel, so the last digits may differ."""
     twin = copy.deepcopy(model)
     for each, variant in ((model, Variant()), (twin, Variant(fused=True))):
-        optimizer = make_optimizer(each, variant, RULES)
+        optimizer = make_optimizer(Given(), each, variant, RULES)
         assert bool(optimizer.defaults["fused"]) == variant.fused
         for _ in range(3):
             training_step(Given(), each, optimizer, (torch.ones(2, 3), 1.0), variant, RULES)
@@ -57,7 +58,7 @@ def test_matrices_are_multiplied_as_the_variant_says_and_afterwards_as_before(mo
             return loss
 
     variant = Variant(matmul=matmul)
-    optimizer = make_optimizer(model, variant, RULES)
+    optimizer = make_optimizer(Given(), model, variant, RULES)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")  # the user's own setting
     try:
@@ -73,7 +74,7 @@ def test_matrices_are_multiplied_as_the_variant_says_and_afterwards_as_before(mo
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
-    optimizer = make_optimizer(model, Variant(), RULES)
+    optimizer = make_optimizer(Given(), model, Variant(), RULES)
     training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(), RULES)
     before = weights(model)
     with pytest.raises(NonFiniteLoss, match=r"^the loss became -?(nan|inf)$"):
@@ -85,7 +86,7 @@ def test_a_loss_that_is_not_finite_leaves_everything_as_it_was(model, factor):
 def test_the_step_is_adamw(model):
     """The first one moves each weight by the learning rate, against its gradient's sign, and decays it."""
     before = weights(model)
-    optimizer = make_optimizer(model, Variant(), TrainingRules(learning_rate=0.1))
+    optimizer = make_optimizer(Given(), model, Variant(), TrainingRules(learning_rate=0.1))
     loss = training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(), RULES)
     assert isinstance(loss, float)
     for old, new in zip(before, weights(model), strict=True):
@@ -96,7 +97,7 @@ def test_gradients_are_clipped(model):
     training_step(
         Given(),
         model,
-        make_optimizer(model, Variant(), RULES),
+        make_optimizer(Given(), model, Variant(), RULES),
         (torch.ones(2, 3), 1e6),
         Variant(),
         TrainingRules(clip_norm=0.5),
@@ -115,8 +116,8 @@ class Rows:
 def test_parts_of_an_update_make_the_whole(model):
     twin = copy.deepcopy(model)
     rows = torch.randn(5, 3)
-    training_step(Rows(), model, make_optimizer(model, Variant(), RULES), rows, Variant(), RULES)
-    optimizer, parts = make_optimizer(twin, Variant(), RULES), rows.split([2, 3])
+    training_step(Rows(), model, make_optimizer(Given(), model, Variant(), RULES), rows, Variant(), RULES)
+    optimizer, parts = make_optimizer(Given(), twin, Variant(), RULES), rows.split([2, 3])
     for i, part in enumerate(parts):
         share = UpdatePart(weight=len(part) / len(rows), first=i == 0, last=i == 1)
         training_step(Rows(), twin, optimizer, part, Variant(), RULES, part=share)
@@ -126,7 +127,7 @@ def test_parts_of_an_update_make_the_whole(model):
 def test_bf16_computes_in_bf16_over_fp32_weights(model):
     seen = []
     model.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
-    optimizer = make_optimizer(model, Variant(), RULES)
+    optimizer = make_optimizer(Given(), model, Variant(), RULES)
     training_step(Given(), model, optimizer, (torch.ones(2, 3), 1.0), Variant(precision="bf16"), RULES)
     assert seen == [torch.bfloat16]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
@@ -141,7 +142,7 @@ def test_the_loss_falls_on_the_sample(precision):
     knobs = Knobs(layers=2, channels=16, variant=Variant(options=(("heads", 2), ("lmax", 1), ("rbf", 8))))
     torch.manual_seed(0)
     model = workload.build(knobs)
-    optimizer = make_optimizer(model, Variant(), TrainingRules(learning_rate=3e-3))
+    optimizer = make_optimizer(Given(), model, Variant(), TrainingRules(learning_rate=3e-3))
     batch = workload.collate(Batch(members=((sample, 1),)))
     losses = [training_step(workload, model, optimizer, batch, Variant(precision=precision), RULES) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,193 @@
+"""One model of the user's as a workload: a module, its data loader and its loss, or a LightningModule, as they are.
+
+A sample is an item of the loader's dataset. A batch is collated by the loader's own function, and the step is the module's: its
+loss alone, or the whole update where a LightningModule optimizes manually.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from compass.errors import InputError
+from compass.records import digest
+from compass.workloads.lightning_step import is_lightning, loss_of_step, manual_step, own_optimizers, unused_members
+
+if TYPE_CHECKING:
+    from compass.records import Batch, Knobs
+    from compass.workloads.protocol import PlainLoad
+
+N_ALIKE = 64
+"""If so many items, evenly spaced, are of one size, all are taken to be."""
+N_SIZED = 2_000
+"""Most items whose sizes are read, evenly spaced: reading a million images would take longer than planning."""
+N_STREAMED = 256
+"""Items kept of a dataset that can only be iterated over."""
+
+Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
+"""The loss of a module on a collated batch, on its device."""
+
+
+class FixedModel:
+    """A workload with one model: nothing of it is searched but the way to train it."""
+
+    capacity: tuple[str, ...] = ()
+
+    def __init__(self, module: torch.nn.Module, loader: DataLoader[Any], loss: Loss | None = None) -> None:
+        """`loss` may be left out for a LightningModule.
+
+        Raises:
+            InputError: there is no loss, or the dataset is empty.
+        """
+        if loss is None and not is_lightning(module):
+            raise InputError(
+                "loss",
+                got=f"none, and a {type(module).__name__} has no training_step",
+                expected="a function loss(model, batch) that returns a scalar",
+                fix="Pass it, or a LightningModule.",
+            )
+        self._module, self._loss, self._collate = module, loss, loader.collate_fn
+        self.name = type(module).__name__
+        self._items = _items_of(loader.dataset)
+        self._n_samples = None if isinstance(loader.dataset, IterableDataset) else len(self._items)
+        self._is_lightning = is_lightning(module) and loss is None
+        self.remarks = unused_members(module) if self._is_lightning else ()
+        if self._is_lightning:
+            self.optimizer = own_optimizers
+            self.zeroes_late = True
+            self.evaluates = module.automatic_optimization
+            if not module.automatic_optimization:
+                self.step = manual_step
+
+    @property
+    def n_samples(self) -> int | None:
+        """Items of the dataset, if it tells."""
+        return self._n_samples
+
+    @cached_property
+    def _sizes(self) -> dict[str, dict[str, float]]:
+        return _sizes_of(self._items)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """`nodes` and `edges` of graphs; else `samples` and, if these differ in size, the `elements` of their tensors."""
+        return tuple(next(iter(self._sizes.values())))
+
+    def samples(self) -> Mapping[str, PlainLoad]:
+        """The size of each item that was read."""
+        return self._sizes
+
+    def build(self, _: Knobs) -> torch.nn.Module:
+        """A copy of the module, with the weights that it was given with, on the device that is the default now."""
+        return copy.deepcopy(self._module).to(torch.get_default_device())
+
+    def collate(self, batch: Batch) -> Any:
+        """The items of `batch` as the loader would collate them."""
+        return self._collate([self._items[int(name)] for name, copies in batch.members for _ in range(copies)])
+
+    def loss(self, model: torch.nn.Module, batch: Any) -> torch.Tensor:
+        """The user's loss."""
+        return self._loss(model, batch) if self._loss is not None else loss_of_step(model, batch)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the classes' source files, the module's structure, its parameters and the items' sizes."""
+        module, text = self._module, ""
+        shapes = [(name, tuple(one.shape), one.requires_grad) for name, one in module.named_parameters()]
+        for made in (type(module), self._loss, type(self._items), self._collate):
+            try:
+                text += Path(inspect.getfile(cast("Any", made))).read_text(encoding="utf-8")
+            except (OSError, TypeError, UnicodeDecodeError):  # in a notebook, or no Python
+                continue
+        return digest(self.name, text, str(module), shapes, sorted(self._sizes.items()))
+
+
+def fixed_model(made: Any) -> FixedModel | None:
+    """The workload of what a user's function or class made; None if that is not one model.
+
+    It may be a module with a loader, and a loss if it is no LightningModule: `(module, loader)` or `(module, loader, loss)`; or a
+    LightningModule that has its own loader.
+
+    Raises:
+        InputError: a part is missing.
+    """
+    parts = made if isinstance(made, tuple) else (made,)
+    if not parts or not isinstance(parts[0], torch.nn.Module):
+        return None
+    module, loader, loss = (*parts, None, None)[:3]
+    return FixedModel(module, loader_of(module, loader), loss)
+
+
+def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
+    """The training loader: `given`, or that of a `given` data module, or of a LightningModule itself.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(given, DataLoader):
+        return given
+    source: Any = module if given is None else given
+    if callable(getattr(source, "train_dataloader", None)):
+        for prepare, arguments in (("prepare_data", ()), ("setup", ("fit",))):
+            if callable(getattr(source, prepare, None)):
+                getattr(source, prepare)(*arguments)
+        loader = source.train_dataloader()
+        if isinstance(loader, DataLoader):
+            return loader
+    raise InputError(
+        "loader",
+        got="none" if given is None else type(given).__name__,
+        expected="a torch DataLoader, or a module or data module whose train_dataloader() returns one",
+        fix="Pass the loader that you train with.",
+    )
+
+
+def _items_of(dataset: Any) -> Any:
+    if isinstance(dataset, IterableDataset):
+        items = [item for _, item in zip(range(N_STREAMED), dataset, strict=False)]
+    else:
+        items = dataset
+    if not len(items):
+        raise InputError("loader", got="an empty dataset", expected="at least one item", fix="Give it data.")
+    return items
+
+
+def _sizes_of(items: Any) -> dict[str, dict[str, float]]:
+    """The size of each item, by its index: of all, if some are alike, else of those that are read."""
+    few = [_size(items[i]) for i in _spread(len(items), N_ALIKE)]
+    if all(size == few[0] for size in few):
+        size = few[0] if "nodes" in few[0] else {"samples": 1.0}
+        return {str(i): size for i in range(min(len(items), N_SIZED))}
+    return {str(i): _size(items[i]) for i in _spread(len(items), N_SIZED)}
+
+
+def _spread(n: int, most: int) -> list[int]:
+    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n, most)).round())]
+
+
+def _size(item: Any) -> dict[str, float]:
+    nodes, edges = getattr(item, "num_nodes", None), getattr(item, "num_edges", None)
+    if nodes is not None and edges is not None:
+        return {"nodes": float(nodes), "edges": float(edges)}
+    return {"samples": 1.0, "elements": float(sum(tensor.numel() for tensor in _tensors(item)))}
+
+
+def _tensors(tree: Any) -> Iterable[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, np.ndarray):
+        yield torch.as_tensor(tree)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
+            yield from _tensors(part)
+    elif isinstance(tree, list | tuple):
+        for part in tree:
+            yield from _tensors(part)

@@ -1,0 +1,96 @@
+"""The optimizer of a training step: AdamW, or what the workload makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compass.errors import InputError
+
+if TYPE_CHECKING:
+    from compass.optimizer_config import TrainingRules
+    from compass.records import Variant
+    from compass.workloads.protocol import Workload
+
+
+class SeveralOptimizers:
+    """Several optimizers, which training keeps, restores and schedules as one."""
+
+    def __init__(self, each: Sequence[torch.optim.Optimizer]) -> None:
+        self.each = tuple(each)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all."""
+        return [group for one in self.each for group in one.param_groups]
+
+    @property
+    def state(self) -> list[Any]:
+        """The states of all."""
+        return [one.state for one in self.each]
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Clear the gradients of all."""
+        for one in self.each:
+            one.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        """Let each change its weights."""
+        for one in self.each:
+            one.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all, in order."""
+        return {"each": [one.state_dict() for one in self.each]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the states that `state_dict` returned."""
+        for one, own in zip(self.each, state["each"], strict=True):
+            one.load_state_dict(own)
+
+    def register_step_pre_hook(self, hook: Callable[..., None]) -> _Hooks:
+        """Call `hook` before any of them changes its weights."""
+        return _Hooks([one.register_step_pre_hook(hook) for one in self.each])
+
+
+class _Hooks:
+    def __init__(self, handles: Sequence[Any]) -> None:
+        self._handles = handles
+
+    def remove(self) -> None:
+        """Remove the hook from every optimizer."""
+        for handle in self._handles:
+            handle.remove()
+
+
+AnyOptimizer = torch.optim.Optimizer | SeveralOptimizers
+
+
+def make_optimizer(workload: Workload, model: torch.nn.Module, variant: Variant, rules: TrainingRules) -> AnyOptimizer:
+    """The workload's own optimizer, or AdamW as ViSNet's authors train it; fused, one kernel updates all weights.
+
+    Raises:
+        InputError: the workload's `optimizer` returns something else.
+    """
+    own = getattr(workload, "optimizer", None)
+    if own is None:
+        return torch.optim.AdamW(
+            model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay, fused=variant.fused or None
+        )
+    made = own(model)
+    each = list(made) if isinstance(made, list | tuple) else [made]
+    if not each or not all(isinstance(one, torch.optim.Optimizer) for one in each):
+        raise InputError(
+            "the workload's optimizer",
+            got=f"{type(made).__name__} {made!r}"[:200],
+            expected="a torch.optim.Optimizer, or a list of them",
+            fix="Return from `optimizer(model)` what your training uses.",
+        )
+    return each[0] if len(each) == 1 else SeveralOptimizers(each)
+
+
+def as_given(optimizer: AnyOptimizer) -> Any:
+    """One optimizer, or the list of several, as the workload's own step takes them."""
+    return list(optimizer.each) if isinstance(optimizer, SeveralOptimizers) else optimizer
