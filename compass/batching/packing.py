@@ -158,6 +158,32 @@ def split_largest(batches: list[_Indices], n_batches: int, sizes: _Floats) -> li
     return batches
 
 
+def evened_out(batches: list[_Indices], least: int, shares: _Floats) -> list[_Indices]:
+    """`batches`, of which each that has under `least` samples takes the lightest ones of those with most, as far as they fit.
+
+    `shares` (D, n) are those of the budget; no batch becomes larger than the largest was.
+    """
+    found, weight = list(batches), shares.max(axis=0)
+    for place in [place for place, batch in enumerate(found) if len(batch) < least]:
+        while len(found[place]) < least:
+            donors = [one for one in range(len(found)) if one != place and len(found[one]) > least]
+            fitting = [
+                (len(found[one]), -one, int(found[one][weight[found[one]].argmin()]))
+                for one in donors
+                if _fits(found[place], found[one][weight[found[one]].argmin()], shares)
+            ]
+            if not fitting:
+                break
+            _, donor, sample = max(fitting)
+            found[-donor] = found[-donor][found[-donor] != sample]
+            found[place] = np.append(found[place], sample)
+    return found
+
+
+def _fits(batch: _Indices, sample: int, shares: _Floats) -> bool:
+    return bool((shares[:, batch].sum(axis=1) + shares[:, sample] <= 1).all())
+
+
 # ------------------------------------------------------------------------------------------------------------- checks
 
 

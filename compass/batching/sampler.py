@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import BatchSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-from compass.batching.packing import Limits, levels, pack, split_largest, without_idle
+from compass.batching.packing import Limits, evened_out, levels, pack, split_largest, without_idle
 from compass.errors import InputError
 from compass.records import Affine, BytesLaw, Load
 from compass.units import format_bytes, format_seconds
@@ -55,6 +55,8 @@ class BudgetedBatchSampler(BatchSampler):
         features: the names of the columns of `sizes`, as the laws use them.
         ids: (n) names of the samples in messages; default: their indices.
         max_graphs: the most samples in a batch.
+        min_graphs: the fewest: a smaller batch, such as an epoch's last one, takes the lightest samples of the largest. With
+            more than one, no sample is batched alone.
         time_law: predicts the seconds of a step, e.g. the plan's `step_law`; with it, ranks that step together get
             batches of similar predicted time instead of similar memory.
         max_step_s: the most seconds that `time_law` may predict for a batch of several samples.
@@ -91,6 +93,7 @@ class BudgetedBatchSampler(BatchSampler):
         features: tuple[str, ...] = ("nodes", "edges"),
         ids: Sequence[str] | None = None,
         max_graphs: int | None = None,
+        min_graphs: int = 1,
         time_law: Affine | None = None,
         max_step_s: float | None = None,
         isolated: Collection[int] = (),
@@ -110,13 +113,15 @@ class BudgetedBatchSampler(BatchSampler):
         self._ids = tuple(map(str, range(len(self.sizes)))) if ids is None else tuple(ids)
         _check_arguments(self._ids, len(self.sizes), isolated, n_ranks, rank)
         self._limits = Limits(law, budget_bytes, features, max_graphs, time_law, max_step_s)
-        self._seed, self._n_ranks, self._rank = seed, n_ranks, rank
+        self._seed, self._n_ranks, self._rank, self._min_graphs = seed, n_ranks, rank, min_graphs
         self._shuffle = shuffle and (sampler is None or bool(getattr(sampler, "shuffle", False)))
         self.epoch = 0
         slow, dropped, cropped = _Oversize(self.sizes, self._limits, self._ids).apply(oversize, crop)
         self.cropped = tuple(self._ids[index] for index in cropped)
         self.left_out = tuple(self._ids[index] for index in dropped)
         alone = np.setdiff1d(np.union1d(slow, np.array(list(isolated), dtype=np.int64)), dropped)
+        if min_graphs > 1:  # it is made company
+            alone = np.zeros(0, dtype=np.int64)
         self._alone = [np.array([index]) for index in alone]
         self._shared = np.setdiff1d(np.arange(len(self.sizes)), np.union1d(alone, dropped))
         self._shares = self._limits.shares(self.sizes)
@@ -179,17 +184,19 @@ class BudgetedBatchSampler(BatchSampler):
     def _fix_length(self) -> None:
         """Set the number of batches of every epoch, over all ranks."""
         n_samples = len(self._shared) + len(self._alone)
-        if n_samples < self._n_ranks:
+        n_needed = self._n_ranks * self._min_graphs
+        if n_samples < n_needed:
+            each = "one" if self._min_graphs == 1 else str(self._min_graphs)
             raise InputError(
                 "samples",
                 got=str(n_samples),
-                expected=f"at least {self._n_ranks}, one for each rank",
+                expected=f"at least {n_needed}, {each} for each rank",
                 fix="Give more samples or use fewer ranks.",
             )
         n_first = len(self._pack(0, 0))
-        self._most = min(n_samples, n_first + int(_SPARE_SHARE * n_first))
-        n_ranks = self._n_ranks
-        self._n_batches = min(-(-self._most // n_ranks), n_samples // n_ranks) * n_ranks
+        n_ranks, n_possible = self._n_ranks, max(1, n_samples // self._min_graphs)
+        self._most = min(n_possible, n_first + int(_SPARE_SHARE * n_first))
+        self._n_batches = min(-(-self._most // n_ranks), n_possible // n_ranks) * n_ranks
         self._cached: tuple[int, tuple[list[list[_Indices]], _Indices]] | None = None
         if self._n_batches < self._most:
             log.warning(
@@ -213,6 +220,7 @@ class BudgetedBatchSampler(BatchSampler):
             batches = next((found for found in packed if len(found) <= self._most), None) or self._pack(0, 0)
             batches, idle = without_idle(batches, len(batches) - self._n_batches, epoch)
             batches = split_largest(batches, self._n_batches, self._shares.max(axis=0))
+            batches = evened_out(batches, self._min_graphs, self._shares)
             self._cached = epoch, (self._group(batches, epoch), idle)
         return self._cached[1]
 

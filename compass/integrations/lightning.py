@@ -58,6 +58,21 @@ class FollowPlan(pl.Callback):
                     expected=f"at most the certified {self.plan.choice.batch_size}",
                     fix="Give the loader plan.choice.batch_size.",
                 )
+            self._check_last_batch(loader)
+
+    def _check_last_batch(self, loader: Any) -> None:
+        """Refuse a last batch that is too small for the model: a layer that normalises over samples needs two."""
+        size, dataset = getattr(loader, "batch_size", None), getattr(loader, "dataset", ())
+        if not isinstance(size, int) or not hasattr(dataset, "__len__") or getattr(loader, "drop_last", False):
+            return
+        rest = len(dataset) % size
+        if 0 < rest < self.plan.least_batch:
+            raise InputError(
+                "the training loader's last batch",
+                got=f"{rest} of {len(dataset)} samples",
+                expected=f"at least {self.plan.least_batch}, since a layer normalises over the samples of a batch",
+                fix="Make the loader with drop_last=True.",
+            )
 
 
 def _loaders(loaders: Any) -> list[Any]:

@@ -76,10 +76,10 @@ def _ruled_out(policy: Policy, known: Knowledge, knobs: Knobs) -> Candidate:
         return _row(known, knobs, "space", None)
     too_big, largest = known.ruled_out(knobs, rules), known.largest_batch(knobs, rules)
     if too_big is not None or largest == 0:
-        return _row(known, knobs, "memory", known.choice(knobs, rules, 1), too_big or "")
+        return _row(known, knobs, "memory", known.choice(knobs, rules, known.least_batch), too_big or "")
     best = known.best_choice(knobs, rules)
     if best is None:
-        return _row(known, knobs, "time", known.choice(knobs, rules, 1))
+        return _row(known, knobs, "time", known.choice(knobs, rules, known.least_batch))
     return _row(known, knobs, "batch" if best.batch_size < known.config.batch.min_batch else "untried", best)
 
 

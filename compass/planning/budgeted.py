@@ -142,7 +142,7 @@ def _certified(plan: StagePlan, epoch: PackedEpoch, experiment: Experiment, prob
     prober.report("certify", "budgeted batches", 0, 1, stage=plan.stage)
     outcome = prober.certify(spec, stage=plan.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
-        log.warning("%s: certificate of budgeted batches failed: %s: %s", plan.stage, outcome.status, outcome.detail)
+        log.warning("%s: certificate of budgeted batches failed: %s", plan.stage, outcome.summary)
         return None
     return outcome
 

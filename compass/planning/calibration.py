@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.probe.requests import micro_probes, more_micro_probes, timing_probe
-from compass.records import Batch, Knobs, ProbeSpec, Variant
+from compass.records import Batch, Knobs, ProbeSpec, Status, Variant
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
     running = [variant for variant in variants if _runs(experiment, variant)]
     anchors = [knobs for variant in running for knobs in _anchors(experiment, variant)]
     time_single_graphs(experiment, prober, anchors)
+    learn_least_batch(experiment)
     first_s, *other_s = anchor_step_s(experiment)
     if experiment.on_cpu:
         time_contrasting_loads(experiment, prober, anchors, first_s, progress)
@@ -73,6 +75,25 @@ def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence
     alone = anchors if experiment.on_cpu else launching(anchors)
     specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in alone]
     _probe_all(experiment, prober, [spec for spec in specs if spec is not None])
+
+
+def learn_least_batch(experiment: Experiment) -> None:
+    """A model that runs on several graphs and not on one has a layer that normalises over them: batches then have at least two."""
+    probes = experiment.runner.probes
+    several = {spec.knobs.variant for spec, outcome in probes if outcome.ok and _n_graphs(spec) > 1}
+    single = [outcome for spec, outcome in probes if _n_graphs(spec) == 1 and spec.knobs.variant in several]
+    refused = [outcome for outcome in single if outcome.status is Status.INVALID]
+    if not refused or any(outcome.ok for outcome in single):
+        return
+    log.info("a batch of one does not run, so batches have at least two: %s", refused[0].summary)
+    experiment.least_batch = 2
+    # A sample that would be batched alone now shares its batches.
+    experiment.sample_loads = replace(experiment.sample_loads, isolated=frozenset())
+
+
+def _n_graphs(spec: ProbeSpec) -> int:
+    batch = spec.batches[-1]
+    return batch.synthetic.graphs if batch.synthetic is not None else sum(copies for _, copies in batch.members)
 
 
 def time_contrasting_loads(
@@ -139,7 +160,7 @@ def _runs(experiment: Experiment, variant: Variant) -> bool:
     ]
     if any(outcome.ok and outcome.segments for outcome in outcomes):  # trials of runtime settings are not profiled
         return True
-    experiment.pruned.set_aside(variant, f"{outcomes[-1].status}: {outcomes[-1].detail}")
+    experiment.pruned.set_aside(variant, outcomes[-1].summary)
     return False
 
 
@@ -149,7 +170,7 @@ def _require_timing(experiment: Experiment, variant: Variant) -> None:
         return
     probes = experiment.runner.probes
     failed = [outcome for spec, outcome in probes if spec.knobs.variant == variant and not outcome.ok]
-    reason = f"{failed[-1].status}: {failed[-1].detail}" if failed else "no step could be timed"
+    reason = failed[-1].summary if failed else "no step could be timed"
     experiment.pruned.set_aside(variant, reason)
 
 

@@ -83,8 +83,8 @@ class Failed:
 
     @property
     def reason(self) -> str:
-        """Status and detail, in words."""
-        return f"{self.outcome.status}: {self.outcome.detail}"
+        """Status and reason in a line."""
+        return self.outcome.summary
 
 
 def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> StagePlan | StageFailure:
@@ -180,9 +180,11 @@ def _learn(policy: Policy, experiment: Experiment, failed: Failed) -> None:
             experiment.pruned.set_aside(pick.knobs, failed.reason)
         else:
             experiment.pruned.distrust(pick.allocator, failed.reason)
-    elif pick.batch_size == 1 and outcome.enforced:
+    elif pick.batch_size <= experiment.least_batch and outcome.enforced:
         experiment.pruned.rule_out(pick.knobs, pick.allocator, failed.reason)
-    elif pick.batch_size == 1:  # another program may have held the memory, so this says nothing of other models
+    elif (
+        pick.batch_size <= experiment.least_batch
+    ):  # another program may have held the memory, so this says nothing of other models
         experiment.pruned.set_aside(pick.knobs, failed.reason)
     # Otherwise the bound did not hold: the footprint model learns from it, and the next round's batch is smaller.
 
@@ -304,7 +306,7 @@ def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -
     spec = certificate_probe(
         rules,
         pick.knobs,
-        (experiment.sample_loads.typical(1),) * rules.smoke_steps,
+        (experiment.sample_loads.typical(experiment.least_batch),) * rules.smoke_steps,
         step_s=pick.step_s,
         ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,
@@ -331,6 +333,7 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         choice=certified.choice.configuration,
         predicted=certified.choice.prediction,
         measured=_measured(policy, known, certified),
+        least_batch=experiment.least_batch,
         accumulate=max(1, math.ceil(known.config.batch.effective_batch / pick.batch_size)),
         runtime=certified.spec.runtime,
         bytes_law=law,

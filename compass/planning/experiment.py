@@ -57,6 +57,8 @@ class Experiment:
     """How each runtime setting was chosen."""
     allocators: tuple[Allocator, ...] = ()
     """Those beside the calibration's that were measured."""
+    least_batch: int = 1
+    """Fewest graphs that a model can be trained on: two with a layer that normalises over samples."""
     reference: Choice | None = None
     """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
@@ -101,6 +103,7 @@ class Experiment:
             budget_bytes=self.budget_bytes,
             dataset_size=self.dataset_size,
             data_cap=self.data_cap,
+            least_batch=self.least_batch,
             reference=self.reference,
             pruned=self.pruned,
             allocators=(self.calibrated_allocator, *self.allocators),

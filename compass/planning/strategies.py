@@ -94,7 +94,7 @@ def _time(policy: Policy, experiment: Experiment, prober: Prober, knobs: Knobs) 
         return None
     outcome = prober.probe("search", spec, stage=policy.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
-        experiment.pruned.set_aside(knobs, f"{outcome.status}: {outcome.detail}")
+        experiment.pruned.set_aside(knobs, outcome.summary)
     return outcome
 
 

@@ -114,5 +114,5 @@ def _log(phase: Phase, spec: ProbeSpec, outcome: Outcome) -> None:
             f"{format_bytes(outcome.footprint_bytes or 0)} footprint"
         )
     else:
-        found = f"{outcome.status}: {outcome.detail}"
+        found = outcome.summary
     log.debug("%s %s %s on %s: %s", phase, spec.key, spec.knobs, outcome.load, found)

@@ -319,6 +319,8 @@ class StagePlan(Record):
     """Seconds of a pass over all complexes, batched as recommended; None in profiles of Compass 0.1."""
     training_s: float | None = None
     """Seconds of the configured number of such passes."""
+    least_batch: int = 1
+    """Fewest samples of a batch: two if the model cannot be trained on one. An epoch's last batches are evened out to it."""
     accumulate: int
     """Batches per weight update, to reach the configured effective batch."""
     runtime: RuntimeSettings

@@ -11,6 +11,11 @@ from pydantic import Field, JsonValue, model_validator
 from compass.records.base import Pairs, Record, digest
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
 
+_FRAME = '  File "'
+"""How a traceback begins the line of a frame."""
+_PACKAGES = "site-packages"
+"""Part of the path of installed code."""
+
 
 class ProbeSpec(Record):
     """A request for real training steps.
@@ -123,9 +128,25 @@ class Outcome(Record):
         return self.status is Status.OK
 
     @property
+    def summary(self) -> str:
+        """Status and reason in a line: of a traceback the error, and the last line of the user's own code."""
+        return f"{self.status}: {_last_words(self.detail)}" if self.detail else str(self.status)
+
+    @property
     def step_load(self) -> Load | None:
         """Load of the timed steps."""
         return self.timed_load or self.load
+
+
+def _last_words(detail: str) -> str:
+    lines = detail.splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith(_FRAME)]
+    if not frames:
+        return lines[0] if lines else ""
+    error = next((line for line in lines[frames[-1] + 1 :] if line and not line.startswith(" ")), lines[-1])
+    own = [lines[place] for place in frames if _PACKAGES not in lines[place]]
+    path, line = (own or [lines[frames[-1]]])[-1].removeprefix(_FRAME).split(", ")[:2]
+    return f"{error} ({path.rstrip(chr(34)).replace(chr(92), '/').rpartition('/')[2]}, {line})"
 
 
 class TrainedCycle(Record):

@@ -70,6 +70,8 @@ class Knowledge:
     budget_bytes: int
     dataset_size: int
     data_cap: float
+    least_batch: int = 1
+    """Fewest graphs that a model can be trained on."""
     reference: Choice | None = None
     pruned: Pruned = field(default_factory=Pruned)
     allocators: tuple[Allocator, ...] = ("fast",)
@@ -104,10 +106,10 @@ class Knowledge:
     @property
     def batch_cap(self) -> int:
         """Graphs in the largest batch that configuration and dataset allow."""
-        return self.config.batch.cap(self.dataset_size)
+        return max(self.least_batch, self.config.batch.cap(self.dataset_size))
 
     def largest_batch(self, knobs: Knobs, stage: StageRules, allocator: Allocator | None = None) -> int:
-        """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even one graph does.
+        """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even the least batch does.
 
         Under `allocator`; None: under whichever of the stage's holds most.
         """
@@ -116,7 +118,8 @@ class Knowledge:
         if self.pruned.reason(knobs, allocator) is not None:
             return 0
         law = self.costs.bytes_law(knobs, allocator)
-        return int(np.searchsorted(self.work.upper_footprints(self.batch_cap, law), self.budget_bytes, side="right"))
+        most = int(np.searchsorted(self.work.upper_footprints(self.batch_cap, law), self.budget_bytes, side="right"))
+        return most if most >= self.least_batch else 0
 
     def most_graphs(self, fits: Callable[[int], bool]) -> int:
         """The largest batch up to the cap that `fits`, 0 if none does. A batch that fits must fit with fewer graphs too."""
@@ -143,7 +146,7 @@ class Knowledge:
 
     def _ways(self, knobs: Knobs, stage: StageRules, allocator: Allocator, level_share: float) -> list[_Way]:
         """The best batch under `allocator` of those of the configured minimum, and of those below."""
-        sizes = np.arange(1, self.largest_batch(knobs, stage, allocator) + 1)
+        sizes = np.arange(self.least_batch, self.largest_batch(knobs, stage, allocator) + 1)
         if not len(sizes):
             return []
         step_s = self.costs.step_s(knobs, self.capacities[knobs], self.work.typical_sizes(sizes), allocator)

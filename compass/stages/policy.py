@@ -186,7 +186,9 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     if not working:
         return NearMiss("model", f"none of the {len(models)} models runs: {known.pruned.broken(models[0])}", None)
     choices = [
-        known.choice(knobs, stage, 1, allocator) for knobs in working for allocator in known.allocators_of(stage)
+        known.choice(knobs, stage, known.least_batch, allocator)
+        for knobs in working
+        for allocator in known.allocators_of(stage)
     ]
     fitting = [
         choice
@@ -219,4 +221,4 @@ def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: fl
         limit, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
     models = [knobs for knobs in known.models(stage, 0, math.inf) if known.pruned.broken(knobs) is None]
     nearest = min(models, key=lambda k: max(low / known.capacities[k], known.capacities[k] / cap), default=None)
-    return NearMiss(limit, reason, None if nearest is None else known.choice(nearest, stage, 1))
+    return NearMiss(limit, reason, None if nearest is None else known.choice(nearest, stage, known.least_batch))

@@ -11,7 +11,7 @@ from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, models_of, not
 
 @dataclass(frozen=True)
 class SmokeTest:
-    """The smallest model at batch 1."""
+    """The smallest model with the least batch: one graph, or two for a layer that normalises over samples."""
 
     stage: Stage = "smoke_test"
     timed: bool = False
@@ -25,7 +25,7 @@ class SmokeTest:
         for knobs in models:
             for allocator in known.allocators_of(rules):
                 if known.largest_batch(knobs, rules, allocator):
-                    return Ranking((known.choice(knobs, rules, 1, allocator),), fastest=None)
+                    return Ranking((known.choice(knobs, rules, known.least_batch, allocator),), fastest=None)
         return None
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:

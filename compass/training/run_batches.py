@@ -28,6 +28,7 @@ def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw)
         ids=ids,
         isolated=[place[name] for name in data.isolated],
         oversize="leave_out",
+        min_graphs=spec.plan.least_batch,
         seed=spec.config.seed,
         n_ranks=ranks.n,
         rank=ranks.rank,

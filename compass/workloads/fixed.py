@@ -32,6 +32,8 @@ N_SIZED = 2_000
 N_STREAMED = 256
 """Items kept of a dataset that can only be iterated over."""
 
+_LIGHTNING = ("pytorch_lightning.", "lightning.")
+
 Loss = Callable[[torch.nn.Module, Any], torch.Tensor]
 """The loss of a module on a collated batch, on its device."""
 
@@ -135,7 +137,10 @@ def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
     if isinstance(given, DataLoader):
         return given
     source: Any = module if given is None else given
-    if callable(getattr(source, "train_dataloader", None)):
+    has_one = getattr(type(source), "train_dataloader", None)
+    if has_one is not None and not has_one.__module__.startswith(
+        _LIGHTNING
+    ):  # Lightning's own only says that there is none
         for prepare, arguments in (("prepare_data", ()), ("setup", ("fit",))):
             if callable(getattr(source, prepare, None)):
                 getattr(source, prepare)(*arguments)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.batching.packing import Limits, levels, pack
+from compass.batching.packing import Limits, evened_out, levels, pack
 from compass.errors import InputError
 from compass.records import Affine, BytesLaw, Load
 
@@ -249,3 +249,27 @@ def test_a_law_of_other_features():
     assert text_of(features=(), time_law=Affine(base=0.0, per_unit=(("angles", 1.0),))) == (
         "features: got none; expected angles, edges, nodes among them. Name the columns of the sizes as the law does."
     )
+
+
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=2, max_size=12),
+    least=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_small_batches_take_from_the_largest(counts, least, seed):
+    ends = np.cumsum(counts)
+    batches = [np.arange(end - n, end) for n, end in zip(counts, ends, strict=True)]
+    shares = np.random.default_rng(seed).uniform(0, 1e-3, (2, ends[-1]))
+    found = evened_out(batches, least, shares)
+    assert sorted(np.concatenate(found).tolist()) == list(range(ends[-1]))
+    assert max(map(len, found)) <= max(*counts, least)
+    if sum(counts) >= least * len(counts):
+        assert min(map(len, found)) >= least
+
+
+def test_no_company_beyond_the_budget():
+    shares = np.array([[0.95, 0.4, 0.1, 0.3]])
+    [alone, rest] = evened_out([np.array([0]), np.array([1, 2, 3])], 2, shares)
+    assert (alone.tolist(), rest.tolist()) == ([0], [1, 2, 3])
+    [pair, rest] = evened_out([np.array([0]), np.array([1, 2, 3])], 2, shares / 2)
+    assert (pair.tolist(), rest.tolist()) == ([0, 2], [1, 3])

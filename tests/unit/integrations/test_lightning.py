@@ -67,3 +67,19 @@ def test_a_larger_batch_than_was_proven_is_refused(profile):
         "the training loader's batch size: got 64; expected at most the certified 32. "
         "Give the loader plan.choice.batch_size."
     )
+
+
+def test_a_last_batch_of_one_is_refused_where_a_layer_normalises(profile):
+    plan = profile.plans["prototyping"].model_copy(update={"least_batch": 2})
+    profile = profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}})
+    loader = torch.utils.data.DataLoader(torch.ones(33, 2), batch_size=8)
+    settings = compass.trainer_settings(profile, "prototyping")
+    with pytest.raises(InputError) as caught:
+        trainer(profile, **settings).fit(Module(), loader)
+    assert str(caught.value) == (
+        "the training loader's last batch: got 1 of 33 samples; expected at least 2, since a layer normalises over the samples of a "
+        "batch. Make the loader with drop_last=True."
+    )
+    trainer(profile, **settings).fit(
+        Module(), torch.utils.data.DataLoader(torch.ones(33, 2), batch_size=8, drop_last=True)
+    )
