@@ -23,12 +23,12 @@ def announce(run: TrainingRun) -> None:
     n_train, n_val, n_test = map(len, (split.train, split.val, split.test))
     log.info("%d complexes for training, %d for validation, %d for test: %s", n_train, n_val, n_test, split.why)
     log.info(
-        "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %.2g",
+        "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %s",
         stream.per_epoch,
         f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "",
         run.sampler.mean_graphs,
         stream.accumulate,
-        run.module.base_rate,
+        "as the model sets it" if run.module.has_own_optimizer else f"{run.module.base_rate:.2g}",
     )
     log.info("%s", expected_times(run, times))
     if warning := few_updates_warning(run, times):

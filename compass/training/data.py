@@ -45,9 +45,10 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
     """The samples of `workload`, split as configured; without a catalogue all of them are training samples.
 
     Raises:
-        InputError: the data do not allow the configured split.
+        InputError: the data do not allow the configured split, or the workload serves for planning only.
     """
     loads = dict(workload.samples())
+    _check_trainable(workload, len(loads))
     if not config.dataset.catalogue:
         everything = Split(train=tuple(sorted(loads)), val=(), test=(), why="no dataset, so no split")
         return TrainingData(loads, everything, {}, ())
@@ -59,6 +60,20 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
         beyond = set(oversize({name: load.sizes for name, load in loads.items()}, config.dataset.oversize_share))
         isolated = tuple(name for name in parts.train if name in beyond)
     return TrainingData(loads, parts, labels, isolated, catalogue)
+
+
+def _check_trainable(workload: Workload, n_known: int) -> None:
+    """Refuse a module of the user's that Compass can plan for and not train."""
+    n_samples, evaluates = getattr(workload, "n_samples", None), getattr(workload, "evaluates", True)
+    if evaluates and (n_samples is None or n_samples <= n_known):
+        return
+    got = f"{n_known} of its {n_samples} samples" if evaluates else "a step without a loss, so nothing can be evaluated"
+    raise InputError(
+        f"workload {workload.name}",
+        got=got,
+        expected="a loss, and the size of every sample",
+        fix="Train it with your own trainer, which compass.FollowPlan(profile, 'production') makes follow the plan.",
+    )
 
 
 def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:

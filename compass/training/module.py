@@ -72,9 +72,14 @@ class Module(pl.LightningModule):
 
     def set_rate(self) -> None:
         """Give the optimizer the learning rate of the present update; a workload's own optimizer follows the schedule from its own."""
-        own = getattr(self._workload, "optimizer", None) is not None
+        own = self.has_own_optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * self.rate_factor if own else self.rate
+
+    @property
+    def has_own_optimizer(self) -> bool:
+        """Whether the workload makes the optimizer, with a learning rate of its own."""
+        return getattr(self._workload, "optimizer", None) is not None
 
     @property
     def rate(self) -> float:

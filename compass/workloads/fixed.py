@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
-from compass.workloads.lightning_step import is_lightning, loss_of_step, manual_step, own_optimizers, unused_members
+from compass.workloads.lightning_step import is_lightning, log_nothing, loss_of_step, manual_step, own_optimizers, unused_members
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
@@ -89,7 +89,10 @@ class FixedModel:
 
     def build(self, _: Knobs) -> torch.nn.Module:
         """A copy of the module, with the weights that it was given with, on the device that is the default now."""
-        return copy.deepcopy(self._module).to(torch.get_default_device())
+        model = copy.deepcopy(self._module).to(torch.get_default_device())
+        if self._is_lightning:
+            log_nothing(model)
+        return model
 
     def collate(self, batch: Batch) -> Any:
         """The items of `batch` as the loader would collate them."""
