@@ -222,16 +222,19 @@ class SpaceRules(Settings):
     """The search space: the models that a stage may choose from."""
 
     layers: Range = (2, 12)
-    """Number of layers, at a VRAM factor of 1."""
+    """Fewest and most layers; see `scaled`."""
     channels: Range = (16, 512)
-    """Number of channels, at a VRAM factor of 1."""
+    """Fewest and most channels; see `scaled`."""
     channel_step: PositiveInt = 16
     """Step between two widths. Multiples of 16 are faster; a step of 8 would gain 0.03 % of the score."""
     channels_per_layer: tuple[PositiveFloat, PositiveFloat] = (12.0, 32.0)
     """Lowest and highest ratio of channels to layers. Published ViSNets have 128/6 and 256/9. Without this limit, one wide
     layer would have the most parameters."""
     vram_factors: InterpolationTable = ((2.0, 0.75), (8.0, 0.85), (16.0, 1.0), (24.0, 1.15), (40.0, 1.35), (80.0, 1.6))
-    """(GiB of memory, factor on the upper end of `layers` and `channels`); 1.0 at 16 GiB."""
+    """(GiB of memory, factor on the upper ends of the `scaled` ranges); 1.0 at 16 GiB."""
+    scaled: tuple[Literal["layers", "channels"], ...] | None = None
+    """Ranges whose upper end follows the memory; None: those at their default. A range that you, or a workload of your own, give is
+    kept as it is written."""
     small_share: tuple[Share, Share] = (0.03, 0.30)
     """Size of the prototyping stage's models, as a share of the reference model's parameters."""
     large_share: tuple[Share, Share] = (0.30, 0.80)

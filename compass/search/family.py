@@ -83,6 +83,10 @@ def _space(given: SpaceRules, family: Family) -> SpaceRules:
     if isinstance(options, dict):
         changed = {name: value for name, value in given.options.items() if plain.options.get(name) != value}
         declared["options"] = {**options, **changed}
+    if declared.get("scaled") is not None:  # a range of the user's is kept as it is written
+        declared["scaled"] = tuple(
+            name for name in declared["scaled"] if getattr(given, name) in _defaults(name, plain, family)
+        )
     try:
         return SpaceRules.model_validate({**given.model_dump(), **declared})
     except ValidationError as error:
@@ -93,6 +97,12 @@ def _space(given: SpaceRules, family: Family) -> SpaceRules:
             expected=expected_value(first),
             fix="Correct its `space`.",
         ) from error
+
+
+def _defaults(name: str, plain: SpaceRules, family: Family) -> tuple[Any, ...]:
+    """The values of the range `name` that no user gave: Compass's, and the one that the family declares."""
+    declared: Any = family.space.get(name)
+    return (getattr(plain, name), tuple(declared) if isinstance(declared, list) else declared)
 
 
 def _probes(rules: ProbeRules, held: dict[str, int], step: int) -> ProbeRules:

@@ -13,6 +13,8 @@ from compass.optimizer_config import InterpolationTable, OptimizerConfig, SpaceR
 from compass.records import AXES, STAGES, Axis, Knobs, Scalar, Variant
 from compass.units import GIB
 
+_RANGES = ("layers", "channels")
+
 
 def data_cap(table: InterpolationTable, dataset_size: int) -> float:
     """Trainable parameters that `dataset_size` complexes can feed: log–log interpolation, clamped at both ends.
@@ -38,7 +40,7 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
     """
     factor = vram_factor(rules.vram_factors, budget_bytes)
     step = whole_step(rules)
-    deepest, widest = (_upper(ends, factor) for ends in (rules.layers, rules.channels))
+    deepest, widest = (_upper(getattr(rules, name), factor if _is_scaled(rules, name) else 1.0) for name in _RANGES)
     layers = range(rules.layers[0], deepest + 1)
     first = rules.channels[0]
     if first < widest:
@@ -55,6 +57,12 @@ def architectures(rules: SpaceRules, budget_bytes: int) -> list[tuple[int, int]]
             fix="Widen space.layers, space.channels or space.channels_per_layer.",
         )
     return found
+
+
+def _is_scaled(rules: SpaceRules, name: str) -> bool:
+    if rules.scaled is not None:
+        return name in rules.scaled
+    return bool(getattr(rules, name) == SpaceRules.model_fields[name].default)
 
 
 def _upper(ends: tuple[int, int], factor: float) -> int:

@@ -79,6 +79,8 @@ def family_of(workload: object) -> Family:
             fix="Use numbers, text, tuples and dictionaries only.",
         ) from error
     space.setdefault("options", {})  # those that settings have by default are ViSNet's
+    if _is_built_in(workload) and capacity:
+        space.setdefault("scaled", list(KNOBS))
     return Family(
         space=space,
         capacity=capacity,
@@ -89,6 +91,12 @@ def family_of(workload: object) -> Family:
         n_samples=getattr(workload, "n_samples", None),
         remarks=tuple(getattr(workload, "remarks", ())),
     )
+
+
+def _is_built_in(workload: object) -> bool:
+    """Whether the workload's class is one of Compass's own families."""
+    own = getattr(workload, "_workload", workload)  # behind the adapter
+    return type(own).__module__.startswith(f"{__package__}.")
 
 
 def _supports_checkpointing(workload: object) -> bool:

@@ -19,7 +19,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
-from compass.workloads.lightning_step import is_lightning, log_nothing, loss_of_step, manual_step, own_optimizers, unused_members
+from compass.workloads.lightning_step import (
+    is_lightning,
+    log_nothing,
+    loss_of_step,
+    manual_step,
+    own_optimizers,
+    unused_members,
+)
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs

@@ -102,3 +102,22 @@ def test_what_cannot_be_followed(config, family, text):
     with pytest.raises(InputError) as caught:
         follow(config, family)
     assert str(caught.value) == text
+
+
+def test_a_range_that_a_user_gives_is_kept_as_it_is_written():
+    small, large = 1 * GIB, 80 * GIB
+    mine = follow(changed(layers=(2, 10), channels_per_layer=(1, 1000)), Family()).space
+    assert {max(layers for layers, _ in architectures(mine, budget)) for budget in (small, large)} == {10}
+    family = Family(space={"layers": [2, 10], "channels": [16, 64]})  # as a workload of one's own declares it
+    found = follow(PLAIN, family)
+    assert {max(layers for layers, _ in architectures(found.space, budget)) for budget in (small, large)} == {5}
+    assert {max(width for _, width in architectures(found.space, budget)) for budget in (small, large)} == {64}
+    assert follow(found, family) == found
+
+
+def test_ranges_of_compass_own_families_follow_the_memory():
+    family = Family(space={"layers": [2, 10], "channels": [32, 512], "scaled": ["layers", "channels"]})
+    found = follow(PLAIN, family)
+    assert follow(changed(layers=(3, 7)), family).space.scaled == ("channels",)
+    assert follow(found, family) == found
+    assert max(architectures(found.space, 80 * GIB)) == (16, 512)

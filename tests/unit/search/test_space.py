@@ -44,7 +44,9 @@ def test_the_vram_factor_interpolates_its_table(gib, factor):
     heads=st.sampled_from([1, 3, 8, 12]),
 )
 def test_architectures_obey_the_rules(budget, layers, channels, step, heads):
-    rules = SpaceRules(layers=layers, channels=channels, channel_step=step, options={"heads": heads})
+    rules = SpaceRules(
+        layers=layers, channels=channels, channel_step=step, options={"heads": heads}, scaled=("layers", "channels")
+    )
     factor = vram_factor(rules.vram_factors, budget)
     found = architectures(rules, budget)
     assert len(set(found)) == len(found)

@@ -116,7 +116,9 @@ def test_no_samples(least):
 
 def test_what_is_declared_and_what_is_not(least):
     assert family_of(least) == Family(space={"options": {}}, supports_checkpointing=False)
-    assert family_of(load_workload("visnet", OptimizerConfig())) == Family(space={"options": SpaceRules().options})
+    assert family_of(load_workload("visnet", OptimizerConfig())) == Family(
+        space={"options": SpaceRules().options, "scaled": ["layers", "channels"]}
+    )
     Least.space, Least.capacity, Least.supports_checkpointing = (
         {"layers": (1, 4), "options": {"heads": 4}},
         ["channels"],
