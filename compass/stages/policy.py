@@ -11,6 +11,7 @@ import numpy as np
 
 from compass.optimizer_config import StageRules
 from compass.records import Choice, Knobs, Stage
+from compass.records.nouns import of_batch, of_data, singular
 from compass.search.knowledge import Knowledge
 from compass.search.score import worth
 from compass.units import format_bytes, format_count, format_seconds
@@ -199,7 +200,7 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     if not fitting:
         nearest = min(choices, key=lambda choice: choice.footprint_bound_bytes)
         reason = known.pruned.reason(nearest.knobs, nearest.allocator) or (
-            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
+            f"one {singular(of_batch(known.noun))} of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
             f"the budget is {format_bytes(known.budget_bytes)}"
         )
         return NearMiss("memory", reason, nearest)
@@ -215,8 +216,11 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
 def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: float) -> NearMiss:
     cap = min(high, known.data_cap)
     if known.models(stage, low, high):
-        fed = f"{format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes can feed"
-        limit, reason = "data", f"every model has more than the {fed}"
+        data = f"{format_count(known.dataset_size)} {of_data(known.noun)}"
+        limit, reason = (
+            "data",
+            f"every model has more than the {format_count(known.data_cap)} parameters that {data} can feed",
+        )
     else:
         limit, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
     models = [knobs for knobs in known.models(stage, 0, math.inf) if known.pruned.broken(knobs) is None]
