@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compass.records import Choice, Stage
-from compass.records.nouns import of_batch, singular
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, models_of, nothing_fits
+from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, least_batch_words, models_of, nothing_fits
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class SmokeTest:
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """The purpose of the stage."""
         del ranking
-        return f"the smallest model and one {singular(of_batch(known.noun))} show that data, model and device work together"
+        return f"the smallest model and {least_batch_words(known)} show that data, model and device work together"
 
     def nearest(self, known: Knowledge) -> NearMiss:
         """The limit when not even one graph of the smallest model fits."""

@@ -335,5 +335,8 @@ def test_the_sentences_have_the_workloads_words(known, noun, one, data):
     assert f"the 900,000 parameters that 19,000 {data} can feed; " in policy.why(capped, policy.rank(capped))
     huge = known({(2, 32): model(100, graph_bytes=300)}, noun=noun)
     assert policy.nearest(huge).reason.startswith(f"one {one} of the smallest model may need 300 B")
+    pairs = known({(2, 32): model(100, graph_bytes=300)}, noun=noun, least_batch=2)
+    assert policy.nearest(pairs).reason.startswith(f"2 {one}s of the smallest model may need 600 B")
+    assert POLICIES["smoke_test"].why(pairs, None).startswith(f"the smallest model and 2 {one}s show that data")
     none = known(models, data_cap=50, dataset_size=7, noun=noun)
     assert policy.nearest(none).reason == f"every model has more than the 50 parameters that 7 {data} can feed"
