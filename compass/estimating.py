@@ -34,7 +34,7 @@ _QUANTILE = 1.645
 _COUNTS = {
     "layers": "Give the depth of the model.",
     "channels": "Give the width of the model.",
-    "batch": "Give the graphs in a batch.",
+    "batch": "Give the size of a batch.",
     "epochs": "Give the passes over the dataset.",
 }
 """Fields of a question that are counts, with the advice for an invalid one."""
@@ -51,7 +51,7 @@ class Question:
     layers: int | None = None
     channels: int | None = None
     batch: int | None = None
-    """Graphs per batch; None: the most whose upper bound fits, at least one."""
+    """Graphs, or other samples, per batch; None: the most whose upper bound fits, at least one."""
     axes: Mapping[str, Scalar] = field(default_factory=dict)
     """Values by the axis's name. An axis left out: the first value of the prototyping stage for one architecture, all values that
     the stages search for the space."""
@@ -132,6 +132,7 @@ def estimate(
             hardware=experiment.description.hardware,
             fingerprint=experiment.description.fingerprint,
             workload=request.workload,
+            noun=experiment.noun,
             runtime=experiment.runtime(experiment.calibrated_allocator),
             dataset_size=experiment.dataset_size,
             epochs=question.epochs,

@@ -109,6 +109,7 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         fingerprint=experiment.description.fingerprint,
         hardware=experiment.description.hardware,
         workload=request.workload,
+        noun=experiment.noun,
         asked=request.asked,
         dataset_size=experiment.dataset_size,
         dataset=experiment.dataset,
@@ -134,7 +135,7 @@ def with_result(profile: Profile, result: StagePlan | StageFailure) -> Profile:
     runtime = tuple(choice for choice in profile.runtime if choice.stage != result.stage)
     if isinstance(result, StagePlan):
         on_cpu = profile.hardware.on_host
-        loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu)
+        loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu, noun=profile.noun)
         plan = result.model_copy(update={"loader_workers": int(loading.chosen)})
         plans[result.stage] = plan.with_times(profile.dataset_size, profile.config.training.epochs)
         runtime = (*runtime, loading)

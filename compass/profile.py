@@ -31,6 +31,7 @@ from compass.records import (
     Stage,
     StageFailure,
     StagePlan,
+    shape_header,
 )
 from compass.units import format_bytes, format_duration
 
@@ -93,12 +94,14 @@ class Profile(Record):
     hardware: Hardware
     workload: str
     """Name of the model family, or `file.py:factory`."""
+    noun: str = ""
+    """What the workload's data consist of, in the plural, e.g. `images`; empty: of complexes, in batches of graphs."""
     asked: Asked = Asked()
     """The request behind this profile, from which its commands are made."""
     dataset_size: int
-    """Complexes to train on."""
+    """Complexes, or other samples, to train on."""
     dataset: DatasetSummary | None = None
-    """None: no dataset was given, and the test bench's complex stood for it."""
+    """None: no dataset was given; the test bench's complex stood for it, or the workload has its own samples."""
     data_cap: int | None
     """Most trainable parameters that the size of the dataset allows; None: any number."""
     reference: Choice | None = None
@@ -126,9 +129,8 @@ class Profile(Record):
 
     def _repr_html_(self) -> str:
         """The same as a table, for notebooks."""
-        head = "".join(
-            f"<th>{name}</th>" for name in ("stage", "layers × channels", "batch", "epoch", "memory", "limited by")
-        )
+        shape = shape_header(plan.choice.knobs for plan in self.plans.values())
+        head = "".join(f"<th>{name}</th>" for name in ("stage", shape, "batch", "epoch", "memory", "limited by"))
         rows = [_html_row(stage, plan) for stage, plan in self.plans.items()]
         rows += [
             f"<tr><td>{stage}</td><td colspan=5>no plan: {escape(one.reason)}</td></tr>"

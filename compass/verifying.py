@@ -30,6 +30,7 @@ from compass.records import (
     Stage,
     StagePlan,
 )
+from compass.records.nouns import of_batch
 from compass.stages import POLICIES
 from compass.units import format_bytes, format_seconds
 from compass.version import __version__
@@ -210,9 +211,9 @@ def updated(profile: Profile, report: VerifyReport) -> Profile:
             expected="every plan verified here",
             fix="Leave out --stage.",
         )
-    n_complexes, epochs = profile.dataset_size, profile.config.training.epochs
+    n_samples, epochs = profile.dataset_size, profile.config.training.epochs
     plans = {
-        stage: _measured(plan, checks[stage].outcome, profile.config).with_times(n_complexes, epochs)
+        stage: _measured(plan, checks[stage].outcome, profile.config, profile.noun).with_times(n_samples, epochs)
         if stage in checks
         else plan
         for stage, plan in profile.plans.items()
@@ -223,7 +224,7 @@ def updated(profile: Profile, report: VerifyReport) -> Profile:
     return profile.model_copy(update={**here, "plans": plans})
 
 
-def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig) -> StagePlan:
+def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig, noun: str) -> StagePlan:
     if outcome is None or outcome.step is None:
         return plan
     step_s = outcome.step.median_s
@@ -233,7 +234,7 @@ def _measured(plan: StagePlan, outcome: Outcome | None, config: OptimizerConfig)
         update={
             "measured": _measured_anew(plan.measured, outcome, cycle_s=cycle_s, throughput=throughput),
             "step_law": None if plan.step_law is None else plan.step_law * slowdown,
-            "why": f"{plan.why.partition(_AGAIN)[0]}{_AGAIN}{throughput:.1f} graphs/s, a cycle of {format_seconds(cycle_s)}",
+            "why": f"{plan.why.partition(_AGAIN)[0]}{_AGAIN}{throughput:.1f} {of_batch(noun)}/s, a cycle of {format_seconds(cycle_s)}",
             "certificate": plan.certificate.model_copy(
                 update={"n_steps": outcome.n_steps, "enforced": outcome.enforced}
             ),

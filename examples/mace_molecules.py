@@ -47,6 +47,7 @@ class Molecules:
 class Mace:
     """The workload: two interactions, as published; the number of channels is searched."""
 
+    noun = "molecules"
     features = ("atoms", "edges")
     space = {"layers": (2, 2), "channels": (16, 128), "data_cap": ((100, 100_000), (10_000, 1_000_000))}
     capacity = ("channels",)

@@ -14,14 +14,20 @@ from compass.training.evaluation import evaluate
 from compass.training.last_evaluation import PREDICTION_FIELDS
 from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, write_run_spec
-from compass.training.verdict import PartErrors, judge_run
+from compass.training.verdict import PartErrors, judge_run, no_verdict, not_evaluated
+
+PARTS = (("train", 400), ("val", 150), ("test", 200))
 
 
-def write_run(folder, plan, config, *, n_epochs=30, n_cycles=6, sizes=(("train", 400), ("val", 150), ("test", 200))):
-    """Writes the files of a run that learnt something of the complex: errors of 0.7, 1.1 and 1.2 pK, the ligand's 1.4."""
+def write_run(folder, plan, config, *, n_epochs=30, n_cycles=6, sizes=PARTS, noun=""):
+    """Writes the files of a run that learnt something of the complex: errors of 0.7, 1.1 and 1.2 pK, the ligand's 1.4.
+
+    With a `noun`, those of a run of a workload of one's own, which has no labels.
+    """
+    sizes = () if noun else sizes
     draw = random.Random(3)
     spec = RunSpec(
-        plan=plan, workload="visnet", config=config, batching="batch_size", budget_bytes=plan.certificate.ceiling_bytes,
+        plan=plan, workload="visnet", noun=noun, config=config, batching="batch_size", budget_bytes=plan.certificate.ceiling_bytes,
         fingerprint=Fingerprint(device="Some CPU", driver="x", torch="2.13", versions=(), workload="w"), amount=Amount(epochs=n_epochs),
     )  # fmt: skip
     write_run_spec(spec, folder)
@@ -57,6 +63,7 @@ def write_run(folder, plan, config, *, n_epochs=30, n_cycles=6, sizes=(("train",
         )  # fmt: skip
         append_row(cycle.model_dump(), folder / "cycles.csv")
     verdict = judge_run({part: errors_of(part, answers, labels) for part, _ in sizes}, 1_200, 500)
+    verdict = no_verdict(not_evaluated(noun), 1_200, 500) if noun else verdict
     results = Results(
         finished=True, at=Progressed(n_updates=1_200, elapsed_s=2_520.0 * step_s, n_batches=2_460), cycles=(), evaluations=evaluations,
         verdict=verdict, split=3, deferred=0, out_of_memory=0, skipped=(), checkpoint="best.ckpt",

@@ -15,6 +15,7 @@ from compass.optimizer_config import SearchRules, StageRules
 from compass.planning.precheck import Checked, check_request
 from compass.planning.request import Request
 from compass.planning.session import wanted_variants
+from compass.records.nouns import counted, of_data
 from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 
@@ -28,7 +29,7 @@ def print_dry_run(request: Request, *, as_json: bool) -> None:
     check_output(request.out)
     with live_progress(Console(stderr=True)) as watch:
         checked = check_request(request, stage_groups(request), watch=watch)
-    rows = {**describe(request), **findings(request, checked)}
+    rows = {**describe(request, checked.description.family.noun), **findings(request, checked)}
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
@@ -40,14 +41,18 @@ def print_dry_run(request: Request, *, as_json: bool) -> None:
 def findings(request: Request, checked: Checked) -> dict[str, str]:
     """What the check found, in words, by topic."""
     hardware, samples = checked.description.hardware, checked.description.samples
+    family = checked.description.family
     found = {
         "device": f"{hardware.name} ({hardware.device})",
         "memory": f"{format_bytes(hardware.budget_bytes)} may be used, of which an idle worker takes "
         f"{format_bytes(checked.description.baseline_bytes)}",
-        "workload": f"{request.workload}: it loads; {samples[0][0]} has {samples[0][1]}"
+        "workload": f"{request.workload}: it loads; {samples[0][0]} has {samples[0][1].in_words(family.noun)}"
         if samples
         else request.workload,
     }
+    n_own = family.n_samples or len(samples)
+    if family.noun and request.dataset_size is None and n_own > 1:
+        found["dataset"] = f"the workload's own {counted(n_own, family.noun)}"
     if checked.n_listed:
         n_good = sum(not status.startswith("rejected") for _, status in checked.read)
         bad = [f"{name} {status}" for name, status in checked.read if status.startswith("rejected")]
@@ -61,27 +66,31 @@ def findings(request: Request, checked: Checked) -> dict[str, str]:
     return found
 
 
-def describe(request: Request) -> dict[str, str]:
-    """The parts of `request` in words, by topic."""
+def describe(request: Request, noun: str = "") -> dict[str, str]:
+    """The parts of `request` in words, by topic; `noun` is the workload's, empty for one on complexes."""
     config, probe = request.config, request.config.probe
     path, size = config.dataset.path, request.dataset_size
     of_path = f"{path}, " if path else ""
-    n_complexes = (
+    n_samples = (
         "all that a scan finds"
         if path and size is None
-        else (f"{format_count(size or config.dataset.default_size)} complexes")
+        else counted(size or config.dataset.default_size, of_data(noun))
     )
     n_probes = len(probe.micro_loads) * len(probe.micro_architectures) + len(probe.extra_architectures)
     limit = request.memory_limit_bytes
     return {
         **{f"stage {stage}": _budget(config.stages[stage]) for stage in request.stages},
-        **({} if path else {"test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})"}),
+        **(
+            {}
+            if path or noun
+            else {"test bench": f"{config.test_bench.name} ({config.test_bench.protein or 'embedded'})"}
+        ),
         "workload": request.workload,
         "device": request.device or "an accelerator if there is one, else the CPU",
         "memory": f"at most {format_bytes(limit)}"
         if limit
         else f"the free memory of the device, less {config.memory.reserve_share:.0%}",
-        "dataset": f"{of_path}{n_complexes}",
+        "dataset": f"{of_path}{n_samples}",
         "calibration": f"{n_probes} probes for each of {len(wanted_variants(config))} variants",
         "search": _search(config.search),
         "profile": str(request.out),

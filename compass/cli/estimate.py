@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 BatchOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Graphs per batch. Default: the most whose upper bound fits.")
+    int | None,
+    typer.Option(metavar="N", help="Graphs, or other samples, per batch. Default: the most whose upper bound fits."),
 ]
 PrecisionOption = Annotated[
     Literal["fp32", "bf16"] | None, typer.Option(help="Precision. Default: those that the stages search.")

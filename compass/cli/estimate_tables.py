@@ -16,7 +16,8 @@ from rich.table import Table
 from compass.cli.tables import print_rows
 from compass.files import unwritable
 from compass.records import Estimate, Estimates, Hardware, Interval
-from compass.reporting.words import rate
+from compass.records.nouns import counted, of_data
+from compass.reporting.words import rate, rate_unit
 from compass.units import format_bytes, format_count, format_seconds
 
 INTERVALS = ("live_bytes", "footprint_bytes", "step_s", "cycle_s", "epoch_s", "training_s")
@@ -31,7 +32,7 @@ def print_estimates(found: Estimates) -> None:
     console = Console(highlight=False, markup=False)
     console.print(f"{_machine(found.hardware)}; {_assumptions(found)}")
     console.print(
-        f"training: {format_count(found.epochs)} epochs of {format_count(found.dataset_size)} complexes; "
+        f"training: {format_count(found.epochs)} epochs of {counted(found.dataset_size, of_data(found.noun))}; "
         "memory is an upper bound"
     )
     for variant, rows in groupby(found.rows, key=lambda row: str(row.knobs.variant)):
@@ -86,7 +87,7 @@ def _page(row: Estimate, found: Estimates) -> list[tuple[str, str]]:
     return [
         ("model", str(row.knobs)),
         ("parameters", format_count(row.capacity)),
-        ("batch", str(row.load)),
+        ("batch", row.load.in_words(found.noun)),
         ("live memory", f"{format_bytes(row.live_bytes.expected)}, upper bound {format_bytes(row.live_bytes.high)}"),
         (
             "footprint",
@@ -96,13 +97,13 @@ def _page(row: Estimate, found: Estimates) -> list[tuple[str, str]]:
             ),
         ),
         ("step", _time(row.step_s)),
-        ("throughput", f"{rate(row.throughput)} graphs/s"),
+        ("throughput", f"{rate(row.throughput)} {rate_unit(found.noun)}"),
         ("cycle", f"{_time(row.cycle_s)} ({format_count(found.cycle_batches)} batches)"),
         (
             "epoch",
             (
                 f"{_time(row.epoch_s)} ({format_count(n_batches)} batches for "
-                f"{format_count(found.dataset_size)} complexes)"
+                f"{counted(found.dataset_size, of_data(found.noun))})"
             ),
         ),
         ("training", f"{_time(row.training_s)} ({format_count(found.epochs)} epochs)"),

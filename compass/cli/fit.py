@@ -72,7 +72,7 @@ def fit_command(
         workload=model,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
-        dataset_size=parse.dataset_size(dataset_size, config),
+        dataset_size=parse.dataset_size(dataset_size, config, model),
         out=out or Request.out,
         cache=cache,
         force=force,

@@ -105,7 +105,7 @@ def optimize_command(
         workload=workload or Request.workload,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
-        dataset_size=parse.dataset_size(dataset_size, config),
+        dataset_size=parse.dataset_size(dataset_size, config, workload or Request.workload),
         out=out or Request.out,
         cache=cache,
         storage=storage,

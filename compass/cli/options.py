@@ -54,7 +54,8 @@ IndexOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Index file of the dataset. Default: searched for in the folder.")
 ]
 DatasetSizeOption = Annotated[
-    str | None, typer.Option(metavar="N", help="Number of complexes in your dataset, e.g. 19000 or 19k.")
+    str | None,
+    typer.Option(metavar="N", help="Number of complexes, or other samples, in your dataset, e.g. 19000 or 19k."),
 ]
 WordsArgument = Annotated[
     list[str] | None,

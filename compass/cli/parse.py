@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 
+from compass.cli.options import FAMILY_NAMES
 from compass.cli.verbosity import is_quiet
 from compass.config_files import SettingChange, load_config, project_file
 from compass.errors import InputError
@@ -149,10 +150,14 @@ def dataset_changes(
     return changes
 
 
-def dataset_size(text: str | None, config: OptimizerConfig) -> int | None:
-    """The size of the dataset: as given, or as answered at a prompt on a terminal, or None for the configured default."""
+def dataset_size(text: str | None, config: OptimizerConfig, workload: str = FAMILY_NAMES[0]) -> int | None:
+    """The size of the dataset: as given, or as answered at a prompt on a terminal, or None for the default.
+
+    A workload that is no built-in family has its own samples, so their number is not asked for.
+    """
     given = parse_count(text)
-    if given is None and not config.dataset.path and sys.stdin.isatty() and sys.stderr.isatty():
+    is_open = not config.dataset.path and workload in FAMILY_NAMES
+    if given is None and is_open and sys.stdin.isatty() and sys.stderr.isatty():
         given = typer.prompt(
             "Number of complexes in your dataset", default=config.dataset.default_size, type=int, err=True
         )
@@ -178,7 +183,7 @@ def parse_count(text: str | None) -> int | None:
             "--dataset-size",
             got=repr(text),
             expected="a whole number above zero, such as 19000 or 19k",
-            fix="Give the number of complexes you train on.",
+            fix="Give the number of complexes, or other samples, that you train on.",
         )
     return round(count)
 

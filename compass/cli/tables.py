@@ -12,14 +12,25 @@ from rich.text import Text
 
 from compass.errors import InputError
 from compass.profile import Profile
-from compass.records import STAGES, Choice, DatasetSummary, Description, Knobs, Stage, StageFailure, StagePlan
+from compass.records import (
+    STAGES,
+    Choice,
+    DatasetSummary,
+    Description,
+    Knobs,
+    Stage,
+    StageFailure,
+    StagePlan,
+    shape_header,
+)
+from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.answers import memory_words, model_words, stand_in_words, training_words
-from compass.reporting.words import LIMITED_BY, rate
+from compass.reporting.words import batch_words, limit_words, rate, rate_unit
 from compass.stages import POLICIES
 from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 MOST_NAMES = 5
-"""Complexes named in a line; the profile names all."""
+"""Samples named in a line; the profile names all."""
 
 
 def print_profile(profile: Profile) -> None:
@@ -27,17 +38,17 @@ def print_profile(profile: Profile) -> None:
     console = Console(highlight=False, markup=False)
     hardware = profile.hardware
     console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
-    question = f"{profile.workload}, {format_count(profile.dataset_size)} complexes"
+    question = f"{profile.workload}, {counted(profile.dataset_size, of_data(profile.noun))}"
     cap = "" if profile.data_cap is None else f": at most {format_count(profile.data_cap)} parameters"
     console.print(question + cap)
     if profile.dataset is not None:
-        console.print(_dataset_line(profile.dataset))
+        console.print(_dataset_line(profile.dataset, profile.noun))
     if profile.reference is not None:
         console.print(f"reference: {_model(profile.reference.knobs)}, {format_count(profile.reference.capacity)}")
     if profile.plans:
-        console.print(_plans_table(profile.plans[stage] for stage in STAGES if stage in profile.plans))
-        cycle, size = format_count(profile.config.cycle_batches), format_count(profile.dataset_size)
-        console.print(f"cycle: {cycle} batches. epoch: all {size} complexes once. ~: indicative only.")
+        console.print(_plans_table([profile.plans[stage] for stage in STAGES if stage in profile.plans]))
+        cycle, data = format_count(profile.config.cycle_batches), counted(profile.dataset_size, of_data(profile.noun))
+        console.print(f"cycle: {cycle} batches. epoch: all {data} once. ~: indicative only.")
     for stage in STAGES:
         if stage in profile.plans:
             console.print()
@@ -45,7 +56,7 @@ def print_profile(profile: Profile) -> None:
         if stage in profile.failures:
             console.print()
             console.print(failure_line(profile.failures[stage]))
-    if profile.plans and profile.dataset is None:
+    if profile.plans and profile.dataset is None and not profile.noun:
         console.print(f"\n{stand_in_words(profile.config.test_bench.name)}")
 
 
@@ -62,11 +73,11 @@ def print_commands(commands: Sequence[tuple[str, str]]) -> None:
 
 def _print_answers(console: Console, profile: Profile, plan: StagePlan) -> None:
     """The model, the times, the memory, the limit and the alternative of a plan, a line each."""
-    says = [model_words(plan)]
+    says = [model_words(plan, profile.noun)]
     if POLICIES[plan.stage].certified:
-        says.append(training_words(plan, profile.dataset_size, profile.config))
-    limited_by = LIMITED_BY.get(plan.limited_by, f"Limited by {plan.limited_by}.")
-    says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan)]
+        says.append(training_words(plan, profile.dataset_size, profile.config, profile.noun))
+    limited_by = limit_words(plan.limited_by, profile.noun)
+    says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun)]
     console.print(plan.stage)
     for text in says:
         sentence = f"{text[0].upper()}{text[1:].removesuffix('.')}."
@@ -94,10 +105,10 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
     if isinstance(entry, StageFailure):
         console.print(failure_line(entry))
         return
-    print_rows(_details(entry))
+    print_rows(_details(entry, profile.noun))
     for title, choices in (("runners-up", entry.runners_up), ("front of throughput, capacity and cycle", entry.front)):
         if choices:
-            console.print(_choices_table(title, choices))
+            console.print(_choices_table(title, choices, profile.noun))
 
 
 def print_description(found: Description, allocators: Mapping[str, str]) -> None:
@@ -126,7 +137,7 @@ def print_description(found: Description, allocators: Mapping[str, str]) -> None
             ("torch", fingerprint.torch),
             *fingerprint.versions,
             ("fingerprint", fingerprint.key),
-            *((f"sample {name}", str(load)) for name, load in found.samples),
+            *((f"sample {name}", load.in_words(found.family.noun)) for name, load in found.samples),
             *((f"allocator {name}", text) for name, text in allocators.items()),
         ]
     )
@@ -162,24 +173,25 @@ def failure_line(failure: StageFailure) -> str:
     )
 
 
-def _dataset_line(data: DatasetSummary) -> str:
-    """The number of complexes, their mean sizes, and the treatment of the largest."""
+def _dataset_line(data: DatasetSummary, noun: str) -> str:
+    """The number of complexes, or what `noun` calls them, their mean sizes, and the treatment of the largest."""
     sizes = ", ".join(f"{format_count(one.mean)} {one.feature} on average" for one in data.sizes)
-    line = f"{data.path}: {format_count(data.n_usable)} of {format_count(data.n_complexes)} complexes usable, {sizes}"
+    n_all = counted(data.n_complexes, of_data(noun))
+    line = f"{data.path}: {format_count(data.n_usable)} of {n_all} usable, {sizes}"
     if not data.oversize:
         return line
     done = {"isolate": "are batched alone", "crop": "are cropped", "refuse": "are left out"}[data.oversize_policy]
     return f"{line}; the largest {len(data.oversize)} {done}: {_names(data.oversize)}"
 
 
-def _batch_lines(plan: StagePlan) -> Iterable[str]:
-    """The budgeted alternative, and the complexes that are left out."""
+def _batch_lines(plan: StagePlan, noun: str) -> Iterable[str]:
+    """The budgeted alternative, and the samples that are left out."""
     budget = plan.batch_budget
     if budget is not None:
         advice = ", recommended" if plan.recommended == "batch_budget" else ""
         yield (
-            f"batches that fill {format_bytes(budget.budget_bytes)} instead hold {budget.mean_graphs:.1f} graphs on average "
-            f"and are {abs(budget.gain):.0%} {'faster' if budget.gain > 0 else 'slower'}{advice}"
+            f"batches that fill {format_bytes(budget.budget_bytes)} instead hold {budget.mean_graphs:.1f} {of_batch(noun)} "
+            f"on average and are {abs(budget.gain):.0%} {'faster' if budget.gain > 0 else 'slower'}{advice}"
         )
     if plan.certificate.left_out:
         yield f"not trained on, because too large even alone: {_names(plan.certificate.left_out)}"
@@ -194,10 +206,10 @@ def _model(knobs: Knobs) -> str:
     return f"{knobs.shape} {knobs.variant}"
 
 
-def _plans_table(plans: Iterable[StagePlan]) -> Table:
+def _plans_table(plans: Sequence[StagePlan]) -> Table:
     table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.add_column("stage", no_wrap=True)
-    table.add_column("layers × channels")
+    table.add_column(shape_header(plan.choice.knobs for plan in plans))
     for header in ("parameters", "batch", "cycle", "epoch", "memory", "limited\nby"):
         table.add_column(header, justify="right")
     for plan in plans:
@@ -215,10 +227,10 @@ def _plans_table(plans: Iterable[StagePlan]) -> Table:
     return table
 
 
-def _choices_table(title: str, choices: Iterable[Choice]) -> Table:
+def _choices_table(title: str, choices: Sequence[Choice], noun: str) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
-    table.add_column("layers × channels")
-    for header in ("parameters", "batch", "cycle", "graphs/s", "memory", "score"):
+    table.add_column(shape_header(choice.knobs for choice in choices))
+    for header in ("parameters", "batch", "cycle", rate_unit(noun), "memory", "score"):
         table.add_column(header, justify="right")
     for choice in choices:
         table.add_row(
@@ -242,7 +254,7 @@ def _hint(plan: StagePlan) -> str:
     return ", indicative only" if plan.indicative else ""
 
 
-def _details(plan: StagePlan) -> list[tuple[str, str]]:
+def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
     choice, predicted, measured, certificate = plan.choice, plan.predicted, plan.measured, plan.certificate
     step = measured.step
     ceiling = "enforced" if certificate.enforced else "not enforced"
@@ -251,12 +263,12 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
         ("model", f"{choice.knobs}"),
         *((f"  {name}", str(value)) for name, value in choice.knobs.variant.options),
         ("parameters", format_count(choice.capacity)),
-        ("batch", f"{choice.batch_size} graphs, {plan.accumulate} batches per weight update"),
+        ("batch", batch_words(plan, noun)),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.measured.cycle_s)}{_hint(plan)}"),
         ("epoch", "" if plan.epoch_s is None else format_duration(plan.epoch_s)),
         ("training", "" if plan.training_s is None else format_duration(plan.training_s)),
-        ("throughput", f"{rate(plan.measured.throughput)} graphs/s"),
+        ("throughput", f"{rate(plan.measured.throughput)} {rate_unit(noun)}"),
         (
             "live memory",
             f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured",
@@ -269,18 +281,22 @@ def _details(plan: StagePlan) -> list[tuple[str, str]]:
             ),
         ),
         ("certificate", f"{certificate.n_steps} steps under {format_bytes(certificate.ceiling_bytes)}, {ceiling}"),
-        ("worst batch", f"{certificate.worst}: {_names([name for name, _ in certificate.batches[0].members])}"),
+        (
+            "worst batch",
+            f"{certificate.worst.in_words(noun)}: {_names([name for name, _ in certificate.batches[0].members])}",
+        ),
         ("runtime", f"{plan.runtime.threads} threads, {plan.runtime.allocator} allocator"),
         ("limited by", plan.limited_by),
         ("why", plan.why),
     ]
-    rows += [("alternative", line) for line in _batch_lines(plan)]
+    rows += [("alternative", line) for line in _batch_lines(plan, noun)]
     if plan.follows:
         rows.append(("follows", plan.follows))
     beside = {"throughput alone": plan.fastest, "largest batch": plan.largest_batch, "a little smaller": plan.smaller}
-    rows += [(name, _in_a_line(choice)) for name, choice in beside.items() if choice is not None]
+    rows += [(name, _in_a_line(choice, noun)) for name, choice in beside.items() if choice is not None]
     return rows
 
 
-def _in_a_line(choice: Choice) -> str:
-    return f"{_model(choice.knobs)}, batch {choice.batch_size} under {choice.allocator}, {rate(choice.throughput)} graphs/s"
+def _in_a_line(choice: Choice, noun: str) -> str:
+    speed = f"{rate(choice.throughput)} {rate_unit(noun)}"
+    return f"{_model(choice.knobs)}, batch {choice.batch_size} under {choice.allocator}, {speed}"

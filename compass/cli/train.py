@@ -219,7 +219,7 @@ def train_run(
     if as_json:
         typer.echo(results.model_dump_json(indent=2))
     else:
-        _report(results, folder)
+        _report(results, folder, spec.noun)
     if results.stopped_by:
         raise typer.Exit(128 + results.stopped_by)
 
@@ -266,7 +266,7 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
         handed = hand_on(lock_run(request.folder)) if int(os.environ.get("GROUP_RANK", "0")) == 0 else {}
         done = begin(request, spec)
         if done is not None:
-            _report_finished(done, request.folder, as_json=as_json)
+            _report_finished(done, request.folder, spec.noun, as_json=as_json)
             return
     else:
         spec = await_run_spec(request.folder)
@@ -276,17 +276,18 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
     os.execve(sys.executable, command, process_environment(spec) | handed)  # noqa: S606 - our own interpreter
 
 
-def _report_finished(results: Results, folder: Path, *, as_json: bool) -> None:
+def _report_finished(results: Results, folder: Path, noun: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(results.model_dump_json(indent=2))
         return
-    _report(results, folder)
+    _report(results, folder, noun)
     typer.secho(
         "This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True
     )
 
 
-def _report(results: Results, folder: Path) -> None:
+def _report(results: Results, folder: Path, noun: str = "") -> None:
+    """Print the last cycle, the metrics, the verdict and what comes next; `noun` is the workload's."""
     from compass.cli.tables import print_commands
     from compass.reporting.results import RESULTS_TITLE, results_table, sentence
     from compass.units import format_count
@@ -294,23 +295,23 @@ def _report(results: Results, folder: Path) -> None:
     for cycle in results.cycles[-1:]:
         typer.echo(str(cycle))
     if results.evaluations:
-        _print_table(RESULTS_TITLE, results_table(results.evaluations))
+        _print_table(RESULTS_TITLE, results_table(results.evaluations, noun))
     typer.echo(f"\n{sentence(str(results.verdict))}")
     if results.not_finite:
         n = format_count(results.not_finite)
         typer.secho(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
     typer.echo(f"\n{'wrote' if results.finished else 'stopped, with a checkpoint:'} {folder}")
-    print_commands(_next(results, folder))
+    print_commands(_next(results, folder, noun))
 
 
-def _next(results: Results, folder: Path) -> list[tuple[str, str]]:
+def _next(results: Results, folder: Path, noun: str) -> list[tuple[str, str]]:
     """(command, what it is for) after a training."""
     from compass.commands import command
 
     found = [(command("report", {}, [str(folder)]), "see the curves, and predicted against true")]
     if not results.finished:
         found.insert(0, (command("train", {"--out": str(folder)}, ["--resume"]), "go on"))
-    if results.checkpoint:
+    if results.checkpoint and not noun:  # `compass predict` reads complexes
         found.append((command("predict", {}, [results.checkpoint, "YOUR_COMPLEXES"]), "use the best model"))
     return found
 

@@ -16,6 +16,7 @@ from compass.planning.prober import Probed, Prober
 from compass.probe.preload import is_offered
 from compass.probe.requests import timing_probe
 from compass.records import ALLOCATORS, Allocator, Knobs, ProbeSpec, RuntimeChoice, RuntimeTrial, Stage
+from compass.records.nouns import counted, of_batch
 from compass.units import format_bytes, format_seconds
 
 FILL_SHARE = 0.6
@@ -56,7 +57,7 @@ def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[
         run([name] if tried else [base, name])  # side by side, the first two workers start sooner
         if _leaves_nothing(tried[base], tried[name]):
             break
-    choice = describe_trials(base, tried)
+    choice = describe_trials(base, tried, experiment.noun)
     hint = missing_allocator(experiment, knobs, {name for names in allowed for name in names})
     return choice if hint is None else choice.model_copy(update={"why": f"{choice.why}; {hint}"})
 
@@ -86,7 +87,7 @@ def missing_allocator(experiment: Experiment, knobs: Knobs, wanted: Collection[A
     batches = [known.largest_batch(knobs, rules, name) for name in (missing.name, base)]
     return (
         f"{missing.name} is not installed (Debian: apt install {missing.package}): by estimate it would hold batches of "
-        f"{batches[0]} graphs in place of {batches[1]}, about as fast"
+        f"{counted(batches[0], of_batch(known.noun))} in place of {batches[1]}, about as fast"
     )
 
 
@@ -137,8 +138,8 @@ def _leaves_nothing(base: Probed, other: Probed) -> bool:
     return step.median_s <= NEARLY * base_step.median_s and held_bytes <= NEARLY * outcome.live_bytes
 
 
-def describe_trials(base: Allocator, tried: dict[Allocator, Probed]) -> RuntimeChoice:
-    """What each allocator costs in time and memory; `base` is the calibration's."""
+def describe_trials(base: Allocator, tried: dict[Allocator, Probed], noun: str = "") -> RuntimeChoice:
+    """What each allocator costs in time and memory; `base` is the calibration's, `noun` the workload's."""
     if not tried:
         why = "no library is installed that could be faster or hold less, and memory does not limit the model"
         return RuntimeChoice(setting="allocator", chosen=base, why=why)
@@ -152,7 +153,7 @@ def describe_trials(base: Allocator, tried: dict[Allocator, Probed]) -> RuntimeC
     )
     ran = [row for row in rows if row.step_s is not None]
     spec = next(iter(tried.values())).spec
-    on = f"one step of {spec.knobs} on {sum(n for _, n in spec.batches[-1].members)} graphs"
+    on = f"one step of {spec.knobs} on {counted(sum(n for _, n in spec.batches[-1].members), of_batch(noun))}"
     if not ran:
         return RuntimeChoice(setting="allocator", chosen=rows[0].value, why=f"{on} did not run", tried=rows)
     parts = [

@@ -70,6 +70,11 @@ class Experiment:
         return self.description.hardware.budget_bytes
 
     @property
+    def noun(self) -> str:
+        """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
+        return self.description.family.noun
+
+    @property
     def has_one_model(self) -> bool:
         """Whether depth and width are no choice."""
         return len({(knobs.layers, knobs.channels) for knobs in self.capacities}) == 1
@@ -107,6 +112,7 @@ class Experiment:
             reference=self.reference,
             pruned=self.pruned,
             allocators=(self.calibrated_allocator, *self.allocators),
+            noun=self.noun,
         )
 
     def costs(self) -> CostModels:

@@ -148,11 +148,15 @@ def fastest_threads(tried: list[RuntimeTrial], rules: RuntimeRules) -> RuntimeCh
     return RuntimeChoice(setting="threads", chosen=chosen.value, why=why, tried=tuple(tried), gain=gain)
 
 
-def choose_loaders(plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool) -> RuntimeChoice:
+def choose_loaders(
+    plan: StagePlan, n_cores: int, rules: RuntimeRules, *, on_cpu: bool, noun: str = ""
+) -> RuntimeChoice:
     """How many processes prepare the plan's batches: none if that takes a small part of a step, else enough to hide it."""
     collate_s, step_s = plan.measured.collate_s, plan.measured.step.median_s
     if collate_s is None:
-        return _loaders(plan, 0, "copies of one complex do not show how long loading takes")
+        return _loaders(
+            plan, 0, f"copies of {f'some {noun}' if noun else 'one complex'} do not show how long loading takes"
+        )
     share = f"preparing a batch takes {format_seconds(collate_s)}, {collate_s / step_s:.1%} of a step"
     alone = RuntimeTrial(value="0", step_s=step_s + collate_s)
     if collate_s <= rules.loader_share * step_s:

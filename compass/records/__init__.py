@@ -48,6 +48,7 @@ from compass.records.knobs import (
     RuntimeSettings,
     Variant,
     Waiting,
+    shape_header,
     shape_name,
 )
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
@@ -118,5 +119,6 @@ __all__ = [
     "WhatIfChange",
     "device_kind",
     "digest",
+    "shape_header",
     "shape_name",
 ]

@@ -159,9 +159,11 @@ class Estimates(Record):
     hardware: Hardware
     fingerprint: Fingerprint
     workload: str
+    noun: str = ""
+    """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
     runtime: RuntimeSettings
     dataset_size: int
-    """Complexes per epoch."""
+    """Complexes, or other samples, per epoch."""
     epochs: int
     cycle_batches: int
     n_probes: int
@@ -273,7 +275,7 @@ class Measured(Record):
     update_s: float | None = None
     """Seconds of every timed step that went into updating weights; None where `step` is of training, which updates seldom."""
     collate_s: float | None = None
-    """Median seconds to make one batch ready, on one core; None where a stand-in complex was copied."""
+    """Median seconds to make one batch ready, on one core; None where samples stood in for others and were copied."""
     terms: ScoreTerms | None = None
     """Of the score at the measured cycle, where a score decides."""
 

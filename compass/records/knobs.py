@@ -11,6 +11,7 @@ from compass.records.allocators import Allocator
 from compass.records.axes import AXES, FIRST_AXES, AxisValues
 from compass.records.base import Pairs, Record, Scalar, digest
 from compass.records.devices import device_kind
+from compass.records.nouns import counted, of_batch
 
 FIXED_SHAPE = (1, 1)
 """Layers and channels that stand for a fixed model; no model that is searched is as small."""
@@ -44,6 +45,11 @@ class Variant(AxisValues):
 def shape_name(layers: int, channels: int) -> str:
     """Depth and width in short, e.g. `5 × 96`; a fixed model has neither."""
     return "as it is" if (layers, channels) == FIXED_SHAPE else f"{layers} × {channels}"
+
+
+def shape_header(models: Iterable[Knobs]) -> str:
+    """The header of a column of shapes: `model` if all are fixed models."""
+    return "model" if all(knobs.is_fixed for knobs in models) else "layers × channels"
 
 
 class Knobs(Record):
@@ -113,8 +119,14 @@ class Load(Record):
         scaled = tuple((name, size * copies) for name, size in self.sizes)
         return Load(graphs=self.graphs * copies, sizes=scaled)
 
+    def in_words(self, noun: str = "") -> str:
+        """The size of the batch, e.g. `2 graphs, 480 nodes`; `noun` is the workload's. A size that counts the same is left out."""
+        members = of_batch(noun)
+        sizes = [f"{size:,.0f} {name}" for name, size in self.sizes if (name, size) != (members, self.graphs)]
+        return ", ".join([counted(self.graphs, members), *sizes])
+
     def __str__(self) -> str:
-        return ", ".join([f"{self.graphs:,} graphs", *(f"{size:,.0f} {name}" for name, size in self.sizes)])
+        return self.in_words()
 
 
 class Batch(Record):

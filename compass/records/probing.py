@@ -178,6 +178,8 @@ class Family(Record):
     """Whether the workload makes whole updates: then no update gathers several batches."""
     evaluates: bool = True
     """Whether a loss can be computed without an update."""
+    noun: str = ""
+    """What its data consist of, in the plural, e.g. `images`; empty: of complexes, in batches of graphs."""
     n_samples: int | None = None
     """Samples that those of the description stand for; None: these are all."""
     remarks: tuple[str, ...] = ()

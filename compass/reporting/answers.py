@@ -10,41 +10,44 @@ from compass.commands import as_flag, as_option, command
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import Profile
 from compass.records import STAGES, StageFailure, StagePlan
+from compass.records.nouns import counted, of_data
 from compass.reporting.evidence import Evidence
-from compass.reporting.words import batch_words, of_bytes, rate
+from compass.reporting.words import batch_words, of_bytes, rate, rate_unit
 from compass.units import MIB, format_count, format_duration
 
 LIMIT_STEP_BYTES = 256 * MIB
 """A memory limit that is suggested is a multiple of this."""
 
 
-def headline(plan: StagePlan, n_complexes: int) -> str:
-    """The plan in a sentence: its model, its epoch, its memory and the proof of it."""
+def headline(plan: StagePlan, n_samples: int, noun: str = "") -> str:
+    """The plan in a sentence: its model, its epoch, its memory and the proof of it; `noun` is the workload's."""
     return (
-        f"On this machine you can train {format_count(plan.choice.capacity)} parameters: {epoch_words(plan, n_complexes)}; "
+        f"On this machine you can train {format_count(plan.choice.capacity)} parameters: {epoch_words(plan, n_samples, noun)}; "
         f"{memory_words(plan)}."
     )
 
 
-def model_words(plan: StagePlan) -> str:
+def model_words(plan: StagePlan, noun: str = "") -> str:
     """The model and its batches in words."""
     choice = plan.choice
-    return f"{choice.knobs.in_words}, {format_count(choice.capacity)} parameters, in batches of {batch_words(plan)}"
+    return (
+        f"{choice.knobs.in_words}, {format_count(choice.capacity)} parameters, in batches of {batch_words(plan, noun)}"
+    )
 
 
-def epoch_words(plan: StagePlan, n_complexes: int) -> str:
+def epoch_words(plan: StagePlan, n_samples: int, noun: str = "") -> str:
     """How long an epoch takes."""
-    epoch_s = plan.epoch_s or n_complexes / plan.throughput
-    return f"an epoch of {format_count(n_complexes)} complexes takes {format_duration(epoch_s)}"
+    epoch_s = plan.epoch_s or n_samples / plan.throughput
+    return f"an epoch of {counted(n_samples, of_data(noun))} takes {format_duration(epoch_s)}"
 
 
-def training_words(plan: StagePlan, n_complexes: int, config: OptimizerConfig) -> str:
+def training_words(plan: StagePlan, n_samples: int, config: OptimizerConfig, noun: str = "") -> str:
     """How long an epoch and the configured training take, with what makes the answer uncertain."""
     epochs = config.training.epochs
-    training_s = plan.training_s or epochs * n_complexes / plan.throughput
+    training_s = plan.training_s or epochs * n_samples / plan.throughput
     doubt = " (indicative only)" if plan.indicative else ""
     return (
-        f"at {rate(plan.throughput)} graphs/s {epoch_words(plan, n_complexes)}, "
+        f"at {rate(plan.throughput)} {rate_unit(noun)} {epoch_words(plan, n_samples, noun)}, "
         f"{format_count(epochs)} epochs {format_duration(training_s)}{doubt}"
     )
 
@@ -60,7 +63,7 @@ def memory_words(plan: StagePlan) -> str:
 
 
 def stand_in_words(name: str) -> str:
-    """The caveat of plans that were made without the user's data."""
+    """The caveat of plans of a built-in family that were made without the user's data."""
     return (
         f"Copies of one complex ({name}) stood in for the dataset: batches of your own data differ in size. "
         "Plan again with --dataset PATH before you train."
@@ -85,7 +88,8 @@ def next_commands(profile: Profile | Evidence, path: Path) -> list[tuple[str, st
     given = {"--profile": as_option(path)}
     stage = next((one for one in reversed(STAGES) if one in plans and one != "smoke_test"), None)
     if stage is not None:
-        data = {} if profile.asked and profile.asked.dataset else {"--dataset": "YOUR_DATASET"}
+        has_data = profile.noun or (profile.asked and profile.asked.dataset)
+        data = {} if has_data else {"--dataset": "YOUR_DATASET"}
         found.append((command("train", {"--stage": stage, **given, **data}), "train this plan"))
     if plans:
         shown = [str(path)] if as_option(path) else []

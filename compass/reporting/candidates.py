@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from compass.records import Candidate, CandidateVerdict, Choice, Stage, StageFailure, StagePlan, shape_name
+from compass.records import FIXED_SHAPE, Candidate, CandidateVerdict, Choice, Stage, StageFailure, StagePlan, shape_name
+from compass.records.nouns import of_batch
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Figure, PlotAxis, Role, Rule, Series, Table
-from compass.reporting.words import STAGE_NAMES, allowed_s, model_name, rate, searched_share, why_not
+from compass.reporting.words import STAGE_NAMES, allowed_s, model_name, rate, rate_unit, searched_share, why_not
 from compass.units import format_bytes, format_count, format_seconds
 
-CANDIDATE_COLUMNS = (
-    "model",
-    "parameters",
-    "batch",
-    "graphs/s",
-    "cycle",
-    "memory, at most",
-    "score",
-    "status",
-    "why not",
-)
 ROLES: dict[Role, str] = {
     "space": "size of another stage",
     "data": "over the data cap",
@@ -67,7 +57,9 @@ def candidate_table(evidence: Evidence, stage: Stage) -> Table:
     body = [_predicted(evidence, stage, row, role) for row, role in zip(rows, roles, strict=True)]
     if isinstance(entry, StagePlan):
         body.append(_measured(entry))
-    return Table(CANDIDATE_COLUMNS, tuple(body))
+    throughput = rate_unit(evidence.noun)
+    columns = ("model", "parameters", "batch", throughput, "cycle", "memory, at most", "score", "status", "why not")
+    return Table(columns, tuple(body))
 
 
 def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
@@ -78,7 +70,8 @@ def stage_figures(evidence: Evidence, stage: Stage) -> list[Figure]:
     found = []
     if any(row.step_s is not None for row in rows):
         found = [_throughput(evidence, stage, rows), *([_cycle(evidence, stage, rows)] if evidence.config else [])]
-    return [*found, _space(evidence, stage, rows)]
+    is_choice = any((row.layers, row.channels) != FIXED_SHAPE for row in rows)
+    return [*found, *([_space(evidence, stage, rows)] if is_choice else [])]
 
 
 def roles_of(entry: StagePlan | StageFailure, rows: Sequence[Candidate]) -> list[Role]:
@@ -137,14 +130,14 @@ def _measured(plan: StagePlan) -> tuple[str, ...]:
 
 
 def _throughput(evidence: Evidence, stage: Stage, rows: Sequence[Candidate]) -> Figure:
-    entry = evidence.found[stage]
+    entry, members = evidence.found[stage], of_batch(evidence.noun)
     measured = entry.measured.throughput if isinstance(entry, StagePlan) else None
     return Figure(
         key=f"{stage}-throughput",
         title=f"{STAGE_NAMES[stage]}: throughput and capacity",
-        says=_says(evidence, stage, rows, "Graphs per second over trainable parameters"),
+        says=_says(evidence, stage, rows, f"{members.capitalize()} per second over trainable parameters"),
         x=PlotAxis("trainable parameters", "log"),
-        y=PlotAxis("graphs per second", "log"),
+        y=PlotAxis(f"{members} per second", "log"),
         series=_series(entry, rows, lambda row: row.throughput, measured),
         table=stage,
         rules=_capacity_rules(evidence, stage),
@@ -256,6 +249,6 @@ def _says(evidence: Evidence, stage: Stage, rows: Sequence[Candidate], what: str
     choice = entry.choice
     return (
         f"{what}, {models}. Chosen: {model_name(choice.knobs)}, batch {choice.batch_size}, "
-        f"{format_count(choice.capacity)} parameters, {rate(entry.measured.throughput)} graphs/s and a cycle of "
+        f"{format_count(choice.capacity)} parameters, {rate(entry.measured.throughput)} {rate_unit(evidence.noun)} and a cycle of "
         f"{format_seconds(entry.measured.cycle_s)} measured. The other models: {counts or 'none'}."
     )

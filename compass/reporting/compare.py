@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from compass.records import STAGES, Stage, StageFailure, StagePlan
+from compass.records.nouns import SAMPLES, of_data
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Table
-from compass.reporting.words import STAGE_NAMES, change, model_name, rate
+from compass.reporting.words import STAGE_NAMES, change, model_name, rate, rate_unit
 from compass.units import format_bytes, format_count, format_seconds
 
 MOST_SETTINGS = 12
@@ -58,12 +59,16 @@ def _surroundings(a: Evidence, b: Evidence) -> Iterator[str]:
         if one != other:
             yield f"{what}: {one or 'none'} → {other or 'none'}"
     for what, few, many in (
-        ("complexes", a.dataset_size, b.dataset_size),
+        (of_data(_common_noun(a, b)), a.dataset_size, b.dataset_size),
         ("data cap in parameters", a.data_cap, b.data_cap),
     ):
         if few and many and few != many:
             yield f"{what}: {format_count(few)} → {format_count(many)}, {change(few, many)}"
     yield from _settings(a, b)
+
+
+def _common_noun(a: Evidence, b: Evidence) -> str:
+    return a.noun if a.noun == b.noun else SAMPLES
 
 
 def _machines(a: Evidence, b: Evidence) -> Iterator[str]:
@@ -109,13 +114,14 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def _stage(stage: Stage, a: Evidence, b: Evidence) -> StageDifference:
     one, other = a.found.get(stage), b.found.get(stage)
-    columns = [_column(entry) for entry in (one, other)]
+    unit = rate_unit(_common_noun(a, b))
+    columns = [_column(entry, unit) for entry in (one, other)]
     labels = list(dict.fromkeys(label for column in columns for label in column))
     rows = tuple((label, *(column.get(label, "") for column in columns)) for label in labels)
-    return StageDifference(stage, Table(("", "A", "B"), rows), tuple(_says(stage, one, other)))
+    return StageDifference(stage, Table(("", "A", "B"), rows), tuple(_says(stage, one, other, unit)))
 
 
-def _column(entry: StagePlan | StageFailure | None) -> dict[str, str]:
+def _column(entry: StagePlan | StageFailure | None, unit: str) -> dict[str, str]:
     if entry is None:
         return {"choice": "not in this profile"}
     if isinstance(entry, StageFailure):
@@ -124,14 +130,16 @@ def _column(entry: StagePlan | StageFailure | None) -> dict[str, str]:
     return {
         "choice": f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}",
         "parameters": format_count(choice.capacity),
-        "graphs/s": rate(measured.throughput),
+        unit: rate(measured.throughput),
         "cycle": format_seconds(measured.cycle_s),
         "memory": f"{format_bytes(measured.footprint_bytes)} of {format_bytes(entry.certificate.ceiling_bytes)}",
         "limited by": entry.limited_by,
     }
 
 
-def _says(stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan | StageFailure | None) -> Iterator[str]:
+def _says(
+    stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan | StageFailure | None, unit: str
+) -> Iterator[str]:
     name = STAGE_NAMES[stage]
     if not isinstance(one, StagePlan) or not isinstance(other, StagePlan):
         if isinstance(one, StagePlan):
@@ -150,7 +158,7 @@ def _says(stage: Stage, one: StagePlan | StageFailure | None, other: StagePlan |
         yield f"{name}: {model_name(first.knobs)} → {model_name(second.knobs)}, {change(first.capacity, second.capacity)} in parameters"
     was, now = one.measured, other.measured
     yield (
-        f"{name}: {rate(was.throughput)} → {rate(now.throughput)} graphs/s, {change(was.throughput, now.throughput)}; "
+        f"{name}: {rate(was.throughput)} → {rate(now.throughput)} {unit}, {change(was.throughput, now.throughput)}; "
         f"a cycle takes {format_seconds(was.cycle_s)} → {format_seconds(now.cycle_s)}"
     )
     if one.limited_by != other.limited_by:

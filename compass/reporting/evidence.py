@@ -48,6 +48,7 @@ class Evidence:
     fingerprint: Fingerprint | None = None
     hardware: Hardware | None = None
     workload: str | None = None
+    noun: str = ""
     asked: Asked | None = None
     dataset_size: int | None = None
     dataset: DatasetSummary | None = None

@@ -6,8 +6,20 @@ import math
 from dataclasses import dataclass
 
 from compass.records import Candidate, Choice, Stage, StageFailure, StagePlan, WhatIf
+from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.evidence import Evidence
-from compass.reporting.words import LIMITED_BY, allowed_s, change, model_name, of_bytes, rate, searched_share, share
+from compass.reporting.words import (
+    allowed_s,
+    change,
+    choice_words,
+    limit_words,
+    model_name,
+    of_bytes,
+    rate,
+    rate_unit,
+    searched_share,
+    share,
+)
 from compass.units import format_bytes, format_count, format_seconds
 
 
@@ -63,14 +75,14 @@ def explain_plan(evidence: Evidence, stage: Stage) -> Explanation:
     return Explanation(
         stage=stage,
         answer=(
-            f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}: {rate(entry.measured.throughput)} graphs/s, "
+            f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}: {rate(entry.measured.throughput)} {rate_unit(evidence.noun)}, "
             f"a cycle of {format_seconds(entry.measured.cycle_s)}"
         ),
         why=entry.why,
-        limited_by=LIMITED_BY.get(entry.limited_by, f"Limited by {entry.limited_by}."),
+        limited_by=limit_words(entry.limited_by, evidence.noun),
         limits=plan_limits(evidence, entry),
         score=_score(evidence, entry),
-        purchases=purchases(entry),
+        purchases=purchases(entry, evidence.noun),
         beside=_beside(evidence, entry),
     )
 
@@ -89,12 +101,12 @@ def plan_limits(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
                 plan.choice.capacity,
                 cap,
                 f"{format_count(plan.choice.capacity)} of the {format_count(cap)} parameters that "
-                f"{format_count(size)} complexes allow",
+                f"{counted(size, of_data(evidence.noun))} allow",
                 plan.limited_by == "data" and not timed,
             )
         )
         most = config.batch.cap(size)
-        says = f"{format_count(batch)} of at most {format_count(most)} graphs per batch"
+        says = f"{format_count(batch)} of at most {counted(most, of_batch(evidence.noun))} per batch"
         found.append(
             Limit("batch", batch, most, says, timed and plan.limited_by in {"data", "space"} and batch >= most)
         )
@@ -106,11 +118,11 @@ def plan_limits(evidence: Evidence, plan: StagePlan) -> tuple[Limit, ...]:
     return tuple(found)
 
 
-def purchases(entry: StagePlan | StageFailure) -> tuple[Purchase, ...]:
-    """The predicted change of each recorded what-if, against the choice predicted now."""
+def purchases(entry: StagePlan | StageFailure, noun: str) -> tuple[Purchase, ...]:
+    """The predicted change of each recorded what-if, against the choice predicted now; `noun` is the workload's."""
     now = next((one.pick for one in entry.what_ifs if one.change == "none"), None)
     scored = isinstance(entry, StagePlan) and entry.measured.terms is not None
-    return tuple(_purchase(one, now, scored=scored) for one in entry.what_ifs if one.change != "none")
+    return tuple(_purchase(one, now, noun, scored=scored) for one in entry.what_ifs if one.change != "none")
 
 
 def _memory(plan: StagePlan) -> Limit:
@@ -140,7 +152,7 @@ def _score(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     loss = "" if math.isclose(terms.worth, 1) else f", less {share(1 - terms.worth)} since the cycle is over its target"
     return (
         (
-            f"samples {terms.samples:.3f}: {terms.throughput_ratio:.3g} times the production model's graphs/s{loss}, "
+            f"samples {terms.samples:.3f}: {terms.throughput_ratio:.3g} times the production model's {rate_unit(evidence.noun)}{loss}, "
             f"to the power −{config.score.beta:g}, weighted {1 - q:g}"
         ),
         (
@@ -155,13 +167,14 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     found = []
     if plan.fastest is not None:
         same = plan.fastest.knobs == plan.choice.knobs
-        fastest = "the same model" if same else _choice(plan.fastest)
+        fastest = "the same model" if same else _choice(plan.fastest, evidence.noun)
         found.append(f"Fastest model, ignoring parameters (q = 0): {fastest}.")
     if plan.largest_batch is not None:
         largest = plan.largest_batch
-        found.append(f"Largest batch at any price, under {largest.allocator}: {_choice(largest)}.")
+        found.append(f"Largest batch at any price, under {largest.allocator}: {_choice(largest, evidence.noun)}.")
     if plan.runners_up:
-        found.append(f"Next: {_choice(plan.runners_up[0])}{_behind(evidence, plan, plan.runners_up[0])}.")
+        second = plan.runners_up[0]
+        found.append(f"Next: {_choice(second, evidence.noun)}{_behind(evidence, plan, second)}.")
     if plan.follows:
         found.append(f"Follows {plan.follows}.")
     return tuple(found)
@@ -181,18 +194,17 @@ def _behind(evidence: Evidence, plan: StagePlan, second: Choice) -> str:
     return f", whose predicted score is {share(-behind)} better than this plan's measured one: it was not run"
 
 
-def _choice(choice: Choice) -> str:
-    return f"{model_name(choice.knobs)}, batch {format_count(choice.batch_size)}, {rate(choice.throughput)} graphs/s"
+def _choice(choice: Choice, noun: str) -> str:
+    return f"{choice_words(choice)}, {rate(choice.throughput)} {rate_unit(noun)}"
 
 
 def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
-    del evidence
     beside = []
     if failure.nearest is not None:
         near = failure.nearest
         beside = [
             (
-                f"Nearest miss: {_choice(near)}, {format_bytes(near.footprint_bound_bytes)} at most, "
+                f"Nearest miss: {_choice(near, evidence.noun)}, {format_bytes(near.footprint_bound_bytes)} at most, "
                 f"a cycle of {format_seconds(failure.nearest_cycle_s or near.cycle_s)}."
             )
         ]
@@ -201,16 +213,16 @@ def _failure(evidence: Evidence, failure: StageFailure) -> Explanation:
         answer="nothing found",
         why=failure.reason,
         limited_by=f"Limited by {failure.limited_by}.",
-        purchases=purchases(failure),
+        purchases=purchases(failure, evidence.noun),
         beside=tuple(beside),
     )
 
 
-def _purchase(one: WhatIf, now: Candidate | None, *, scored: bool) -> Purchase:
+def _purchase(one: WhatIf, now: Candidate | None, noun: str, *, scored: bool) -> Purchase:
     more = {
         "memory": f"{format_bytes(one.amount)} more memory",
         "time": f"{format_seconds(one.amount)} more per cycle",
-        "data": f"{format_count(one.amount)} more complexes",
+        "data": f"{format_count(one.amount)} more {of_data(noun)}",
     }[one.change]
     if one.pick is None:
         return Purchase(more, "still no admissible model", changes=False)
@@ -220,17 +232,17 @@ def _purchase(one: WhatIf, now: Candidate | None, *, scored: bool) -> Purchase:
     if same_model and one.pick.batch_size == now.batch_size:
         return Purchase(more, "nothing: the same model and batch", changes=False)
     model = f"the same model, batch {now.batch_size} → {one.pick.batch_size}" if same_model else _paper(one.pick)
-    return Purchase(more, f"{model}: {', '.join(_gains(now, one.pick, scored=scored))}", changes=True)
+    return Purchase(more, f"{model}: {', '.join(_gains(now, one.pick, noun, scored=scored))}", changes=True)
 
 
-def _gains(now: Candidate, then: Candidate, *, scored: bool) -> list[str]:
+def _gains(now: Candidate, then: Candidate, noun: str, *, scored: bool) -> list[str]:
     """The changes in words, without those that rounding hides."""
     parts = []
     if now.capacity != then.capacity:
         parts.append(f"{change(now.capacity, then.capacity)} in parameters")
     if now.throughput and then.throughput:
         gain = change(now.throughput, then.throughput)
-        parts.append("no faster" if gain == "the same" else f"{gain} in graphs/s")
+        parts.append("no faster" if gain == "the same" else f"{gain} in {rate_unit(noun)}")
     if scored and now.score and then.score and f"{now.score:.3f}" != f"{then.score:.3f}":
         parts.append(f"score {now.score:.3f} → {then.score:.3f}")
     return parts

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from compass.reporting.figure import Table
 from compass.reporting.view import StageView, View
 
-SUMMARY_COLUMNS = ("stage", "choice", "parameters", "graphs/s", "cycle", "memory", "limited by")
-
 
 def markdown(view: View) -> str:
     """The machine, the plans in a table, a paragraph on each, and the missing parts of the profile."""
     blocks = [f"## {plain_text(view.title)}", f"{plain_text(view.machine)}. {plain_text(view.question)}."]
     if view.stages:
-        blocks.append(as_table(Table(SUMMARY_COLUMNS, tuple(_summary(stage) for stage in view.stages))))
+        blocks.append(as_table(_summary(view)))
     for stage in view.stages:
         blocks += _stage(stage)
     blocks += [
@@ -38,14 +36,19 @@ def _stage(stage: StageView) -> list[str]:
     ]
 
 
-def _summary(stage: StageView) -> tuple[str, ...]:
+def _summary(view: View) -> Table:
+    columns = ("stage", "choice", "parameters", view.rate_unit, "cycle", "memory", "limited by")
+    return Table(columns, tuple(_summary_row(stage, view.rate_unit) for stage in view.stages))
+
+
+def _summary_row(stage: StageView, rate_unit: str) -> tuple[str, ...]:
     values = {gauge.label: gauge.says for gauge in stage.gauges}
     figures = tuple(values.get(name, "") for name in ("parameters", "throughput", "cycle", "memory"))
     return (
         stage.name,
         stage.headline,
         figures[0],
-        figures[1].removesuffix(" graphs/s"),
+        figures[1].removesuffix(f" {rate_unit}"),
         *figures[2:],
         stage.limited_by,
     )

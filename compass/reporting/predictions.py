@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compass.records import Expectation, ProbeNote, StepTime
+from compass.records.nouns import of_batch
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Figure, PlotAxis, Rule, Series, Table
 from compass.reporting.words import STAGE_NAMES, model_name
@@ -14,19 +15,6 @@ from compass.units import GIB, format_bytes
 
 NORMAL_90 = 1.645
 """Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
-PREDICTION_COLUMNS = (
-    "probe",
-    "stage",
-    "model",
-    "graphs",
-    "live, predicted",
-    "live, measured",
-    "footprint, at most",
-    "footprint, measured",
-    "step, predicted",
-    "step, measured",
-    "measured / predicted",
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,20 @@ def predicted_probes(evidence: Evidence) -> list[PredictedProbe]:
 
 def prediction_table(evidence: Evidence) -> Table:
     """One row for each of them."""
-    return Table(PREDICTION_COLUMNS, tuple(map(_row, predicted_probes(evidence))))
+    columns = (
+        "probe",
+        "stage",
+        "model",
+        of_batch(evidence.noun),
+        "live, predicted",
+        "live, measured",
+        "footprint, at most",
+        "footprint, measured",
+        "step, predicted",
+        "step, measured",
+        "measured / predicted",
+    )
+    return Table(columns, tuple(map(_row, predicted_probes(evidence))))
 
 
 def prediction_figures(evidence: Evidence) -> list[Figure]:

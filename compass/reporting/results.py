@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compass.records import Evaluation, Metrics
+from compass.records.nouns import of_data
 from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL
 from compass.reporting.figure import Table
 
@@ -13,15 +14,15 @@ PREDICTORS = {OF_MODEL: "model", OF_LIGAND: "ligand alone", OF_MEAN: "mean"}
 RESULTS_TITLE = "RMSE in pK, with Pearson's R"
 
 
-def results_table(evaluations: Sequence[Evaluation]) -> Table:
-    """A row for each evaluated part, and a column for the model and for each baseline."""
+def results_table(evaluations: Sequence[Evaluation], noun: str = "") -> Table:
+    """A row for each evaluated part, and a column for the model and for each baseline; `noun` is the workload's."""
     found = {(one.part, one.of): one for one in evaluations}
     rows = tuple(
         (name, one.complexes, *(metric_words(found.get((part, of))) for of in PREDICTORS))
         for part, name in PART_NAMES.items()
         if (one := found.get((part, OF_MODEL))) is not None
     )
-    return Table(("", "complexes", *PREDICTORS.values()), rows)
+    return Table(("", of_data(noun), *PREDICTORS.values()), rows)
 
 
 def metric_words(one: Evaluation | None) -> str:

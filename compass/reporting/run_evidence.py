@@ -69,6 +69,8 @@ class RunEvidence:
     config: OptimizerConfig | None = None
     fingerprint: Fingerprint | None = None
     workload: str = ""
+    noun: str = ""
+    """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
     batching: str = ""
     amount: Mapping[str, Any] | None = None
     """`epochs`, `cycles` or `max_time_s` as asked for."""
@@ -138,7 +140,7 @@ def _as_written(data: dict[str, Any], name: str, missing: list[str]) -> dict[str
 
 
 def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[str, Any]:
-    fields = {
+    fields: dict[str, Any] = {
         "plan": StagePlan,
         "config": OptimizerConfig,
         "fingerprint": Fingerprint,
@@ -147,6 +149,7 @@ def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[st
         "amount": dict[str, Any],
         "budget_bytes": int,
     }
+    fields |= {"noun": str} if "noun" in spec else {}  # runs of Compass 0.1 have none
     return _known(spec, fields, name, missing)
 
 

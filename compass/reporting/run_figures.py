@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from compass.records import Cycle
+from compass.records.nouns import counted, of_data, singular
 from compass.records.training import OF_LIGAND, OF_MEAN
 from compass.reporting.figure import Figure, PlotAxis, Role, Rule, Series, Table
 from compass.reporting.results import PART_NAMES, metric_words
@@ -15,20 +16,6 @@ from compass.units import GIB, format_bytes, format_count, format_seconds
 MOST_DRAWN = 1_000
 """Complexes in one plot: more marks hide each other and slow the page down. The table holds all."""
 EPOCH_COLUMNS = ("epoch", "updates", "training loss", "its root", "validation RMSE", "validation R")
-COMPLEX_COLUMNS = ("complex", "part", "true pK", "predicted pK", "ligand alone")
-CYCLE_COLUMNS = (
-    "cycle",
-    "batches",
-    "complexes",
-    "promised",
-    "measured",
-    "difference",
-    "waiting for data",
-    "median step",
-    "footprint",
-    "bound",
-    "loss",
-)
 
 
 # ---------------------------------------------------------------------------------------------------------- learning
@@ -111,7 +98,8 @@ def _epoch_row(epoch: Epoch) -> tuple[str, ...]:
 
 def complex_table(run: RunEvidence) -> Table:
     """A row for each complex of the last evaluation."""
-    return Table(COMPLEX_COLUMNS, tuple(_complex_row(one) for one in run.predictions))
+    columns = (singular(of_data(run.noun)), "part", "true pK", "predicted pK", "ligand alone")
+    return Table(columns, tuple(_complex_row(one) for one in run.predictions))
 
 
 def parity_figures(run: RunEvidence) -> list[Figure]:
@@ -130,7 +118,7 @@ def _parity(run: RunEvidence, part: str, marks: Sequence[tuple[int, PredictedCom
     return Figure(
         key=f"parity-{part}",
         title=f"{PART_NAMES[part].capitalize()} set",
-        says=f"{format_count(len(marks))} complexes{shown}.{model}{beside}",
+        says=f"{counted(len(marks), of_data(run.noun))}{shown}.{model}{beside}",
         x=PlotAxis("true pK"),
         y=PlotAxis("predicted pK"),
         series=(
@@ -164,7 +152,20 @@ def _complex_row(one: PredictedComplex) -> tuple[str, ...]:
 
 def cycle_table(run: RunEvidence) -> Table:
     """A row for each cycle."""
-    return Table(CYCLE_COLUMNS, tuple(_cycle_row(cycle) for cycle in run.cycles))
+    columns = (
+        "cycle",
+        "batches",
+        of_data(run.noun),
+        "promised",
+        "measured",
+        "difference",
+        "waiting for data",
+        "median step",
+        "footprint",
+        "bound",
+        "loss",
+    )
+    return Table(columns, tuple(_cycle_row(cycle) for cycle in run.cycles))
 
 
 def cycle_figures(run: RunEvidence) -> list[Figure]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compass.records import Cycle, Measured
+from compass.records.nouns import of_data
 from compass.reporting.figure import Table
 from compass.reporting.run_evidence import RunEvidence
 from compass.reporting.words import rate
@@ -47,7 +48,7 @@ def promise_table(run: RunEvidence) -> Table:
     totals, certified = totals_of(run.cycles), run.plan.measured if run.plan else None
     if totals is None:
         return Table(PROMISES, ())
-    rows = [_batch(totals, certified), _rate(totals, certified), _footprint(totals, certified)]
+    rows = [_batch(totals, certified), _rate(totals, certified, run.noun), _footprint(totals, certified)]
     if run.config is not None:
         rows.insert(1, _whole_cycle(totals, certified, run.config.cycle_batches))
     return Table(PROMISES, tuple(rows))
@@ -84,9 +85,9 @@ def _whole_cycle(totals: Totals, certified: Measured | None, n_batches: int) -> 
     )
 
 
-def _rate(totals: Totals, certified: Measured | None) -> tuple[str, ...]:
+def _rate(totals: Totals, certified: Measured | None, noun: str) -> tuple[str, ...]:
     return (
-        "complexes per second",
+        f"{of_data(noun)} per second",
         rate(certified.throughput) if certified else "",
         rate(totals.n_graphs / totals.predicted_s),
         rate(totals.n_graphs / totals.measured_s),

@@ -7,6 +7,7 @@ from typing import Literal
 
 from compass.commands import command
 from compass.records import Standing
+from compass.records.nouns import counted, of_batch, of_data
 from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL
 from compass.reporting.figure import Figure, Table
 from compass.reporting.results import PART_NAMES, RESULTS_TITLE, results_table, sentence
@@ -90,7 +91,7 @@ def run_view_of(run: RunEvidence) -> RunView:
         next=_next(run),
         cards=tuple(_cards(run)),
         results_title=RESULTS_TITLE,
-        results=results_table(run.evaluations),
+        results=results_table(run.evaluations, run.noun),
         learning=learning_figure(run),
         parity=tuple(parity_figures(run)),
         promises=promise_table(run),
@@ -112,8 +113,9 @@ def _headline(run: RunEvidence) -> str:
 
 def _next(run: RunEvidence) -> Facts:
     going_on = [] if run.finished else [(command("train", {"--out": run.name}, ["--resume"]), "go on where it stopped")]
-    using = [(command("predict", {}, [run.best, "YOUR_COMPLEXES"]), "use the best model so far")] if run.best else []
-    return (*going_on, *using)
+    if not run.best or run.noun:  # `compass predict` reads complexes
+        return tuple(going_on)
+    return (*going_on, (command("predict", {}, [run.best, "YOUR_COMPLEXES"]), "use the best model so far"))
 
 
 def _subtitle(run: RunEvidence, stage: str) -> str:
@@ -160,7 +162,7 @@ def _time(run: RunEvidence, totals: Totals) -> RunCard:
         Gauge(
             "batches", f"{format_seconds(totals.predicted_s)} promised, {format_seconds(totals.measured_s)} measured"
         ),
-        Gauge("complexes", f"{rate(totals.n_graphs / totals.measured_s)} per second"),
+        Gauge(of_data(run.noun), f"{rate(totals.n_graphs / totals.measured_s)} per second"),
     ]
     if run.n_updates is not None:
         gauges.append(Gauge("updates", format_count(run.n_updates)))
@@ -191,23 +193,20 @@ def _facts(run: RunEvidence) -> Facts:
 
 def _model_facts(run: RunEvidence) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
+    members = of_batch(run.noun)
     if run.plan is not None:
         rows += [
             ("model", f"{choice_words(run.plan.choice)}, {format_count(run.plan.choice.capacity)} parameters"),
             ("runtime", f"{run.plan.runtime.threads} threads, {run.plan.runtime.allocator} allocator"),
         ]
     if run.batching:
-        rows.append(
-            (
-                "batches",
-                "filled up to the memory budget" if run.batching == "batch_budget" else "a fixed number of graphs",
-            )
-        )
+        fixed = f"a fixed number of {members}"
+        rows.append(("batches", "filled up to the memory budget" if run.batching == "batch_budget" else fixed))
     if run.config is not None:
         rules = run.config.training
         rows += [
-            ("effective batch", f"{format_count(run.config.batch.effective_batch)} graphs per weight update"),
-            ("learning rate", f"{rules.learning_rate:g} at {rules.reference_batch} graphs per update"),
+            ("effective batch", f"{counted(run.config.batch.effective_batch, members)} per weight update"),
+            ("learning rate", f"{rules.learning_rate:g} at {counted(rules.reference_batch, members)} per update"),
             ("split", rules.split.by),
         ]
     return rows

@@ -39,7 +39,8 @@ def search_notes(evidence: Evidence) -> tuple[ProbeNote, ...]:
 
 def search_table(evidence: Evidence) -> Table:
     """One row for each probe."""
-    return Table(SEARCH_COLUMNS, tuple(_row(place, note) for place, note in enumerate(search_notes(evidence))))
+    rows = tuple(_row(place, note, evidence.noun) for place, note in enumerate(search_notes(evidence)))
+    return Table(SEARCH_COLUMNS, rows)
 
 
 def search_figure(evidence: Evidence) -> Figure | None:
@@ -86,13 +87,13 @@ def _role(note: ProbeNote) -> Role:
     return note.phase if note.status is Status.OK else "failed"
 
 
-def _row(place: int, note: ProbeNote) -> tuple[str, ...]:
+def _row(place: int, note: ProbeNote, noun: str) -> tuple[str, ...]:
     return (
         str(place + 1),
         note.phase,
         STAGE_NAMES[note.stage] if note.stage else "all stages",
         model_name(note),
-        "" if note.load is None else str(note.load),
+        "" if note.load is None else note.load.in_words(noun),
         found(note),
         "" if note.step is None else f"{note.step.median_s:.3g} s",
         "" if note.live_bytes is None else format_bytes(note.live_bytes),

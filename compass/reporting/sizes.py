@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from compass.records import DatasetSummary, SizeSummary, Stage, StagePlan
+from compass.records.nouns import of_data
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Figure, PlotAxis, Rule, Series, Table
 from compass.reporting.words import STAGE_NAMES
@@ -20,14 +21,14 @@ def size_figures(evidence: Evidence) -> list[Figure]:
     return [] if data is None else [_figure(evidence, data, one) for one in data.sizes if len(one.histogram) > 1]
 
 
-def size_table(one: SizeSummary) -> Table:
-    """The histogram in numbers."""
+def size_table(one: SizeSummary, noun: str) -> Table:
+    """The histogram in numbers; `noun` is the workload's."""
     ends = [*(f"{format_count(low)}" for low, _ in one.histogram[1:]), "largest"]
     rows = tuple(
         (f"{format_count(low)} to {end}", format_count(count))
         for (low, count), end in zip(one.histogram, ends, strict=True)
     )
-    return Table((one.feature, "complexes"), rows)
+    return Table((one.feature, of_data(noun)), rows)
 
 
 def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figure:
@@ -44,12 +45,12 @@ def _figure(evidence: Evidence, data: DatasetSummary, one: SizeSummary) -> Figur
     return Figure(
         key=f"sizes-{one.feature}",
         title=f"The dataset: {one.feature}",
-        says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable complexes{middle}. {marked.capitalize()}.",
+        says=f"{one.feature.capitalize()} of {format_count(data.n_usable)} usable {of_data(evidence.noun)}{middle}. {marked.capitalize()}.",
         x=PlotAxis(one.feature, labels=tuple(format_count(low) for low, _ in one.histogram)),
-        y=PlotAxis("complexes"),
+        y=PlotAxis(of_data(evidence.noun)),
         series=(
             Series(
-                "complexes",
+                of_data(evidence.noun),
                 "bars",
                 tuple(float(i) for i in range(len(one.histogram))),
                 tuple(float(count) for _, count in one.histogram),
@@ -74,7 +75,7 @@ def _rules(marks: list[tuple[float, str]]) -> tuple[Rule, ...]:
 
 
 def worst_members(evidence: Evidence, feature: str) -> list[tuple[float, str]]:
-    """The mean size of a complex in each stage's worst batch, with a label; stages of equal size share one."""
+    """The mean size of a member of each stage's worst batch, with a label; stages of equal size share one."""
     sizes: dict[float, list[Stage]] = {}
     for stage, plan in (evidence.plans or {}).items():
         if isinstance(plan, StagePlan) and stage != "smoke_test" and plan.certificate.worst.graphs:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compass.profile import PROFILE_NAME
 from compass.records import STAGE_QUESTIONS, STAGES, Choice, RuntimeChoice, Stage, StagePlan
+from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.answers import headline, next_commands
 from compass.reporting.candidates import candidate_table, stage_figures
 from compass.reporting.evidence import Evidence
@@ -24,13 +26,13 @@ from compass.reporting.words import (
     model_name,
     of_bytes,
     rate,
+    rate_unit,
     share,
 )
 from compass.units import format_bytes, format_count, format_duration, format_seconds
 
 Facts = tuple[tuple[str, str], ...]
 """(label, text)."""
-ALTERNATIVES = ("model", "parameters", "batch", "graphs/s", "cycle", "memory, at most", "score")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class View:
     sizes: tuple[Figure, ...]
     data: Facts
     hardware: Facts
+    rate_unit: str
+    """Of throughput, e.g. `graphs/s`."""
     tables: dict[str, Table]
 
     @property
@@ -109,7 +113,7 @@ def view_of(evidence: Evidence) -> View:
     tables |= {"predictions": prediction_table(evidence)} if predictions else {}
     tables |= {"search": search_table(evidence)} if search else {}
     if evidence.dataset:
-        tables |= {f"sizes-{one.feature}": size_table(one) for one in evidence.dataset.sizes}
+        tables |= {f"sizes-{one.feature}": size_table(one, evidence.noun) for one in evidence.dataset.sizes}
     name = hardware.name if hardware else "an unknown machine"
     return View(
         title=f"Compass on {name}",
@@ -130,6 +134,7 @@ def view_of(evidence: Evidence) -> View:
         sizes=sizes,
         data=_data(evidence),
         hardware=_hardware(evidence),
+        rate_unit=rate_unit(evidence.noun),
         tables=tables,
     )
 
@@ -137,7 +142,9 @@ def view_of(evidence: Evidence) -> View:
 def _headline(evidence: Evidence) -> str:
     plans = evidence.plans or {}
     stage = next((one for one in reversed(STAGES) if one in plans), None)
-    return "" if stage is None or not evidence.dataset_size else headline(plans[stage], evidence.dataset_size)
+    if stage is None or not evidence.dataset_size:
+        return ""
+    return headline(plans[stage], evidence.dataset_size, evidence.noun)
 
 
 def _next(evidence: Evidence) -> Facts:
@@ -149,7 +156,7 @@ def _next(evidence: Evidence) -> Facts:
 def _question(evidence: Evidence) -> str:
     parts = [evidence.workload or "an unknown workload"]
     if evidence.dataset_size:
-        parts.append(f"{format_count(evidence.dataset_size)} complexes")
+        parts.append(counted(evidence.dataset_size, of_data(evidence.noun)))
     if evidence.data_cap:
         parts.append(f"at most {format_count(evidence.data_cap)} parameters")
     return ", ".join(parts)
@@ -172,8 +179,8 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
         explanation=explanation,
         limited_by=entry.limited_by,
         figures=tuple(stage_figures(evidence, stage)),
-        alternatives=Table(ALTERNATIVES, tuple(_alternative(choice) for choice in (plan.runners_up if plan else ()))),
-        certificate=_certificate_facts(plan) if plan else (),
+        alternatives=_alternatives(plan.runners_up if plan else (), evidence.noun),
+        certificate=_certificate_facts(plan, evidence.noun) if plan else (),
         memory=memory_parts(plan) if plan else (),
         ceiling=format_bytes(plan.certificate.ceiling_bytes) if plan else "",
     )
@@ -193,7 +200,7 @@ def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
     target = f" of {format_seconds(rules.target_s)}" if rules and rules.target_s else ""
     return (
         Gauge("parameters", format_count(plan.choice.capacity)),
-        Gauge("throughput", f"{rate(measured.throughput)} graphs/s"),
+        Gauge("throughput", f"{rate(measured.throughput)} {rate_unit(evidence.noun)}"),
         Gauge(
             "cycle",
             f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{_interval(plan)}{target}",
@@ -223,11 +230,11 @@ def _allocator(evidence: Evidence, plan: StagePlan) -> str:
     return f" under {plan.choice.allocator}" if on_host else ""
 
 
-def _certificate_facts(plan: StagePlan) -> Facts:
+def _certificate_facts(plan: StagePlan, noun: str) -> Facts:
     predicted, measured, certificate = plan.predicted, plan.measured, plan.certificate
     step = measured.step
     rows = [
-        ("batch", batch_words(plan)),
+        ("batch", batch_words(plan, noun)),
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         (
             "certificate",
@@ -236,7 +243,7 @@ def _certificate_facts(plan: StagePlan) -> Facts:
                 f"{'enforced' if certificate.enforced else 'not enforced'}"
             ),
         ),
-        ("worst batch", str(certificate.worst)),
+        ("worst batch", certificate.worst.in_words(noun)),
         (
             "live memory",
             f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured",
@@ -255,11 +262,16 @@ def _certificate_facts(plan: StagePlan) -> Facts:
     if budget is not None:
         advice = "recommended" if plan.recommended == "batch_budget" else "the fixed batch is recommended"
         faster = "faster" if budget.gain > 0 else "slower"
-        text = f"{budget.mean_graphs:.1f} graphs on average, {share(abs(budget.gain))} {faster}; {advice}"
+        text = f"{budget.mean_graphs:.1f} {of_batch(noun)} on average, {share(abs(budget.gain))} {faster}; {advice}"
         rows.append(("batches by memory", text))
     if certificate.left_out:
         rows.append(("not trained on", f"{', '.join(certificate.left_out)}: too large even alone"))
     return tuple(rows)
+
+
+def _alternatives(choices: Sequence[Choice], noun: str) -> Table:
+    columns = ("model", "parameters", "batch", rate_unit(noun), "cycle", "memory, at most", "score")
+    return Table(columns, tuple(_alternative(choice) for choice in choices))
 
 
 def _alternative(choice: Choice) -> tuple[str, ...]:
@@ -308,13 +320,15 @@ def setting_name(one: RuntimeChoice) -> str:
 
 def _data(evidence: Evidence) -> Facts:
     data = evidence.dataset
+    if data is None and evidence.noun:
+        return (("samples", f"the workload's own {evidence.noun}"),)
     if data is None:
         bench = evidence.config.test_bench.name if evidence.config else "one complex"
         return (("dataset", f"none: copies of the sample complex {bench}"),)
     rows = [
         ("path", data.path),
         (
-            "complexes",
+            of_data(evidence.noun),
             (
                 f"{format_count(data.n_usable)} of {format_count(data.n_complexes)} usable, "
                 f"{format_count(data.n_labelled)} labelled, {format_count(data.n_trained)} trained on"

@@ -14,6 +14,7 @@ from compass.records import (
     StagePlan,
     shape_name,
 )
+from compass.records.nouns import counted, of_batch, singular
 from compass.reporting.evidence import Evidence
 from compass.units import format_bytes, format_count, format_seconds
 
@@ -30,14 +31,20 @@ VERDICTS: dict[CandidateVerdict, str] = {
     "model": "does not run",
 }
 LIMITED_BY = {
-    "nothing": "Limited by nothing: this stage takes the smallest model and one graph.",
+    "nothing": "Limited by nothing: this stage takes the smallest model and one {sample}.",
     "memory": "Limited by memory: a larger batch might not fit.",
-    "time": "Limited by time: with one more graph the cycle would be longer than its target.",
+    "time": "Limited by time: with one more {sample} the cycle would be longer than its target.",
     "data": "Limited by data: the dataset allows no larger model or batch.",
     "space": "Limited by the space: no larger model or batch is configured.",
     "score": "Limited by the score: a larger batch would be no faster, and no other model scores better.",
 }
-"""The limit that keeps a plan from being larger or faster."""
+"""The limit that keeps a plan from being larger or faster; see `limit_words`."""
+
+
+def limit_words(limited_by: str, noun: str) -> str:
+    """The limit that keeps a plan from being larger or faster, in a sentence; `noun` is the workload's."""
+    known = LIMITED_BY.get(limited_by)
+    return f"Limited by {limited_by}." if known is None else known.format(sample=singular(of_batch(noun)))
 
 
 def model_name(one: Knobs | Model) -> str:
@@ -53,8 +60,13 @@ def of_bytes(used: float, allowed: float) -> str:
 
 
 def rate(graphs_per_s: float) -> str:
-    """Graphs per second in three digits, thousands with separators."""
+    """Graphs, or other samples, per second in three digits, thousands with separators."""
     return f"{graphs_per_s:,.0f}" if graphs_per_s >= 100 else f"{graphs_per_s:.3g}"
+
+
+def rate_unit(noun: str) -> str:
+    """The unit of throughput, e.g. `graphs/s`; `noun` is the workload's."""
+    return f"{of_batch(noun)}/s"
 
 
 def share(value: float) -> str:
@@ -93,11 +105,13 @@ def _limit_on_model(row: Candidate, evidence: Evidence, stage: Stage) -> str | N
 def _limit_on_batch(row: Candidate, evidence: Evidence) -> str | None:
     config, hardware = evidence.config, evidence.hardware
     if row.verdict == "memory" and row.footprint_bound_bytes is not None and hardware:
-        return f"one graph may need {format_bytes(row.footprint_bound_bytes)} of {format_bytes(hardware.budget_bytes)}"
+        one = singular(of_batch(evidence.noun))
+        return f"one {one} may need {format_bytes(row.footprint_bound_bytes)} of {format_bytes(hardware.budget_bytes)}"
     if row.verdict == "time" and row.step_s is not None and config:
         return f"a cycle of {format_seconds(row.step_s * config.cycle_batches)} even at batch 1"
     if row.verdict == "batch" and config:
-        return f"memory for a batch of {row.batch_size}; other models hold at least {config.batch.min_batch} graphs"
+        least = counted(config.batch.min_batch, of_batch(evidence.noun))
+        return f"memory for a batch of {row.batch_size}; other models hold at least {least}"
     return None
 
 
@@ -106,13 +120,12 @@ def searched_share(stage: Stage, config: OptimizerConfig | None) -> tuple[float,
     return None if config is None else config.space.share(stage)
 
 
-def batch_words(plan: StagePlan) -> str:
-    """The graphs in a batch, and the batches in a weight update."""
-    choice = plan.choice
-    graphs = "1 graph" if choice.batch_size == 1 else f"{format_count(choice.batch_size)} graphs"
+def batch_words(plan: StagePlan, noun: str) -> str:
+    """The graphs in a batch, or what `noun` calls them, and the batches in a weight update."""
+    members = counted(plan.choice.batch_size, of_batch(noun))
     if plan.accumulate == 1:
-        return graphs
-    return f"{graphs}, {plan.accumulate} batches per weight update"
+        return members
+    return f"{members}, {plan.accumulate} batches per weight update"
 
 
 def allowed_s(stage: Stage, config: OptimizerConfig | None) -> float | None:

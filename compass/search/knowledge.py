@@ -76,6 +76,8 @@ class Knowledge:
     pruned: Pruned = field(default_factory=Pruned)
     allocators: tuple[Allocator, ...] = ("fast",)
     """Those that were measured on this machine, the calibration's first."""
+    noun: str = ""
+    """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
 
     @property
     def has_one_model(self) -> bool:

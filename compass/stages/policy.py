@@ -11,6 +11,7 @@ import numpy as np
 
 from compass.optimizer_config import StageRules
 from compass.records import Choice, Knobs, Stage
+from compass.records.nouns import counted, of_batch, of_data, singular
 from compass.search.knowledge import Knowledge
 from compass.search.score import worth
 from compass.units import format_bytes, format_count, format_seconds
@@ -177,8 +178,14 @@ def is_late(known: Knowledge, stage: StageRules, pick: Choice) -> bool:
     return bool(worth(np.array([longer_s]), stage, known.config.score.late_worth)[0] < 1.0)
 
 
+def least_batch_words(known: Knowledge) -> str:
+    """The smallest batch that the model takes, e.g. `one graph`."""
+    members = of_batch(known.noun)
+    return f"one {singular(members)}" if known.least_batch == 1 else counted(known.least_batch, members)
+
+
 def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -> NearMiss:
-    """Why no choice of `low` to `high` parameters is admissible: the limit, the reason, and the nearest choice at batch 1."""
+    """Why no choice of `low` to `high` parameters is admissible: the limit, the reason, and the nearest choice at the least batch."""
     models = known.models(stage, low, min(high, known.data_cap))
     if not models:
         return _none_of_that_size(known, stage, low, high)
@@ -199,14 +206,14 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
     if not fitting:
         nearest = min(choices, key=lambda choice: choice.footprint_bound_bytes)
         reason = known.pruned.reason(nearest.knobs, nearest.allocator) or (
-            f"one graph of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
+            f"{least_batch_words(known)} of the smallest model may need {format_bytes(nearest.footprint_bound_bytes)}; "
             f"the budget is {format_bytes(known.budget_bytes)}"
         )
         return NearMiss("memory", reason, nearest)
     nearest = min(fitting, key=lambda choice: choice.cycle_s)
     allowed_s = (stage.target_s or math.inf) + stage.window_s
     reason = (
-        f"at batch 1, a cycle of the fastest model takes {format_seconds(nearest.cycle_s)}; "
+        f"at batch {known.least_batch}, a cycle of the fastest model takes {format_seconds(nearest.cycle_s)}; "
         f"at most {format_seconds(allowed_s)} are allowed"
     )
     return NearMiss("time", reason, nearest)
@@ -215,8 +222,11 @@ def nothing_fits(known: Knowledge, stage: StageRules, low: float, high: float) -
 def _none_of_that_size(known: Knowledge, stage: StageRules, low: float, high: float) -> NearMiss:
     cap = min(high, known.data_cap)
     if known.models(stage, low, high):
-        fed = f"{format_count(known.data_cap)} parameters that {format_count(known.dataset_size)} complexes can feed"
-        limit, reason = "data", f"every model has more than the {fed}"
+        data = f"{format_count(known.dataset_size)} {of_data(known.noun)}"
+        limit, reason = (
+            "data",
+            f"every model has more than the {format_count(known.data_cap)} parameters that {data} can feed",
+        )
     else:
         limit, reason = "space", f"no model has {format_count(low)} to {format_count(cap)} parameters"
     models = [knobs for knobs in known.models(stage, 0, math.inf) if known.pruned.broken(knobs) is None]

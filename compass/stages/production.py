@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from compass.records import Choice, Stage
+from compass.records.nouns import of_data
 from compass.search.knowledge import Knowledge
 from compass.stages.policy import (
     EVERY_MODEL,
@@ -21,7 +22,7 @@ from compass.stages.policy import (
 from compass.units import format_bytes, format_count
 
 MODEL_LIMITS = {
-    "data": "the {cap} parameters that {size} complexes can feed",
+    "data": "the {cap} parameters that {size} {samples} can feed",
     "memory": "the memory, with a batch worth training",
     "space": "the largest model of the space",
 }
@@ -93,7 +94,7 @@ class Production:
         if known.has_one_model:
             return f"{format_count(pick.capacity)} parameters; the fastest way to train it: {batch}"
         model = MODEL_LIMITS[self.limited_by(known, pick)].format(
-            cap=format_count(known.data_cap), size=format_count(known.dataset_size)
+            cap=format_count(known.data_cap), size=format_count(known.dataset_size), samples=of_data(known.noun)
         )
         limits = f"limited by {model}; then the fastest way to train it: {batch}"
         reason = (

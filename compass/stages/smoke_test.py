@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from compass.records import Choice, Stage
 from compass.search.knowledge import Knowledge
-from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, models_of, nothing_fits
+from compass.stages.policy import EVERY_MODEL, NearMiss, Ranking, least_batch_words, models_of, nothing_fits
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SmokeTest:
 
     def why(self, known: Knowledge, ranking: Ranking) -> str:
         """The purpose of the stage."""
-        del known, ranking
-        return "the smallest model and one graph show that data, model and device work together"
+        del ranking
+        return f"the smallest model and {least_batch_words(known)} show that data, model and device work together"
 
     def nearest(self, known: Knowledge) -> NearMiss:
         """The limit when not even one graph of the smallest model fits."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from compass.optimizer_config import StageRules
 from compass.records import Choice, Stage
+from compass.records.nouns import of_batch, singular
 from compass.search.knowledge import Knowledge
 from compass.stages.policy import (
     EVERY_MODEL,
@@ -23,7 +24,7 @@ from compass.stages.policy import (
 from compass.units import format_count, format_seconds
 
 LIMITS = {
-    "time": "limited by time: with one more graph, the cycle would exceed its target",
+    "time": "limited by time: with one more {sample}, the cycle would exceed its target",
     "memory": "limited by memory, not by time",
     "data": "limited by the size of the training set, not by time",
     "space": "limited by the configured maximum batch, not by time",
@@ -69,10 +70,12 @@ class TimedStage:
         pick, rules = ranking.pick, self.rules(known)
         share = pick.capacity / _reference(known).capacity
         target = "" if rules.target_s is None else f" (target {format_seconds(rules.target_s)})"
+        members = of_batch(known.noun)
+        limit = LIMITS[self.limited_by(known, pick)].format(sample=singular(members))
         return (
             f"best score, {pick.score or 0:.3f}, of {len(ranking.choices)} models: {format_count(pick.capacity)} parameters "
-            f"({share:.0%} of the production model's), {pick.throughput:.1f} graphs/s, "
-            f"a cycle of {format_seconds(pick.cycle_s)}{target}; {LIMITS[self.limited_by(known, pick)]}"
+            f"({share:.0%} of the production model's), {pick.throughput:.1f} {members}/s, "
+            f"a cycle of {format_seconds(pick.cycle_s)}{target}; {limit}"
         )
 
     def nearest(self, known: Knowledge) -> NearMiss:

@@ -6,6 +6,7 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
+from compass.records.nouns import counted, of_batch, of_data
 from compass.training.time_plan import TimePlan, make_time_plan
 from compass.units import format_bytes, format_count, format_seconds
 
@@ -21,12 +22,18 @@ def announce(run: TrainingRun) -> None:
     times = make_time_plan(run)
     log.info("%s: %s, %s parameters", plan.stage, plan.choice.knobs, format_count(plan.choice.capacity))
     n_train, n_val, n_test = map(len, (split.train, split.val, split.test))
-    log.info("%d complexes for training, %d for validation, %d for test: %s", n_train, n_val, n_test, split.why)
+    data = counted(n_train, of_data(run.spec.noun))
+    log.info("%s for training, %d for validation, %d for test: %s", data, n_val, n_test, split.why)
     log.info(
+<<<<<<< HEAD
         "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %s",
+=======
+        "%d batches per epoch%s, %.1f %s each, %d per update; learning rate %.2g",
+>>>>>>> fc70e2453d33d35e33420d297f445edac498c115
         stream.per_epoch,
         f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "",
         run.sampler.mean_graphs,
+        of_batch(run.spec.noun),
         stream.accumulate,
         "as the model sets it" if run.module.has_own_optimizer else f"{run.module.base_rate:.2g}",
     )
@@ -67,7 +74,7 @@ def few_updates_warning(run: TrainingRun, times: TimePlan) -> str | None:
     count = "1 weight update" if n_updates == 1 else f"{n_updates:,} weight updates"
     graphs_per_update = run.sampler.mean_graphs * run.ranks.n * run.stream.n_batches / run.stream.n_updates
     return (
-        f"only {count} in all, of {graphs_per_update:.0f} graphs each: a model learns little in fewer than {few:,} "
+        f"only {count} in all, of {counted(graphs_per_update, of_batch(run.spec.noun))} each: a model learns little in fewer than {few:,} "
         f"(training.few_updates). What would change that: {' or '.join(changes)}"
     )
 

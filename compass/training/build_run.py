@@ -68,7 +68,7 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     ranks = ranks_of(spec)
     workload = load_workload(spec.workload, spec.config)
     device, meter = _open_device(spec, ranks)
-    data = without_left_out(open_data(workload, spec.config), spec.plan)
+    data = without_left_out(open_data(workload, spec.config), spec.plan, spec.noun)
     law = with_buckets(spec.plan.bytes_law, spec.plan.choice.capacity) if ranks.n > 1 else spec.plan.bytes_law
     sampler = make_sampler(spec, data, ranks, law)
     batch_s = predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")

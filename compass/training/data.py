@@ -15,6 +15,7 @@ from compass.data.scan.catalogue import Catalogue
 from compass.data.splits.splits import Split, split_dataset
 from compass.errors import InputError
 from compass.records import Load, StagePlan
+from compass.records.nouns import counted, of_data
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
@@ -62,6 +63,7 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
     return TrainingData(loads, parts, labels, isolated, catalogue)
 
 
+<<<<<<< HEAD
 def _check_trainable(workload: Workload, n_known: int) -> None:
     """Refuse a module of the user's that Compass can plan for and not train."""
     n_samples, evaluates = getattr(workload, "n_samples", None), getattr(workload, "evaluates", True)
@@ -77,7 +79,12 @@ def _check_trainable(workload: Workload, n_known: int) -> None:
 
 
 def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
+=======
+def without_left_out(data: TrainingData, plan: StagePlan, noun: str = "") -> TrainingData:
+>>>>>>> fc70e2453d33d35e33420d297f445edac498c115
     """`data` without the training samples that `plan` leaves out because they exceed the budget even alone.
+
+    `noun` is the workload's.
 
     Raises:
         InputError: no training sample is left.
@@ -93,12 +100,14 @@ def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
             expected="at least one",
             fix="Plan again with a larger --memory-limit, or with --set dataset.oversize=crop.",
         )
-    warn_left_out(sorted(left_out))
+    warn_left_out(sorted(left_out), noun)
     isolated = tuple(name for name in data.isolated if name not in left_out)
     return replace(data, split=data.split.model_copy(update={"train": ids}), isolated=isolated)
 
 
-def warn_left_out(ids: Sequence[str]) -> None:
-    """Log the complexes that are not trained on, if there are any."""
+def warn_left_out(ids: Sequence[str], noun: str) -> None:
+    """Log the complexes, or what `noun` calls them, that are not trained on, if there are any."""
     if ids:
-        log.warning("%d complexes do not fit the budget and are left out: %s", len(ids), ", ".join(ids))
+        number, verbs = counted(len(ids), of_data(noun)), "does not fit the budget and is"
+        verbs = verbs if len(ids) == 1 else "do not fit the budget and are"
+        log.warning("%s %s left out: %s", number, verbs, ", ".join(ids))

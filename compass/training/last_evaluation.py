@@ -26,7 +26,7 @@ from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL, PREDICTIONS
 from compass.training.baselines import LIGAND, MEAN, baselines
 from compass.training.evaluation import can_evaluate, evaluate, predict_ids
 from compass.training.metrics import SIDES
-from compass.training.verdict import NOT_EVALUATED, PartErrors, judge_run, no_verdict
+from compass.training.verdict import PartErrors, judge_run, no_verdict, not_evaluated
 
 if TYPE_CHECKING:
     from compass.training.build_run import TrainingRun
@@ -80,14 +80,14 @@ def evaluate_last(
     """
     rules = run.spec.config.training
     if not can_evaluate(run):
-        return (), no_verdict(NOT_EVALUATED, n_updates, rules.few_updates)
+        return (), no_verdict(not_evaluated(run.spec.noun), n_updates, rules.few_updates)
     chosen = evaluated_ids(run.data, rules.evaluated_train, run.spec.config.seed)
     predicted: dict[str, float] = {}
     for part, ids in chosen.ids.items():
         if ids:
             predicted |= predict_ids(run, ids, partial(on_progress, part))
     if run.ranks.rank != 0:
-        return (), no_verdict(NOT_EVALUATED, n_updates, rules.few_updates)
+        return (), no_verdict(not_evaluated(run.spec.noun), n_updates, rules.few_updates)
     on_progress("baselines", 0)
     answers = {OF_MODEL: predicted, **_baseline_answers(run, [name for ids in chosen.ids.values() for name in ids])}
     write_predictions(run.data, chosen, answers, run.folder / PREDICTIONS)

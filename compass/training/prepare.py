@@ -72,6 +72,7 @@ def prepare(request: TrainRequest) -> RunSpec:
     spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=request.profile.workload,
+        noun=request.profile.noun,
         config=request.config,
         fingerprint=fingerprint,
         dataset=_prepared_dataset(request.config),

@@ -34,7 +34,7 @@ def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw)
         rank=ranks.rank,
         **_sampler_limits(spec),
     )
-    warn_left_out(sampler.left_out)
+    warn_left_out(sampler.left_out, spec.noun)
     return sampler
 
 

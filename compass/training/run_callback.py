@@ -289,6 +289,7 @@ def make_updates(run: TrainingRun, feedback: LedgerFeedback | None) -> Updates:
         several_processes=several,
         empty_cache=run.meter.empty_cache,
         again=run.spec.again,
+        noun=run.spec.noun,
         waiting=run.waiting,
         on_out_of_memory=None if feedback is None else feedback.record_out_of_memory,
     )

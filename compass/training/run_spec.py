@@ -70,6 +70,8 @@ class RunSpec(Record):
 
     plan: StagePlan
     workload: str
+    noun: str = ""
+    """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
     config: OptimizerConfig
     """The profile's configuration, with the changes that training allows."""
     fingerprint: Fingerprint

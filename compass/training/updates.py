@@ -18,6 +18,7 @@ import torch
 from compass.errors import CompassError, NonFiniteLoss
 from compass.probe.failures import classify
 from compass.records import Batch, Status
+from compass.records.nouns import counted, of_batch
 from compass.training.guard import Guard, batch_of, halves, n_graphs
 from compass.training.stream import Item
 from compass.units import format_bytes
@@ -80,6 +81,8 @@ class Updates:
     several_processes: bool = False
     again: str = "compass optimize"
     """The command that plans this stage again."""
+    noun: str = ""
+    """The workload's, for messages."""
     empty_cache: Callable[[], None] = lambda: None
     on_out_of_memory: Callable[[Batch, str], None] | None = None
     """Called with a batch that ran out of memory and the error's text, after its memory is released."""
@@ -164,8 +167,8 @@ class Updates:
         self.waiting += [(sample, per_graph) for sample in beyond]
         if len(fitting) != 1 or beyond:
             log.debug(
-                "%d graphs in %d parts, %d wait: %s free",
-                n_graphs(item.batch),
+                "%s in %d parts, %d wait: %s free",
+                self._counted(item.batch),
                 len(fitting),
                 len(beyond),
                 format_bytes(int(self.guard.available_bytes())),
@@ -230,7 +233,7 @@ class Updates:
         """Count the out-of-memory, trust the guard's law less, and release memory."""
         self.counts.out_of_memory += 1
         self.guard.record(ok=False)
-        log.warning("out of memory on %d graphs (%s): trying again in smaller parts", n_graphs(batch), detail)
+        log.warning("out of memory on %s (%s): trying again in smaller parts", self._counted(batch), detail)
         gc.collect()
         self.empty_cache()
         if self.on_out_of_memory is not None:
@@ -251,9 +254,12 @@ class Updates:
             if isinstance(error, CompassError) or classify(error)[0] is not Status.OUT_OF_MEMORY:
                 raise
             raise OutOfMemoryAgain(
-                f"{n_graphs(item.batch)} graphs ran out of memory, and so did their halves. Checkpoints are kept: "
+                f"{self._counted(item.batch)} ran out of memory, and so did their halves. Checkpoints are kept: "
                 f"free memory, or run `{self.again}`, and resume"
             ) from None
+
+    def _counted(self, batch: Batch) -> str:
+        return counted(n_graphs(batch), of_batch(self.noun))
 
     def _cut(self, batch: Batch, weight: float) -> Parts:
         fitting, beyond = self.guard.parts(batch)

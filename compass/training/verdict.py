@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compass.records import RunVerdict, Standing
+from compass.records.nouns import of_data
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +31,7 @@ of their labels stayed above it, at 0.54 to 0.7 (docs/learning_curve.md)."""
 SETS = {"test": "the test set", "val": "the validation set", "train": "the training set"}
 """The parts in words, in the order in which they are judged."""
 WHY_NOT_TEST = {"test": "", "val": ", since there is no test set", "train": ", since no complexes were held out"}
-NOT_EVALUATED, NO_VALUES = "no complexes with labels were evaluated", "no label of the evaluated complexes is a value"
+NO_VALUES = "no label of the evaluated complexes is a value"
 STOPPED = "the run was stopped before its end"
 
 
@@ -63,6 +64,11 @@ def judge_run(errors: Mapping[str, PartErrors], n_updates: int, few_updates: int
         words.append(f"it has memorised the training set, where its RMSE is {_rmse(errors['train'].model):.2f}")
     words.append(updates_words(n_updates, few_updates))
     return RunVerdict(standing=standing, part=part, n_updates=n_updates, memorised=memorised, says="; ".join(words))
+
+
+def not_evaluated(noun: str) -> str:
+    """The reason for no verdict on a run without labels; `noun` is its workload's."""
+    return f"no {of_data(noun)} with labels were evaluated"
 
 
 def no_verdict(reason: str, n_updates: int, few_updates: int) -> RunVerdict:

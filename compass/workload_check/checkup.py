@@ -147,17 +147,19 @@ class ProbeFailed(Exception):  # noqa: N818 - the name of an event
     """A probe after the first two did not run to its end."""
 
 
-def _good(probe: Probe) -> Probe:
-    if not probe.outcome.ok:
-        raise ProbeFailed(f"{probe.spec.knobs} on {probe.outcome.load}: {probe.outcome.status}: {probe.outcome.detail}")
+def _good(state: Checkup, probe: Probe) -> Probe:
+    outcome = probe.outcome
+    if not outcome.ok:
+        load = "no load" if outcome.load is None else outcome.load.in_words(state.description.family.noun)
+        raise ProbeFailed(f"{probe.spec.knobs} on {load}: {outcome.status}: {outcome.detail}")
     return probe
 
 
 def _other_batches(state: Checkup) -> Fit | None:
     """One model on every batch: do the declared sizes explain its live bytes?"""
     ask = state.ask
-    probes = [_good(state.profiled("batches", ask.shape, batch)) for batch in (*ask.fitted, *ask.others)]
-    state.findings += about_sums(probes, state.samples)
+    probes = [_good(state, state.profiled("batches", ask.shape, batch)) for batch in (*ask.fitted, *ask.others)]
+    state.findings += about_sums(probes, state.samples, state.description.family.noun)
     members = [members_of(probe.spec.batches[0], state.samples) for probe in probes]
     features = state.description.features
     loads = np.array([each.sum(axis=0) for each in members])
@@ -170,7 +172,7 @@ def _calibration(state: Checkup) -> list[Probe]:
     ask = state.ask
     design = [(shape, batch) for shape in ask.seen for batch in ask.fitted]
     design += [(shape, ask.fitted[0]) for shape in ask.seen_once]
-    return [_good(state.profiled("models", shape, batch)) for shape, batch in design]
+    return [_good(state, state.profiled("models", shape, batch)) for shape, batch in design]
 
 
 def _counted(state: Checkup, seen: Sequence[Probe]) -> dict[Knobs, int]:
@@ -185,7 +187,7 @@ def _other_models(state: Checkup, law: MemoryModel) -> Fit | None:
         for batch in dict.fromkeys((state.ask.fitted[-1], *state.ask.others[:1])):
             if errors and state.late:
                 break
-            probe = _good(state.profiled("models unseen", shape, batch))
+            probe = _good(state, state.profiled("models unseen", shape, batch))
             outcome = probe.outcome
             if outcome.load is not None and outcome.live_bytes:
                 errors.append(abs(law.law(probe.spec.knobs).live(outcome.load) / outcome.live_bytes - 1))
@@ -238,7 +240,7 @@ def _timing(state: Checkup, shape: tuple[int, int], batch: Batch) -> Probe:
     knobs = Knobs(layers=shape[0], channels=shape[1], variant=state.kind)
     on_cpu = state.description.hardware.on_host
     spec = timing_probe(state.config.probe, knobs, batch, state.runtime, on_cpu=on_cpu)
-    return _good(Probe(spec, state.probe("times", spec)))
+    return _good(state, Probe(spec, state.probe("times", spec)))
 
 
 def _fit(errors: Sequence[float]) -> Fit | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.records import Batch, Load
+from compass.records.nouns import SAMPLES
 from compass.workload_check.report import Fit
 
 _Floats = NDArray[np.float64]
@@ -47,7 +48,7 @@ def possible_sizes(features: Sequence[str], batches: Sequence[_Floats]) -> dict[
         return np.array([float(np.sum(size(members))) for members in batches])
 
     pairs = [(i, j) for i in range(len(features)) for j in range(len(features)) if i != j]
-    found = {"graphs": over(len)}
+    found = {SAMPLES: over(len)}
     for i, name in enumerate(features):
         found[f"{name}_squared"] = over(partial(_product, i, i))
     for i, j in pairs:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from compass.cost.observation import Probe
 from compass.records import Knobs, Load, Outcome
+from compass.records.nouns import SAMPLES
 from compass.workload_check.report import Finding, Fit
 from compass.workload_check.sizes import MEDIAN_LIMIT, PADDED, WORST_LIMIT
 
@@ -43,12 +44,15 @@ def about_parameters(seen: Sequence[Probe], counted: Mapping[Knobs, int]) -> lis
     return [Finding(level="good", about="parameters", text=f"the counts of {len(counted)} models are right")]
 
 
-def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load]) -> list[Finding]:
-    """Whether a batch's load is the sum of its members' loads."""
+def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load], noun: str) -> list[Finding]:
+    """Whether a batch's load is the sum of its members' loads; `noun` is the workload's."""
     for spec, outcome in probes:
         batch = spec.batches[0]
         if batch.members and outcome.load != (total := batch.load(samples)):
-            text = f"`load` returns {outcome.load}, but the samples sum to {total}. Batches are chosen by sums"
+            returned = "nothing" if outcome.load is None else outcome.load.in_words(noun)
+            text = (
+                f"`load` returns {returned}, but the samples sum to {total.in_words(noun)}. Batches are chosen by sums"
+            )
             return [Finding(level="bad", about="loads", text=text)]
     return []
 
@@ -70,7 +74,7 @@ def about_loads(fit: Fit | None, n_samples: int) -> Finding:
             "Make each batch of samples of one length, or pad all batches to the same length; a mixed batch needs more memory "
             "than its prediction"
         )
-    elif n_samples == 1 and fit.missing == "graphs":
+    elif n_samples == 1 and fit.missing == SAMPLES:
         advice = "Declare a size that is 1 for every sample"
     else:
         advice = "Declare it as a size of every sample"

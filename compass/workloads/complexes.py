@@ -69,6 +69,8 @@ class OnComplexes:
     """Part of the digest. Raised if a change of the model invalidates earlier measurements."""
     features: tuple[str, ...] = ("nodes", "edges")
     supports_checkpointing = True
+    noun = ""
+    """Complexes, in batches of graphs."""
     micro_graphs: tuple[tuple[int, int], ...] = ()
     """(atoms, neighbours) of the synthetic graphs for calibration; empty: the configured ones."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from compass.errors import InputError
 from compass.records import Batch, Family, Load
+from compass.records.nouns import SAMPLES
 
 if TYPE_CHECKING:
     from compass.workloads.protocol import Workload
@@ -58,7 +60,7 @@ def family_of(workload: object) -> Family:
     """The declared properties of the workload's models.
 
     Raises:
-        InputError: the space is not plain data, or `capacity` names no knob.
+        InputError: the space is not plain data, `capacity` names no knob, or `noun` is no word.
     """
     capacity = tuple(getattr(workload, "capacity", KNOBS))
     if not set(capacity) <= set(KNOBS):
@@ -88,15 +90,30 @@ def family_of(workload: object) -> Family:
         own_optimizer=getattr(workload, "optimizer", None) is not None,
         own_step=getattr(workload, "step", None) is not None,
         evaluates=bool(getattr(workload, "evaluates", True)),
+        noun=_noun(workload),
         n_samples=getattr(workload, "n_samples", None),
         remarks=tuple(getattr(workload, "remarks", ())),
     )
 
 
+<<<<<<< HEAD
 def _is_built_in(workload: object) -> bool:
     """Whether the workload's class is one of Compass's own families."""
     own = getattr(workload, "_workload", workload)  # behind the adapter
     return type(own).__module__.startswith(f"{__package__}.")
+=======
+def _noun(workload: object) -> str:
+    """What the workload's data consist of; empty if these are complexes."""
+    noun = getattr(workload, "noun", SAMPLES)
+    if not isinstance(noun, str) or not re.fullmatch(r"([^\W\d_]+([ -][^\W\d_]+)*)?", noun):
+        raise InputError(
+            "the workload's noun",
+            got=repr(noun),
+            expected="a plural, such as 'images'",
+            fix="Name what its samples are, in letters, or leave it out.",
+        )
+    return noun
+>>>>>>> fc70e2453d33d35e33420d297f445edac498c115
 
 
 def _supports_checkpointing(workload: object) -> bool:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
+<<<<<<< HEAD
 from compass.workloads.lightning_step import (
     is_lightning,
     log_nothing,
@@ -27,6 +28,10 @@ from compass.workloads.lightning_step import (
     own_optimizers,
     unused_members,
 )
+=======
+from compass.records.nouns import SAMPLES
+from compass.workloads.lightning_step import is_lightning, loss_of_step, manual_step, own_optimizers, unused_members
+>>>>>>> fc70e2453d33d35e33420d297f445edac498c115
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
@@ -84,6 +89,11 @@ class FixedModel:
     @cached_property
     def _sizes(self) -> dict[str, dict[str, float]]:
         return _sizes_of(self._items)
+
+    @property
+    def noun(self) -> str:
+        """What an item is, in the plural: `graphs` if items have nodes and edges."""
+        return "graphs" if "nodes" in self.features else SAMPLES
 
     @cached_property
     def features(self) -> tuple[str, ...]:

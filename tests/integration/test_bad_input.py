@@ -143,9 +143,9 @@ def test_a_protein_that_is_cut(refused):
          "error: --memory-limit: got 'much'; expected a size such as 6GiB, 512MB or 1073741824. "
          "Write a number and a unit."),
         (["--dataset-size", "0"], "error: --dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. "
-         "Give the number of complexes you train on."),
+         "Give the number of complexes, or other samples, that you train on."),
         (["--dataset-size", "-5"], "error: --dataset-size: got '-5'; expected a whole number above zero, such as 19000 or 19k. "
-         "Give the number of complexes you train on."),
+         "Give the number of complexes, or other samples, that you train on."),
         (["--set", "stages.prototyping.target=9"],
          r"error: --set stages.prototyping.target: got .*; expected .*target_s.*"),
         (["--set", "batch.min_batch=-1"], r"error: --set batch.min_batch: got -1; expected .*"),

@@ -208,7 +208,7 @@ def test_the_calibration_of_optimize_is_enough(tmp_path, monkeypatch):
         ({"layers": 0, "channels": 8}, "layers: got 0; expected a whole number above zero. Give the depth of the model."),
         ({"layers": 2, "channels": -8},
          "channels: got -8; expected a whole number above zero. Give the width of the model."),
-        ({"batch": 0}, "batch: got 0; expected a whole number above zero. Give the graphs in a batch."),
+        ({"batch": 0}, "batch: got 0; expected a whole number above zero. Give the size of a batch."),
         ({"epochs": 0}, "epochs: got 0; expected a whole number above zero. Give the passes over the dataset."),
         ({"layers": 2}, "channels: got nothing beside layers; expected both or neither. Give the width of the model."),
         ({"channels": 8}, "layers: got nothing beside channels; expected both or neither. Give the depth of the model."),

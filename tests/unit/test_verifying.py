@@ -182,6 +182,8 @@ def test_an_update_writes_what_was_found(profile):
     again = updated(new, verify(new, runner=machine)).plans["prototyping"]
     why = "The best of 61 admissible configurations.; when it was verified: 15.2 graphs/s, a cycle of 15.8 min"
     assert (plan.why, again.why) == (why, why)
+    own = profile.model_copy(update={"noun": "images"})
+    assert updated(own, verify(own, runner=machine)).plans["prototyping"].why == why.replace("graphs", "images")
     assert verify(new, runner=machine).holds
 
 

@@ -16,7 +16,7 @@ from compass.demo.writing import write_demo
 from compass.errors import InputError, WorkerError
 from compass.optimizer import Request
 from compass.profile import Profile, write_profile
-from compass.records import Description, Load, Progress
+from compass.records import Description, Family, Load, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +181,7 @@ HELP = "`compass config` shows every key with its reason."
          "--stages: got ''; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--dataset-size", "0"],
-         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes you train on."),
+         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes, or other samples, that you train on."),
         (["--memory-limit", "-2GiB"],
          "--memory-limit: got '-2GiB'; expected a size above zero. Give the memory that may be used."),
         (["--memory-limit", "lots"],
@@ -259,9 +259,27 @@ def test_a_dry_run_as_json(asked, checked):
     assert said["dataset"] == "19,000 complexes"
     assert said["memory"] == "4.00 GiB may be used, of which an idle worker takes 256.00 MiB"
     assert said["device"] == "Some CPU (cpu)"
-    assert said["workload"] == "visnet: it loads; 1ia1 has 1 graphs, 250 nodes, 4,984 edges"
+    assert said["workload"] == "visnet: it loads; 1ia1 has 1 graph, 250 nodes, 4,984 edges"
     assert said["test bench"] == "1ia1 (embedded)"
     assert said["time"] == "about 4 min on two cores"
+
+
+def test_a_dry_run_of_a_workload_with_its_own_samples(asked, checked, monkeypatch):
+    one = Load(graphs=1, sizes=(("pixels", 784.0),))
+    own = checked.model_copy(update={"samples": (("a", one), ("b", one)), "family": Family(noun="images")})
+    monkeypatch.setattr(
+        "compass.planning.precheck.local_runner",
+        lambda request, settings: SimpleNamespace(describe=lambda: own, close=lambda: None),
+    )
+
+    def dry(*args):
+        return json.loads(compass("optimize", "--dry-run", "--json", "--workload", "m.py:Model", *args).stdout)
+
+    said = dry()
+    assert "test bench" not in said
+    assert said["dataset"] == "the workload's own 2 images"
+    assert said["workload"].endswith("m.py:Model: it loads; a has 1 image, 784 pixels")
+    assert dry("--dataset-size", "500")["dataset"] == "500 images"
 
 
 def test_a_dry_run_of_a_run_that_was_made_before(asked, checked, profile):
@@ -400,7 +418,7 @@ def test_env(monkeypatch, profile):
     result = compass("env", "--memory-limit", "4GiB", "--set", "runtime.threads=3")
     assert result.exit_code == 0
     assert "Some CPU (cpu)" in result.stdout
-    assert "1 graphs, 240 nodes, 5,400 edges" in result.stdout
+    assert "1 graph, 240 nodes, 5,400 edges" in result.stdout
     config = load_config(None, ["runtime.threads=3"])
     assert asked == [(config, 3, {"workload": "visnet", "device": None, "limit_bytes": 4 * 1024**3}), "closed"]
     assert json.loads(compass("env", "--json").stdout)["baseline_bytes"] == 350 * 1024**2
@@ -470,6 +488,7 @@ def on_a_terminal(typed: bytes, *args: str) -> tuple[int, str]:
         (b"\n", [], "19000", True),
         (b"\n", ["--set", "dataset.default_size=77"], "77", True),
         (b"", ["--dataset-size", "5"], "5", False),
+        (b"", ["--workload", "my_model.py:Model"], "None", False),  # it has its own samples
     ],
 )
 def test_the_dataset_size_is_asked_for_on_a_terminal(typed, args, size, asks):

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -99,6 +100,20 @@ def test_the_space_is_a_table_for_each_variant(asked):
     ]
 
 
+def test_an_estimate_has_the_workloads_words(asked, monkeypatch):
+    from compass import estimating
+
+    made = estimating.estimate
+    monkeypatch.setattr(
+        "compass.estimating.estimate", lambda *a, **k: made(*a, **k).model_copy(update={"noun": "images"})
+    )
+    page, table = compass(*MODEL).stdout, compass("--all").stdout
+    for text in ("8 images, 2,000 nodes", "10 images/s", "2,375 batches for 19,000 images)"):
+        assert text in page
+    assert "training: 100 epochs of 19,000 images; " in table
+    assert not re.search("graph|complex", page)
+
+
 @pytest.mark.parametrize("to", ["-", "space.csv"])
 def test_csv(asked, to):
     result = compass("--all", "--csv", to)
@@ -171,11 +186,11 @@ def test_the_size_of_the_dataset_is_left_to_the_lab(asked):
         (["--layers", "0", "--channels", "8"],
          "layers: got 0; expected a whole number above zero. Give the depth of the model."),
         ([*MODEL, "--batch", "0"],
-         "batch: got 0; expected a whole number above zero. Give the graphs in a batch."),
+         "batch: got 0; expected a whole number above zero. Give the size of a batch."),
         ([*MODEL, "--epochs", "0"],
          "epochs: got 0; expected a whole number above zero. Give the passes over the dataset."),
         ([*MODEL, "--dataset-size", "0"],
-         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes you train on."),
+         "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes, or other samples, that you train on."),
         ([*MODEL, "--csv", "-", "--json"], "--csv: got --json as well; expected one of the two. Leave one out."),
         (["--all", "--csv", "nowhere/space.csv"],
          "output nowhere/space.csv: got No such file or directory; expected a file in a writable folder. "

@@ -72,5 +72,5 @@ def test_what_is_no_count(text):
         parse_count(text)
     assert str(caught.value) == (
         f"--dataset-size: got {text!r}; expected a whole number above zero, such as 19000 or 19k. "
-        "Give the number of complexes you train on."
+        "Give the number of complexes, or other samples, that you train on."
     )

@@ -120,6 +120,16 @@ def test_a_run_ends_with_a_table_and_a_verdict(capsys, monkeypatch):
     ]
 
 
+def test_a_run_of_ones_own_workload_is_not_sent_to_predict(capsys):
+    """`compass predict` reads complexes."""
+    from compass.cli.train import _report
+
+    _report(results_of(), Path("runs/x"), "images")
+    said = capsys.readouterr().out
+    assert "            images " in said
+    assert "predict runs" not in said
+
+
 def test_a_stopped_run_has_no_table(capsys):
     from compass.cli.train import _report
 

@@ -10,7 +10,7 @@ from compass.planning.allocators import measure_allocators
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.probe.recorded import Recall
-from compass.records import ALLOCATORS, Load, Outcome, RuntimeSettings, Status, StepTime
+from compass.records import ALLOCATORS, Family, Load, Outcome, RuntimeSettings, Status, StepTime
 from compass.search.sample_loads import make_sample_loads
 
 GIB = 2**30
@@ -46,7 +46,8 @@ class Machine:
 def measured(known, monkeypatch):
     """Measures on such a machine, which offers all that it has costs of; returns the experiment and the runtime choice."""
 
-    def measure(costs, *changes, kind="cpu", stages=("production",), graph_bytes=6.0):
+    def measure(costs, *changes, kind="cpu", stages=("production",), graph_bytes=6.0, noun=""):
+        family = Family(noun=noun)
         monkeypatch.setattr(allocators, "is_offered", lambda name: name in costs)
         told = known(
             {(3, 48): {"capacity": 10}, (5, 96): {"capacity": 20, "graph_bytes": graph_bytes}, (9, 160): {"capacity": 2000}},
@@ -58,7 +59,7 @@ def measured(known, monkeypatch):
         samples = (("one", Load(graphs=1, sizes=(("nodes", 1.0),))),)
         experiment = Experiment(
             config=told.config, runner=Machine(costs), sample_loads=make_sample_loads(samples, 1000),
-            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, on_host=kind == "cpu")),
+            description=SimpleNamespace(hardware=SimpleNamespace(kind=kind, on_host=kind == "cpu"), family=family),
             settings=RuntimeSettings(threads=2), capacities=told.capacities, dataset_size=1000, data_cap=100,
         )  # fmt: skip
         return experiment, measure_allocators(experiment, Prober(experiment.runner, certify_again=0), stages)
@@ -79,10 +80,14 @@ def test_each_is_measured_on_the_same_batch_in_a_process_of_its_own(measured):
     assert experiment.allocators == ("tight", "tight_huge")
     assert (choice.setting, choice.chosen, choice.gain) == ("allocator", "fast", 3.0)
     assert choice.why == (
-        "one step of 5 layers × 96 channels, fp32 on 1 graphs takes 1.0 s and 2.60 GiB under fast, 3.0 s and 2.01 GiB under "
+        "one step of 5 layers × 96 channels, fp32 on 1 graph takes 1.0 s and 2.60 GiB under fast, 3.0 s and 2.01 GiB under "
         "tight, 2.0 s and 2.01 GiB under tight_huge; a stage that lacks memory may choose another"
     )
     assert [(trial.value, trial.step_s) for trial in choice.tried] == [("fast", 1), ("tight", 3), ("tight_huge", 2)]
+    _, choice = measured(costs, noun="images")
+    assert choice.why.startswith(
+        "one step of 5 layers × 96 channels, fp32 on 1 image takes 1.0 s and 2.60 GiB under fast"
+    )
 
 
 def test_one_that_is_as_fast_and_wastes_nothing_ends_the_search(measured):
@@ -128,7 +133,7 @@ def test_one_that_would_gain_is_named_where_it_is_missing(measured, monkeypatch)
     monkeypatch.setattr(allocators.sys, "platform", "linux")
     model = allocators.trial_model(experiment)
     assert allocators.missing_allocator(experiment, model, {"tcmalloc"}) == (
-        "tcmalloc is not installed (Debian: apt install libtcmalloc-minimal4): by estimate it would hold batches of 1 graphs "
+        "tcmalloc is not installed (Debian: apt install libtcmalloc-minimal4): by estimate it would hold batches of 1 graph "
         "in place of 1, about as fast"
     )
     assert allocators.missing_allocator(experiment, model, {"fast"}) is None
@@ -142,4 +147,4 @@ def test_an_accelerator_has_an_allocator_of_its_own(measured):
 def test_where_nothing_runs_it_says_so(measured):
     experiment, choice = measured({"fast": None, "tight": None})
     assert (experiment.allocators, choice.chosen, choice.gain) == ((), "fast", None)
-    assert choice.why == "one step of 5 layers × 96 channels, fp32 on 1 graphs did not run"
+    assert choice.why == "one step of 5 layers × 96 channels, fp32 on 1 graph did not run"

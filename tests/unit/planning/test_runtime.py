@@ -171,10 +171,10 @@ def test_where_ways_to_wait_are_not_compared(experiment_of, changes, given, chos
 def loaders(profile):
     """Chooses for a plan whose step takes 2 s."""
 
-    def choose(collate_s, *, n_cores=8, on_cpu=False):
+    def choose(collate_s, *, n_cores=8, on_cpu=False, noun=""):
         plan = profile.plans["prototyping"]
         measured = plan.measured.model_copy(update={"collate_s": collate_s})
-        return choose_loaders(plan.model_copy(update={"measured": measured}), n_cores, RULES, on_cpu=on_cpu)
+        return choose_loaders(plan.model_copy(update={"measured": measured}), n_cores, RULES, on_cpu=on_cpu, noun=noun)
 
     return choose
 
@@ -199,6 +199,7 @@ def test_what_loading_takes_is_said(loaders):
 def test_a_stand_in_says_nothing_about_loading(loaders):
     choice = loaders(None)
     assert (choice.chosen, choice.why) == ("0", "copies of one complex do not show how long loading takes")
+    assert loaders(None, noun="images").why == "copies of some images do not show how long loading takes"
 
 
 @pytest.mark.parametrize("field", ["idle_cores", "trial_gain", "loader_share", "loader_headroom"])

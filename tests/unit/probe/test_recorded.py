@@ -115,7 +115,7 @@ def test_every_probe_is_logged(store, ask, found, caplog):
     recorded = Recorded(Runner(found(), found(Status.CRASHED, "died of SIGSEGV")), store, "f1")
     for layers in (1, 1, 2):
         recorded.probe("search", ask(layers))
-    load = "1 graphs, 10 nodes, 50 edges"
+    load = "1 graph, 10 nodes, 50 edges"
     good = f"1 layers × 16 channels, fp32 on {load}: 500 ms per step, 1.00 MiB live, 2.00 MiB footprint"
     assert [record.message for record in caplog.records] == [
         f"search {ask(1).key} {good}",

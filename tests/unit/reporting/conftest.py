@@ -17,9 +17,17 @@ from compass.reporting.view import view_of
 PLAIN = [f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")]
 
 
-def simulated(folder, machine, *changes, size=19_000, samples=None, limit=None):
+class Own(SimulatedRunner):
+    """A simulated machine whose workload is the user's own, on images."""
+
+    def describe(self, knobs=()):
+        found = super().describe(knobs)
+        return found.model_copy(update={"family": found.family.model_copy(update={"noun": "images"})})
+
+
+def simulated(folder, machine, *changes, size=19_000, samples=None, limit=None, kind=SimulatedRunner):
     given = {"samples": samples} if samples else {}
-    runner = SimulatedRunner(machine_named(machine), seed=1, memory_limit_bytes=limit, **given)
+    runner = kind(machine_named(machine), seed=1, memory_limit_bytes=limit, **given)
     asked = Request(config=load_config(None, [*PLAIN, *changes]), dataset_size=size, out=folder / f"{machine}.json")
     return optimize(asked, runner=runner)
 
@@ -36,6 +44,20 @@ def tight(tmp_path_factory):
     hopeless = ["stages.prototyping.target_s=0.001", "stages.prototyping.window_s=0"]
     return simulated(tmp_path_factory.mktemp("tight"), "RTX 3090", *hopeless, size=200_000,
                      samples=(("pocket", load_of(2_500, 70_000)),), limit=6 * 1024**3)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """All four stages of a workload of the user's own."""
+    return simulated(tmp_path_factory.mktemp("images"), "A100", kind=Own)
+
+
+@pytest.fixture(scope="session")
+def few_images(tmp_path_factory):
+    """The same, on a small card with little data and no time, where models are ruled out for every reason."""
+    hopeless = ["stages.prototyping.target_s=0.001", "stages.prototyping.window_s=0"]
+    return simulated(tmp_path_factory.mktemp("few"), "RTX 3090", *hopeless, size=2_000,
+                     samples=(("one", load_of(2_500, 70_000)),), limit=6 * 1024**3, kind=Own)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,14 @@ import pytest
 from compass.records import STAGES, Candidate, StageFailure, WhatIf
 from compass.reporting.evidence import of_profile
 from compass.reporting.explain import explain_plan, plan_limits, purchases
-from compass.reporting.words import LIMITED_BY, change, of_bytes, share
+from compass.reporting.words import change, limit_words, of_bytes, share
 from compass.units import GIB
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_limit_of_a_plan_is_marked(whole, evidence, stage):
     told, plan = explain_plan(evidence, stage), whole.plans[stage]
-    assert told.limited_by == LIMITED_BY[plan.limited_by]
+    assert told.limited_by == limit_words(plan.limited_by, "")
     limiting = [limit.name for limit in told.limits if limit.limited_by]
     if plan.limited_by in {"memory", "data"}:
         assert limiting == [plan.limited_by]
@@ -96,7 +96,7 @@ def failure(now, *others):
     ],
 )  # fmt: skip
 def test_predicted_gains_in_words(now, what_if, more, says, changes):
-    [found] = purchases(failure(now, what_if))
+    [found] = purchases(failure(now, what_if), "")
     assert (found.more, found.says, found.changes) == (more, says, changes)
 
 
@@ -104,7 +104,7 @@ def test_a_score_that_changes_is_told_where_one_decides(whole):
     plan = whole.plans["prototyping"]
     now = WhatIf(change="none", pick=row(score=0.9))
     [found] = purchases(
-        plan.model_copy(update={"what_ifs": (now, WhatIf(change="time", amount=60, pick=row(3, score=0.8)))})
+        plan.model_copy(update={"what_ifs": (now, WhatIf(change="time", amount=60, pick=row(3, score=0.8)))}), ""
     )
     assert found.says == "3 × 48 fp32, batch 10: no faster, score 0.900 → 0.800"
 

@@ -315,3 +315,28 @@ def test_what_was_ruled_out_is_named(known):
         knowledge.pruned.set_aside(knobs, "crashed: exit code 1")
     assert policy.rank(knowledge) is None
     assert policy.nearest(knowledge) == ("model", "none of the 2 models runs: crashed: exit code 1", None)
+
+
+# ------------------------------------------------------------------------------------------------- the workload's words
+
+
+@pytest.mark.parametrize(("noun", "one", "data"), [("", "graph", "complexes"), ("images", "image", "images")])
+def test_the_sentences_have_the_workloads_words(known, noun, one, data):
+    slow = known({(2, 32): model(100, 1)}, reference=REFERENCE, noun=noun)
+    policy = POLICIES["prototyping"]
+    why = policy.why(slow, policy.rank(slow))
+    assert why.endswith(f"; limited by time: with one more {one}, the cycle would exceed its target")
+    assert f" {one}s/s, a cycle of " in why
+    policy = POLICIES["smoke_test"]
+    assert policy.why(slow, policy.rank(slow)).startswith(f"the smallest model and one {one} show that data")
+    policy = POLICIES["production"]
+    models = {(2, 32): model(750_000), (3, 48): model(2_000_000)}
+    capped = known(models, dataset_size=19_000, data_cap=900_000, noun=noun)
+    assert f"the 900,000 parameters that 19,000 {data} can feed; " in policy.why(capped, policy.rank(capped))
+    huge = known({(2, 32): model(100, graph_bytes=300)}, noun=noun)
+    assert policy.nearest(huge).reason.startswith(f"one {one} of the smallest model may need 300 B")
+    pairs = known({(2, 32): model(100, graph_bytes=300)}, noun=noun, least_batch=2)
+    assert policy.nearest(pairs).reason.startswith(f"2 {one}s of the smallest model may need 600 B")
+    assert POLICIES["smoke_test"].why(pairs, None).startswith(f"the smallest model and 2 {one}s show that data")
+    none = known(models, data_cap=50, dataset_size=7, noun=noun)
+    assert policy.nearest(none).reason == f"every model has more than the 50 parameters that 7 {data} can feed"

@@ -45,6 +45,16 @@ def test_validations_and_the_last_evaluation_are_announced(opened, data_of, capl
     ]
 
 
+def test_the_announcement_has_the_workloads_words(opened, data_of, caplog):
+    run = opened(data_of(*NAMES[:24]), amount=Amount(epochs=3), noun="images")
+    with caplog.at_level(logging.INFO, logger="compass"):
+        announce(run)
+    told = [record.message for record in caplog.records]
+    assert told[1] == "24 images for training, 0 for validation, 0 for test: all"
+    assert told[2].startswith("6 batches per epoch, 4.0 images each, ")
+    assert ", of 24 images each: a model learns little in fewer than 500 " in told[4]
+
+
 def test_checkpointing_makes_the_forward_pass_a_smaller_share(opened, data_of):
     def validation_s(**changes):
         run = opened(data_of(*NAMES[:24], val=NAMES[24:]))

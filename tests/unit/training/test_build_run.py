@@ -3,7 +3,7 @@
 import pytest
 
 from compass.errors import InputError
-from compass.training.data import TrainingData
+from compass.training.data import TrainingData, warn_left_out
 from compass.units import GIB, MIB
 
 NAMES = tuple(f"c{i:02d}" for i in range(40))
@@ -20,9 +20,14 @@ def test_samples_that_the_plan_leaves_out_are_not_trained_on_and_named(opened, d
     assert sorted(name for batch in trained(run) for name in batch) == list(NAMES)
     assert "giant" not in {*run.data.split.train, *run.data.isolated, *dict(run.largest.members)}
     assert run.bound_bytes <= 3 * GIB
-    assert [record.message for record in caplog.records] == [
-        "1 complexes do not fit the budget and are left out: giant"
-    ]
+    assert [record.message for record in caplog.records] == ["1 complex does not fit the budget and is left out: giant"]
+
+
+def test_what_is_left_out_has_the_workloads_words(opened, data_of, caplog):
+    opened(data_of(*NAMES, "giant"), noun="images")
+    assert "1 image does not fit the budget and is left out: giant" in caplog.text
+    warn_left_out(["a", "b"], "")
+    assert "2 complexes do not fit the budget and are left out: a, b" in caplog.text
 
 
 def test_an_isolated_sample_that_fits_is_batched_alone(opened, data_of):

@@ -21,10 +21,10 @@ SPLIT = Split(train=TRAIN, val=VAL, test=TEST, why="")
 TRUTH = {name: Label(pk=4.0 + 0.05 * i) for i, name in enumerate((*TRAIN, *VAL, *TEST))}
 
 
-def make_run(tmp_path, labels=TRUTH, catalogue="a catalogue", rank=0):
+def make_run(tmp_path, labels=TRUTH, catalogue="a catalogue", rank=0, noun=""):
     config = load_config(None, ["training.evaluated_train=40"])
     return SimpleNamespace(
-        spec=SimpleNamespace(config=config),
+        spec=SimpleNamespace(config=config, noun=noun),
         data=TrainingData({}, SPLIT, labels, (), catalogue),
         workload=SimpleNamespace(predict=None),
         ranks=Ranks(1, rank),
@@ -116,6 +116,8 @@ def test_without_labels_nothing_is_evaluated(tmp_path):
         (), "no verdict: no complexes with labels were evaluated; 900 updates were made",
     )  # fmt: skip
     assert not list(tmp_path.iterdir())
+    _, verdict = evaluate_last(make_run(tmp_path, labels={}, noun="images"), 900)
+    assert verdict.says == "no verdict: no images with labels were evaluated; 900 updates were made"
 
 
 def test_ranks_other_than_the_first_only_predict(tmp_path, answers):

@@ -1,6 +1,7 @@
 """Weight updates of a plain network: cut, deferred or repeated, always with the same result."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -213,6 +214,14 @@ def test_a_second_time_in_halves_ends_the_run(model):
         OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their halves\. Checkpoints are kept"
     ):
         take(made, NAMES)
+
+
+def test_what_ran_out_of_memory_has_the_workloads_words(model, caplog):
+    made = replace(updates(model), noun="images")
+    made.workload.fail = 2
+    with pytest.raises(OutOfMemoryAgain, match=r"^8 images ran out of memory, and so did their halves\."):
+        take(made, NAMES)
+    assert "out of memory on 8 images (" in caplog.text
 
 
 def test_other_errors_are_not_swallowed(model):

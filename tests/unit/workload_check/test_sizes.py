@@ -15,7 +15,7 @@ BATCHES = [Batch(members=((str(n), copies),)) for n, copies in ((20, 2), (20, 8)
 MEMBERS = [members_of(batch, SAMPLES) for batch in BATCHES]
 LOADS = np.array([members.sum(axis=0) for members in MEMBERS])
 TERMS = {
-    "graphs": len,
+    "samples": len,
     "tokens_squared": lambda m: (m**2).sum(),
     f"tokens, {PADDED}": lambda m: len(m) * m.max(),
     f"tokens_squared, {PADDED}": lambda m: len(m) * m.max() ** 2,
@@ -64,7 +64,7 @@ def test_too_few_batches_say_nothing():
 def test_two_sizes_and_what_they_make():
     pairs = np.array([[3.0, 9.0], [5.0, 30.0]])
     found = possible_sizes(("atoms", "bonds"), [pairs])
-    assert list(found)[:4] == ["graphs", "atoms_squared", "bonds_squared", "atoms × bonds"]
+    assert list(found)[:4] == ["samples", "atoms_squared", "bonds_squared", "atoms × bonds"]
     assert found["atoms × bonds"][0] == 3 * 9 + 5 * 30
     assert found["bonds_squared / atoms"][0] == 81 / 3 + 900 / 5
     assert found[f"bonds, {PADDED}"][0] == 2 * 30

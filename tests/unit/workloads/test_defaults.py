@@ -1,10 +1,12 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig, SpaceRules
@@ -12,6 +14,7 @@ from compass.records import Batch, Family, Knobs, Load, Variant
 from compass.workloads.adapter import WorkloadAdapter, find_blocks
 from compass.workloads.checkpointing import checkpointed
 from compass.workloads.defaults import COPIES, as_load, family_of, micro_batches, samples_of, spread_batches
+from compass.workloads.fixed import FixedModel
 from compass.workloads.registry import load_workload
 
 
@@ -115,7 +118,7 @@ def test_no_samples(least):
 
 
 def test_what_is_declared_and_what_is_not(least):
-    assert family_of(least) == Family(space={"options": {}}, supports_checkpointing=False)
+    assert family_of(least) == Family(space={"options": {}}, supports_checkpointing=False, noun="samples")
     assert family_of(load_workload("visnet", OptimizerConfig())) == Family(
         space={"options": SpaceRules().options, "scaled": ["layers", "channels"]}
     )
@@ -126,12 +129,42 @@ def test_what_is_declared_and_what_is_not(least):
     )
     try:
         declared = Family(
-            space={"layers": [1, 4], "options": {"heads": 4}}, capacity=("channels",), supports_checkpointing=True
+            space={"layers": [1, 4], "options": {"heads": 4}},
+            capacity=("channels",),
+            supports_checkpointing=True,
+            noun="samples",
         )
         assert family_of(least) == declared
         assert Family.model_validate_json(declared.model_dump_json()) == declared
     finally:
         del Least.space, Least.capacity, Least.supports_checkpointing
+
+
+def test_the_noun_of_a_workload(least, monkeypatch):
+    for name in ("visnet", "schnet", "dimenet++", "gps"):
+        assert family_of(load_workload(name, OptimizerConfig())).noun == ""  # complexes and graphs
+    assert family_of(least).noun == "samples"
+    for noun in ("images", "protein poses", "Bilder", "x-rays", ""):
+        monkeypatch.setattr(Least, "noun", noun, raising=False)
+        assert family_of(least).noun == noun
+
+
+@pytest.mark.parametrize("noun", [3, None, "<b>", "two\nlines", "images ", "images2"])
+def test_a_noun_that_is_no_word_is_refused(least, monkeypatch, noun):
+    monkeypatch.setattr(Least, "noun", noun, raising=False)
+    with pytest.raises(InputError) as raised:
+        family_of(least)
+    assert str(raised.value) == (
+        f"the workload's noun: got {noun!r}; expected a plural, such as 'images'. "
+        "Name what its samples are, in letters, or leave it out."
+    )
+
+
+@pytest.mark.parametrize(("sized", "noun"), [(True, "graphs"), (False, "samples")])
+def test_the_noun_of_one_model_as_it_is(sized, noun):
+    items = [SimpleNamespace(num_nodes=4, num_edges=6) if sized else torch.zeros(3) for _ in range(4)]
+    workload = FixedModel(torch.nn.Linear(3, 1), DataLoader(items), lambda model, batch: model(batch).sum())
+    assert family_of(workload).noun == noun
 
 
 @pytest.mark.parametrize("says", [True, False])
