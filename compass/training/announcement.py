@@ -25,11 +25,7 @@ def announce(run: TrainingRun) -> None:
     data = counted(n_train, of_data(run.spec.noun))
     log.info("%s for training, %d for validation, %d for test: %s", data, n_val, n_test, split.why)
     log.info(
-<<<<<<< HEAD
-        "%d batches per epoch%s, %.1f graphs each, %d per update; learning rate %s",
-=======
-        "%d batches per epoch%s, %.1f %s each, %d per update; learning rate %.2g",
->>>>>>> fc70e2453d33d35e33420d297f445edac498c115
+        "%d batches per epoch%s, %.1f %s each, %d per update; learning rate %s",
         stream.per_epoch,
         f" on each of {run.ranks.n} ranks" if run.ranks.n > 1 else "",
         run.sampler.mean_graphs,

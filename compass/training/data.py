@@ -63,7 +63,6 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
     return TrainingData(loads, parts, labels, isolated, catalogue)
 
 
-<<<<<<< HEAD
 def _check_trainable(workload: Workload, n_known: int) -> None:
     """Refuse a module of the user's that Compass can plan for and not train."""
     n_samples, evaluates = getattr(workload, "n_samples", None), getattr(workload, "evaluates", True)
@@ -78,10 +77,7 @@ def _check_trainable(workload: Workload, n_known: int) -> None:
     )
 
 
-def without_left_out(data: TrainingData, plan: StagePlan) -> TrainingData:
-=======
 def without_left_out(data: TrainingData, plan: StagePlan, noun: str = "") -> TrainingData:
->>>>>>> fc70e2453d33d35e33420d297f445edac498c115
     """`data` without the training samples that `plan` leaves out because they exceed the budget even alone.
 
     `noun` is the workload's.

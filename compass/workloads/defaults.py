@@ -96,12 +96,12 @@ def family_of(workload: object) -> Family:
     )
 
 
-<<<<<<< HEAD
 def _is_built_in(workload: object) -> bool:
     """Whether the workload's class is one of Compass's own families."""
     own = getattr(workload, "_workload", workload)  # behind the adapter
     return type(own).__module__.startswith(f"{__package__}.")
-=======
+
+
 def _noun(workload: object) -> str:
     """What the workload's data consist of; empty if these are complexes."""
     noun = getattr(workload, "noun", SAMPLES)
@@ -113,7 +113,6 @@ def _noun(workload: object) -> str:
             fix="Name what its samples are, in letters, or leave it out.",
         )
     return noun
->>>>>>> fc70e2453d33d35e33420d297f445edac498c115
 
 
 def _supports_checkpointing(workload: object) -> bool:

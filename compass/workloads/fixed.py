@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
-<<<<<<< HEAD
+from compass.records.nouns import SAMPLES
 from compass.workloads.lightning_step import (
     is_lightning,
     log_nothing,
@@ -28,10 +28,6 @@ from compass.workloads.lightning_step import (
     own_optimizers,
     unused_members,
 )
-=======
-from compass.records.nouns import SAMPLES
-from compass.workloads.lightning_step import is_lightning, loss_of_step, manual_step, own_optimizers, unused_members
->>>>>>> fc70e2453d33d35e33420d297f445edac498c115
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
