@@ -81,6 +81,11 @@ class Evidence:
         both: dict[Stage, StagePlan | StageFailure] = {**(self.failures or {}), **(self.plans or {})}
         return {stage: both[stage] for stage in STAGES if stage in both}
 
+    @property
+    def has_fixed_model(self) -> bool:
+        """Whether the plans are of one fixed model, for which stages mean little."""
+        return bool(self.plans) and all(plan.choice.knobs.is_fixed for plan in (self.plans or {}).values())
+
 
 def of_profile(profile: Profile, name: str) -> Evidence:
     """A whole profile as evidence."""
@@ -220,7 +225,7 @@ def _with_gaps(evidence: Evidence) -> Evidence:
             ("The profile has no stage's plan.", not evidence.found),
             (
                 f"Not in this profile: {', '.join(stage for stage in STAGES if stage not in evidence.found)}.",
-                0 < len(evidence.found) < len(STAGES),
+                0 < len(evidence.found) < len(STAGES) and not evidence.has_fixed_model,
             ),
             ("The profile does not hold the probes behind it: an older Compass wrote it.", not evidence.probe_log),
         )

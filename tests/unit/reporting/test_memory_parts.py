@@ -1,5 +1,6 @@
 import random
 
+from compass.records import Affine
 from compass.reporting.memory_parts import memory_parts
 
 
@@ -37,3 +38,14 @@ def test_the_parts_are_the_whole(profile):
         parts = memory_parts(plan)
         assert sum(part.n_bytes for part in parts) == live_bytes + beyond_bytes
         assert all(part.n_bytes > 0 and part.percent == 100 * part.share for part in parts)
+
+
+def test_of_another_optimizer_only_the_sum_is_told(profile):
+    """SGD with momentum keeps one state: twelve bytes a parameter."""
+    plan = profile.plans["prototyping"]
+    update = Affine(base=12.0 * plan.choice.capacity, per_unit=())
+    law = plan.bytes_law.model_copy(update={"segments": (*plan.bytes_law.segments[:1], ("optimizer", update))})
+    parts = memory_parts(plan.model_copy(update={"bytes_law": law}))
+    [held] = [part for part in parts if part.name == "weights, gradients and optimizer state"]
+    assert held.n_bytes == min(12.0 * plan.choice.capacity, plan.measured.live_bytes)
+    assert not {"weights", "gradients", "optimizer state"} & {part.name for part in parts}
