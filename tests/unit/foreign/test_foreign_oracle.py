@@ -44,7 +44,8 @@ def test_the_oracle_beats_or_equals_every_choice_in_the_space(kind):
     assert reference is not None
     for stage in TIMED:
         best = oracle.verdict(stage)
-        assert best is not None and best.score is not None
+        assert best is not None
+        assert best.score is not None
         rules, share = oracle.config.stages[stage], oracle.config.space.share(stage)
         models = [k for k in oracle.models(rules) if share[0] <= oracle.capacity(k) / reference.capacity <= share[1]]
         for knobs in models:
