@@ -13,14 +13,14 @@ from three things, of which `FootprintModel.ratio` says which one counts:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 from compass.cost.memory import MemoryModel
 from compass.cost.observation import Probe
 from compass.optimizer_config import MemoryRules
-from compass.records import ALLOCATORS, Allocator, BytesLaw, Hardware, Knobs, Outcome, ProbeSpec, Status
+from compass.records import ALLOCATORS, Allocator, BytesLaw, Hardware, Knobs, Outcome, ProbeSpec, Status, Variant
 
 SLACK_HEAP = 0.005
 """Two runs of one configuration on a CPU differ by less."""
@@ -39,6 +39,9 @@ OVERRUN_SHARE, OVERRUN_GROWTH = 0.1, 4
 configuration so many times the share before. Three probes then find a heap of 2.5 times the live bytes where 1.55 was expected."""
 TELLING_BYTES = 256 * 1024**2
 """Below this many live bytes the constant hides the ratio, and above it the ratio hides the constant."""
+LEAST_TELLING_BYTES, TELLING_SHARE = 48 * 1024**2, 0.5
+"""An accelerator that never held so much, as a slice of one, tells the ratio by its largest probes: those of at least these live bytes,
+and of this share of the variant's largest."""
 GROWN_SLACK_BYTES = 8 * 1024**2
 """The constant differs by less from one process to the next: by up to 4 MiB on a CPU."""
 COMPILER_BYTES = 1024**3
@@ -137,10 +140,11 @@ def fit_footprint(
     on_cpu = hardware.on_host
     telling = [probe for probe in probes if probe.spec.fresh or not on_cpu]
     plain, compiled = ([one for one in telling if one.spec.knobs.variant.compiled == value] for value in (False, True))
-    constant_bytes = _constant_bytes(rules, plain, baseline_bytes, on_cpu=on_cpu)
+    extra = _extra_bytes(rules, plain, hardware, baseline_bytes)
+    constant_bytes = _constant_bytes(rules, extra, on_cpu=on_cpu)
     compiler_bytes = _compiler_bytes(rules, compiled, baseline_bytes + constant_bytes) if on_cpu else 0
-    # Heaps and fixed segments waste more, the more they hold: the waste of small probes counts as growing with live bytes.
-    fixed_bytes = baseline_bytes + (constant_bytes if hardware.expandable_segments else SEEN_CONSTANT_BYTES)
+    fixed_bytes = baseline_bytes + _surely_fixed_bytes(extra, constant_bytes, hardware)
+    telling_bytes = _telling_bytes(telling, on_cpu=on_cpu)
     seen: dict[_Key, float] = {}
     overruns: Counter[_Key] = Counter()
     law_of = cache(memory.law)
@@ -149,24 +153,41 @@ def fit_footprint(
         live_bytes: float | None = outcome.live_bytes
         if live_bytes is None and _is_predictable(spec, outcome, memory) and outcome.load is not None:
             live_bytes = law_of(spec.knobs).live(outcome.load)
-        held_bytes = _held_bytes(spec, outcome, live_bytes or 0.0)
+        held_bytes = _held_bytes(spec, outcome, live_bytes or 0.0, telling_bytes)
         if live_bytes is None or held_bytes is None:
             continue
         overrun = 1.0
         if not outcome.ok:
             overrun += OVERRUN_SHARE * OVERRUN_GROWTH ** overruns[key]
             overruns[key] += 1
-        own_bytes = held_bytes - fixed_bytes - (compiler_bytes if spec.knobs.variant.compiled else 0)
+        unsure_bytes = GROWN_SLACK_BYTES if live_bytes < TELLING_BYTES and outcome.ok else 0
+        own_bytes = held_bytes - fixed_bytes + unsure_bytes - (compiler_bytes if spec.knobs.variant.compiled else 0)
         seen[key] = max(seen.get(key, 0.0), overrun * own_bytes / live_bytes)
     return FootprintModel(
         rules, baseline_bytes, on_cpu, seen, constant_bytes, compiler_bytes, expandable=hardware.expandable_segments
     )
 
 
-def _held_bytes(spec: ProbeSpec, outcome: Outcome, live_bytes: float) -> int | None:
+def _telling_bytes(probes: Sequence[Probe], *, on_cpu: bool) -> dict[Variant, float]:
+    """The least live bytes of a probe that tells the ratio of a variant."""
+    largest: dict[Variant, float] = {}
+    for spec, outcome in probes:
+        variant = spec.knobs.variant.of_memory
+        largest[variant] = max(largest.get(variant, 0.0), float(outcome.live_bytes or 0))
+    if on_cpu:
+        return dict.fromkeys(largest, float(TELLING_BYTES))
+    return {
+        variant: min(float(TELLING_BYTES), max(float(LEAST_TELLING_BYTES), TELLING_SHARE * most))
+        for variant, most in largest.items()
+    }
+
+
+def _held_bytes(
+    spec: ProbeSpec, outcome: Outcome, live_bytes: float, telling_bytes: Mapping[Variant, float]
+) -> int | None:
     """The footprint that a ratio can be taken from; of a probe that ran out of memory, its ceiling; None if it tells nothing."""
     if outcome.ok:
-        return outcome.footprint_bytes if live_bytes >= TELLING_BYTES else None
+        return outcome.footprint_bytes if live_bytes >= telling_bytes[spec.knobs.variant.of_memory] else None
     return spec.ceiling_bytes if outcome.status is Status.OUT_OF_MEMORY else None
 
 
@@ -189,15 +210,36 @@ def _prior(rules: MemoryRules, knobs: Knobs, allocator: Allocator, *, on_cpu: bo
     return kept * (1 + kind.reserved_share)
 
 
-def _constant_bytes(rules: MemoryRules, probes: Sequence[Probe], baseline_bytes: int, *, on_cpu: bool) -> int:
-    """The most that a small probe held beyond the idle process and the part that its live bytes explain."""
-    found = rules.footprint_constant_bytes if on_cpu else SEEN_CONSTANT_BYTES
+def _extra_bytes(
+    rules: MemoryRules, probes: Sequence[Probe], hardware: Hardware, baseline_bytes: int
+) -> tuple[tuple[int, float], ...]:
+    """(live bytes, what was held beyond the idle process and the part that they explain) of each small probe."""
+    found = []
     for spec, outcome in probes:
         if outcome.ok and outcome.footprint_bytes and outcome.live_bytes and outcome.live_bytes < TELLING_BYTES:
-            ratio = _prior(rules, spec.knobs, spec.runtime.allocator, on_cpu=True) if on_cpu else 1.0
-            held_bytes = outcome.footprint_bytes - baseline_bytes - ratio * outcome.live_bytes
-            found = max(found, int(held_bytes) + GROWN_SLACK_BYTES)
-    return found
+            prior = _prior(rules, spec.knobs, spec.runtime.allocator, on_cpu=hardware.on_host)
+            explained = (1.0 if hardware.expandable_segments else prior) * outcome.live_bytes
+            found.append((outcome.live_bytes, outcome.footprint_bytes - baseline_bytes - explained))
+    return tuple(found)
+
+
+def _constant_bytes(rules: MemoryRules, extra: Sequence[tuple[int, float]], *, on_cpu: bool) -> int:
+    """The most that a small probe held beyond what its live bytes explain."""
+    found = rules.footprint_constant_bytes if on_cpu else SEEN_CONSTANT_BYTES
+    return max([found, *(int(n_bytes) + GROWN_SLACK_BYTES for _, n_bytes in extra)])
+
+
+def _surely_fixed_bytes(extra: Sequence[tuple[int, float]], constant_bytes: int, hardware: Hardware) -> int:
+    """The part of the excess that counts as a constant; the rest counts as growing with live bytes, as a ratio.
+
+    Heaps and fixed segments waste more, the more they hold. What every one of an accelerator's smallest probes held is its kernels.
+    """
+    if hardware.expandable_segments:
+        return constant_bytes
+    smallest = [n_bytes for live_bytes, n_bytes in extra if live_bytes < LEAST_TELLING_BYTES]
+    if hardware.on_host or not smallest:
+        return SEEN_CONSTANT_BYTES
+    return max(SEEN_CONSTANT_BYTES, int(min(smallest)))
 
 
 def _compiler_bytes(rules: MemoryRules, probes: Sequence[Probe], plain_bytes: int) -> int:

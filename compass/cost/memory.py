@@ -29,6 +29,8 @@ from compass.records import Affine, BytesLaw, Knobs, Load, Variant
 _Floats = NDArray[np.float64]
 HOLDS = 0.005
 """Leave-one-out errors up to this share do not cast doubt on the usual form."""
+LARGE_PEAK_SHARE = 0.25
+"""Probes of at least this share of the largest peak show whether an error grows with the load."""
 AMPLIFIED = 3.0
 """A left-out probe is not judged if its prediction would amplify the other probes' errors by more than this factor."""
 DETERMINED = 1e-6
@@ -46,6 +48,8 @@ class MemoryModel:
     coefficients: dict[Variant, dict[str, _Floats]]
     margins: dict[Variant, float] = field(default_factory=dict)
     """One-sided share by which the truth may exceed the prediction."""
+    margins_bytes: dict[Variant, float] = field(default_factory=dict)
+    """Bytes by which it may do so in addition, whatever the load, as where a workspace grows in steps."""
     misfits: dict[Variant, float] = field(default_factory=dict)
     """Largest share by which a probe differs from the prediction of the other probes."""
     wide: frozenset[Variant] = frozenset()
@@ -82,23 +86,24 @@ class MemoryModel:
 def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_floor: float) -> MemoryModel:
     """Fit the segments' peaks in `probes`; those without segments are passed over.
 
-    The margin is twice the largest share by which a probe exceeded the prediction of the others, and at least `margin_floor`. A probe
-    is left out only where the others still determine the fit.
+    The margin is twice what a probe exceeded the prediction of the others by, and at least the share `margin_floor`. A probe is left
+    out only where the others still determine the fit.
     """
     by_variant: dict[Variant, list[Probe]] = {}
     for probe in probes:
         if probe.outcome.ok and probe.outcome.segments:
             by_variant.setdefault(probe.spec.knobs.variant.of_memory, []).append(probe)
-    coefficients, margins, misfits, wide = {}, {}, {}, set()
+    coefficients, margins, margins_bytes, misfits, wide = {}, {}, {}, {}, set()
     by_variant = {variant: _without_exceptions(features, group) for variant, group in by_variant.items()}
     for variant, group in by_variant.items():
-        is_wide, errors = _form(features, group)
+        is_wide, errors, peaks = _form(features, group)
         wide |= {variant} if is_wide else set()
         coefficients[variant] = _fit_segments(features, group, wide=is_wide)
-        margins[variant] = max(margin_floor, 2 * float(errors.max(initial=0.0)))
+        share, margins_bytes[variant] = _margins(errors, peaks, largest=max(map(_peak, group)))
+        margins[variant] = max(margin_floor, share)
         misfits[variant] = float(np.abs(errors).max(initial=0.0))
     shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
-    return MemoryModel(features, coefficients, margins, misfits, frozenset(wide), shallowest)
+    return MemoryModel(features, coefficients, margins, margins_bytes, misfits, frozenset(wide), shallowest)
 
 
 def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[Probe]:
@@ -110,11 +115,11 @@ def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[
         return probes
     ordered = sorted(probes, key=_peak)
     fewest = len(features) + 2  # one more than the law has terms
-    worst = np.abs(_left_out(features, ordered, wide=False)).max(initial=0.0)
+    worst = np.abs(_left_out(features, ordered, wide=False)[0]).max(initial=0.0)
     for n_small in range(1, len(ordered) - fewest + 1):
         if worst <= HOLDS:
             break
-        errors = np.abs(_left_out(features, ordered[n_small:], wide=False))
+        errors = np.abs(_left_out(features, ordered[n_small:], wide=False)[0])
         if len(errors) and errors.max() < _CLEARLY * worst:
             return ordered[n_small:]
     return probes
@@ -124,15 +129,27 @@ def _peak(probe: Probe) -> float:
     return float(max(n_bytes for _, n_bytes in probe.outcome.segments))
 
 
-def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, _Floats]:
-    """Whether to use the wider form, and the leave-one-out errors of the form in use."""
-    errors = _left_out(features, probes, wide=False)
+def _margins(errors: _Floats, peaks: _Floats, *, largest: float) -> tuple[float, float]:
+    """The share and the bytes of the margin: twice what the `errors` (k,) of probes with these `peaks` (k,) ask for.
+
+    The errors of large probes are a share of the load. What those of small ones exceed it by is an amount of bytes: as a share,
+    a workspace of 100 MiB would be five times a small probe. Without a large probe, all errors are a share.
+    """
+    predicted = peaks / (1 + errors)
+    large = errors[peaks >= LARGE_PEAK_SHARE * largest]
+    share = float((large if len(large) else errors).max(initial=0.0))
+    return 2 * share, 2 * float(((errors - share) * predicted).max(initial=0.0))
+
+
+def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, _Floats, _Floats]:
+    """Whether to use the wider form, and the leave-one-out errors of the form in use, beside the probes' peaks."""
+    errors, peaks = _left_out(features, probes, wide=False)
     worst = np.abs(errors).max(initial=0.0)
     if worst > HOLDS:
-        richer = _left_out(features, probes, wide=True)
+        richer, its_peaks = _left_out(features, probes, wide=True)
         if len(richer) and np.abs(richer).max() < _CLEARLY * worst:
-            return True, richer
-    return False, errors
+            return True, richer, its_peaks
+    return False, errors, peaks
 
 
 def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
@@ -167,17 +184,17 @@ def _solve(rows: _Floats, n_bytes: _Floats) -> _Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> _Floats:
-    """(k,) relative excesses of probes over the prediction of the others, for the k probes that the others determine well.
+def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> tuple[_Floats, _Floats]:
+    """(k,) relative excesses of probes over the prediction of the others, and their peaks, for the k that the others determine well.
 
     Empty where `probes` do not determine the wider form.
     """
     rows, segments = _rows(features, probes, wide=wide), _by_segment(probes)
     if wide and _rank(rows) < _attainable(features, probes):
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0)
     peaks = np.array([_peak(p) for p in probes])
     relative = rows / peaks[:, None]
-    errors = []
+    errors, judged = [], []
     for index in range(len(probes)):
         others = np.arange(len(probes)) != index
         if _amplified(relative[others], relative[index]) > AMPLIFIED:
@@ -188,7 +205,8 @@ def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool)
             if seen[index] and (seen & others).any()
         ]
         errors.append(peaks[index] / max(predicted, default=peaks[index]) - 1.0)
-    return np.array(errors)
+        judged.append(peaks[index])
+    return np.array(errors), np.array(judged)
 
 
 def _attainable(features: tuple[str, ...], probes: Sequence[Probe]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,9 @@ class CostModels:
 
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
-        return self.footprint.complete(self.memory.law(knobs), knobs, allocator)
+        law = self.footprint.complete(self.memory.law(knobs), knobs, allocator)
+        extra_bytes = law.footprint_ratio * self.memory.margins_bytes.get(knobs.variant.of_memory, 0.0)
+        return law.model_copy(update={"baseline_bytes": law.baseline_bytes + math.ceil(extra_bytes)})
 
     def step_s(
         self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None = None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compass.records import Batch, BytesLaw, Load
+from compass.search.typical import TypicalBatches
 
 _Floats = NDArray[np.float64]
 _Indices = NDArray[np.int64]
@@ -48,8 +49,8 @@ class SampleLoads:
         return len(self._shared) * self.stands_for
 
     def typical(self, n_graphs: int) -> Batch:
-        """A batch with a load near the mean batch's: the samples nearest to the mean."""
-        return self._batch(self._nearest(n_graphs))
+        """A batch with a load near the mean batch's, in every feature."""
+        return self._batch(self._near_mean(n_graphs))
 
     def contrasting(self, n_graphs: int) -> Batch:
         """Copies of the sample with the least usual proportion of features; the `typical` batch where all are alike.
@@ -87,7 +88,7 @@ class SampleLoads:
 
     def typical_load(self, n_graphs: int) -> Load:
         """The load of `typical`."""
-        return self._load(self._nearest(n_graphs))
+        return self._load(self._near_mean(n_graphs))
 
     def worst_load(self, n_graphs: int, law: BytesLaw) -> Load:
         """The load of `worst`."""
@@ -99,9 +100,8 @@ class SampleLoads:
         return self._load(np.repeat(places, [copies for _, copies in batch.members]))
 
     def typical_sizes(self, n_graphs: _Indices) -> _Floats:
-        """(k, F) sizes of typical batches of `n_graphs` (k,) graphs."""
-        most = int(n_graphs.max())
-        return np.asarray(np.cumsum(self.sizes[self._nearest(most)], axis=0)[n_graphs - 1])
+        """(k, F) mean sizes of batches of `n_graphs` (k,) graphs, which typical batches are near to."""
+        return np.outer(n_graphs, self.sizes[self._shared].mean(axis=0))
 
     def upper_footprints(self, n_graphs: int, law: BytesLaw) -> _Floats:
         """(n_graphs,) upper footprint of the worst batches of 1, 2, … graphs."""
@@ -140,8 +140,12 @@ class SampleLoads:
         place = int(unlike.argmax())
         return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
-    def _nearest(self, n_graphs: int) -> _Indices:
-        return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
+    def _near_mean(self, n_graphs: int) -> _Indices:
+        return self._shared[self._typical.batch(n_graphs)]
+
+    @cached_property
+    def _typical(self) -> TypicalBatches:
+        return TypicalBatches(self.sizes[self._shared], most_each=self.stands_for)
 
     @cached_property
     def _by_dominators(self) -> tuple[_Indices, _Indices]:

@@ -137,6 +137,30 @@ def test_small_probes_tell_what_an_accelerators_kernels_take():
     assert model.ratio(PLAIN, "fast") == pytest.approx(1.2 * (1 + SLACK_EXPANDABLE))
 
 
+def test_a_slice_of_an_accelerator_tells_its_ratio_by_its_largest_probes():
+    """None of them holds 256 MiB; those under half of the largest are mostly constant, and do not count."""
+    probes = [on_segments(PLAIN, 1.0, n * MIB) for n in (10, 60, 120)]
+    model = fitted(*probes, on_cpu=False, expandable=True)
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1 + SLACK_EXPANDABLE)
+    wasteful = [on_segments(PLAIN, 1.0, 10 * MIB), on_segments(PLAIN, 1.15, 120 * MIB)]
+    learned = fitted(*wasteful, on_cpu=False, expandable=True)
+    assert learned.ratio(PLAIN, "fast") >= 1.0
+    law = learned.complete(MEMORY.law(PLAIN), PLAIN, "fast")
+    assert law.baseline_bytes + law.footprint_ratio * 120 * MIB >= wasteful[1].outcome.footprint_bytes
+
+
+def test_the_kernels_of_fixed_segments_are_not_counted_twice():
+    """What all small probes held is a constant; only the rest grows with live bytes."""
+    small, large = on_segments(PLAIN, 1.25, 20 * MIB), on_segments(PLAIN, 1.3)
+    model = fitted(small, large, on_cpu=False)
+    assert model.ratio(PLAIN, "fast") == pytest.approx((1.3 + GROWN_SLACK_BYTES / (1000 * MIB)) * 1.1, rel=0.02)
+    assert model.complete(MEMORY.law(PLAIN), PLAIN, "fast").baseline_bytes >= BASELINE + GROWN
+
+
+def test_without_small_probes_all_but_the_least_constant_counts_as_growing():
+    assert fitted(on_segments(PLAIN, 1.3), on_cpu=False).ratio(PLAIN, "fast") > 1.5
+
+
 def test_small_certificates_tell_what_training_adds_on_a_cpu():
     held_bytes = round(BASELINE + CONSTANT + 20 * MIB + RULES.footprint_ratio_fast * 50 * MIB)
     model = fitted(probe(live_bytes=50 * MIB, footprint_bytes=held_bytes))

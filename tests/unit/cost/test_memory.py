@@ -165,3 +165,29 @@ def test_more_widths_leave_a_law_of_the_usual_form_alone():
 def test_a_single_probe_contradicts_nothing():
     model = fit_memory(FEATURES, probed()[:1], margin_floor=FLOOR)
     assert (model.margins[PLAIN], model.misfits[PLAIN], model.wide) == (FLOOR, 0.0, frozenset())
+
+
+def test_a_workspace_that_grows_in_steps_costs_bytes_and_no_share_of_the_load():
+    """100 MiB from 64 channels on: as a share of the small probes it would be many times the load."""
+    workspace = 100 * 2**20
+
+    def stepped(knobs, load, noise=0.0):
+        extra = workspace if knobs.channels >= 64 else 0
+        return tuple((name, n_bytes + extra) for name, n_bytes in peaks(knobs, load))
+
+    small = probed(peaks=stepped, more=ProbeRules().more_architectures)
+    large_load = load_of(200_000, 3_000_000)
+    large = []
+    for probe in small[:12]:
+        outcome = probe.outcome.model_copy(
+            update={"load": large_load, "segments": stepped(probe.spec.knobs, large_load)}
+        )
+        large.append(Probe(probe.spec, outcome))
+    model = fit_memory(FEATURES, [*small, *large], margin_floor=FLOOR)
+    assert model.margins[PLAIN] < 0.1
+    assert workspace / 4 < model.margins_bytes[PLAIN] < 20 * workspace
+    only_small = fit_memory(FEATURES, small, margin_floor=FLOOR)
+    knobs = Knobs(layers=5, channels=80)
+    held = max(n_bytes for _, n_bytes in stepped(knobs, large_load))
+    bounds = [one.law(knobs).upper_live(large_load) + one.margins_bytes[PLAIN] for one in (model, only_small)]
+    assert held <= bounds[0] < bounds[1]

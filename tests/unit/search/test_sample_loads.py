@@ -60,7 +60,7 @@ def test_a_batch_has_as_many_graphs_as_asked_for(sizes, n):
     for batch in (work.typical(n), work.worst(n, law_of((0, 1, 1)))):
         assert sum(copies for _, copies in batch.members) == n
     assert work.typical_load(n) == work.load(work.typical(n))
-    assert work.typical_sizes(np.array([n]))[0] == pytest.approx([size for _, size in work.typical_load(n).sizes])
+    assert work.typical_sizes(np.array([n]))[0] == pytest.approx(n * work.shared()[1].mean(axis=0))
 
 
 def test_one_sample_stands_for_all():
@@ -139,3 +139,22 @@ def test_an_isolated_sample_is_no_contrast():
 def test_a_contrasting_sample_is_no_larger_than_the_typical_one():
     work = work_of([(100, 900), (90, 800), (110, 1000), (100, 20_000), (90, 500)])
     assert work.contrasting(2) == Batch(members=(("c4", 2),))
+
+
+@pytest.mark.parametrize(("stands_for", "n_samples"), [(1, 1000), (20, 40)])
+def test_typical_batches_are_near_the_mean_in_every_feature(stands_for, n_samples):
+    """Where one is convex in the other, samples near the mean of both hold too little of it: 7.5 % of nodes²."""
+    rng = np.random.default_rng(0)
+    nodes = np.clip(np.exp(rng.normal(np.log(250), 0.5, n_samples)), 60, 1600).round()
+    work = work_of([(n, n**2) for n in nodes], n_complexes=stands_for * n_samples)
+    for n_graphs in (3, 4, 5, 16, 17, 18, 49):
+        load = work.typical_load(n_graphs)
+        assert load["nodes"] == pytest.approx(n_graphs * nodes.mean(), rel=0.04)
+        assert load["edges"] == pytest.approx(n_graphs * (nodes**2).mean(), rel=0.04)
+    assert work.typical_load(1)["nodes"] == pytest.approx(nodes.mean(), rel=0.2)
+
+
+def test_no_sample_is_typical_more_often_than_it_stands_for():
+    work = work_of([(n, n**2) for n in range(1, 41)], n_complexes=120)
+    assert max(copies for _, copies in work.typical(120).members) == 3
+    assert sum(copies for _, copies in work.typical(130).members) == 130  # the order starts anew
