@@ -56,7 +56,8 @@ def run(given: argparse.Namespace, home: Path) -> dict[str, object]:
                 n_tries[place] += one.n_faults
                 n_visnet += one.n_faults * target.visnet
                 found[place] += one.findings
-                report(kind.name, target, one.findings)
+                report(f"{kind.name} ({one.folder.name})", target, one.findings)
+            print(f"    {kind.name}: {n_tries[place]} faults, {(time.monotonic() - began_s) / 60:.1f} min", flush=True)
     print_table(n_tries, found)
     return {
         "faults": sum(n_tries.values()), "visnet": n_visnet, "losses": sum(map(len, found.values())), "seed": given.seed,
@@ -69,7 +70,8 @@ def made(target: Target, kind: Kind, n_faults: int, home: Path, draw: random.Ran
     """Tries until `n_faults` faults have happened, or one that could not happen."""
     n_done = 0
     while n_done < n_faults:
-        one = Try(target, kind, home / f"{target.name}-{kind.name}-{n_done}".replace(" ", "_"), draw)
+        # A short name: processes of data loaders meet at sockets among the temporary files, and their paths have a limit.
+        one = Try(target, kind, home / str(len(list(home.iterdir()))), draw)
         one.run()
         yield one
         if not one.n_faults:
@@ -107,7 +109,7 @@ def main() -> None:
     given.tries = given.tries or (QUICK_TRIES if given.quick else TRIES)
     for name in WARM:
         importlib.import_module(name)
-    home = Path(tempfile.mkdtemp(prefix="compass-faults-"))
+    home = Path(tempfile.mkdtemp(prefix="faults-"))
     try:
         result = run(given, home)
     finally:

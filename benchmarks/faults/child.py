@@ -157,6 +157,7 @@ def _run_ranks(settings: Settings) -> NoReturn:
 
 
 def _rank(settings: Settings) -> None:
+    """One of the processes: it returns, because the agent waits for what it returns."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     become(replace(settings, ranks=1))
@@ -168,6 +169,7 @@ def _rank(settings: Settings) -> None:
 def become(settings: Settings) -> NoReturn:
     """Run the command in this forked process, and end it as an interpreter would."""
     code = 1
+    atexit._clear()  # noqa: SLF001 - those of the harness
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         run(settings)

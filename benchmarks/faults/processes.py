@@ -25,7 +25,7 @@ MARK = "COMPASS_FAULTS"
 POLL_S = 0.004
 END_S = 15.0
 """Within which nothing may be left of a start whose first process has ended: loader processes look for their parent every 5 s."""
-TIMEOUT_S = 240.0
+TIMEOUT_S = 100.0
 
 
 @dataclass

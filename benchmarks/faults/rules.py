@@ -19,8 +19,8 @@ tracebacks, exit codes that the documentation does not name, rows lost or double
 Finding = tuple[str, str]
 """(rule, what was found)."""
 
-OF_TORCHRUN = ("torchelastic_",)
-"""Beginnings of names of files that torchrun leaves when it is killed."""
+OF_OTHERS = ("torchelastic_", "pymp-")
+"""Beginnings of names of folders that torchrun and Python's multiprocessing leave among temporary files when they are killed."""
 
 
 def tracebacks(said: str) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def litter(*folders: Path) -> Iterator[Finding]:
 
 def _is_litter(path: Path, folder: Path) -> bool:
     """Everything in a folder of temporary files; elsewhere, names of files that are being written."""
-    if path.name.startswith(OF_TORCHRUN) or any(part.startswith(OF_TORCHRUN) for part in path.parts):
+    if path.name.startswith(OF_OTHERS) or any(part.startswith(OF_OTHERS) for part in path.parts):
         return False
     return folder.name == "tmp" or path.name.startswith(".") or path.suffix in {".part", ".tmp"} or "-journal" in path.name
 

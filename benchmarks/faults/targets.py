@@ -18,6 +18,12 @@ from compass.errors import CompassError
 from compass.profile import Profile, read_profile
 from compass.records import STAGES
 
+PLAIN = tuple(
+    part
+    for stage in ("prototyping", "validation", "production")
+    for part in ("--set", f"stages.{stage}.checkpointing=[false]")
+)
+"""Half of the calibration."""
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -27,7 +33,7 @@ class Target(ABC):
     name: ClassVar[str]
     cold: ClassVar[bool] = False
     """Whether every start is a new interpreter; otherwise a fork of the harness."""
-    chain: ClassVar[int] = 1
+    chain: ClassVar[int] = 2
     """Faults before the run goes on to its end."""
     visnet: ClassVar[bool] = False
     ends_on_term: ClassVar[int] = 143
@@ -101,7 +107,7 @@ class Optimize(Target):
     has_children = False
     stages: ClassVar[str] = "smoke_test,prototyping"
     simulated: ClassVar[bool] = True
-    flags: ClassVar[tuple[str, ...]] = ()
+    flags: ClassVar[tuple[str, ...]] = PLAIN
 
     @property
     def profile(self) -> Path:
@@ -426,6 +432,7 @@ class TrainLoaders(Train):
     name = "train, loaders"
     has_children = is_slow = True
     loader_workers = 2
+    ends_on_death = frozenset({1})
 
 
 class TrainRanks(Train):
@@ -433,7 +440,6 @@ class TrainRanks(Train):
 
     name = "train, two ranks"
     has_children = is_slow = True
-    chain = 2
     ranks = 2
     epochs = 6
     ends_on_death = frozenset(range(1, 256))  # torchrun's own

@@ -6,7 +6,6 @@ from compass.optimizer_config import OptimizerConfig
 from compass.profile import Profile
 from compass.records import (
     Affine,
-    Asked,
     BytesLaw,
     Certificate,
     Configuration,
@@ -80,7 +79,6 @@ def tiny_profile(config: OptimizerConfig, **plan: int) -> Profile:
         fingerprint=FINGERPRINT,
         hardware=hardware,
         workload="visnet",
-        asked=Asked(),
         dataset_size=10,
         data_cap=100_000,
         plans={"prototyping": tiny_plan(**plan)},

@@ -40,7 +40,7 @@ class Try:
         """Make the try; its folder is deleted if nothing was found."""
         with self._places:
             self._begin()
-            n_wanted = self.target.chain
+            n_wanted = 1 if self.kind.damage else self.target.chain
             for _ in range(ATTEMPTS):
                 if self.n_faults < n_wanted and not self._fault():
                     if self.n_faults:
@@ -105,8 +105,12 @@ class Try:
             return happened[0]
 
         running.wait(self.target.undisturbed_s, until=send)
+        running.wait(TIMEOUT_S)
+        is_done = running.code == 0  # even if the signal came: so late that the work was done, or to a process that is replaced
         codes = kinds.expected_codes(self.kind, takes_term=self.target.ends_on_term) | self._codes_of_children()
-        self._judge_start(running, codes if happened[0] else {0})
+        self._judge_start(running, {0} if is_done or not happened[0] else codes)
+        if is_done:
+            self.findings += self.target.judge_end(self._before, "")
         return happened[0]
 
     def _codes_of_children(self) -> frozenset[int]:
@@ -178,7 +182,7 @@ def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:
     for number in (1, 2):
         target.begin(folder / "work")
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
-        began_s = time.monotonic()
+        began_s, before = time.monotonic(), target.state()
         running = launch(target.settings(again=False), folder / f"start-{number}", target.environment(folder / "tmp"))
         running.wait(TIMEOUT_S)
         target.undisturbed_s = time.monotonic() - began_s
@@ -187,6 +191,6 @@ def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:
         if target.expected is None:
             target.remember()
         else:
-            yield from target.judge_end(target.state(), "")
+            yield from target.judge_end(before, "")
         yield from rules.litter(target.work, folder / "tmp")
         shutil.rmtree(folder)

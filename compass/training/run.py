@@ -34,7 +34,7 @@ from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
-from compass.training.stream import Position, loader
+from compass.training.stream import Position, loader, reason_of_dead_loader
 from compass.training.updates import Counts
 from compass.training.verdict import STOPPED, no_verdict
 from compass.units import format_seconds
@@ -70,6 +70,16 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
         )
 
 
+class LoaderDied(CompassError):  # noqa: N818 - it names what happened
+    """A process that loads batches was ended from outside."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, run: TrainingRun) -> None:
+        again = command("train", {"--out": str(run.folder)}, ["--resume"])
+        super().__init__(f"a process that loads batches has ended: {reason}. Checkpoints are kept. Go on with `{again}`")
+
+
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
     """Train as `spec` says, in this process alone or as one of several; all files are written into `folder`.
 
@@ -77,6 +87,7 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
         InputError: a setting cannot be used.
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a finite number.
+        LoaderDied: a process that loads batches was ended from outside.
     """
     run = open_run(spec, folder)
     announce(run)
@@ -170,6 +181,12 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
             trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
     except (NonFiniteLoss, BrokenWeights) as error:
         raise Diverged(error, run, callback.at) from None
+    except RuntimeError as error:
+        if not (reason := reason_of_dead_loader(error)):
+            raise
+        if callback.signals.stop is None:
+            raise LoaderDied(reason, run) from None
+        raise SystemExit(128 + callback.signals.stop) from None  # the signal went to all processes
     except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
         if callback.signals.stop is None:
             raise
