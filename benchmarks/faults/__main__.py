@@ -102,7 +102,9 @@ def main() -> None:
     parser.add_argument("--tries", type=int, help=f"faults in all; {TRIES} unless --quick, {QUICK_TRIES} with it")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--kinds", nargs="*", default=[], metavar="WORD", help="only kinds whose name has such a word")
-    parser.add_argument("--targets", nargs="*", default=[], metavar="WORD", help="only commands whose name has such a word")
+    parser.add_argument(
+        "--targets", nargs="*", default=[], metavar="WORD", help="only commands whose name has such a word"
+    )
     parser.add_argument("--quick", action="store_true", help="some faults of the quick commands, in less than 90 s")
     parser.add_argument("--keep", action="store_true", help="keep the files of tries in which something was lost")
     given = parser.parse_args()

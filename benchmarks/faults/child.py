@@ -14,7 +14,7 @@ It is a fork of the harness, which has imported everything already (a warm start
 from __future__ import annotations
 
 import atexit
-import datetime
+import datetime as dt
 import json
 import os
 import signal
@@ -23,7 +23,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any, NoReturn
 
@@ -40,7 +40,7 @@ class Settings:
     jump_after_s: float | None = None
     jump_s: float = 0.0
     ranks: int = 1
-    """Processes, which torchrun's agent starts and watches."""
+    """Processes, which torchrun starts and watches; each is a new interpreter."""
     port: int = 0
     """On which they meet."""
     cold: bool = False
@@ -52,8 +52,6 @@ def run(settings: Settings) -> None:
     Raises:
         SystemExit: always, with the command's exit code.
     """
-    if settings.ranks > 1:
-        _run_ranks(settings)
     change(settings)
     run_command(settings.argv)
 
@@ -72,7 +70,7 @@ def change(settings: Settings) -> None:
         import compass.data.pool
 
         compass.data.pool.get_context = lambda _: get_context("fork")  # type: ignore[attr-defined,assignment]
-        os.execve = _go_on
+        vars(os)["execve"] = _go_on
 
 
 def run_command(argv: Sequence[str]) -> None:
@@ -108,7 +106,7 @@ def _simulate() -> None:
             self._asked.clear()
             return super().probe(spec)
 
-    session.local_runner = lambda *_: Forgetful(machine_named(MACHINE))  # type: ignore[assignment,return-value]
+    session.local_runner = lambda *_: Forgetful(machine_named(MACHINE))  # type: ignore[assignment]
 
 
 def _jump(after_s: float, by_s: float) -> None:
@@ -120,47 +118,13 @@ def _jump(after_s: float, by_s: float) -> None:
     def offset_s() -> float:
         return by_s if time.monotonic() - began_s > after_s else 0.0
 
-    class Jumped(datetime.datetime):
+    class Jumped(dt.datetime):
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            return datetime.datetime.now(tz) + datetime.timedelta(seconds=offset_s())
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            return dt.datetime.now(tz) + dt.timedelta(seconds=offset_s())
 
     time.time = lambda: now() + offset_s()
-    compass.optimizer.datetime = Jumped  # type: ignore[misc]
-
-
-# ---------------------------------------------------------------------------------------------------- several ranks
-
-
-def _run_ranks(settings: Settings) -> NoReturn:
-    """The command in several processes, which torchrun's agent forks and watches."""
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=settings.ranks,
-        run_id="faults",
-        rdzv_backend="static",
-        rdzv_endpoint=f"127.0.0.1:{settings.port}",
-        rdzv_configs={"rank": 0},
-        max_restarts=0,
-        monitor_interval=0.1,
-        start_method="fork",
-    )
-    try:
-        elastic_launch(config, _rank)(settings)
-    except ChildFailedError as error:
-        raise SystemExit(max(1, *(failure.exitcode for failure in error.failures.values()))) from None
-    raise SystemExit(0)
-
-
-def _rank(settings: Settings) -> None:
-    """One of the processes: it returns, because the agent waits for what it returns."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    become(replace(settings, ranks=1))
+    vars(compass.optimizer)["datetime"] = Jumped
 
 
 # ---------------------------------------------------------------------------------------------------- forked processes

@@ -43,16 +43,12 @@ class Kind:
 
 def kinds() -> tuple[Kind, ...]:
     """Every kind."""
-    found = [
-        Kind(f"{name} {whom}", signal=name, whom=whom)  # type: ignore[arg-type]
-        for name in SIGNALS
-        for whom in ("parent", "child", "both")
-    ]
+    found = [Kind(f"{name} {whom}", signal=name, whom=whom) for name in SIGNALS for whom in ("parent", "child", "both")]
     found += [Kind(f"damage: {damage}", damage=damage) for damage in ("bit", "cut", "emptied")]
-    return (*found, *(Kind(place, place=place) for place in ("disk full", "read-only", "two at once", "clock")))  # type: ignore[arg-type]
+    return (*found, *(Kind(place, place=place) for place in ("disk full", "read-only", "two at once", "clock")))
 
 
-def send(kind: Kind, running: Running) -> bool:
+def send(kind: Kind, running: Running, draw: random.Random) -> bool:
     """Send the signal of `kind`; False if there was no process of that kind to send it to."""
     number = SIGNALS[kind.signal]
     others = running.others() if kind.whom != "parent" else []
@@ -60,7 +56,7 @@ def send(kind: Kind, running: Running) -> bool:
         others = [one for one in others if _works(one)]
         if not others:
             return False
-        others = [random.choice(others)]  # noqa: S311 - whichever
+        others = [draw.choice(others)]
     targets = [one.pid for one in others] + ([] if kind.whom == "child" else [running.pid])
     _signal_all(targets, number)
     if number == signal.SIGSTOP:

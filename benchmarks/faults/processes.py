@@ -111,10 +111,10 @@ def launch(settings: Settings, logs: Path, environment: Mapping[str, str]) -> Ru
     logs.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
     environment = {**os.environ, **environment, MARK: token}
-    if settings.cold:
+    if settings.cold or settings.ranks > 1:
         with (logs / "stdout").open("wb") as out, (logs / "stderr").open("wb") as err:
             popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "benchmarks.faults.child", child.as_argument(settings)],
+                _command(settings),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, start_new_session=True,
             )  # fmt: skip
         return Running(popen.pid, token, logs, time.monotonic(), popen=popen)
@@ -125,6 +125,13 @@ def launch(settings: Settings, logs: Path, environment: Mapping[str, str]) -> Ru
     return Running(pid, token, logs, time.monotonic())
 
 
+def _command(settings: Settings) -> list[str]:
+    """A new interpreter, or torchrun with several."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={settings.ranks}", f"--master-port={settings.port}"]
+    started = launcher if settings.ranks > 1 else []
+    return [sys.executable, "-P", *started, "-m", "benchmarks.faults.child", child.as_argument(settings)]
+
+
 def _forked(settings: Settings, logs: Path, environment: Mapping[str, str]) -> NoReturn:
     """In the fork: become the command."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # the command is not there yet
@@ -133,7 +140,10 @@ def _forked(settings: Settings, logs: Path, environment: Mapping[str, str]) -> N
     os.environ.update(environment)
     tempfile.tempdir = None  # the harness has looked up its own
     opened = [(0, os.devnull, os.O_RDONLY)]
-    opened += [(1 + at, str(logs / name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for at, name in enumerate(("stdout", "stderr"))]
+    opened += [
+        (1 + at, str(logs / name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        for at, name in enumerate(("stdout", "stderr"))
+    ]
     for descriptor, name, flags in opened:
         file = os.open(name, flags, 0o600)
         os.dup2(file, descriptor)

@@ -19,8 +19,8 @@ tracebacks, exit codes that the documentation does not name, rows lost or double
 Finding = tuple[str, str]
 """(rule, what was found)."""
 
-OF_OTHERS = ("torchelastic_", "pymp-")
-"""Beginnings of names of folders that torchrun and Python's multiprocessing leave among temporary files when they are killed."""
+OF_OTHERS = ("torchelastic_", "pymp-", "torch_geometric.")
+"""Beginnings of temporary files of torchrun, Python's multiprocessing and PyTorch Geometric, which they leave when they are killed."""
 
 
 def tracebacks(said: str) -> Iterator[Finding]:
@@ -40,19 +40,20 @@ def stopped_by(number: int, documented: int) -> set[int]:
     return {-number, documented} if number != signal.SIGINT else {documented}
 
 
-def litter(*folders: Path) -> Iterator[Finding]:
-    """Temporary files of half-done work."""
+def litter(*folders: Path, was_killed: bool) -> Iterator[Finding]:
+    """Temporary files of half-done work; where something was killed, those of other programs do not count."""
     for folder in folders:
         found = [path for path in folder.rglob("*") if _is_litter(path, folder)]
+        if was_killed:
+            found = [path for path in found if not path.relative_to(folder).parts[0].startswith(OF_OTHERS)]
         if found:
             yield "litter", ", ".join(str(path.relative_to(folder.parent)) for path in found[:8])
 
 
 def _is_litter(path: Path, folder: Path) -> bool:
     """Everything in a folder of temporary files; elsewhere, names of files that are being written."""
-    if path.name.startswith(OF_OTHERS) or any(part.startswith(OF_OTHERS) for part in path.parts):
-        return False
-    return folder.name == "tmp" or path.name.startswith(".") or path.suffix in {".part", ".tmp"} or "-journal" in path.name
+    name = path.name
+    return folder.name == "tmp" or name.startswith(".") or path.suffix in {".part", ".tmp"} or "-journal" in name
 
 
 def finished_probes(ledger_folder: Path) -> Counter[tuple[str, str]]:

@@ -15,6 +15,7 @@ from benchmarks.faults import rules
 from benchmarks.faults.child import Settings
 from benchmarks.faults.rules import Finding
 from compass.errors import CompassError
+from compass.probe.store import LEDGER
 from compass.profile import Profile, read_profile
 from compass.records import STAGES
 
@@ -42,6 +43,8 @@ class Target(ABC):
     """Exit codes after one of its processes was ended, beside 0."""
     damaged_when_finished: ClassVar[bool] = True
     """Whether files are also damaged after a run has ended: it is made once more then."""
+    under_torchrun: ClassVar[bool] = False
+    """Whether torchrun's own tracebacks and exit codes hide those of Compass after a fault."""
     has_children: ClassVar[bool] = True
     """Whether it starts other processes."""
     is_slow: ClassVar[bool] = False
@@ -131,7 +134,7 @@ class Optimize(Target):
     def damageable(self) -> dict[str, Path]:
         """Profile, ledger, Optuna's journal."""
         cache = self.work / "cache"
-        return {"profile": self.profile, "ledger": cache / rules.LEDGER, "journal": cache / "optuna_journal.log"}
+        return {"profile": self.profile, "ledger": cache / LEDGER, "journal": cache / "optuna_journal.log"}
 
     def state(self) -> Counter[tuple[str, str]]:
         """The finished probes."""
@@ -178,7 +181,7 @@ class OptimizeToy(Optimize):
     has_children = is_slow = True
     ends_on_death = frozenset({1, 3})
     chain = 3
-    flags = (
+    flags: ClassVar[tuple[str, ...]] = (
         "--workload", f"{Path(__file__).parent / 'toy_workload.py'}:Toy", "--memory-limit", "2GiB",
         "--set", "runtime.threads=1", "--set", "runtime.waiting=sleep", "--set", "stages.smoke_test.allocator=fast",
     )  # fmt: skip
@@ -193,7 +196,7 @@ class OptimizeViSNet(OptimizeToy):
 
     name = "optimize, ViSNet"
     visnet = True
-    flags = ("--memory-limit", "3GiB", *OptimizeToy.flags[4:])
+    flags: ClassVar[tuple[str, ...]] = ("--memory-limit", "3GiB", *OptimizeToy.flags[4:])
 
 
 # ------------------------------------------------------------------------------------------------------------- scan
@@ -418,7 +421,13 @@ class Train(Target):
         assert newest is not None  # noqa: S101 - the run ended well
         results = json.loads((self.folder / "results.json").read_text())
         return {
-            "weights": _digest([newest["model"], newest["optimizer"], read_checkpoint(self.folder / "checkpoints" / "best.ckpt")["model"]]),
+            "weights": _digest(
+                [
+                    newest["model"],
+                    newest["optimizer"],
+                    read_checkpoint(self.folder / "checkpoints" / "best.ckpt")["model"],
+                ]
+            ),
             "epochs": (self.folder / "epochs.csv").read_text().splitlines(),
             "predictions": (self.folder / "predictions.csv").read_text().splitlines(),
             "results": [results["finished"], results["evaluations"], results["verdict"]],
@@ -442,7 +451,7 @@ class TrainRanks(Train):
     has_children = is_slow = True
     ranks = 2
     epochs = 6
-    ends_on_death = frozenset(range(1, 256))  # torchrun's own
+    under_torchrun = True
 
 
 def _free_port() -> int:

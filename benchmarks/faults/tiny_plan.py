@@ -62,7 +62,7 @@ def tiny_plan(
     )
 
 
-def tiny_profile(config: OptimizerConfig, **plan: int) -> Profile:
+def tiny_profile(config: OptimizerConfig, *, loader_workers: int = 0) -> Profile:
     """A profile with the plan alone."""
     hardware = Hardware(
         kind="cpu",
@@ -81,6 +81,6 @@ def tiny_profile(config: OptimizerConfig, **plan: int) -> Profile:
         workload="visnet",
         dataset_size=10,
         data_cap=100_000,
-        plans={"prototyping": tiny_plan(**plan)},
+        plans={"prototyping": tiny_plan(loader_workers=loader_workers)},
         config=config,
     )

@@ -88,9 +88,7 @@ class Try:
 
     def _launch(self, settings: Any) -> Running:
         self._n_starts += 1
-        return launch(
-            settings, self.folder / f"start-{self._n_starts}", self.target.environment(self.folder / "tmp")
-        )
+        return launch(settings, self.folder / f"start-{self._n_starts}", self.target.environment(self.folder / "tmp"))
 
     def _ended_early(self, running: Running) -> bool:
         """It was too late for the fault; what ended must have ended well."""
@@ -101,12 +99,14 @@ class Try:
         happened = [False]
 
         def send() -> bool:
-            happened[0] = happened[0] or kinds.send(self.kind, running)
+            happened[0] = happened[0] or kinds.send(self.kind, running, self._draw)
             return happened[0]
 
         running.wait(self.target.undisturbed_s, until=send)
         running.wait(TIMEOUT_S)
-        is_done = running.code == 0  # even if the signal came: so late that the work was done, or to a process that is replaced
+        is_done = (
+            running.code == 0
+        )  # even if the signal came: so late that the work was done, or to a process that is replaced
         codes = kinds.expected_codes(self.kind, takes_term=self.target.ends_on_term) | self._codes_of_children()
         self._judge_start(running, {0} if is_done or not happened[0] else codes)
         if is_done:
@@ -115,7 +115,9 @@ class Try:
 
     def _codes_of_children(self) -> frozenset[int]:
         """What the command may end with besides, because one of its processes was ended."""
-        return self.target.ends_on_death if self.kind.whom != "parent" and self.kind.signal != "SIGSTOP" else frozenset()
+        return (
+            self.target.ends_on_death if self.kind.whom != "parent" and self.kind.signal != "SIGSTOP" else frozenset()
+        )
 
     def _damaged_after(self, running: Running) -> bool:
         """Damage a file after the start was killed or, where that says something, has ended."""
@@ -152,7 +154,7 @@ class Try:
 
     # ----------------------------------------------------------------------------------------------------------- the rules
 
-    def _judge_start(self, running: Running, codes: set[int]) -> None:
+    def _judge_start(self, running: Running, codes: set[int], *, is_undisturbed: bool = False) -> None:
         """The rules that hold for every start that has ended, or that should have."""
         if not running.wait(TIMEOUT_S):
             self.findings.append(("hangs", f"still there after {TIMEOUT_S:.0f} s: {running.said()[-600:]}"))
@@ -160,8 +162,9 @@ class Try:
             return
         said = running.said()
         self.findings += [("orphans", line) for line in running.leftovers()]
-        self.findings += rules.tracebacks(said)
-        self.findings += rules.exit_code(running.code, codes, said)
+        if is_undisturbed or not self.target.under_torchrun:
+            self.findings += rules.tracebacks(said)
+            self.findings += rules.exit_code(running.code, codes, said)
 
     def _go_on(self) -> None:
         """The run that goes on to its end, or where a damaged file is refused, the one that the refusal names."""
@@ -169,12 +172,12 @@ class Try:
         running.wait(TIMEOUT_S)
         way_out = self.target.way_out(self._damaged) if self._damaged else None
         refused = running.code == BAD_INPUT and way_out is not None
-        self._judge_start(running, {BAD_INPUT} if refused else {0})
+        self._judge_start(running, {BAD_INPUT} if refused else {0}, is_undisturbed=True)
         if refused and way_out is not None:
             running = self._launch(way_out)
-            self._judge_start(running, {0})
+            self._judge_start(running, {0}, is_undisturbed=True)
         self.findings += self.target.judge_end(self._before, self._damaged)
-        self.findings += rules.litter(self.target.work, self.folder / "tmp")
+        self.findings += rules.litter(self.target.work, self.folder / "tmp", was_killed=True)
 
 
 def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:
@@ -192,5 +195,5 @@ def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:
             target.remember()
         else:
             yield from target.judge_end(before, "")
-        yield from rules.litter(target.work, folder / "tmp")
+        yield from rules.litter(target.work, folder / "tmp", was_killed=False)
         shutil.rmtree(folder)

@@ -77,7 +77,9 @@ class LoaderDied(CompassError):  # noqa: N818 - it names what happened
 
     def __init__(self, reason: str, run: TrainingRun) -> None:
         again = command("train", {"--out": str(run.folder)}, ["--resume"])
-        super().__init__(f"a process that loads batches has ended: {reason}. Checkpoints are kept. Go on with `{again}`")
+        super().__init__(
+            f"a process that loads batches has ended: {reason}. Checkpoints are kept. Go on with `{again}`"
+        )
 
 
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:

@@ -262,3 +262,21 @@ def test_one_process_that_is_asked_to_stop_stops_the_others(make_spec, tmp_path)
     os.kill(process.pid, signal.SIGTERM)
     assert not finish(process, code=128 + signal.SIGTERM).finished
     assert psutil.wait_procs(others, timeout=30)[1] == []
+
+
+def test_a_loader_process_that_is_killed_ends_the_run_in_a_line_and_it_goes_on(make_spec, tmp_path):
+    """PyTorch raises wherever the training happens to be, and Lightning may raise another error on it."""
+    spec = make_spec(loader_workers=2, amount=Amount(epochs=5000))
+    process = start(spec, tmp_path)
+    wait_for_batches(tmp_path, 4)
+    one = next(child for child in psutil.Process(process.pid).children() if "tracker" not in " ".join(child.cmdline()))
+    one.kill()
+    said = process.communicate(timeout=240)[1]
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert re.search(
+        r"error: a process that loads batches has ended: DataLoader worker .*\. Checkpoints are kept\. "
+        r"Go on with `compass train --out \S+ --resume`",
+        said,
+    )
+    assert finish(start(spec.model_copy(update={"resume": True, "amount": Amount(epochs=4)}), tmp_path)).finished
