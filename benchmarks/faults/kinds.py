@@ -25,7 +25,7 @@ Whom = Literal["parent", "child", "both"]
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGSTOP": signal.SIGSTOP}
 STOPPED_S = 0.5
 """Between SIGSTOP and SIGCONT."""
-JUMPS_S = (-3e7, -3600.0, 3600.0, 3e7)
+JUMPS_S = (-3e7, -86400.0, -3600.0, 3600.0, 3e7)
 DISK_BYTES = 64 << 20
 
 

@@ -27,6 +27,7 @@ from compass.training.checkpoints import (
     run_spec_in,
 )
 from compass.training.cycle_report import drop_rows
+from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
 from compass.training.loggers import start_loggers
@@ -86,12 +87,18 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
     """Train as `spec` says, in this process alone or as one of several; all files are written into `folder`.
 
     Raises:
-        InputError: a setting cannot be used.
+        InputError: a setting cannot be used, or the disk is full or read-only.
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a finite number.
         LoaderDied: a process that loads batches was ended from outside.
     """
-    run = open_run(spec, folder)
+    with one_line_for_disk_errors(folder):
+        return _trained(open_run(spec, folder), watch)
+
+
+def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
+    """The results of a run that has been opened."""
+    spec = run.spec
     announce(run)
     callback = RunCallback(run, watch)
     resume(run, callback)
