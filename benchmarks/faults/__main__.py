@@ -25,7 +25,7 @@ from benchmarks.faults.schedule import MOUNTED, planned
 from benchmarks.faults.targets import ENVIRONMENT, Target
 from benchmarks.faults.tries import Try, measure_undisturbed
 
-SEED, TRIES, QUICK_TRIES = 25, 514, 24
+SEED, TRIES, QUICK_TRIES = 25, 515, 24
 WARM = (
     "compass.cli.app", "compass.cli.optimize", "compass.cli.scan", "compass.cli.train", "compass.optimizer", "compass.config_files",
     "compass.probe.simulation", "compass.training.begin", "compass.training.run", "compass.data.scan.scan", "compass.data.scan.replay",

@@ -260,7 +260,7 @@ class Scan(Target):
 
         try:
             found, about = self.outcome(), Catalogue.open(self.catalogue).about
-        except CompassError as error:
+        except (CompassError, OSError) as error:
             yield "tables", str(error)
             return
         if found != self.expected:
@@ -402,7 +402,7 @@ class Train(Target):
         """Weights, tables and predictions are those of an undisturbed run."""
         try:
             found = self.outcome()
-        except (CompassError, OSError, TypeError, ValueError) as error:
+        except (AssertionError, CompassError, LookupError, OSError, TypeError, ValueError) as error:
             yield "weights", f"{type(error).__name__}: {error}"
             return
         if found["weights"] != self.expected["weights"]:

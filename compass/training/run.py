@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -196,10 +197,25 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
         if callback.signals.stop is None:
             raise LoaderDied(reason, run) from None
         raise SystemExit(128 + callback.signals.stop) from None  # the signal went to all processes
-    except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
-        if callback.signals.stop is None:
+    except SystemExit as error:  # Lightning exits on a signal, with a code that does not name it
+        number = signal_behind(error, callback.signals.stop)
+        if number is None:
             raise
-        raise SystemExit(128 + callback.signals.stop) from None
+        raise SystemExit(128 + number) from None
+
+
+def signal_behind(error: SystemExit, stop: int | None) -> int | None:
+    """The signal on which Lightning exits: `stop`, or one that came before the run listened itself; None if there was none.
+
+    Without this, a SIGTERM before the first batch ended the run with code 0, as if it were finished.
+    """
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    if stop is None and isinstance(error, SIGTERMException):
+        return signal.SIGTERM
+    if stop is None and isinstance(error.__context__, KeyboardInterrupt):
+        return signal.SIGINT
+    return stop
 
 
 def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple[tuple[Evaluation, ...], RunVerdict]:
