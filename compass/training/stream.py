@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -152,7 +154,7 @@ def loader(stream: Stream, workload: Workload, spec: RunSpec, rank: int = 0) -> 
         sampler=stream,
         batch_size=None,
         num_workers=spec.loader_workers,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_begin_process,
         collate_fn=_unchanged,
         # Its own generator: drawing the loader's seed from torch's would make the random states of a resumed run differ.
         generator=torch.Generator(),
@@ -187,11 +189,21 @@ def reason_of_dead_loader(error: BaseException | None) -> str:
     return ""
 
 
-def _ignore_signals(_: int) -> None:
-    """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update."""
+def _begin_process(_: int) -> None:
+    """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update.
+
+    If the main process is killed while it takes a batch, this one ends without a traceback.
+    """
+    sys.excepthook = _unless_the_other_end_is_gone
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _unless_the_other_end_is_gone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an error that nothing caught, but not that the process that takes the batches has ended."""
+    if not isinstance(error, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _unchanged(pair: Any) -> Any:

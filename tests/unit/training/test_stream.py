@@ -12,7 +12,14 @@ from compass.batching.sampler import BudgetedBatchSampler
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Affine, BytesLaw
-from compass.training.stream import Position, Stream, check_temporary_folder, loader, reason_of_dead_loader
+from compass.training.stream import (
+    Position,
+    Stream,
+    _unless_the_other_end_is_gone,
+    check_temporary_folder,
+    loader,
+    reason_of_dead_loader,
+)
 from compass.workloads.registry import load_workload
 
 LAW = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
@@ -140,3 +147,9 @@ def test_a_loader_process_that_died_is_known_from_the_error_or_from_one_raised_o
     assert reason_of_dead_loader(died) == "DataLoader worker (pid 7) is killed by signal: Killed"
     assert reason_of_dead_loader(raised_on_it) == reason_of_dead_loader(died)
     assert reason_of_dead_loader(RuntimeError("shapes do not match")) == ""
+
+
+def test_a_loader_process_whose_main_process_is_killed_shows_no_traceback(capfd):
+    for error in (EOFError(), ConnectionResetError(), ValueError("a batch that is wrong")):
+        _unless_the_other_end_is_gone(type(error), error, None)
+    assert capfd.readouterr().err == "ValueError: a batch that is wrong\n"
