@@ -78,7 +78,8 @@ class Try:
             happened = self._at_its_place(running)
         if happened:
             self.n_faults += 1
-            self.findings += self.target.judge_fault(self._before)
+            if not self._damaged:  # what is damaged is judged after the next start
+                self.findings += self.target.judge_fault(self._before)
         return happened
 
     def _start(self, moment_s: float) -> Running:
