@@ -34,6 +34,9 @@ class Try:
         self._n_starts = 0
         self._damaged = ""
         self._before: Any = None
+        """What was finished at the moment of the fault."""
+        self._at_start: Any = None
+        """What was finished when the latest start began."""
         self._places = ExitStack()
 
     def run(self) -> None:
@@ -85,6 +88,7 @@ class Try:
     def _start(self, moment_s: float) -> Running:
         settings = self.target.settings(again=self._n_starts > 0)
         settings = kinds.with_clock(self.kind, settings, moment_s, self._draw)
+        self._at_start = self.target.state()
         return self._launch(settings)
 
     def _launch(self, settings: Any) -> Running:
@@ -111,7 +115,7 @@ class Try:
         codes = kinds.expected_codes(self.kind, takes_term=self.target.ends_on_term) | self._codes_of_children()
         self._judge_start(running, {0} if is_done or not happened[0] else codes)
         if is_done:
-            self.findings += self.target.judge_end(self._before, "")
+            self.findings += self.target.judge_end(self._at_start, "")
         return happened[0]
 
     def _codes_of_children(self) -> frozenset[int]:
