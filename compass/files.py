@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from compass.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows, where abandoned files stay
+    fcntl = None  # type: ignore[assignment]
 
 MODEL_SUFFIX = ".model.pkl"
 """End of the name of a file that holds a model of the user's; see `compass.workloads.model_file`."""
@@ -19,21 +25,61 @@ MODEL_SUFFIX = ".model.pkl"
 def replacing(path: Path, *, suffix: str = "") -> Iterator[BinaryIO]:
     """A temporary file beside `path`, which takes the place of `path` when the block ends without an exception.
 
-    Its name starts with `.NAME.` and ends with `suffix`. A process that is killed in the block leaves it behind.
+    Its name starts with `.NAME.` and ends with `suffix`. A process that is killed in the block leaves it behind; the next one that
+    writes `path` deletes it, where the file system has locks.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # who may read it is the umask's decision
+    _sweep_abandoned(path, suffix)
+    temporary, handle = _temporary(path, suffix)
     try:
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            if fcntl is not None:
+                temporary.replace(path)  # while it is locked
+        if fcntl is None:
+            temporary.replace(path)  # Windows renames closed files only
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, suffix: str) -> tuple[Path, int]:
+    """A new file beside `path`, open and locked, so that no process takes it for an abandoned one."""
+    while True:
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{suffix}"
+        mode = 0o666  # who may read it is the umask's decision
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        if not _lock(handle, wait=True) or os.fstat(handle).st_nlink:
+            return temporary, handle
+        os.close(handle)  # another process swept it before it was locked
+
+
+def _sweep_abandoned(path: Path, suffix: str) -> None:
+    """Delete temporary files of `path` that no living process writes."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}{re.escape(suffix)}")
+    with suppress(OSError):
+        for other in path.parent.iterdir():
+            if name.fullmatch(other.name):
+                handle = os.open(other, os.O_RDWR)
+                try:
+                    if _lock(handle, wait=False):
+                        other.unlink(missing_ok=True)
+                finally:
+                    os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Lock an open file until it is closed; False if another process has locked it, or where there are no locks."""
+    if fcntl is None:  # pragma: no cover
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def sweep(folder: Path, names: Iterable[str]) -> list[Path]:

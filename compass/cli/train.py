@@ -99,7 +99,7 @@ def train_command(
 ) -> None:
     """Train the planned model of a stage with the settings of its plan.
 
-    Exit codes: 0 done, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
+    Exit codes: 0 done, 1 a loader process died, 2 bad input, 3 out of memory, 130 or 143 stopped by a signal (a checkpoint is written).
     """
     from compass.cli.parse import named, one_stage
     from compass.probe.store import default_cache

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 CHUNK = 8
 """Tasks per message to a worker: few, because after a death they are repeated one by one."""
+LOOK_S = 5.0
+"""Interval at which a pool that gives no result is looked at."""
 _MOST_WORKERS = 61
 """Windows cannot wait for more processes at once."""
 
@@ -73,8 +75,7 @@ def _together(
                     suspects += chunk
             if not under_way:
                 return
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in _first_done(pool, under_way):
                 chunk = under_way.pop(future)
                 try:
                     results = future.result()
@@ -92,11 +93,31 @@ def _one_by_one(work: Callable[[T], R], tasks: Iterable[T], died: Callable[[T], 
             while left:
                 task = left.popleft()
                 try:
-                    (result,) = _submit(pool, _do, (task,)).result()
+                    future = _submit(pool, _do, (task,))
+                    _first_done(pool, [future])
+                    (result,) = future.result()
                 except BrokenProcessPool:
                     yield [(task, died(task))]
                     break
                 yield [(task, result)]
+
+
+def _first_done(pool: ProcessPoolExecutor, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+    """The futures that are done, at least one.
+
+    A process that is killed while it writes a result leaves a part of it in the pipe. The pool then waits for the rest for ever,
+    because the other processes, and this one, hold the pipe open.
+    """
+    while True:
+        done, _ = wait(futures, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+        if done:
+            return done
+        processes = list((pool._processes or {}).values())  # noqa: SLF001 - nothing public tells
+        if any(process.exitcode is not None for process in processes):
+            for process in processes:
+                process.kill()
+            with suppress(OSError):
+                pool._result_queue._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _require_start(pool: ProcessPoolExecutor) -> None:

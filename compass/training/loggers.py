@@ -87,9 +87,10 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
 
 
 def _tensorboard(folder: Path, _: RunSpec) -> Logger:
+    """With a queue of any length: a full one is waited for, and if the thread that writes has died (a full disk), for ever."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    return TensorBoardLogger(str(folder), name="", version="tensorboard")
+    return TensorBoardLogger(str(folder), name="", version="tensorboard", max_queue=0)
 
 
 def _csv(folder: Path, _: RunSpec) -> Logger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,7 @@ from compass.training.checkpoints import (
     run_spec_in,
 )
 from compass.training.cycle_report import drop_rows
+from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
 from compass.training.loggers import start_loggers
@@ -34,7 +36,7 @@ from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
-from compass.training.stream import Position, loader
+from compass.training.stream import Position, loader, reason_of_dead_loader
 from compass.training.updates import Counts
 from compass.training.verdict import STOPPED, no_verdict
 from compass.units import format_seconds
@@ -70,15 +72,34 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
         )
 
 
+class LoaderDied(CompassError):  # noqa: N818 - it names what happened
+    """A process that loads batches was ended from outside."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, run: TrainingRun) -> None:
+        again = command("train", {"--out": str(run.folder)}, ["--resume"])
+        super().__init__(
+            f"a process that loads batches has ended: {reason}. Checkpoints are kept. Go on with `{again}`"
+        )
+
+
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
     """Train as `spec` says, in this process alone or as one of several; all files are written into `folder`.
 
     Raises:
-        InputError: a setting cannot be used.
+        InputError: a setting cannot be used, or the disk is full or read-only.
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a finite number.
+        LoaderDied: a process that loads batches was ended from outside.
     """
-    run = open_run(spec, folder)
+    with one_line_for_disk_errors(folder):
+        return _trained(open_run(spec, folder), watch)
+
+
+def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
+    """The results of a run that has been opened."""
+    spec = run.spec
     announce(run)
     callback = RunCallback(run, watch)
     resume(run, callback)
@@ -170,10 +191,31 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
             trainer.fit(run.module, loader(run.stream, run.workload, run.spec, run.ranks.rank))
     except (NonFiniteLoss, BrokenWeights) as error:
         raise Diverged(error, run, callback.at) from None
-    except SystemExit:  # Lightning exits on an interrupt, with a code that does not name the signal
-        if callback.signals.stop is None:
+    except RuntimeError as error:
+        if not (reason := reason_of_dead_loader(error)):
             raise
-        raise SystemExit(128 + callback.signals.stop) from None
+        if callback.signals.stop is None:
+            raise LoaderDied(reason, run) from None
+        raise SystemExit(128 + callback.signals.stop) from None  # the signal went to all processes
+    except SystemExit as error:  # Lightning exits on a signal, with a code that does not name it
+        number = signal_behind(error, callback.signals.stop)
+        if number is None:
+            raise
+        raise SystemExit(128 + number) from None
+
+
+def signal_behind(error: SystemExit, stop: int | None) -> int | None:
+    """The signal on which Lightning exits: `stop`, or one that came before the run listened itself; None if there was none.
+
+    Without this, a SIGTERM before the first batch ended the run with code 0, as if it were finished.
+    """
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    if stop is None and isinstance(error, SIGTERMException):
+        return signal.SIGTERM
+    if stop is None and isinstance(error.__context__, KeyboardInterrupt):
+        return signal.SIGINT
+    return stop
 
 
 def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple[tuple[Evaluation, ...], RunVerdict]:

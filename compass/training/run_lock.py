@@ -56,7 +56,11 @@ def lock_run(folder: Path) -> int:
         if held:
             os.close(descriptor)
             raise _held(folder, _holder(path)) from error
-    _note(descriptor)
+    try:
+        _note(descriptor)
+    except OSError as error:  # the disk is full
+        os.close(descriptor)
+        raise unwritable(folder, error) from error
     return descriptor
 
 
@@ -78,7 +82,8 @@ def keep_lock(folder: Path) -> int:
     try:
         if given and os.path.samestat(os.fstat(int(given)), (folder / LOCK).stat()):
             os.set_inheritable(int(given), False)  # noqa: FBT003
-            _note(int(given))
+            with suppress(OSError):  # a full disk: the lock holds without its note
+                _note(int(given))
             return _noted_until_the_end(int(given), folder)
     except (OSError, ValueError):
         pass  # a stranger's variable

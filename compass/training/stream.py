@@ -5,16 +5,21 @@ Lightning sees them as a single pass. Its own loops resume only at epochs; our p
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Batch
 from compass.records.base import digest
@@ -132,25 +137,73 @@ def _collated(source: str, config: OptimizerConfig, rank: int) -> _Collated:
     return _Collated(load_workload(source, config), source, config, rank)
 
 
+LONGEST_TEMPORARY = 71
+"""Bytes of the longest path for temporary files: loader processes listen at sockets in it, whose paths may have 103 bytes."""
+
+
 def loader(stream: Stream, workload: Workload, spec: RunSpec, rank: int = 0) -> DataLoader[tuple[Item, Any]]:
-    """A loader of `stream` with the plan's number of processes; with 0 of them, this process collates."""
+    """A loader of `stream` with the plan's number of processes; with 0 of them, this process collates.
+
+    Raises:
+        InputError: the path for temporary files is too long for sockets; the loader would wait for batches for ever.
+    """
+    if spec.loader_workers:
+        check_temporary_folder(tempfile.gettempdir())
     return DataLoader(
         _Collated(workload, spec.workload, spec.config, rank),
         sampler=stream,
         batch_size=None,
         num_workers=spec.loader_workers,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_begin_process,
         collate_fn=_unchanged,
         # Its own generator: drawing the loader's seed from torch's would make the random states of a resumed run differ.
         generator=torch.Generator(),
     )
 
 
-def _ignore_signals(_: int) -> None:
-    """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update."""
+def check_temporary_folder(folder: str) -> None:
+    """Refuse a folder for temporary files whose path is too long for the sockets of loader processes.
+
+    Raises:
+        InputError: it is too long.
+    """
+    n_bytes = len(os.fsencode(folder))
+    if n_bytes > LONGEST_TEMPORARY:
+        raise InputError(
+            f"folder for temporary files {folder}",
+            got=f"a path of {n_bytes} bytes",
+            expected=f"at most {LONGEST_TEMPORARY}, because loader processes listen at sockets in it",
+            fix="Set TMPDIR to a shorter one.",
+        )
+
+
+def reason_of_dead_loader(error: BaseException | None) -> str:
+    """The sentence in which PyTorch reports that a loader process has ended, as Lightning may raise another error on it.
+
+    Empty if that is not what happened.
+    """
+    while error is not None:
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            return str(error).splitlines()[0].strip().rstrip(".")
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _begin_process(_: int) -> None:
+    """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update.
+
+    If the main process is killed while it takes a batch, this one ends without a traceback.
+    """
+    sys.excepthook = _unless_the_other_end_is_gone
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _unless_the_other_end_is_gone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an error that nothing caught, but not that the process that takes the batches has ended."""
+    if not isinstance(error, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _unchanged(pair: Any) -> Any:

@@ -13,31 +13,16 @@ import psutil
 import pytest
 import torch
 
+from benchmarks.faults.tiny_plan import FINGERPRINT, tiny_plan
 from benchmarks.real_crops import write_crops
 from compass.config_files import load_config
 from compass.data.scan.scan import scan_source
-from compass.records import (
-    Affine,
-    BytesLaw,
-    Certificate,
-    Configuration,
-    Fingerprint,
-    Knobs,
-    Load,
-    Measured,
-    Predicted,
-    RuntimeSettings,
-    StagePlan,
-    StepTime,
-    Variant,
-)
 from compass.training.checkpoints import Checkpoints, Progressed, not_finite, read_checkpoint
 from compass.training.prepare import process_environment
 from compass.training.results import Results
 from compass.training.run_spec import Amount, RunSpec, read_run_spec, write_run_spec
 from compass.units import GIB, MIB
 
-OPTIONS = (("heads", 2), ("lmax", 1), ("rbf", 8))
 N_CROPS = 12
 
 
@@ -63,25 +48,9 @@ def make_spec(catalogue):
             [f"dataset.catalogue={catalogue}", "dataset.oversize_share=0", "batch.effective_batch=6", "cycle_batches=10",
              "training.checkpoint_s=0.0001", *changes],
         )  # fmt: skip
-        load = Load(graphs=batch_size, sizes=(("nodes", 300), ("edges", 5000)))
-        choice = Configuration(
-            knobs=Knobs(layers=shape[0], channels=shape[1], variant=Variant(options=OPTIONS)), capacity=10_000,
-            batch_size=batch_size, load=load,
-        )  # fmt: skip
-        predicted = Predicted(live_bytes=1, footprint_bound_bytes=1, step_s=0.05, cycle_s=0.5, throughput=60)
-        step = StepTime(median_s=0.05, low_s=0.05, high_s=0.05, n_steps=9)
-        measured = Measured(step=step, cycle_s=0.5, throughput=60, live_bytes=1, footprint_bytes=1)
-        law = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 0.0), ("edges", 1000.0)))),))
-        certificate = Certificate(
-            ceiling_bytes=budget_bytes, batches=(), worst=load, n_steps=1, enforced=True, footprint_bound_bytes=budget_bytes,
-        )  # fmt: skip
-        plan = StagePlan(
-            stage="prototyping", choice=choice, predicted=predicted, measured=measured, accumulate=2, bytes_law=law,
-            runtime=RuntimeSettings(threads=1), limited_by="memory", why="", certificate=certificate,
-        )  # fmt: skip
-        fingerprint = Fingerprint(device="cpu", driver="", torch="", versions=(), workload="crops")
+        plan = tiny_plan(batch_size=batch_size, shape=shape, budget_bytes=budget_bytes)
         return RunSpec(
-            plan=plan, workload="visnet", config=config, fingerprint=fingerprint, budget_bytes=budget_bytes,
+            plan=plan, workload="visnet", config=config, fingerprint=FINGERPRINT, budget_bytes=budget_bytes,
             batching="batch_size", device="cpu", **{"amount": Amount(epochs=4), **fields},
         )  # fmt: skip
 
@@ -262,3 +231,21 @@ def test_one_process_that_is_asked_to_stop_stops_the_others(make_spec, tmp_path)
     os.kill(process.pid, signal.SIGTERM)
     assert not finish(process, code=128 + signal.SIGTERM).finished
     assert psutil.wait_procs(others, timeout=30)[1] == []
+
+
+def test_a_loader_process_that_is_killed_ends_the_run_in_a_line_and_it_goes_on(make_spec, tmp_path):
+    """PyTorch raises wherever the training happens to be, and Lightning may raise another error on it."""
+    spec = make_spec(loader_workers=2, amount=Amount(epochs=5000))
+    process = start(spec, tmp_path)
+    wait_for_batches(tmp_path, 4)
+    one = next(child for child in psutil.Process(process.pid).children() if "tracker" not in " ".join(child.cmdline()))
+    one.kill()
+    said = process.communicate(timeout=240)[1]
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert re.search(
+        r"error: a process that loads batches has ended: DataLoader worker .*\. Checkpoints are kept\. "
+        r"Go on with `compass train --out \S+ --resume`",
+        said,
+    )
+    assert finish(start(spec.model_copy(update={"resume": True, "amount": Amount(epochs=4)}), tmp_path)).finished

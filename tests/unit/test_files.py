@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from compass import files
 from compass.errors import InputError
 from compass.files import replacing, sweep, write_text
 
@@ -57,3 +58,32 @@ def test_the_temporary_file_is_named_after_the_file(tmp_path):
 def test_a_folder_that_is_missing_names_the_option(tmp_path):
     with pytest.raises(InputError, match=r"a\.txt: got No such file or directory; .* Choose another --csv\."):
         write_text("text", tmp_path / "none" / "a.txt", option="--csv")
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next_one_that_writes_the_file(tmp_path):
+    """But not a file that a living process writes, nor one of the user's with a similar name."""
+    path, abandoned, of_an_editor = tmp_path / "p.json", tmp_path / ".p.json.0123abcd", tmp_path / ".p.json.swp"
+    abandoned.write_text("half a prof")
+    of_an_editor.write_text("")
+    with replacing(path) as first:
+        assert not abandoned.exists()
+        first.write(b"first")
+        write_text("second", path)
+    assert path.read_text() == "first"  # it ended last
+    assert sorted(tmp_path.iterdir()) == [of_an_editor, path]
+
+
+def test_a_file_that_was_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    path, lock, swept = tmp_path / "p.json", files._lock, []
+
+    def sweep_first(handle, *, wait):
+        if wait and not swept:
+            (found,) = tmp_path.iterdir()
+            found.unlink()
+            swept.append(found)
+        return lock(handle, wait=wait)
+
+    monkeypatch.setattr(files, "_lock", sweep_first)
+    write_text("whole", path)
+    assert path.read_text() == "whole"
+    assert len(swept) == 1

@@ -30,6 +30,25 @@ def test_a_task_that_kills_its_process_costs_itself_alone():
     assert all(task.args == (-result,) for task, result in results if task not in DIES)
 
 
+TEARS = """
+import os, signal, struct, sys
+frame = sys._getframe()
+while "result_queue" not in frame.f_locals:
+    frame = frame.f_back
+os.write(frame.f_locals["result_queue"]._writer.fileno(), struct.pack("!i", 1000) + b"a part")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_its_result_costs_its_task_alone(monkeypatch):
+    """A part of a result stays in the pipe, and the pool would wait for the rest for ever."""
+    monkeypatch.setattr(pool, "LOOK_S", 0.5)
+    torn, fine = partial(exec, TEARS), [partial(abs, -number) for number in range(2 * CHUNK)]
+    results = list(chain(*each(operator.call, [torn, *fine], n_workers=2, died=lambda _: "died")))
+    assert [result for task, result in results if task is torn] == ["died"]
+    assert sorted(result for task, result in results if task is not torn) == list(range(2 * CHUNK))
+
+
 def test_tasks_are_drawn_as_they_are_needed():
     drawn = 0
 

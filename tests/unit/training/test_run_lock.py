@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -103,3 +104,17 @@ def test_a_folder_that_cannot_be_locked(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"expected a file in a writable folder\. Choose another --out\.$"):
         lock_run(tmp_path / "file" / "run")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(InputError) as caught:
+            lock_run(tmp_path)
+    assert str(caught.value) == (
+        f"output {tmp_path}: got No space left on device; expected a file in a writable folder. Choose another --out."
+    )
+    os.close(lock_run(tmp_path))

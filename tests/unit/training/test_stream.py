@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.batching.sampler import BudgetedBatchSampler
+from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Affine, BytesLaw
-from compass.training.stream import Position, Stream, loader
+from compass.training.stream import (
+    Position,
+    Stream,
+    _unless_the_other_end_is_gone,
+    check_temporary_folder,
+    loader,
+    reason_of_dead_loader,
+)
 from compass.workloads.registry import load_workload
 
 LAW = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0), ("edges", 0.0)))),))
@@ -119,3 +127,29 @@ def test_a_workload_from_a_file_reaches_spawned_processes(noisy, monkeypatch):
     monkeypatch.delitem(sys.modules, "compass_workload_noisy")
     again = pickle.loads(written)  # noqa: S301 - our own
     assert again[next(iter(stream()))][1].shape == (2,)
+
+
+def test_a_path_too_long_for_the_sockets_of_loader_processes_is_refused():
+    """Batches would be waited for, for ever: the sockets lie in a folder among the temporary files."""
+    check_temporary_folder("/" + "x" * 70)
+    with pytest.raises(InputError) as caught:
+        check_temporary_folder("/" + "é" * 40)
+    assert str(caught.value) == (
+        f"folder for temporary files /{'é' * 40}: got a path of 81 bytes; expected at most 71, because loader processes listen "
+        "at sockets in it. Set TMPDIR to a shorter one."
+    )
+
+
+def test_a_loader_process_that_died_is_known_from_the_error_or_from_one_raised_on_it():
+    died = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nIt is possible that …")
+    raised_on_it = RuntimeError("Please call `iter(combined_loader)` first.")
+    raised_on_it.__context__ = died
+    assert reason_of_dead_loader(died) == "DataLoader worker (pid 7) is killed by signal: Killed"
+    assert reason_of_dead_loader(raised_on_it) == reason_of_dead_loader(died)
+    assert reason_of_dead_loader(RuntimeError("shapes do not match")) == ""
+
+
+def test_a_loader_process_whose_main_process_is_killed_shows_no_traceback(capfd):
+    for error in (EOFError(), ConnectionResetError(), ValueError("a batch that is wrong")):
+        _unless_the_other_end_is_gone(type(error), error, None)
+    assert capfd.readouterr().err == "ValueError: a batch that is wrong\n"

@@ -1,0 +1,18 @@
+"""The bounded part of `make faults`: some faults of the quick commands, in processes like those of a user."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_nothing_is_lost_after_some_faults(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.faults", "--quick"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["losses"] == 0, done.stdout[-8000:]
+    assert done.returncode == 0
+    assert found["faults"] >= 20
