@@ -3,6 +3,7 @@
 # make test       all tests except those that need a GPU or run the commands of the documentation
 # make gpu        the tests that need a GPU
 # make gpu-check  the same and the benchmarks on this machine's accelerator: a table and gpu_check.json; skipped without one
+# make fuzz       damaged and made-up input for every reader: a table of verdicts (INPUTS=2000000 SEED=25, some hours)
 # make examples   install what the examples need; run them and the commands of README and docs
 # make lint       style, spelling, strict types, import contracts
 # make docs       the documentation site, checked strictly, in build/site
@@ -16,7 +17,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize quick test gpu gpu-check examples lint docs schema wheel
+.PHONY: optimize quick test gpu gpu-check fuzz examples lint docs schema wheel
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -33,6 +34,12 @@ gpu: $(VENV)/.installed-dev
 
 gpu-check: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.gpu_check
+
+INPUTS ?= 100000
+SEED ?= 25
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 examples: $(VENV)/.installed-examples
 	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py tests/integration/test_notebook.py
