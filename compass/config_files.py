@@ -31,6 +31,8 @@ _WIDTH = 110
 _MOST_BYTES = MIB // 4
 """Of a file of settings. All settings with their reasons have 60 KiB."""
 _MOST_VALUES = 100_000
+_LONGEST_LINE = 2_000
+"""Characters of a line of TOML."""
 _NUMBER_TAGS = {
     "tag:yaml.org,2002:int": r"[-+]?(?:0|[1-9][0-9]*)$",
     "tag:yaml.org,2002:float": r"[-+]?(?:(?:0|[1-9][0-9]*)?\.[0-9]+|(?:0|[1-9][0-9]*)\.?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$",
@@ -188,6 +190,13 @@ def _text_of(path: Path) -> str:
     return read_file(path, _MOST_BYTES).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def _read_toml(text: str) -> Any:
+    """What TOML says. Python's reader takes minutes for a key of many thousand parts, which no line may hold."""
+    if max(map(len, text.split("\n"))) > _LONGEST_LINE:
+        raise ValueError(f"a line of more than {_LONGEST_LINE:,} characters")
+    return tomllib.loads(text)
+
+
 def _read_yaml(text: str) -> Any:
     import yaml
 
@@ -243,7 +252,7 @@ def _no_text(tree: Any) -> Any:
 
 _READERS: dict[str, Callable[[str], Any]] = {
     ".json": json.loads,
-    ".toml": tomllib.loads,
+    ".toml": _read_toml,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
 }

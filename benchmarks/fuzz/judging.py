@@ -17,15 +17,17 @@ from compass.errors import CompassError, WorkerError, printable
 
 MIB = 1 << 20
 MOST_S = 10.0
-"""Longer is a hang."""
+"""Processor seconds. More is a hang."""
+MOST_WAITING_S = 60.0
+"""Seconds after which a reader that computes nothing waits for ever; it has as long if other programs keep the machine busy."""
 MOST_BYTES = 500 * MIB
 """Most memory that reading may add."""
 MOST_LETTERS = 2_000
 """Of a message: it is one line on a terminal."""
 VERDICTS = ("read", "refused", "raw", "made up", "message", "hung", "memory", "died")
 """`read`: values, all of which stand in the input. `refused`: one of Compass's own errors. The others are faults: an exception
-of another kind, a value that does not stand in the input, a message of several lines or of pages, more than 10 s, more than
-500 MiB, and the end of the process."""
+of another kind, a value that does not stand in the input, a message of several lines or of pages, more than 10 s of the
+processor, more than 500 MiB, and the end of the process."""
 GOOD = frozenset({"read", "refused"})
 Change = Callable[[bytes, Random], bytes]
 Judge = Callable[[bytes, Any], str]
@@ -72,16 +74,19 @@ class Meter:
 
     def __post_init__(self) -> None:
         signal.signal(signal.SIGALRM, _on_alarm)
+        signal.signal(signal.SIGPROF, _on_alarm)
 
     def start(self) -> None:
         """Begin an input."""
         os.pwrite(self._mark, b"5", 0)  # the kernel's mark falls to the present size
         self.base_bytes = _peak_bytes()
         self.started_s = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, MOST_S)
+        signal.setitimer(signal.ITIMER_PROF, MOST_S)
+        signal.setitimer(signal.ITIMER_REAL, MOST_WAITING_S)
 
     def stop(self) -> int:
         """End it; returns the bytes that reading added at its peak."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         return _peak_bytes() - self.base_bytes
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from benchmarks.fuzz.judging import GOOD, MIB, MOST_S, VERDICTS, FuzzedReader, Meter, verdict_on
+from benchmarks.fuzz.judging import GOOD, MIB, MOST_WAITING_S, VERDICTS, FuzzedReader, Meter, verdict_on
 from benchmarks.fuzz.places import PLACES, put
 
 BATCH = 2_000
@@ -27,7 +27,7 @@ _COUNTS = struct.Struct(f"<q{len(VERDICTS)}q")
 """Shared with the parent: the number of the present input, then the inputs of each verdict."""
 _FUSE_BYTES = 3 << 29
 """A process may add this much data before the kernel refuses it more: the machine must not swap."""
-_SILENCE_S = 3 * MOST_S
+_SILENCE_S = 2 * MOST_WAITING_S
 """A process that is on one input for so long hangs where no signal reaches it."""
 
 

@@ -45,7 +45,7 @@ _ALIASES = b"a0: &a0 {x: 1, y: 2}\n" + b"".join(
 _LISTS = b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (i, i, i - 1, i - 1) for i in range(1, 40))
 _BOMBS: dict[str, list[Callable[[], bytes]]] = {
     "toml": [
-        deep(b"a=[", n=50_000), deep(b"[", b"]"), wide(b"a", b".a", b"=1"), wide(b"a", b".a", b"=1", n=120_000), wide(b"", b"[a.b]\n", n=40_000), wide(b"a=[", b"1,", b"]", n=120_000), wide(b"a=", b"9", n=5000), wide(b"a=", b"9", n=1_000_000), whole(b""),
+        deep(b"a=[", n=50_000), deep(b"[", b"]"), wide(b"a", b".a", b"=1"), wide(b"a", b".a", b"=1", n=120_000), wide(b"", b"a" + b".a" * 990 + b"=1\n", n=130), wide(b"", b"[a.b]\n", n=40_000), wide(b"a=[", b"1,", b"]", n=120_000), wide(b"a=", b"9", n=5000), wide(b"a=", b"9", n=1_000_000), whole(b""),
         wide(b"a=[", b"1,", b"]", n=1_000_000), wide(b"", b"[a.b]\n"), whole(b"seed=inf"), wide(b'a="', b"x" * 30), whole(b"seed=1979-05-27T07:32:00Z"),
         wide(b"[dataset]\npath='", b"x" * 10, b"'"), whole(b"seed=3\nseed=4"), wide(b"[space.options]\n", b"''=1\n"), whole(b"a.b=1\na.b.c=2"),
     ],

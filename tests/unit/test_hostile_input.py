@@ -183,6 +183,11 @@ def test_settings_of_megabytes_are_refused(tmp_path):
     assert refusal(tmp_path, text, "c.toml") == f"{expected} writes one."
 
 
+def test_a_key_of_thousands_of_parts_is_refused_at_once(tmp_path):
+    got = refusal(tmp_path, "a" + ".a" * 100_000 + " = 1", "c.toml")
+    assert got == "got a line of more than 2,000 characters; expected valid TOML. Correct the file."
+
+
 def test_settings_are_never_awaited_from_a_pipe(tmp_path):
     for name in ("c.toml", "c.py", "pyproject.toml"):
         os.mkfifo(tmp_path / name)
