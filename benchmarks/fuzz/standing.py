@@ -143,7 +143,7 @@ _UNITS = {
     b"mM": -3,
     b"M": 0,
 }
-_MOLAR = re.compile(rb"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*((?:[fpnum]|\xc2\xb5|\xce\xbc|\xb5)?M)")
+_MOLAR = re.compile(rb"(?<![0-9])([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*((?:[fpnum]|\xc2\xb5|\xce\xbc|\xb5)?M)")
 _BLANK = re.compile(rb"\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xc2[\x85\xa0]|\xe3\x80\x80|[\x1c-\x1f]")
 _ALIASES = {"H": ("D", "T"), "CL": ("CLA",), "K": ("POT",), "NA": ("SOD",), "ZN": ("ZN",)}
 """Letters that name an element beside its symbol."""
@@ -209,10 +209,10 @@ def invented_labels(data: bytes, rows: list[tuple[str, float | None]]) -> str:
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         data = data.decode("utf-16", "replace").encode()
     data = _BLANK.sub(b" ", data)  # between a number and its unit any blank will do
-    numbers = {round(_float(word), 9) for word in _NUMBER.findall(data)}
+    numbers = {round(float(word), 9) for word in _NUMBER.findall(data)}
     for value, unit in _MOLAR.findall(data):
-        if 0 < _float(value) < math.inf:
-            numbers.add(round(-math.log10(_float(value)) - _UNITS[unit], 9))
+        if 0 < float(value) < math.inf:
+            numbers.add(round(-math.log10(float(value)) - _UNITS[unit], 9))
     folded = re.sub(rb"[^a-z0-9]", b"", data.lower())
     for name, pk in rows:
         if pk is not None and round(pk, 9) not in numbers and not any(abs(pk - one) < 1e-8 for one in numbers):
@@ -223,14 +223,10 @@ def invented_labels(data: bytes, rows: list[tuple[str, float | None]]) -> str:
     return ""
 
 
-def _float(text: bytes) -> float:
-    return float(text) if len(text) < 400 else math.inf
-
-
 def invented_leaves(data: bytes, leaves: list[tuple[str, Any]]) -> str:
     """A setting (key, value) whose value is no word of the text; durations and sizes count with their units."""
     text = data.decode("utf-8", "replace").lower()
-    numbers = {float(word) for word in _NUMBER.findall(data.replace(b"_", b"")) if len(word) < 400}
+    numbers = {float(word) for word in _NUMBER.findall(data.replace(b"_", b""))}
     for key, value in leaves:
         if isinstance(value, bool) or value is None:
             continue
