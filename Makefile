@@ -4,6 +4,7 @@
 # make gpu        the tests that need a GPU
 # make gpu-check  the same and the benchmarks on this machine's accelerator: a table and gpu_check.json; skipped without one
 # make faults     interrupt, starve and damage real runs at random moments, and judge what is left: some 500 faults in half an hour
+# make fuzz       damaged and made-up input for every reader: a table of verdicts (INPUTS=2000000 SEED=25, some hours)
 # make examples   install what the examples need; run them and the commands of README and docs
 # make lint       style, spelling, strict types, import contracts
 # make docs       the documentation site, checked strictly, in build/site
@@ -17,7 +18,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
 
-.PHONY: optimize quick test gpu gpu-check faults examples lint docs schema wheel
+.PHONY: optimize quick test gpu gpu-check faults fuzz examples lint docs schema wheel
 .DELETE_ON_ERROR:
 
 optimize: $(VENV)/.installed
@@ -37,6 +38,12 @@ gpu-check: $(VENV)/.installed-dev
 
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.faults
+
+INPUTS ?= 100000
+SEED ?= 25
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 examples: $(VENV)/.installed-examples
 	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py tests/integration/test_notebook.py

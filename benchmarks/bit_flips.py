@@ -75,6 +75,8 @@ class Listener(logging.Handler):
 def try_flips(kind: Kind, n_tries: int, draw: random.Random) -> Counter[str]:
     """The outcomes of `n_tries` flips of one bit each; the file is whole again afterwards."""
     whole, expected = kind.path.read_bytes(), kind.read()
+    if expected is None:
+        raise ValueError(f"{kind.name}: the whole file cannot be read, so that no flip would tell anything")
     listener = Listener()
     logger = logging.getLogger("compass")
     logger.addHandler(listener)
@@ -120,7 +122,7 @@ def kinds(folder: Path) -> Iterator[Kind]:
     yield Kind("catalogue", catalogue, lambda: _scanned(catalogue))
     pack_graphs(request.config)
     (graphs,) = catalogue.parent.glob(f"*{SUFFIX}")
-    digest, n_graphs = Catalogue.open(catalogue).digest, len(Catalogue.open(catalogue).usable)
+    digest, n_graphs = graphs.name.split(".")[-2], len(Catalogue.open(catalogue).usable)
     yield Kind("graph store", graphs, lambda: _graphs(graphs, digest, n_graphs))
     profile = _profile(folder)
     yield Kind("profile", folder / "p.json", lambda: read_profile(folder / "p.json").model_dump_json())

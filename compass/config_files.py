@@ -6,6 +6,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import re
@@ -16,16 +17,27 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ValidationError
 
 from compass.errors import InputError, expected_value
-from compass.files import unwritable
+from compass.files import read_file, unwritable
 from compass.optimizer_config import OptimizerConfig, Settings, present_names, warn_of_old_name
+from compass.units import MIB
 
 _HELP = "`compass config` shows every key with its reason."
 _WIDTH = 110
+_MOST_BYTES = MIB // 4
+"""Of a file of settings. All settings with their reasons have 60 KiB."""
+_MOST_VALUES = 100_000
+_LONGEST_LINE = 2_000
+"""Characters of a line of TOML."""
+_NUMBER_TAGS = {
+    "tag:yaml.org,2002:int": r"[-+]?(?:0|[1-9][0-9]*)$",
+    "tag:yaml.org,2002:float": r"[-+]?(?:(?:0|[1-9][0-9]*)?\.[0-9]+|(?:0|[1-9][0-9]*)\.?)(?:[eE][-+]?[0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$",
+}
+"""Kind of number → what is read as one."""
 _MISSING = object()
 PROJECT_FILE = "pyproject.toml"
 _TABLE = re.compile(r"^\s*\[\s*tool\s*\.\s*compass\s*[.\]]", re.MULTILINE)
@@ -118,7 +130,7 @@ def project_file(folder: Path) -> Path | None:
     """
     path = folder / PROJECT_FILE
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if _TABLE.search(path.read_text(encoding="utf-8")):
+        if _TABLE.search(_text_of(path)):
             return path
     return None
 
@@ -136,7 +148,7 @@ def _read_tree(path: Path) -> _Tree:
                 expected="a .py, .toml, .yaml or .json file",
                 fix="`compass config --out my_config.py` writes one.",
             )
-        tree = read(path.read_text(encoding="utf-8"))
+        tree = read(_text_of(path))
     except OSError as error:
         raise InputError(
             where,
@@ -168,16 +180,66 @@ def _of_compass(tree: Any, where: str) -> Any:
     return tool["compass"]
 
 
+def _text_of(path: Path) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        OSError: it cannot be read, or is no file of settings by its size.
+        ValueError: it is not UTF-8.
+    """
+    return read_file(path, _MOST_BYTES).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_toml(text: str) -> Any:
+    """What TOML says. Python's reader takes minutes for a key of many thousand parts, which no line may hold."""
+    if max(map(len, text.split("\n"))) > _LONGEST_LINE:
+        raise ValueError(f"a line of more than {_LONGEST_LINE:,} characters")
+    return tomllib.loads(text)
+
+
 def _read_yaml(text: str) -> Any:
     import yaml
 
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, Loader=_yaml_loader())  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    _check_amount(found)
     if (bad := _no_text(found)) is not None:
         raise ValueError(f"the key {bad!r} is no text: put it in quotes")
     return {} if found is None else found
+
+
+@functools.cache
+def _yaml_loader() -> Any:
+    """PyYAML's safe loader with the numbers of YAML 1.2 and of JSON: 1.1 takes 010 for eight and 1:30 for ninety."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+            first: [(tag, form) for tag, form in forms if tag not in _NUMBER_TAGS]
+            for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    for tag, form in _NUMBER_TAGS.items():
+        Loader.add_implicit_resolver(tag, re.compile(form), list("-+.0123456789"))
+    return Loader
+
+
+def _check_amount(tree: Any) -> None:
+    """Refuse a tree of more values than any settings have: a few aliases in YAML make millions, or a circle.
+
+    Raises:
+        ValueError: it has more.
+    """
+    waiting, n_values = [tree], 0
+    while waiting:
+        node = waiting.pop()
+        children = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple, set)) else ()
+        n_values += 1 + len(children)
+        if n_values > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values")
+        waiting += children
 
 
 def _no_text(tree: Any) -> Any:
@@ -190,7 +252,7 @@ def _no_text(tree: Any) -> Any:
 
 _READERS: dict[str, Callable[[str], Any]] = {
     ".json": json.loads,
-    ".toml": tomllib.loads,
+    ".toml": _read_toml,
     ".yaml": _read_yaml,
     ".yml": _read_yaml,
 }
@@ -198,7 +260,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 def _run(path: Path) -> _Tree:
     where = f"config {path}"
-    path.read_bytes()  # so that any later OSError is the script's own
+    read_file(path, _MOST_BYTES)  # so that any later OSError is the script's own
     try:
         config = runpy.run_path(str(path)).get("config", _MISSING)
     except ValidationError as error:

@@ -37,13 +37,15 @@ _EXPECTED = {
 """Expected values in words, by the type of pydantic's error; names in braces stand in the error's context."""
 
 
-_TURNING = {chr(code) for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_MOST_SHOWN = 400
+"""Characters of one part of a message. A damaged file may hold a word of megabytes."""
+_TURNING = {chr(code) for code in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF)}
 
 
 def printable(text: str) -> str:
     """`text` without anything that a terminal would act on: control characters and bytes that are no text are written as escapes.
 
-    Names in files of other people may hold them.
+    Names in files of other people may hold them. So are the marks that show nothing, such as a byte order mark.
     """
     if text.isprintable():
         return text
@@ -55,6 +57,12 @@ def printable(text: str) -> str:
 def _acts(letter: str) -> bool:
     """Whether it is a control character, a line end, no character at all, or turns the direction of writing."""
     return unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _TURNING
+
+
+def shortened(text: str) -> str:
+    """`text` with its middle left out if it is longer than a message can show."""
+    half = _MOST_SHOWN // 2
+    return text if len(text) <= _MOST_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 class CompassError(Exception):
@@ -70,7 +78,8 @@ class InputError(CompassError):
     """
 
     def __init__(self, where: str, *, got: str, expected: str, fix: str) -> None:
-        super().__init__(printable(f"{where}: got {got}; expected {expected}. {fix}"))
+        parts = (shortened(printable(part)) for part in (where, got, expected, fix))
+        super().__init__("{}: got {}; expected {}. {}".format(*parts))
         self.where, self.got, self.expected, self.fix = where, got, expected, fix
 
 

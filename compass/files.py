@@ -1,12 +1,15 @@
-"""Files that are written whole: a reader finds the former content or the new one, never a part of it."""
+"""Files that are written whole: a reader finds the former content or the new one, never a part of it. Files that are read."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +22,59 @@ except ImportError:  # pragma: no cover - Windows, where abandoned files stay
 
 MODEL_SUFFIX = ".model.pkl"
 """End of the name of a file that holds a model of the user's; see `compass.workloads.model_file`."""
+_MIB = 1 << 20
+_MOST_RECORD_BYTES = 16 * _MIB
+"""Of a file of JSON that Compass wrote; profiles of all stages have 0.2 MiB."""
+_MOST_RECORD_VALUES = 200_000
+"""In such a file; those profiles have some 5,000. A value that cannot be used takes kilobytes until it is refused."""
+MOST_TABLE_BYTES = 256 * _MIB
+"""Of a table or list of complexes."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """The file at `path`, open for reading. Only a regular file is opened: a pipe would wait for ever, a device would never end.
+
+    Raises:
+        OSError: there is none, it cannot be opened, or it is something else.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "a name that no file can have", str(path)) from error
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return BufferedReader(FileIO(handle))
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+
+
+def read_file(path: Path, most_bytes: int | None = None) -> bytes:
+    """The content of the file at `path`.
+
+    Raises:
+        OSError: as `open_file`, or it has more than `most_bytes`.
+    """
+    with open_file(path) as file:
+        if most_bytes is None:
+            return file.read()
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"a file of more than {most_bytes >> 10:,} KiB", str(path))
+    return content
+
+
+def read_record(path: Path) -> bytes:
+    """The content of a file of JSON that Compass wrote.
+
+    Raises:
+        OSError: as `open_file`, or it is larger than any such file.
+    """
+    content = read_file(path, _MOST_RECORD_BYTES)
+    if content.count(b",") > _MOST_RECORD_VALUES:
+        raise OSError(errno.EFBIG, f"a file of more than {_MOST_RECORD_VALUES:,} values", str(path))
+    return content
 
 
 @contextmanager

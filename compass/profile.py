@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import reprlib
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import PrivateAttr, ValidationError
 from compass.checksum import CHECKSUM, with_checksum, without_checksum
 from compass.commands import Asked, as_option, command, optimize_again
 from compass.errors import InputError, expected_value
-from compass.files import write_text
+from compass.files import read_record, write_text
 from compass.optimizer_config import OptimizerConfig
 from compass.profile_lift import lifted
 from compass.records import (
@@ -304,7 +305,7 @@ def read_profile(path: Path | str) -> Profile:
     path = Path(path)
     where = f"profile {path}"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_record(path).decode("utf-8"))
     except OSError as error:
         raise InputError(
             where, got=error.strerror or str(error), expected=f"a {PROFILE_NAME}", fix="Run `compass optimize` first."
@@ -350,8 +351,9 @@ def _validated(data: Any, where: str) -> Profile:
         if not unknown or not isinstance(data, dict):
             raise
         data = copy.deepcopy(data)
-    for place in unknown:
-        _drop(data, place)
+        with suppress(KeyError, IndexError, TypeError):  # a damaged part may be named otherwise than it stands there
+            for place in unknown:
+                _drop(data, place)
     names = ", ".join(".".join(map(str, place)) for place in unknown)
     profile = Profile.model_validate(data)
     log.warning("%s: left out, because this version of Compass does not know it: %s", where, names)

@@ -25,7 +25,7 @@ _BYTES_PER_UNIT = {
     "tb": 1000**4,
 }
 _SECONDS_PER_UNIT = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*")
+_SIZE = re.compile(r"\s*(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-zA-Z]{0,9})\s*")
 
 
 def parse_bytes(text: str, *, where: str) -> int:
@@ -61,7 +61,7 @@ def parse_seconds(text: str, *, where: str) -> float:
     """
     match = _SIZE.fullmatch(text)
     factor = _SECONDS_PER_UNIT.get(match[2].lower()) if match else None
-    if match is None or factor is None or float(match[1]) <= 0:
+    if match is None or factor is None or float(match[1]) * factor <= 0:
         raise InputError(
             where,
             got=repr(text),

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from compass.api.arguments import AnyPath, WorkloadSource, config_of, path_of, profile_of, source_of
 from compass.checksum import json_without_checksum
 from compass.errors import CompassError, InputError
+from compass.files import read_record
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.prober import ignore_progress
 from compass.planning.request import Request
@@ -148,7 +149,7 @@ def _trained(request: TrainRequest) -> Results:
     finally:
         if lock >= 0:
             os.close(lock)
-    return Results.model_validate_json(json_without_checksum((folder / RESULTS).read_text(encoding="utf-8")))
+    return Results.model_validate_json(json_without_checksum(read_record(folder / RESULTS).decode("utf-8")))
 
 
 def predict(  # noqa: PLR0913 - all are named

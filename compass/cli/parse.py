@@ -172,7 +172,7 @@ def parse_count(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d[\d,_]*(?:\.\d+)?)\s*([kKmM]?)", text.strip())
+    match = re.fullmatch(r"([0-9][0-9,_]{0,29}(?:\.[0-9]{1,30})?)\s*([kKmM]?)", text.strip())
     count = (
         float(match[1].replace(",", "").replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6}[match[2].lower()]
         if match

@@ -18,7 +18,7 @@ from typing import IO, Any
 import psutil
 
 from compass.device.process import process_memory
-from compass.errors import InputError, WorkerError
+from compass.errors import InputError, WorkerError, printable
 from compass.probe.runtime import environment
 from compass.records import RuntimeSettings
 from compass.units import format_seconds
@@ -67,6 +67,7 @@ class WorkerProcess:
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
+                errors="replace",  # of what is no text, an answer is made that cannot be read
             )
         except OSError as error:
             self._stderr.close()
@@ -137,15 +138,10 @@ class WorkerProcess:
         # The output so far belongs to this request; it must not explain a later death.
         self._stderr.seek(0)
         self._stderr.truncate()
-        answer = json.loads(line)
-        if "bad_input" in answer:
-            fields = answer["bad_input"]
-            raise InputError(fields["where"], got=fields["got"], expected=fields["expected"], fix=fields["fix"])
-        if "error" in answer:
-            raise WorkerError(f"a request failed in the worker: {answer['error']}")
-        if answer["last"]:
+        content, is_last = answer_in(line)
+        if is_last:
             self.kill()
-        return answer["ok"]
+        return content
 
     def _wait(self, timeout_s: float) -> str:
         """The next line from the worker; meanwhile its memory is sampled."""
@@ -203,6 +199,28 @@ class WorkerProcess:
         with contextlib.suppress(psutil.Error):
             return bool(psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
         return False
+
+
+def answer_in(line: str) -> tuple[Any, bool]:
+    """(what a worker answers in `line`, whether it is the last answer that it can give).
+
+    Raises:
+        InputError: the worker refused an input.
+        WorkerError: the request failed in the worker, or the line is none of its answers: a model can reach the pipe.
+    """
+    try:
+        answer = json.loads(line)
+        if "bad_input" in answer:
+            fields = {name: str(answer["bad_input"][name]) for name in ("where", "got", "expected", "fix")}
+        elif "error" in answer:
+            fields = {"error": str(answer["error"])}
+        else:
+            return answer["ok"], bool(answer["last"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WorkerError(f"the worker gave an answer that cannot be read: {printable(line[:80].strip())}") from error
+    if "error" in fields:
+        raise WorkerError(f"a request failed in the worker: {fields['error']}")
+    raise InputError(fields.pop("where"), **fields)
 
 
 def _pump(source: IO[str], answers: queue.Queue[str | None]) -> None:

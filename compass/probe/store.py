@@ -20,12 +20,15 @@ from io import BytesIO, FileIO
 from pathlib import Path
 
 from compass.errors import InputError
+from compass.files import read_file
 from compass.records import Outcome, ProbeSpec, Status
 
 LEDGER = "probes.jsonl"
 """File name of the ledger in its folder."""
 LedgerEntry = tuple[str, ProbeSpec, Outcome]
 """(fingerprint key, spec, outcome)."""
+_MOST_LINE_BYTES = 1 << 20
+"""Of an entry. Real ones have some kilobytes."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of file systems without locks. There, only one process at a time should write."""
 
@@ -71,7 +74,7 @@ class Store:
         self._file = _open(path)
         try:
             with _locked(self._file):
-                self._file.truncate(self._take_in(path.read_bytes()))
+                self._file.truncate(self._take_in(read_file(path)))
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -192,7 +195,7 @@ def read_ledger(path: Path) -> LedgerContent:
     Raises:
         OSError: the file cannot be read.
     """
-    return _read(path.read_bytes())
+    return _read(read_file(path))
 
 
 def _read(content: bytes) -> LedgerContent:
@@ -200,7 +203,7 @@ def _read(content: bytes) -> LedgerContent:
     entries, n_older, n_damaged = list[LedgerEntry](), 0, 0
     for line in BytesIO(content):
         checksum, _, body = line.rstrip(b"\n").partition(b" ")
-        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+        if not line.endswith(b"\n") or len(line) > _MOST_LINE_BYTES or checksum != b"%08x" % zlib.crc32(body):
             n_damaged += 1
             continue
         try:

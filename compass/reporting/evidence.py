@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from compass.checksum import without_checksum
 from compass.commands import Asked, optimize_again
 from compass.errors import InputError, expected_value
+from compass.files import read_record
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import CHANGED, PROFILE_NAME, SCHEMA_VERSION, NewerProfileError, ProbeCosts, Profile
 from compass.profile_lift import lifted
@@ -101,7 +102,7 @@ def read_evidence(path: Path) -> Evidence:
     """
     where = f"profile {path}"
     try:
-        content = path.read_bytes()
+        content = read_record(path)
     except OSError as error:
         raise InputError(
             where,

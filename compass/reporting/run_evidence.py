@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from pydantic_core import from_json
 
 from compass.checksum import without_checksum
 from compass.errors import InputError
+from compass.files import MOST_TABLE_BYTES, read_file, read_record
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Cycle, Evaluation, Fingerprint, RunVerdict, StagePlan
 from compass.records.training import BEST_MODEL, CYCLES, EPOCHS, PREDICTIONS, RESULTS
 
+_MOST_BAD_ROWS = 1_000
+"""Of a table. A file with more is something else, and to try every row takes minutes."""
 RESULT_FIELDS: dict[str, Any] = {
     "finished": bool,
     "evaluations": tuple[Evaluation, ...],
@@ -101,7 +105,7 @@ def read_run(folder: Path, settings: Path) -> RunEvidence:
         InputError: the settings are no JSON object.
     """
     try:
-        spec = from_json(settings.read_bytes(), allow_partial=True)
+        spec = from_json(read_record(settings), allow_partial=True)
     except (OSError, ValueError):
         spec = None
     if not isinstance(spec, dict):
@@ -146,7 +150,7 @@ def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[st
         "fingerprint": Fingerprint,
         "workload": str,
         "batching": str,
-        "amount": dict[str, Any],
+        "amount": dict[str, int | float | None],
         "budget_bytes": int,
     }
     fields |= {"noun": str} if "noun" in spec else {}  # runs of Compass 0.1 have none
@@ -156,7 +160,7 @@ def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[st
 def _results(folder: Path, missing: list[str]) -> dict[str, Any]:
     path = folder / RESULTS
     try:
-        found = from_json(path.read_bytes())
+        found = from_json(read_record(path))
     except FileNotFoundError:
         missing.append(f"{RESULTS}: the run has not ended, or it was killed.")
         return {}
@@ -195,10 +199,13 @@ def _known(given: Mapping[str, Any], fields: Mapping[str, Any], name: str, missi
 def _rows(path: Path, read: Any, missing: list[str], without: str) -> Iterator[Any]:
     """The rows of a table, each as `read` makes it; `without` says what it means that there is no table."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError:
+        text = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace")
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+    except FileNotFoundError:
         missing.append(f"{without}: there is no {path.name}.")
+        return
+    except (OSError, csv.Error):
+        missing.append(f"{path.name} cannot be read.")
         return
     n_bad = 0
     for row in rows:
@@ -206,6 +213,9 @@ def _rows(path: Path, read: Any, missing: list[str], without: str) -> Iterator[A
             yield read(row)
         except (ValueError, KeyError, TypeError):
             n_bad += 1
+            if n_bad > _MOST_BAD_ROWS:
+                missing.append(f"{path.name} is damaged: more than {_MOST_BAD_ROWS:,} of its rows cannot be read.")
+                return
     if n_bad:
         missing.append(f"{n_bad} of {len(rows)} rows of {path.name} cannot be read.")
 

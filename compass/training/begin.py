@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compass.checksum import json_without_checksum
 from compass.errors import InputError
-from compass.files import sweep
+from compass.files import read_record, sweep
 from compass.records.training import CYCLES, EPOCHS, PREDICTIONS, RESULTS, RUN_SPEC
 from compass.training.checkpoints import Checkpoints
 from compass.training.prepare import TrainRequest, check_folder
@@ -63,7 +63,7 @@ def finished_results(spec: RunSpec, folder: Path) -> Results | None:
     if not path.exists() or find_run_spec(folder) is None:
         return None
     try:
-        found = Results.model_validate_json(json_without_checksum(path.read_text(encoding="utf-8")))
+        found = Results.model_validate_json(json_without_checksum(read_record(path).decode("utf-8")))
         before = read_run_spec(folder)
     except (InputError, OSError, ValueError):  # they are written again at the end
         return None

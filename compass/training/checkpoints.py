@@ -15,7 +15,7 @@ import torch
 
 from compass.device import kinds
 from compass.errors import CompassError, InputError
-from compass.files import replacing, sweep
+from compass.files import read_file, replacing, sweep
 from compass.records import Record
 from compass.training.run_spec import RunSpec
 from compass.training.seal import seal, sealed
@@ -184,7 +184,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     where = f"checkpoint {path}"
     try:
-        content = _loaded(path.read_bytes())
+        content = _loaded(read_file(path))
     except FileNotFoundError as error:
         raise InputError(
             where, got="no such file", expected="a checkpoint of `compass train`", fix="Check the path."

@@ -11,10 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compass.files import write_text
+from compass.files import MOST_TABLE_BYTES, read_file, write_text
 from compass.records import Batch, Cycle, Evaluation, Load, StagePlan
 
 log = logging.getLogger(__name__)
+
+_LONGEST_LINE = 10_000
+"""Characters; a longer line is damaged."""
+_LONGEST_COUNT = 20
+"""Digits: Python refuses to read thousands with an error of its own."""
 
 
 class CycleClock:
@@ -121,10 +126,10 @@ def drop_rows(path: Path, column: str, last: int) -> int:
     """
     if not path.exists():
         return 0
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or ()
-        rows = [row for row in reader if _is_whole(row) and (column not in names or _at_most(row[column], last))]
+    lines = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace").splitlines(keepends=True)
+    reader = csv.DictReader(line for line in lines if len(line) < _LONGEST_LINE)
+    names = reader.fieldnames or ()
+    rows = [row for row in reader if _is_whole(row) and (column not in names or _at_most(row[column], last))]
     if not names:  # an empty file, as a loss of power may leave it
         path.unlink()
         return 0
@@ -137,7 +142,7 @@ def drop_rows(path: Path, column: str, last: int) -> int:
 
 
 def _at_most(text: str, last: int) -> bool:
-    return text.isdecimal() and int(text) <= last
+    return text.isdecimal() and len(text) < _LONGEST_COUNT and int(text) <= last
 
 
 def _is_whole(row: Mapping[str | None, Any]) -> bool:

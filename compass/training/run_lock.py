@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from compass.errors import InputError
-from compass.files import unwritable
+from compass.files import read_record, unwritable
 
 try:
     import fcntl
@@ -112,8 +112,8 @@ def _note(descriptor: int) -> None:
 
 def _holder(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(read_record(path))
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

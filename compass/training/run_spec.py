@@ -12,7 +12,7 @@ import psutil
 
 from compass.checksum import json_with_checksum, json_without_checksum
 from compass.errors import InputError
-from compass.files import first_of, write_text
+from compass.files import first_of, read_record, write_text
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Fingerprint, Record, StagePlan
 from compass.records.base import digest
@@ -168,7 +168,7 @@ def read_run_spec(folder: Path) -> RunSpec:
             f"run folder {folder}", got=f"no {RUN_SPEC}", expected="the folder of a run", fix="Check the path."
         )
     try:
-        return RunSpec.model_validate_json(json_without_checksum(path.read_text(encoding="utf-8")))
+        return RunSpec.model_validate_json(json_without_checksum(read_record(path).decode("utf-8")))
     except (OSError, ValueError) as error:
         why = str(error) if type(error) is ValueError else type(error).__name__
         raise InputError(

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compass.files import replacing
+from compass.files import MOST_TABLE_BYTES, read_file, replacing
 
 _Indices = NDArray[np.int64]
 
@@ -47,9 +47,9 @@ def cached_counts(path: Path, digest: str, names: Iterable[str], count: Callable
     ignored.
     """
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = json.loads(read_file(path, MOST_TABLE_BYTES))
         known = dict(kept["counts"]) if kept["digest"] == digest else {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         known = {}
     missing = [name for name in names if name not in known]
     if missing:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from compass.data.structures.graphs import Graph
-from compass.files import replacing
+from compass.files import open_file, replacing
 
 SUFFIX = ".graphs"
 
@@ -85,7 +85,8 @@ class GraphStore:
             ValueError: it is not a whole store of the dataset with this digest.
         """
         self._path, self._digest = path, digest
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        with open_file(path) as file:
+            self._fd = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._fd)
         head = self._at(0, _HEAD.size)
         if len(head) < _HEAD.size:

@@ -18,6 +18,7 @@ from compass.data.scan.listing import agreed_label, decoded, read_label, related
 from compass.data.scan.rows import Label
 from compass.data.scan.table_index import TableLine, table_lines
 from compass.errors import InputError
+from compass.files import MOST_TABLE_BYTES, read_file
 from compass.units import format_count
 
 PK_TOLERANCE = 0.05
@@ -34,6 +35,8 @@ _BEHIND_THE_NAME = re.compile(r".*?\([^()]*(?:\([^()]*\)[^()]*)*\)\s*(.*)")
 _KNOWN_REMARK = re.compile(r"covalent|incomplete|isomer|[=<>~≤≥≈]\s*\d", re.IGNORECASE)
 """What is told wherever it stands: of the complex, or a second measurement."""
 _TYPICAL_PK = (1.5, 15.0)
+_LONGEST_LINE = 10_000
+"""Characters. Longer lines are no entries, and their numbers are not counted out."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def read_index(path: Path) -> IndexFile:
         InputError: the file cannot be opened, or is a table without the columns of an index.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path, MOST_TABLE_BYTES)
     except OSError as error:
         raise InputError(
             f"index {path}",
@@ -113,7 +116,7 @@ def read_index(path: Path) -> IndexFile:
             says_pk |= bool(_SAYS_PK.search(line))
             says_r_factor |= bool(_SAYS_R_FACTOR.search(line))
             continue
-        found = _split_line(line, number)
+        found = _split_line(line, number) if len(line) <= _LONGEST_LINE else None
         if found is None:
             unread.append((number, line))
         else:

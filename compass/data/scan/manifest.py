@@ -22,6 +22,8 @@ from compass.data.scan.listing import (
 from compass.data.scan.rows import Label, Row
 from compass.data.structures.structure_file import Reason, StructureError
 from compass.errors import InputError
+from compass.files import MOST_TABLE_BYTES, open_file, read_file
+from compass.units import format_bytes
 
 REQUIRED = ("id", "protein", "ligand", "label")
 COLUMNS = (*REQUIRED, "split", "relation")
@@ -33,6 +35,13 @@ decimal commas."""
 
 NO_VALUE = {"", "nan", "none", "null", "na", "n/a"}
 """Cells that mean "no value"."""
+
+_MOST_LINES = 1_000_000
+"""Of a manifest: all entries of the PDB with their ligands are fewer."""
+_AT_ONCE = 1_000
+"""Lines of a Parquet file that are read at once."""
+_LONGEST_CELL = 10_000
+"""Characters."""
 
 Line = tuple[int, dict[str, str]]
 """(line number, column in lower case → cell)."""
@@ -61,7 +70,7 @@ def list_manifest(path: Path) -> Listing:
 
 def _csv(path: Path) -> Iterator[Line]:
     try:
-        text = decoded(path.read_bytes())
+        text = decoded(read_file(path, MOST_TABLE_BYTES))
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     head = text.partition("\n")[0]
@@ -70,6 +79,7 @@ def _csv(path: Path) -> Iterator[Line]:
     try:
         names = _columns(path, reader.fieldnames or ())
         for cells in reader:
+            _require_few_lines(path, reader.line_num)
             if any(cells.pop(None, ())):
                 raise InputError(
                     f"manifest {path}",
@@ -94,10 +104,14 @@ def _parquet(path: Path) -> Iterator[Line]:
             fix="Run `pip install 'compass-optimizer[parquet]'`, or give a CSV file.",
         ) from error
     try:
-        with parquet.ParquetFile(path) as table:
+        with open_file(path) as file:
+            about = parquet.read_metadata(file)
+            _require_few_lines(path, about.num_rows)
+            table = parquet.ParquetFile(file, metadata=about, read_dictionary=_texts_of(path, about))
             names = _columns(path, table.schema_arrow.names)
             number = 0
-            for batch in table.iter_batches(columns=list(names.values())):
+            for batch in table.iter_batches(batch_size=_AT_ONCE, columns=list(names.values())):
+                _require_short_cells(path, batch)
                 for cells in batch.to_pylist():
                     number += 1
                     yield number, {column: _text(cells[name]) for column, name in names.items()}
@@ -105,6 +119,38 @@ def _parquet(path: Path) -> Iterator[Line]:
         raise _unreadable(path, error.strerror or str(error)) from error
     except (pa.ArrowException, ValueError) as error:  # a ValueError: text that is not UTF-8
         raise _unreadable(path, " ".join(str(error).split())) from error
+
+
+def _require_few_lines(path: Path, n_lines: int) -> None:
+    """Refuse a table that is no list of complexes: a Parquet file of some kilobytes may hold a billion lines."""
+    if n_lines > _MOST_LINES:
+        raise _unreadable(path, f"more than {_MOST_LINES:,} lines")
+
+
+def _texts_of(path: Path, about: Any) -> list[str]:
+    """The columns of text, which are read as they are packed: each different text once.
+
+    Raises:
+        InputError: the columns would unpack to more than a table may have.
+    """
+    n_bytes = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    if n_bytes > MOST_TABLE_BYTES:
+        raise _unreadable(path, f"{format_bytes(n_bytes)} when unpacked")
+    columns = [about.schema.column(i) for i in range(about.num_columns)]
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _require_short_cells(path: Path, batch: Any) -> None:
+    """Refuse a batch of lines with a text that is no name and no path."""
+    for column in batch.columns:
+        texts = getattr(column, "dictionary", None)
+        if (
+            texts is not None
+            and max((len(one) for one in texts.to_pylist() if one is not None), default=0) > _LONGEST_CELL
+        ):
+            raise _unreadable(path, f"a cell of more than {_LONGEST_CELL:,} characters")
+    if batch.get_total_buffer_size() > _AT_ONCE * _LONGEST_CELL:
+        raise _unreadable(path, f"cells of more than {_LONGEST_CELL:,} characters")
 
 
 def _text(value: Any) -> str:

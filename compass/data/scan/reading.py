@@ -15,6 +15,7 @@ import numpy as np
 from compass.data.scan.listing import POCKET_FOR_PROTEIN, Listed
 from compass.data.scan.rows import Row
 from compass.data.structures.structure_file import Reason, StructureError
+from compass.files import open_file
 from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
 from compass.records import Record, digest
 
@@ -135,7 +136,7 @@ class Reader:
             for name in names:
                 content.update(f"\0{part}\0{name}\0".encode())
                 try:
-                    with (self.root / name).open("rb") as file:
+                    with open_file(self.root / name) as file:
                         content.update(hashlib.file_digest(file, "blake2b").digest())
                 except OSError as error:
                     content.update(f"errno {error.errno}".encode())

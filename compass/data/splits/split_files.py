@@ -9,6 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from compass.errors import InputError
+from compass.files import MOST_TABLE_BYTES, read_file
 from compass.optimizer_config import SplitRules
 
 _N_NAMED = 5
@@ -97,7 +98,7 @@ def _lines(path: str, where: str) -> Iterator[list[str]]:
     if not path:
         raise InputError(where, got="nothing", expected="a file", fix=f"Set {where}.")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+        text = read_file(Path(path), MOST_TABLE_BYTES).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(
             f"{where} {path}", got=error.strerror or str(error), expected="a text file", fix="Check the path."

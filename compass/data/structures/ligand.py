@@ -9,7 +9,14 @@ import numpy as np
 from compass.data.structures.mol2_file import mol2_records, read_mol2_record
 from compass.data.structures.molecule_file import MoleculeFault
 from compass.data.structures.sdf_file import read_sdf_record, sdf_records
-from compass.data.structures.structure_file import Atoms, Reason, StructureError, read_text, require_finite
+from compass.data.structures.structure_file import (
+    Atoms,
+    Reason,
+    StructureError,
+    read_text,
+    require_finite,
+    require_room,
+)
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 LIGAND_FORMATS = {".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".mol2": "mol2"}
 """Extensions that are read, each also with `.gz`."""
 LIGAND_FILE = "an SDF or MOL2 file"
+_MOST_LOOKED_AT = 1_000
+"""Records that may be empty or flat before the one that is read."""
 
 
 def read_ligand(path: Path) -> Atoms:
@@ -66,7 +75,7 @@ def _first_usable(path: Path) -> tuple[Atoms, tuple[str, str]]:
     if not records:
         raise _unreadable(path, "no molecule")
     n_with_atoms = 0
-    for number, record in enumerate(records):
+    for number, record in enumerate(records[:_MOST_LOOKED_AT]):
         try:
             molecule = read_sdf_record(record) if kind == "sdf" else read_mol2_record(record)
         except MoleculeFault as fault:
@@ -78,6 +87,7 @@ def _first_usable(path: Path) -> tuple[Atoms, tuple[str, str]]:
         n_with_atoms += len(molecule.elements) > 0
         if len(molecule.elements) and _has_3d(molecule.positions):
             require_finite(path, molecule.positions)
+            require_room(path, molecule.positions)
             residues = np.zeros(len(molecule.elements), np.int64)
             notes = (*molecule.notes, *_on_records(path, number, len(records)))
             return Atoms(molecule.elements, molecule.positions, residues, notes), (kind, record)

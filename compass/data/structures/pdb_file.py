@@ -6,6 +6,7 @@ Every record is read to the letter or refused: a coordinate that is not a plain 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,8 +182,11 @@ def _after_end(lines: list[str], blocks: list[int]) -> tuple[list[int], list[str
     """Models of a file with atoms after END or ENDMDL but without MODEL: a repetition is a further model."""
     first = {line[12:27] for line, block in zip(lines, blocks, strict=True) if block == 0}
     models, notes = list(blocks), []
+    by_block = defaultdict[int, list[int]](list)
+    for i, block in enumerate(blocks):
+        by_block[block].append(i)
     for block in range(1, blocks[-1] + 1):
-        places = [i for i, of in enumerate(blocks) if of == block]
+        places = by_block[block]
         n_again = sum(lines[i][12:27] in first for i in places)
         if 2 * n_again >= len(places):
             notes.append(

@@ -11,7 +11,7 @@ from compass.data.structures.conformers import one_conformer
 from compass.data.structures.elements import ATOMIC_NUMBERS, WATERS, is_polymeric, is_standard, with_elements
 from compass.data.structures.mmcif_file import parse_mmcif
 from compass.data.structures.pdb_file import parse_pdb
-from compass.data.structures.structure_file import Reason, StructureError, read_text, require_finite
+from compass.data.structures.structure_file import Reason, StructureError, read_text, require_finite, require_room
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -77,8 +77,10 @@ def read_protein(
     whole = table
     if near is not None:
         table = _residues_near(table, *near)
+    require_room(path, table.positions)
     kept = _kept(table, rules)
     if not len(kept) and near is not None:
+        require_room(path, whole.positions)
         kept = _kept(whole, rules)
     if not len(kept):
         raise StructureError(

@@ -6,6 +6,7 @@ import codecs
 import functools
 import gzip
 import io
+import os
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compass.errors import InputError
+from compass.files import open_file
 from compass.units import MIB, format_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ MOST_BYTES = 64 * MIB
 """Largest text of a structure: 800,000 atoms in PDB columns. A gzipped file of 1 MB may unpack to 1 GB of blanks."""
 MOST_COORDINATE = 10_000.0
 """Å. The columns of PDB files end here, and a neighbour search divides space into cells up to the farthest atom."""
+_CELL_ANGSTROM = 3.0
+_MOST_PAIRS = 30_000_000
+"""Of atoms in one cell. 800,000 atoms of a protein with hydrogens have 8 million, twenty models over each other 12 million."""
 _PLAIN = bytes(byte if 32 <= byte < 127 or byte in b"\t\r\n" else ord("?") for byte in range(256))
 """Each byte of a text in ASCII; other bytes, and control characters that some readers take for line ends, become question marks."""
 
@@ -160,6 +165,25 @@ def require_finite(path: Path, positions: NDArray[np.float64]) -> None:
         )
 
 
+def require_room(path: Path, positions: NDArray[np.float64]) -> None:
+    """Refuse atoms (n, 3) so crowded that looking for neighbours would take minutes and gigabytes: no structure has them.
+
+    Raises:
+        StructureError: overlapping.
+    """
+    cells = np.floor(positions / _CELL_ANGSTROM).astype(np.int64)
+    place, of = (cells - cells.min(axis=0, initial=0)).T, 2**20  # coordinates end at 10,000 Å
+    _, crowds = np.unique((place[0] * of + place[1]) * of + place[2], return_counts=True)
+    if int((crowds**2).sum()) > _MOST_PAIRS:
+        raise StructureError(
+            Reason.OVERLAPPING,
+            path,
+            got=f"{crowds.max():,} atoms within {_CELL_ANGSTROM:g} Å",
+            expected="atoms apart from each other",
+            fix="Fetch or export the file again.",
+        )
+
+
 def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
     """The error for a file that its parser refuses; `why` becomes one line."""
     return StructureError(
@@ -173,10 +197,11 @@ def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
 
 def _read_bytes(path: Path, *, what: str) -> bytes:
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes > MOST_BYTES:
-            raise _too_large(path, f"{format_bytes(n_bytes)} of text")
-        return path.read_bytes()
+        with open_file(path) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            if n_bytes > MOST_BYTES:
+                raise _too_large(path, f"{format_bytes(n_bytes)} of text")
+            return file.read()
     except FileNotFoundError:
         raise StructureError(Reason.MISSING, path, got="no such file", expected=what, fix="Check the path.") from None
     except IsADirectoryError:

@@ -66,7 +66,7 @@ def test_counts(text, count):
     assert parse_count(text) == count
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "many", "1.5", "19kk", "", "1e3"])
+@pytest.mark.parametrize("text", ["0", "-3", "many", "1.5", "19kk", "", "1e3", "１２", "9" * 350, "1" * 31])
 def test_what_is_no_count(text):
     with pytest.raises(InputError) as caught:
         parse_count(text)

@@ -6,7 +6,6 @@ import errno
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from compass.data.scan.reading import Reader, ReadingRules, ReadResult, crashed
 from compass.data.scan.replay import listed_complex, replay_complex
 from compass.data.scan.rows import Label, Row
 from compass.errors import InputError
+from compass.files import open_file
 from compass.optimizer_config import GraphRules, OptimizerConfig, StructureRules
 
 MOL2 = """@<TRIPOS>MOLECULE
@@ -128,21 +128,23 @@ def test_a_missing_file_may_come_later(files):
 @pytest.mark.parametrize(("error", "lasting"), [(OSError(errno.EIO, "Input/output error"), False), (None, True)])
 def test_what_the_system_would_not_open_is_tried_again(files, monkeypatch, error, lasting):
     """Though another file stands in for it."""
-    real = Path.read_bytes
+    real = open_file
 
-    def read_bytes(path):
+    def opened(path):
         if error is not None and path.suffix == ".sdf":
             raise error
         return real(path)
 
     root = files(l_sdf="") if error is None else files()
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr("compass.data.structures.structure_file.open_file", opened)
     reading = read(root)
     assert (reading.outcome.ligand, reading.lasting) == ("l.mol2", lasting)
 
 
-def test_a_path_that_is_none(tmp_path):
-    assert read(tmp_path, candidate(("p\0.pdb",))) == crashed("reading it ended in ValueError: embedded null byte")
+def test_a_path_that_is_none(files):
+    outcome = read(files(), candidate(("p\0.pdb",))).outcome
+    assert (outcome.status, outcome.reason) == ("rejected", "unreadable")
+    assert "got a file that cannot be opened (a name that no file can have); expected" in outcome.detail
 
 
 def test_an_unforeseen_error_costs_one_complex(files, monkeypatch):

@@ -266,3 +266,27 @@ def test_folders_and_options_that_are_refused(run_folder, tmp_path):
         f"error: run folder {run_folder}: got run.json, which cannot be read; expected the settings of a run. "
         "Start the run again in another folder.\n"
     )
+
+
+@pytest.mark.parametrize("damage", ["x" * 200_000, '"' + "x" * 200_000], ids=["a long cell", "an open quote"])
+def test_a_table_with_a_cell_of_megabytes_is_missing(run_folder, damage):
+    (run_folder / "cycles.csv").write_text(f"number\n{damage}\n")
+    assert "cycles.csv cannot be read." in view_in(run_folder).missing
+
+
+def test_a_table_of_nonsense_is_given_up(run_folder):
+    (run_folder / "epochs.csv").write_text("a,b\n" + "1,2\n" * 5_000)
+    assert "epochs.csv is damaged: more than 1,000 of its rows cannot be read." in view_in(run_folder).missing
+
+
+def test_a_table_that_is_no_text_is_read_as_far_as_it_goes(run_folder):
+    path = run_folder / "epochs.csv"
+    path.write_bytes(path.read_bytes() + b"\xff,\xff\n")
+    assert any(line.startswith("1 of ") and "epochs.csv" in line for line in view_in(run_folder).missing)
+
+
+@pytest.mark.parametrize("amount", [{"epochs": [1]}, {"max_time_s": "x"}, 3, {"epochs": {}}])
+def test_an_amount_that_is_none_is_missing(run_folder, amount):
+    data = json.loads((run_folder / "run.json").read_text())
+    (run_folder / "run.json").write_text(json.dumps(data | {"amount": amount}))
+    assert "`amount` in run.json cannot be read." in view_in(run_folder).missing

@@ -103,3 +103,12 @@ def test_rows_after_a_checkpoint_are_dropped_on_resuming(tmp_path):
     assert drop_rows(path, "ends_at", 0) == 3  # a table of an older version has no such column
     append_row({"number": 4, "note": "new", "ends_at": 40}, path)
     assert path.read_text().splitlines()[-1] == "4,new"
+
+
+@pytest.mark.parametrize("damage", ["x" * 200_000, "9" * 5_000, "\udcff", '"'])
+def test_rows_are_dropped_from_a_damaged_table_too(tmp_path, damage):
+    path = tmp_path / "cycles.csv"
+    path.write_text(f"number,ends_at\n1,450\n{damage},{damage}\n2,900\n", errors="surrogateescape")
+    n_kept = drop_rows(path, "ends_at", 500)
+    assert n_kept == 1
+    assert path.read_text().splitlines() == ["number,ends_at", "1,450"]
