@@ -11,20 +11,23 @@ This is exact as long as the code takes the same path. The peak is the maximum o
 itself is wrong by up to 5 %, because the peak moves from one segment to another.
 
 Some models hold a matrix for every node or edge (a tensor product contracted with its weights first): s · (… + k_s·C² + l_s·L·C²).
-The wider form is used where leave-one-out errors show the usual form wrong and the wider one right.
+In others the weights grow with another power of the channels (in NequIP the cube): … + m·P, with P the parameters, which are counted.
+Such a form is used where leave-one-out errors show the usual one wrong and this one right.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.observation import Probe
-from compass.records import Affine, BytesLaw, Knobs, Load, Variant
+from compass.records import Affine, BytesLaw, Knobs, Load, Scalar, Variant
 
 _Floats = NDArray[np.float64]
 HOLDS = 0.005
@@ -40,6 +43,27 @@ MIN_BLOCKS = {"early": 3, "late": 3, "inner": 3, "first": 2}
 """Layers a model needs for the segment of that layer to exist."""
 
 
+class Form(NamedTuple):
+    """The terms of a law beside the usual ones."""
+
+    wide: bool = False
+    """A square of the channels for every size."""
+    counted: bool = False
+    """The parameters."""
+
+
+USUAL = Form()
+RICHER = (Form(wide=True), Form(counted=True), Form(wide=True, counted=True))
+"""Tried in this order where the usual form does not hold."""
+Shape = tuple[int, int, tuple[tuple[str, Scalar], ...]]
+"""What a model's parameters depend on: layers, channels, options."""
+
+
+def shape_of(knobs: Knobs) -> Shape:
+    """The shape of `knobs`."""
+    return (knobs.layers, knobs.channels, knobs.variant.options)
+
+
 @dataclass(frozen=True)
 class MemoryModel:
     """The fitted coefficients of every segment of every variant."""
@@ -52,8 +76,10 @@ class MemoryModel:
     """Bytes by which it may do so in addition, whatever the load, as where a workspace grows in steps."""
     misfits: dict[Variant, float] = field(default_factory=dict)
     """Largest share by which a probe differs from the prediction of the other probes."""
-    wide: frozenset[Variant] = frozenset()
-    """Fitted with a square of the channels for every size."""
+    forms: dict[Variant, Form] = field(default_factory=dict)
+    """The terms beside the usual ones."""
+    parameters: Mapping[Shape, int] = field(default_factory=dict)
+    """Counted parameters of models."""
     shallowest: dict[Variant, dict[str, int]] = field(default_factory=dict)
     """Fewest layers that a segment was seen with; a family whose layers are split in halves has every segment with fewer layers."""
 
@@ -65,10 +91,12 @@ class MemoryModel:
         """The affine law of live bytes for `knobs`; footprint fields are left at their neutral values.
 
         Raises:
-            KeyError: the variant was never probed.
+            KeyError: the variant was never probed, or its weights grow with the parameters of a model that was not counted.
         """
         variant = knobs.variant.of_memory
-        shape = _unit_row(knobs, wide=variant in self.wide)
+        form = self.forms.get(variant, USUAL)
+        shape = _unit_row(knobs, form)
+        fixed = _fixed_row(knobs, self.parameters[shape_of(knobs)] if form.counted else None)
         n_unit = len(shape)
         pieces = []
         for segment, w in self.coefficients[variant].items():
@@ -77,33 +105,40 @@ class MemoryModel:
             if knobs.layers < min(seen_from, MIN_BLOCKS.get(block, 0)):
                 continue
             rates = [float(shape @ w[i * n_unit : (i + 1) * n_unit]) for i in range(len(self.features))]
-            base = float(_fixed_row(knobs) @ w[len(self.features) * n_unit :])
+            base = float(fixed @ w[len(self.features) * n_unit :])
             per_unit = tuple(zip(self.features, rates, strict=True))
             pieces.append((segment, Affine(base=base, per_unit=per_unit)))
         return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(variant, 0.0))
 
 
-def fit_memory(features: tuple[str, ...], probes: Iterable[Probe], *, margin_floor: float) -> MemoryModel:
+def fit_memory(
+    features: tuple[str, ...],
+    probes: Iterable[Probe],
+    *,
+    margin_floor: float,
+    parameters: Mapping[Shape, int] = MappingProxyType({}),
+) -> MemoryModel:
     """Fit the segments' peaks in `probes`; those without segments are passed over.
 
     The margin is twice what a probe exceeded the prediction of the others by, and at least the share `margin_floor`. A probe is left
-    out only where the others still determine the fit.
+    out only where the others still determine the fit. `parameters` are the counts of models that are not among the probes.
     """
     by_variant: dict[Variant, list[Probe]] = {}
+    counted = dict(parameters)
     for probe in probes:
         if probe.outcome.ok and probe.outcome.segments:
             by_variant.setdefault(probe.spec.knobs.variant.of_memory, []).append(probe)
-    coefficients, margins, margins_bytes, misfits, wide = {}, {}, {}, {}, set()
+            counted[shape_of(probe.spec.knobs)] = probe.outcome.parameters or 0
+    coefficients, margins, margins_bytes, misfits, forms = {}, {}, {}, {}, {}
     by_variant = {variant: _without_exceptions(features, group) for variant, group in by_variant.items()}
     for variant, group in by_variant.items():
-        is_wide, errors, peaks = _form(features, group)
-        wide |= {variant} if is_wide else set()
-        coefficients[variant] = _fit_segments(features, group, wide=is_wide)
+        forms[variant], errors, peaks = _form(features, group)
+        coefficients[variant] = _fit_segments(features, group, forms[variant])
         share, margins_bytes[variant] = _margins(errors, peaks, largest=max(map(_peak, group)))
         margins[variant] = max(margin_floor, share)
         misfits[variant] = float(np.abs(errors).max(initial=0.0))
     shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
-    return MemoryModel(features, coefficients, margins, margins_bytes, misfits, frozenset(wide), shallowest)
+    return MemoryModel(features, coefficients, margins, margins_bytes, misfits, forms, counted, shallowest)
 
 
 def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[Probe]:
@@ -115,11 +150,11 @@ def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[
         return probes
     ordered = sorted(probes, key=_peak)
     fewest = len(features) + 2  # one more than the law has terms
-    worst = np.abs(_left_out(features, ordered, wide=False)[0]).max(initial=0.0)
+    worst = np.abs(_left_out(features, ordered, USUAL)[0]).max(initial=0.0)
     for n_small in range(1, len(ordered) - fewest + 1):
         if worst <= HOLDS:
             break
-        errors = np.abs(_left_out(features, ordered[n_small:], wide=False)[0])
+        errors = np.abs(_left_out(features, ordered[n_small:], USUAL)[0])
         if len(errors) and errors.max() < _CLEARLY * worst:
             return ordered[n_small:]
     return probes
@@ -141,15 +176,17 @@ def _margins(errors: _Floats, peaks: _Floats, *, largest: float) -> tuple[float,
     return 2 * share, 2 * float(((errors - share) * predicted).max(initial=0.0))
 
 
-def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[bool, _Floats, _Floats]:
-    """Whether to use the wider form, and the leave-one-out errors of the form in use, beside the probes' peaks."""
-    errors, peaks = _left_out(features, probes, wide=False)
+def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[Form, _Floats, _Floats]:
+    """The form to use, and its leave-one-out errors beside the probes' peaks: the first that is clearly better than the usual one."""
+    errors, peaks = _left_out(features, probes, USUAL)
     worst = np.abs(errors).max(initial=0.0)
     if worst > HOLDS:
-        richer, its_peaks = _left_out(features, probes, wide=True)
-        if len(richer) and np.abs(richer).max() < _CLEARLY * worst:
-            return True, richer, its_peaks
-    return False, errors, peaks
+        known = all(probe.outcome.parameters for probe in probes)
+        for form in (form for form in RICHER if known or not form.counted):
+            richer, its_peaks = _left_out(features, probes, form)
+            if len(richer) and np.abs(richer).max() < _CLEARLY * worst:
+                return form, richer, its_peaks
+    return USUAL, errors, peaks
 
 
 def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
@@ -160,8 +197,8 @@ def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:
     return found
 
 
-def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> dict[str, _Floats]:
-    rows = _rows(features, probes, wide=wide)
+def _fit_segments(features: tuple[str, ...], probes: Sequence[Probe], form: Form) -> dict[str, _Floats]:
+    rows = _rows(features, probes, form)
     return {name: _solve(rows[seen], n_bytes[seen]) for name, n_bytes, seen in _by_segment(probes)}
 
 
@@ -184,13 +221,13 @@ def _solve(rows: _Floats, n_bytes: _Floats) -> _Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _left_out(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> tuple[_Floats, _Floats]:
+def _left_out(features: tuple[str, ...], probes: Sequence[Probe], form: Form) -> tuple[_Floats, _Floats]:
     """(k,) relative excesses of probes over the prediction of the others, and their peaks, for the k that the others determine well.
 
     Empty where `probes` do not determine the wider form.
     """
-    rows, segments = _rows(features, probes, wide=wide), _by_segment(probes)
-    if wide and _rank(rows) < _attainable(features, probes):
+    rows, segments = _rows(features, probes, form), _by_segment(probes)
+    if form.wide and _rank(rows) < _attainable(features, probes):
         return np.zeros(0), np.zeros(0)
     peaks = np.array([_peak(p) for p in probes])
     relative = rows / peaks[:, None]
@@ -235,21 +272,24 @@ def _load(probe: Probe) -> Load:
     return load
 
 
-def _rows(features: tuple[str, ...], probes: Sequence[Probe], *, wide: bool) -> _Floats:
+def _rows(features: tuple[str, ...], probes: Sequence[Probe], form: Form) -> _Floats:
     """(n, coefficients) of `probes`."""
-    units = np.array([_unit_row(p.spec.knobs, wide=wide) for p in probes])
-    fixed = np.array([_fixed_row(p.spec.knobs) for p in probes])
+    units = np.array([_unit_row(p.spec.knobs, form) for p in probes])
+    counts = [p.outcome.parameters or 0 if form.counted else None for p in probes]
+    fixed = np.array([_fixed_row(p.spec.knobs, count) for p, count in zip(probes, counts, strict=True)])
     sizes = np.array([[_load(p)[name] for name in features] for p in probes])
     return np.concatenate([(sizes[:, :, None] * units[:, None, :]).reshape(len(probes), -1), fixed], axis=1)
 
 
-def _unit_row(knobs: Knobs, *, wide: bool) -> _Floats:
+def _unit_row(knobs: Knobs, form: Form) -> _Floats:
     """Terms of the memory of one node or edge: 1, C, L, L·C; in the wider form also C², L·C²."""
     depth, width = float(knobs.layers), float(knobs.channels)
-    squares = [width**2, depth * width**2] if wide else []
+    squares = [width**2, depth * width**2] if form.wide else []
     return np.array([1.0, width, depth, depth * width, *squares])
 
 
-def _fixed_row(knobs: Knobs) -> _Floats:
+def _fixed_row(knobs: Knobs, parameters: int | None) -> _Floats:
+    """Terms of what does not depend on the load: 1, C, C², L, L·C, L·C²; and the `parameters`, if the form has them."""
     depth, width = float(knobs.layers), float(knobs.channels)
-    return np.array([1.0, width, width**2, depth, depth * width, depth * width**2])
+    counted = [] if parameters is None else [float(parameters)]
+    return np.array([1.0, width, width**2, depth, depth * width, depth * width**2, *counted])

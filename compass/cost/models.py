@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.allocator_time import AllocatorTimes, fit_allocator_times
 from compass.cost.footprint import FootprintModel, fit_footprint
-from compass.cost.memory import MemoryModel, fit_memory
+from compass.cost.memory import MemoryModel, fit_memory, shape_of
 from compass.cost.observation import Probe
 from compass.cost.time import TimeModel, fit_time, has_timing
 from compass.optimizer_config import MemoryRules
@@ -72,18 +73,23 @@ class CostModels:
 
 
 def fit_costs(
-    description: Description, probes: Sequence[Probe], rules: MemoryRules, runtime: RuntimeSettings
+    description: Description,
+    probes: Sequence[Probe],
+    rules: MemoryRules,
+    runtime: RuntimeSettings,
+    capacities: Mapping[Knobs, int] = MappingProxyType({}),
 ) -> CostModels:
     """Fit every model to `probes`, oldest first. Step times depend on the runtime settings.
 
     The time model is of those under `runtime`; under another allocator, but otherwise equal settings, probes tell how that one
-    changes a step.
+    changes a step. `capacities` are the counted parameters of the models to predict.
     """
     on_cpu = description.hardware.on_host
     # A fresh process has loaded the libraries that training will load; the worker that describes the machine has not.
     fresh = (p.outcome.baseline_bytes for p in probes if p.spec.fresh and p.spec.ceiling_bytes is None)
     baseline_bytes = next(filter(None, fresh), description.baseline_bytes)
-    memory = fit_memory(description.features, probes, margin_floor=rules.live_margin)
+    counted = {shape_of(knobs): count for knobs, count in capacities.items()}
+    memory = fit_memory(description.features, probes, margin_floor=rules.live_margin, parameters=counted)
     time = fit_time(
         description.features, _timings([p for p in probes if p.spec.runtime == runtime]), overlapping=not on_cpu
     )

@@ -124,7 +124,8 @@ class Experiment:
         if self._fitted is None or self._fitted[0] != probes:
             samples = dict(self.description.samples)
             observed = [Probe(spec, with_load(spec, outcome, samples)) for spec, outcome in self._evidence()]
-            models = fit_costs(self.description, observed, self.config.memory, self.runtime(self.calibrated_allocator))
+            runtime = self.runtime(self.calibrated_allocator)
+            models = fit_costs(self.description, observed, self.config.memory, runtime, self.capacities)
             self._fitted = (probes, models)
         return self._fitted[1]
 

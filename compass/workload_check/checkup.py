@@ -8,7 +8,7 @@ from time import monotonic
 
 import numpy as np
 
-from compass.cost.memory import MemoryModel, fit_memory
+from compass.cost.memory import MemoryModel, fit_memory, shape_of
 from compass.cost.observation import Probe
 from compass.cost.time import fit_time
 from compass.device import available_cores
@@ -133,8 +133,14 @@ def _run_checks(state: Checkup) -> CheckReport:
     try:
         over_loads = _other_batches(state)
         seen = _calibration(state)
-        state.findings += about_parameters(seen, _counted(state, seen))
-        law = fit_memory(state.description.features, seen, margin_floor=state.config.memory.live_margin)
+        counted = _counted(state, seen)
+        state.findings += about_parameters(seen, {knobs: counted[knobs] for knobs in _models(seen)})
+        law = fit_memory(
+            state.description.features,
+            seen,
+            margin_floor=state.config.memory.live_margin,
+            parameters={shape_of(knobs): count for knobs, count in counted.items()},
+        )
         over_knobs = _other_models(state, law)
         timed = _times(state, law)
     except ProbeFailed as failed:
@@ -175,9 +181,15 @@ def _calibration(state: Checkup) -> list[Probe]:
     return [_good(state, state.profiled("models", shape, batch)) for shape, batch in design]
 
 
+def _models(probes: Sequence[Probe]) -> list[Knobs]:
+    """The models of `probes`, each once."""
+    return list(dict.fromkeys(probe.spec.knobs for probe in probes))
+
+
 def _counted(state: Checkup, seen: Sequence[Probe]) -> dict[Knobs, int]:
-    asked = dict.fromkeys(probe.spec.knobs for probe in seen)
-    return dict(state.runner.describe(asked).parameters)
+    """The parameters of the models in `seen`, and of those that are to be predicted."""
+    unseen = [Knobs(layers=layers, channels=channels, variant=state.kind) for layers, channels in state.ask.unseen]
+    return dict(state.runner.describe([*_models(seen), *unseen]).parameters)
 
 
 def _other_models(state: Checkup, law: MemoryModel) -> Fit | None:

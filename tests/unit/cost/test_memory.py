@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.cost.memory import fit_memory
+from compass.cost.memory import USUAL, Form, fit_memory, shape_of
 from compass.cost.observation import Probe
 from compass.optimizer_config import ProbeRules
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, Variant
@@ -39,7 +39,7 @@ def peaks(knobs, load, noise=0.0):
     )
 
 
-def probed(noise=lambda index: 0.0, variant=PLAIN, more=(), peaks=peaks):
+def probed(noise=lambda index: 0.0, variant=PLAIN, more=(), peaks=peaks, count=lambda depth, width: None):
     """The calibration's own design, and `more` shapes at every load, answered by the laws."""
     rules = ProbeRules()
     loads = [load_of(nodes, nodes * (neighbours + 1)) for nodes, neighbours in rules.micro_loads]
@@ -52,7 +52,9 @@ def probed(noise=lambda index: 0.0, variant=PLAIN, more=(), peaks=peaks):
             knobs=knobs, batches=(Batch(synthetic=load),), min_steps=1, max_steps=1, timeout_s=1,
             runtime=RuntimeSettings(threads=1),
         )  # fmt: skip
-        outcome = Outcome(status=Status.OK, load=load, segments=peaks(knobs, load, noise(index)))
+        outcome = Outcome(
+            status=Status.OK, load=load, segments=peaks(knobs, load, noise(index)), parameters=count(depth, width)
+        )
         found.append(Probe(spec, outcome))
     return found
 
@@ -137,10 +139,37 @@ def peaks_squared(knobs, load, noise=0.0):
 def test_a_matrix_for_every_node_is_found_once_more_widths_were_seen():
     usual = ProbeRules()
     model = fit_memory(FEATURES, probed(peaks=peaks_squared, more=usual.more_architectures), margin_floor=FLOOR)
-    assert model.wide == {PLAIN}
+    assert model.forms == {PLAIN: Form(wide=True)}
     assert model.misfits[PLAIN] < 1e-3
     load = load_of(5000, 40_000)
     assert model.law(Knobs(layers=7, channels=192)).live(load) == pytest.approx(squared(7, 192, 5000, 40_000), rel=1e-4)
+
+
+def cubic(depth, width):
+    """Weights of a tensor product that mixes all channels with all, as in NequIP."""
+    return 500 + 3 * width + depth * (width**3 // 8 + 40 * width**2)
+
+
+def peaks_cubic(knobs, load, noise=0.0):
+    depth, width = knobs.layers, knobs.channels
+    rows = load["nodes"] * (40 + 9 * depth * width) + load["edges"] * (16 + 6 * depth * width)
+    return (("forward", round((rows + 8 * cubic(depth, width)) * (1 + noise))), ("tail", 16 * cubic(depth, width)))
+
+
+def test_weights_that_grow_with_another_power_are_counted():
+    more = ProbeRules().more_architectures
+    probes = probed(peaks=peaks_cubic, count=cubic, more=more)
+    model = fit_memory(FEATURES, probes, margin_floor=FLOOR)
+    assert model.forms == {PLAIN: Form(counted=True)}
+    assert model.misfits[PLAIN] < 1e-3
+    knobs, load = Knobs(layers=7, channels=192), load_of(5000, 40_000)
+    with pytest.raises(KeyError):
+        model.law(knobs)  # nobody counted it
+    told = fit_memory(FEATURES, probes, margin_floor=FLOOR, parameters={shape_of(knobs): cubic(7, 192)})
+    expected = max(n_bytes for _, n_bytes in peaks_cubic(knobs, load))
+    assert told.law(knobs).live(load) == pytest.approx(expected, rel=1e-4)
+    blind = fit_memory(FEATURES, probed(peaks=peaks_cubic, more=more), margin_floor=FLOOR)
+    assert blind.misfits[PLAIN] > ProbeRules().poor_fit
 
 
 def test_a_probe_that_contradicts_the_form_is_noticed():
@@ -152,19 +181,19 @@ def test_a_probe_that_contradicts_the_form_is_noticed():
         if (p.spec.knobs.layers, p.spec.knobs.channels) not in anchors or p.outcome.load["edges"] == 9900
     ]
     model = fit_memory(FEATURES, told, margin_floor=FLOOR)
-    assert not model.wide  # three wide models at one load do not tell nodes from edges
+    assert model.forms == {PLAIN: USUAL}  # three wide models at one load do not tell nodes from edges
     assert model.misfits[PLAIN] > ProbeRules().poor_fit
 
 
 def test_more_widths_leave_a_law_of_the_usual_form_alone():
     model = fit_memory(FEATURES, probed(more=ProbeRules().more_architectures), margin_floor=FLOOR)
-    assert not model.wide
+    assert model.forms == {PLAIN: USUAL}
     assert model.margins[PLAIN] == FLOOR
 
 
 def test_a_single_probe_contradicts_nothing():
     model = fit_memory(FEATURES, probed()[:1], margin_floor=FLOOR)
-    assert (model.margins[PLAIN], model.misfits[PLAIN], model.wide) == (FLOOR, 0.0, frozenset())
+    assert (model.margins[PLAIN], model.misfits[PLAIN], model.forms[PLAIN]) == (FLOOR, 0.0, USUAL)
 
 
 def test_a_workspace_that_grows_in_steps_costs_bytes_and_no_share_of_the_load():
