@@ -145,6 +145,7 @@ _UNITS = {
 }
 _MOLAR = re.compile(rb"(?<![0-9])([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*((?:[fpnum]|\xc2\xb5|\xce\xbc|\xb5)?M)")
 _BLANK = re.compile(rb"\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xc2[\x85\xa0]|\xe3\x80\x80|[\x1c-\x1f]")
+_OTHER_BASE = re.compile(r"0x[0-9a-f]{1,16}|0o[0-7]{1,20}|0b[01]{1,60}")
 _ALIASES = {"H": ("D", "T"), "CL": ("CLA",), "K": ("POT",), "NA": ("SOD",), "ZN": ("ZN",)}
 """Letters that name an element beside its symbol."""
 
@@ -227,6 +228,7 @@ def invented_leaves(data: bytes, leaves: list[tuple[str, Any]]) -> str:
     """A setting (key, value) whose value is no word of the text; durations and sizes count with their units."""
     text = data.decode("utf-8", "replace").lower()
     numbers = {float(word) for word in _NUMBER.findall(data.replace(b"_", b""))}
+    numbers |= {float(int(word, 0)) for word in _OTHER_BASE.findall(text.replace("_", ""))}  # TOML writes integers so
     for key, value in leaves:
         if isinstance(value, bool) or value is None:
             continue
