@@ -74,7 +74,7 @@ def named(
 
 def _means_stage(word: str) -> bool:
     """Whether `word` is a stage, several with commas, or a misspelt one; not the name of a file."""
-    if Path(word).is_file() or set(word) & {".", "/", "\\"}:
+    if os.path.isfile(word) or set(word) & {".", "/", "\\"}:  # noqa: PTH113 - Path.is_file raises for a name that is too long
         return False
     return all(difflib.get_close_matches(name.strip(), STAGES, n=1) for name in word.split(","))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +54,7 @@ def report_command(
     from compass.reporting.reading import default_page, read_view
 
     kinds, path = _formats(formats), path or Path(PROFILE_NAME)
-    _check_alone(figures, markdown, ledger if path.is_dir() else None, as_json=as_json)
+    _check_alone(figures, markdown, ledger if os.path.isdir(path) else None, as_json=as_json)  # noqa: PTH112 - Path.is_dir raises for a name that is too long
     page = _checked_page(out or (default_page(path) if markdown is None else None), markdown)
     view, missing = read_view(path, ledger, cache)
     written = [*_write_texts(view, page, markdown), *_write_figures(view, figures, kinds)]

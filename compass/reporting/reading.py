@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def read_view(
     Raises:
         InputError: there is neither a profile nor a run.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         run = read_run(path, _settings_of(path))
         return run_view_of(run), run.missing
     evidence, named = read_evidence(path), ledger or (cache / LEDGER if cache else None)
@@ -45,7 +46,7 @@ def read_view(
 
 def default_page(path: Path) -> Path:
     """Where the page about `path` is written."""
-    return path / RUN_PAGE if path.is_dir() else PAGE
+    return path / RUN_PAGE if os.path.isdir(path) else PAGE  # noqa: PTH112 - as above
 
 
 def as_page(view: View | RunView) -> str:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from compass.cli.app import app
 from compass.cli.parse import named, one_stage, parse_count
 from compass.errors import InputError
 
@@ -74,3 +76,15 @@ def test_what_is_no_count(text):
         f"--dataset-size: got {text!r}; expected a whole number above zero, such as 19000 or 19k. "
         "Give the number of complexes, or other samples, that you train on."
     )
+
+
+def test_a_word_too_long_for_a_name_of_a_file():
+    words = ",".join(["production"] * 500)
+    assert named([words]) == (("production",), None)
+    assert named(["x" * 300]) == ((), Path("x" * 300))
+
+
+@pytest.mark.parametrize("command", ["show", "report", "verify", "train", "explain", "export"])
+def test_a_path_too_long_for_a_file_is_one_line(command):
+    result = CliRunner().invoke(app, [command, "a" * 300])
+    assert isinstance(result.exception, (InputError, SystemExit)), result.exception
