@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from compass.errors import InputError
@@ -73,6 +74,7 @@ def parse_seconds(text: str, *, where: str) -> float:
 
 def format_bytes(n_bytes: float) -> str:
     """`n_bytes` in the largest binary unit that keeps at least one whole digit, e.g. `3.42 GiB`."""
+    n_bytes = _finite_or_infinite(n_bytes)
     for unit, size in (("TiB", 1024**4), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
         if abs(n_bytes) >= size:
             return f"{n_bytes / size:.2f} {unit}"
@@ -81,6 +83,7 @@ def format_bytes(n_bytes: float) -> str:
 
 def format_seconds(seconds: float) -> str:
     """`seconds` in the unit that reads best: `840 ms`, `12.3 s`, `21.4 min`, `3.1 h`."""
+    seconds = _finite_or_infinite(seconds)
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:
@@ -92,6 +95,7 @@ def format_seconds(seconds: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """`seconds` as a person says them: `40 s`, `21 min`, `1.1 h`, `4.6 days`."""
+    seconds = _finite_or_infinite(seconds)
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else format_seconds(seconds)
     if seconds < 5400:
@@ -103,4 +107,13 @@ def format_duration(seconds: float) -> str:
 
 def format_count(count: float) -> str:
     """A count with thousands separators, e.g. `1,502`."""
+    count = _finite_or_infinite(count)
     return f"{count:,.0f}"
+
+
+def _finite_or_infinite(value: float) -> float:
+    """`value`, or infinity for a whole number beyond all floats: a damaged file may hold one of hundreds of digits."""
+    try:
+        return value if math.isfinite(value) else float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)

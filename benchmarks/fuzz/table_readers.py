@@ -131,7 +131,7 @@ def _folder(data: bytes) -> Any:
             elif kind == b"p":
                 os.mkfifo(place)
             else:
-                with open(place, "wb") as file:  # noqa: PTH123
+                with open(place, "xb") as file:  # noqa: PTH123
                     file.write(_INDEX if b"INDEX" in name else _CORE)
         except (OSError, ValueError):
             continue

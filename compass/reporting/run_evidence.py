@@ -150,7 +150,7 @@ def _settings(spec: Mapping[str, Any], name: str, missing: list[str]) -> dict[st
         "fingerprint": Fingerprint,
         "workload": str,
         "batching": str,
-        "amount": dict[str, int | float | None],
+        "amount": dict[str, float | None],
         "budget_bytes": int,
     }
     fields |= {"noun": str} if "noun" in spec else {}  # runs of Compass 0.1 have none

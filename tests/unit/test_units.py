@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.errors import InputError
-from compass.units import GIB, MIB, format_bytes, format_count, format_seconds, parse_bytes
+from compass.units import GIB, MIB, format_bytes, format_count, format_duration, format_seconds, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,10 @@ def test_seconds_as_people_read_them(seconds, text):
 
 def test_counts_have_thousands_separators():
     assert format_count(1_502) == "1,502"
+
+
+def test_a_whole_number_beyond_all_floats_is_infinite():
+    assert (format_bytes(10**400), format_seconds(10**400), format_count(10**400), format_duration(10**400)) == (
+        "inf TiB", "inf h", "inf", "inf days",
+    )  # fmt: skip
+    assert format_bytes(-(10**400)) == "-inf TiB"
