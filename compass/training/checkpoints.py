@@ -204,7 +204,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if content["format"] > FORMAT:
         raise InputError(where, got=f"format {content['format']}", expected=f"at most {FORMAT}", fix="Upgrade Compass.")
+    if not isinstance(content.get("model"), dict) or not isinstance(content.get(_key_of_spec(content)), str):
+        raise InputError(
+            where,
+            got="a file without weights or settings of its run",
+            expected="an undamaged checkpoint of `compass train`",
+            fix="Use another checkpoint.",
+        )
     return content
+
+
+def _key_of_spec(content: Mapping[str, Any]) -> str:
+    return "order" if content["format"] == 1 else "run_spec"
 
 
 def run_spec_in(content: dict[str, Any]) -> RunSpec:
@@ -214,7 +225,7 @@ def run_spec_in(content: dict[str, Any]) -> RunSpec:
         InputError: they are from another version of Compass, and this one cannot read them.
     """
     try:
-        return RunSpec.model_validate_json(content["order" if content["format"] == 1 else "run_spec"])
+        return RunSpec.model_validate_json(content[_key_of_spec(content)])
     except ValueError as error:
         raise InputError(
             "checkpoint",

@@ -136,3 +136,21 @@ def test_run_settings_in_a_checkpoint_of_version_0_1_are_read(tmp_path, spec):
     assert run_spec_in(content) == spec
     content["order"] = content.pop("run_spec")
     assert run_spec_in({**content, "format": 1}) == spec
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"format": 2},
+        {"format": 2, "model": {}},
+        {"format": 1, "model": {}, "run_spec": "{}"},
+        {"format": 2, "model": 3, "run_spec": "{}"},
+    ],
+)
+def test_a_checkpoint_without_its_parts_is_refused(tmp_path, content):
+    """Formats before the third have no seal: one flipped bit in the name of a part and it is missing."""
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(
+        InputError, match="got a file without weights or settings of its run; expected an undamaged checkpoint"
+    ):
+        read_checkpoint(tmp_path / "x.ckpt")
