@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def compare(
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        print_json(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:
         _print(found)
 

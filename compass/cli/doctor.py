@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -45,7 +46,7 @@ def doctor(
     asked = Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME))
     found = examine(asked, others)
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))
+        print_json(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))
     else:
         width = max(len(result.check) for result in found)
         for result in found:

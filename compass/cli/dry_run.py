@@ -7,6 +7,7 @@ import json
 import typer
 from rich.console import Console
 
+from compass.cli.json_text import print_json
 from compass.cli.parse import check_output
 from compass.cli.progress import live_progress
 from compass.cli.tables import print_rows
@@ -33,7 +34,7 @@ def print_dry_run(request: Request, *, as_json: bool) -> None:
     for warning in checked.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     print_rows(rows.items())
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compass.cli.tables import print_rows
-from compass.files import unwritable
+from compass.files import writing_text
 from compass.records import Estimate, Estimates, Hardware, Interval
 from compass.records.nouns import counted, of_data
 from compass.reporting.words import rate, rate_unit
@@ -48,11 +48,8 @@ def write_csv(rows: Iterable[Estimate], to: str) -> None:
     if to == "-":
         _write(rows, sys.stdout)
         return
-    try:
-        with Path(to).open("w", encoding="utf-8", newline="") as file:
-            _write(rows, file)
-    except OSError as error:
-        raise unwritable(Path(to), error, "--csv") from error
+    with writing_text(Path(to), option="--csv") as file:
+        _write(rows, file)
 
 
 def _write(rows: Iterable[Estimate], file: TextIO) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def explain(
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(told), indent=2, ensure_ascii=False))
+        print_json(json.dumps(asdict(told), indent=2, ensure_ascii=False))
     else:
         _print(told)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     STAGES_TEXT,
     AsJsonOption,
@@ -151,7 +152,7 @@ def _report(profile: Profile, request: Request, *, as_json: bool) -> None:
     from compass.reporting.answers import next_commands
 
     if as_json:
-        typer.echo(profile.model_dump_json(indent=2))
+        print_json(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
         typer.echo(f"\nwrote {request.out}")

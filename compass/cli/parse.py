@@ -17,7 +17,7 @@ from compass.cli.options import FAMILY_NAMES
 from compass.cli.verbosity import is_quiet
 from compass.config_files import SettingChange, load_config, project_file
 from compass.errors import InputError
-from compass.files import unwritable
+from compass.files import is_special, target_of, unwritable
 from compass.optimizer_config import OptimizerConfig
 from compass.records import AXES, STAGES, Scalar, Stage
 from compass.units import parse_bytes
@@ -220,6 +220,7 @@ def check_output(out: Path, option: str = "--out") -> None:
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=out.parent).close()
+        if not is_special(out):
+            tempfile.TemporaryFile(dir=target_of(out).parent).close()
     except OSError as error:
         raise unwritable(out, error, option) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _tell(missing: Sequence[str], written: list[Path], *, as_json: bool, quiet: 
     if as_json:
         import json
 
-        typer.echo(json.dumps({"written": [str(path) for path in written], "missing": missing}, indent=2))
+        print_json(json.dumps({"written": [str(path) for path in written], "missing": missing}, indent=2))
         return
     for text in missing:
         typer.secho(f"missing: {text}", fg="yellow", err=True)

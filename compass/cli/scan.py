@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -125,7 +126,7 @@ def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None
     for warning in catalogue.about.warnings:
         typer.secho(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
-        typer.echo(summary.model_dump_json(indent=2))
+        print_json(summary.model_dump_json(indent=2))
     else:
         print_summary(summary)
     if report is not None:

@@ -12,7 +12,7 @@ from compass.cli.tables import print_rows
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.scan import ScanProgress
 from compass.data.scan.summary import QUANTILES, ComplexGroup, ScanSummary
-from compass.files import unwritable
+from compass.files import write_text
 from compass.units import format_count, format_seconds
 
 N_LISTED = 100
@@ -47,10 +47,7 @@ def write_report(catalogue: Catalogue, summary: ScanSummary, folder: Path) -> No
     """
     lines = "".join(f"{row.model_dump_json()}\n" for row in catalogue.rows)
     for name, text in (("scan.jsonl", lines), ("scan.md", "\n".join(_page(catalogue, summary)) + "\n")):
-        try:
-            (folder / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise unwritable(folder / name, error, "--report") from error
+        write_text(text, folder / name, option="--report")
 
 
 # ------------------------------------------------------------------------------------------------------------- tables

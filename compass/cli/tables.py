@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compass.cli.json_text import print_json
 from compass.errors import InputError
 from compass.profile import Profile
 from compass.records import (
@@ -99,7 +99,7 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
             fix=f"Run `{profile.again(stage)}`.",
         )
     if as_json:
-        typer.echo(entry.model_dump_json(indent=2))
+        print_json(entry.model_dump_json(indent=2))
         return
     console = Console(highlight=False, markup=False)
     if isinstance(entry, StageFailure):

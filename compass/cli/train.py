@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -217,7 +218,7 @@ def train_run(
     if not is_first:
         return
     if as_json:
-        typer.echo(results.model_dump_json(indent=2))
+        print_json(results.model_dump_json(indent=2))
     else:
         _report(results, folder, spec.noun)
     if results.stopped_by:
@@ -278,7 +279,7 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
 
 def _report_finished(results: Results, folder: Path, noun: str, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(results.model_dump_json(indent=2))
+        print_json(results.model_dump_json(indent=2))
         return
     _report(results, folder, noun)
     typer.secho(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -62,7 +63,7 @@ def verify_command(
     with live_progress(Console(stderr=True)) as watch:
         report = verify(profile, stages, device=device, cache=cache, watch=watch)
     if as_json:
-        typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
+        print_json(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
         print_verify_report(profile, report)
     if update and report.plans_hold:

@@ -8,6 +8,7 @@ import typer
 
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption
 from compass.cli.verbosity import with_verbosity
 
@@ -43,7 +44,7 @@ def check_command(
             source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch
         )
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        print_json(report.model_dump_json(indent=2))
     else:
         print_check_report(report)
     if not report.ok:

@@ -104,10 +104,11 @@ def _take_note_away(descriptor: int, path: Path) -> None:
 
 
 def _note(descriptor: int) -> None:
-    """Write down who holds the lock."""
+    """Write down who holds the lock; on a full disk nobody is named."""
     me = {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(me).encode(), 0)
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(me).encode(), 0)
 
 
 def _holder(path: Path) -> dict[str, object]:
