@@ -199,6 +199,7 @@ def train_run(
     from compass.cli.progress import live_progress
     from compass.cli.verbosity import log_level
     from compass.logs import logging_to
+    from compass.temporary import own_temporary_folder
     from compass.training.run import run_training
     from compass.training.run_lock import keep_lock
     from compass.training.run_spec import LOG, read_run_spec
@@ -210,6 +211,7 @@ def train_run(
     console = Console(stderr=True, quiet=not is_first)
     level = log_level() if is_first else "error"
     with (
+        own_temporary_folder(),
         logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
         live_progress(console) as watch,
         redirect_stdout(sys.stderr),  # output of the model's own code
