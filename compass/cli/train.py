@@ -225,6 +225,18 @@ def train_run(
         _report(results, folder, spec.noun)
     if results.stopped_by:
         raise typer.Exit(128 + results.stopped_by)
+    if results.unwritten:
+        raise _incomplete(folder, results)
+
+
+def _incomplete(folder: Path, results: Results) -> InputError:
+    missing = "; ".join(f"{name} not written ({reason})" for name, reason in results.unwritten)
+    return InputError(
+        f"run folder {folder}",
+        got=missing,
+        expected="room for all files of the run",
+        fix="Make room, and resume the run: what is missing is written.",
+    )
 
 
 def dataset_config(
@@ -293,6 +305,7 @@ def _report(results: Results, folder: Path, noun: str = "") -> None:
     """Print the last cycle, the metrics, the verdict and what comes next; `noun` is the workload's."""
     from compass.cli.tables import print_commands
     from compass.reporting.results import RESULTS_TITLE, results_table, sentence
+    from compass.training.going_on import CHECKPOINT
     from compass.units import format_count
 
     for cycle in results.cycles[-1:]:
@@ -303,7 +316,9 @@ def _report(results: Results, folder: Path, noun: str = "") -> None:
     if results.not_finite:
         n = format_count(results.not_finite)
         typer.secho(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
-    typer.echo(f"\n{'wrote' if results.finished else 'stopped, with a checkpoint:'} {folder}")
+    is_saved = CHECKPOINT not in dict(results.unwritten)
+    stopped = "stopped, with a checkpoint:" if is_saved else "stopped, without a new checkpoint:"
+    typer.echo(f"\n{'wrote' if results.finished else stopped} {folder}")
     print_commands(_next(results, folder, noun))
 
 

@@ -164,9 +164,10 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         skipped=tuple(counts.skipped),
         checkpoint=str(best if best.exists() else ""),
     )
-    if run.ranks.rank == 0:
-        write_text(json_with_checksum(results.model_dump(mode="json")), run.folder / RESULTS)
-    return results
+    if run.ranks.rank == 0 and not callback.unwritten.reasons:  # else a run that is resumed would count as finished
+        with callback.unwritten.going_on(RESULTS):
+            write_text(json_with_checksum(results.model_dump(mode="json")), run.folder / RESULTS)
+    return results.model_copy(update={"unwritten": tuple(callback.unwritten.reasons.items())})
 
 
 def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> None:
@@ -223,7 +224,7 @@ def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple
     n_updates = callback.at.n_updates
     if not finished:
         return (), no_verdict(STOPPED, n_updates, run.spec.config.training.few_updates)
-    evaluations, verdict = evaluate_last(run, n_updates, callback.display.show_last)
+    evaluations, verdict = evaluate_last(run, n_updates, callback.unwritten, callback.display.show_last)
     for found in evaluations:
         log.debug("%s", found)
     log.debug("%s", verdict)
