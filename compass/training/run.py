@@ -32,6 +32,7 @@ from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
 from compass.training.loggers import start_loggers
+from compass.training.lost_ranks import RankLost, is_lost
 from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
@@ -92,9 +93,16 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a finite number.
         LoaderDied: a process that loads batches was ended from outside.
+        RankLost: another process of the run has ended.
     """
     with one_line_for_disk_errors(folder):
-        return _trained(open_run(spec, folder), watch)
+        run = open_run(spec, folder)
+        try:
+            return _trained(run, watch)
+        except (RuntimeError, OSError) as error:
+            if is_lost(error, run):
+                raise RankLost(run) from None
+            raise
 
 
 def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
