@@ -32,8 +32,9 @@ from compass.cli import (
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
 from compass.cli.options import FAMILY_NAMES, STAGES_TEXT
+from compass.cli.say import say
 from compass.cli.verbosity import with_verbosity
-from compass.errors import CompassError, printable
+from compass.errors import CompassError
 from compass.files import failed_by_machine
 from compass.version import __version__
 
@@ -70,12 +71,12 @@ def _in_a_line(leave: Callable[[int], Never]) -> Iterator[None]:
         _show(failure)
         leave(failure.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.secho("interrupted", fg="yellow", err=True)
+        say("interrupted", fg="yellow", err=True)
         leave(130)
 
 
 def _show(error: CompassError) -> None:
-    typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
+    say(f"error: {error}", fg="red", err=True)
 
 
 app = typer.Typer(

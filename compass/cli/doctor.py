@@ -11,6 +11,7 @@ import typer
 
 from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
+from compass.cli.say import printable_lines
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -52,6 +53,6 @@ def doctor(
         for result in found:
             level = typer.style(f"{result.level:<4}", fg=COLOURS[result.level])
             remedy = f". {result.remedy}" if result.remedy else ""
-            typer.echo(f"{level}  {result.check:<{width}}  {result.says}{remedy}")
+            typer.echo(f"{level}  " + printable_lines(f"{result.check:<{width}}  {result.says}{remedy}"))
     if any(result.level == "fail" for result in found):
         raise typer.Exit(3)

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table
 
+from compass.cli.plain_console import PlainConsole
 from compass.cli.tables import print_rows
 from compass.files import writing_text
 from compass.records import Estimate, Estimates, Hardware, Interval
@@ -29,7 +29,7 @@ def print_estimates(found: Estimates) -> None:
     if len(found.rows) == 1:
         print_rows([*_page(found.rows[0], found), ("assumes", _assumptions(found))])
         return
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     console.print(f"{_machine(found.hardware)}; {_assumptions(found)}")
     console.print(
         f"training: {format_count(found.epochs)} epochs of {counted(found.dataset_size, of_data(found.noun))}; "

@@ -51,11 +51,10 @@ def explain(
 
 
 def _print(told: Explanation) -> None:
-    from rich.console import Console
-
+    from compass.cli.plain_console import PlainConsole
     from compass.cli.tables import print_rows
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     console.print(f"{told.stage}: {told.answer}")
     rows = [("why", told.why), ("limited by", told.limited_by)]
     rows += [(f"{'* ' if limit.limited_by else '  '}{limit.name}", limit.says) for limit in told.limits]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compass.cli.options import ProfileOption, WordsArgument
+from compass.cli.say import say
 
 
 def export(
@@ -42,4 +43,4 @@ def export(
     else:
         check_output(out)
         write_text(text, out)
-        typer.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 
 from compass.cli.options import FAMILY_NAMES
+from compass.cli.say import say
 from compass.cli.verbosity import is_quiet
 from compass.config_files import SettingChange, load_config, project_file
 from compass.errors import InputError
@@ -32,7 +33,7 @@ def load_settings(path: Path | None, changes: Sequence[str | SettingChange] | No
     if path is None:
         path = project_file(Path.cwd())
         if path is not None and not is_quiet():
-            typer.echo(f"settings from [tool.compass] in {path}", err=True)
+            say(f"settings from [tool.compass] in {path}", err=True)
     return load_config(path, changes or ())
 
 

@@ -12,6 +12,7 @@ import typer
 
 from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, IndexOption, NamedWorkloadOption, TrustOption
+from compass.cli.say import say
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -59,14 +60,14 @@ def predict_command(
     with writing_text(out, option="--csv") if out else nullcontext(sys.stdout) as file:
         _write(file, found)
     if found.evaluation is not None:
-        typer.echo(str(found.evaluation), err=True)
+        say(str(found.evaluation), err=True)
     _report_unanswered(found)
 
 
 def _report_unanswered(found: Predictions) -> None:
     if found.unanswered:
         n_all = len(found.rows) + len(found.unanswered)
-        typer.secho(
+        say(
             f"no prediction for {format_count(len(found.unanswered))} of {format_count(n_all)} complexes: "
             "they end the table, each with its reason",
             fg="yellow",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from compass.cli.plain_console import PlainConsole
 from compass.cli.tables import print_rows
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.scan import ScanProgress
@@ -27,7 +27,7 @@ def describe_progress(now: ScanProgress) -> str:
 
 def print_summary(summary: ScanSummary) -> None:
     """Print the speed, the counts, the size quantiles and the catalogue's path."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     console.print(_speed_line(summary))
     tables = [("status", summary.statuses)]
     tables += [("rejected because", summary.reasons), ("repaired by", summary.repairs)]

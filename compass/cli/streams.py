@@ -1,6 +1,7 @@
 """Standard output and standard error of the `compass` command: whatever is at their other end, a command ends in an orderly way.
 
-Text that the encoding lacks is written with plain letters. If the reader of the output has gone (`compass scan … | head -1`), the command
+Text that the encoding lacks is written with plain letters. Control sequences are written as escapes, except for those that colour a
+terminal's text and move its cursor, so that no name of a file can set a title, a clipboard or a direction of writing. If the reader of the output has gone (`compass scan … | head -1`), the command
 ends silently, with the exit code of a process that SIGPIPE ended. If the output cannot be written (a full disk), it ends with an error.
 Messages that standard error does not take are dropped: hours of work must not end because nobody listens.
 """
@@ -10,15 +11,17 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 import sys
 from typing import BinaryIO, TextIO
 
 from compass.cli.plain_text import PLAIN, PLAIN_ASCII, register
-from compass.errors import InputError
+from compass.errors import InputError, printable
 
 BROKEN_PIPE = 141
 """The exit code when the reader of the output has gone: 128 and the number of SIGPIPE."""
 _STANDARD = (0, 1, 2)
+_ALLOWED = re.compile(r"(\x1b\[[0-9;?]*[A-Za-z]|[\n\r\t])")
 
 
 def prepare_streams() -> None:
@@ -38,7 +41,7 @@ class _Output(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         try:
-            return super().write(text)
+            return super().write(tamed(text))
         except OSError as error:
             raise _ended(error) from error
 
@@ -54,7 +57,7 @@ class _Messages(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         try:
-            return super().write(text)
+            return super().write(tamed(text))
         except OSError:
             _to_null(2)
             return len(text)
@@ -64,6 +67,13 @@ class _Messages(io.TextIOWrapper):
             super().flush()
         except OSError:
             _to_null(2)
+
+
+def tamed(text: str) -> str:
+    """`text` with its control characters as escapes, except for line ends and what colours text and moves the cursor."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(part if _ALLOWED.fullmatch(part) else printable(part) for part in _ALLOWED.split(text))
 
 
 def _ended(error: OSError) -> BaseException:

@@ -23,6 +23,8 @@ from compass.cli.options import (
     TrustOption,
     WordsArgument,
 )
+from compass.cli.plain_console import PlainConsole
+from compass.cli.say import say
 from compass.errors import InputError
 
 if TYPE_CHECKING:
@@ -296,9 +298,7 @@ def _report_finished(results: Results, folder: Path, noun: str, *, as_json: bool
         print_json(results.model_dump_json(indent=2))
         return
     _report(results, folder, noun)
-    typer.secho(
-        "This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True
-    )
+    say("This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True)
 
 
 def _report(results: Results, folder: Path, noun: str = "") -> None:
@@ -309,16 +309,16 @@ def _report(results: Results, folder: Path, noun: str = "") -> None:
     from compass.units import format_count
 
     for cycle in results.cycles[-1:]:
-        typer.echo(str(cycle))
+        say(str(cycle))
     if results.evaluations:
         _print_table(RESULTS_TITLE, results_table(results.evaluations, noun))
-    typer.echo(f"\n{sentence(str(results.verdict))}")
+    say(f"\n{sentence(str(results.verdict))}")
     if results.not_finite:
         n = format_count(results.not_finite)
-        typer.secho(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
+        say(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
     is_saved = CHECKPOINT not in dict(results.unwritten)
     stopped = "stopped, with a checkpoint:" if is_saved else "stopped, without a new checkpoint:"
-    typer.echo(f"\n{'wrote' if results.finished else stopped} {folder}")
+    say(f"\n{'wrote' if results.finished else stopped} {folder}")
     print_commands(_next(results, folder, noun))
 
 
@@ -335,9 +335,8 @@ def _next(results: Results, folder: Path, noun: str) -> list[tuple[str, str]]:
 
 
 def _print_table(title: str, table: Table) -> None:
-    from rich.console import Console
 
     from compass.cli.tables import plain_table
 
     typer.echo()
-    Console().print(plain_table(title, table.headers, table.rows))
+    PlainConsole().print(plain_table(title, table.headers, table.rows))

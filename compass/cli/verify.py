@@ -18,6 +18,8 @@ from compass.cli.options import (
     TrustOption,
     WordsArgument,
 )
+from compass.cli.plain_console import PlainConsole
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from compass.profile import Profile
@@ -68,12 +70,12 @@ def verify_command(
         print_verify_report(profile, report)
     if update and report.plans_hold:
         write_profile(updated(profile, report), path)
-        typer.echo(f"updated {path}", err=as_json)
+        say(f"updated {path}", err=as_json)
     elif not report.holds:
-        typer.secho(_advice(profile, path, report), fg="red", err=True)
+        say(_advice(profile, path, report), fg="red", err=True)
         raise typer.Exit(3)
     elif not as_json:
-        typer.echo(f"{path} holds")
+        say(f"{path} holds")
 
 
 def _advice(profile: Profile, path: Path, report: VerifyReport) -> str:
@@ -87,12 +89,11 @@ def _advice(profile: Profile, path: Path, report: VerifyReport) -> str:
 
 def print_verify_report(profile: Profile, report: VerifyReport) -> None:
     """Print the differences of the machine, a table of promises and measurements, and the broken promises."""
-    from rich.console import Console
     from rich.table import Table
 
     from compass.units import format_bytes, format_seconds
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     for difference in report.stale:
         console.print(f"changed: {difference}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)

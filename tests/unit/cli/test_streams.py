@@ -6,6 +6,11 @@ import sys
 
 import pytest
 
+from compass.cli.plain_console import PlainConsole
+from compass.cli.say import say
+from compass.cli.streams import tamed
+from compass.cli.tables import plain_table, print_rows
+
 PROGRAM = "from compass.cli.streams import prepare_streams; prepare_streams()\n"
 
 
@@ -66,3 +71,25 @@ def test_closed_descriptors_are_not_given_to_files(tmp_path):
     code = f"import os; file = open({str(tmp_path / 'a')!r}, 'w'); os.write(2, b'library') ; print(file.fileno() > 2)"
     assert ended(code, way='exec "$@" 0<&- 2>&-') == (0, b"True\n", b"")
     assert (tmp_path / "a").read_text() == ""
+
+
+def test_only_colours_and_the_cursor_reach_a_terminal():
+    text = "a\x1b[31mred\x1b[0m\x1b[2K\r\n\tb\x1b]0;title\x07 \x9b31m \u202e \x1b]52;c;eA==\x07"
+    assert tamed(text) == ("a\x1b[31mred\x1b[0m\x1b[2K\r\n\tb\\x1b]0;title\\x07 \\x9b31m \\u202e \\x1b]52;c;eA==\\x07")
+    assert tamed("× Å 蛋白") == "× Å 蛋白"
+
+
+def test_names_bring_no_colours(capsys):
+    say("a\x1b[31mb\nc\td", err=True)
+    PlainConsole().print("x\x1b[31my :warning: [bold]z[/bold]")
+    table = plain_table("t\x1b[1m", ["h"], [["c\x1b[31m"]])
+    PlainConsole().print(table)
+    print_rows([("label\x1b[31m", "text\x9b")])
+    out, err = capsys.readouterr()
+    assert err == "a\\x1b[31mb\nc\td\n"
+    assert "\x1b" not in out
+    assert "\x9b" not in out
+    assert r"x\x1b[31my :warning: [bold]z[/bold]" in out
+    assert r"c\x1b[31m" in out
+    assert r"t\x1b[1m" in out
+    assert r"text\x9b" in out
