@@ -11,7 +11,7 @@ import typer
 
 from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
-from compass.cli.say import printable_lines
+from compass.errors import printable_lines
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from compass.cli.say import printable_lines
+from compass.errors import printable_lines
 
 
 class PlainConsole(Console):

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from compass.errors import printable
+from compass.errors import printable_lines
 
 
 def say(text: str, *, fg: str | None = None, err: bool = False) -> None:
     """Print `text`, in the colour `fg` on a terminal."""
     typer.secho(printable_lines(text), fg=fg, err=err)
-
-
-def printable_lines(text: str) -> str:
-    """`text` as `printable` gives it, with its line breaks and tabs."""
-    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -116,9 +116,11 @@ def _counts(groups: Sequence[ComplexGroup]) -> str:
 
 def _page(catalogue: Catalogue, summary: ScanSummary) -> list[str]:
     """`scan.md`, line by line."""
-    lines = [f"# Scan of {summary.source}", "", _speed_line(summary) + ".", ""]
-    lines += [f"- **{label}**: {text}" for label, text in _facts(summary)]
-    lines += [f"- **warning**: {warning}" for warning in summary.warnings]
+    from compass.reporting.markdown import plain_text
+
+    lines = [f"# Scan of {plain_text(summary.source)}", "", _speed_line(summary) + ".", ""]
+    lines += [f"- **{label}**: {plain_text(text)}" for label, text in _facts(summary)]
+    lines += [f"- **warning**: {plain_text(warning)}" for warning in summary.warnings]
     lines += [
         "",
         "| status | complexes |",
@@ -145,8 +147,10 @@ def _page(catalogue: Catalogue, summary: ScanSummary) -> list[str]:
 def _listed(title: str, entries: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     if not entries:
         return []
+    from compass.reporting.markdown import plain_text
+
     lines = ["", f"## {title} ({len(entries):,})", ""]
-    lines += [f"- {id_}{': ' if texts else ''}{'; '.join(texts)}" for id_, texts in entries[:N_LISTED]]
+    lines += [f"- {plain_text(id_ + (': ' if texts else '') + '; '.join(texts))}" for id_, texts in entries[:N_LISTED]]
     if len(entries) > N_LISTED:
         lines.append(f"- … and {len(entries) - N_LISTED:,} more, in scan.jsonl")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from compass.data.scan.listing import Listed, Listing
+from compass.errors import printable
 
 
 def outside_warning(listing: Listing) -> str | None:
@@ -31,4 +32,4 @@ def outside_warning(listing: Listing) -> str | None:
         return None
     id_, name = outside[0]
     n = len(outside)
-    return f"{n:,} complex{'es have' if n > 1 else ' has'} files outside {listing.root}, for example {id_}: {name}. They are read"
+    return f"{n:,} complex{'es have' if n > 1 else ' has'} files outside {listing.root.absolute()}, for example {printable(f'{id_}: {name}')}. They are read"
