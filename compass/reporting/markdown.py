@@ -11,6 +11,7 @@ from compass.reporting.view import StageView, View
 
 _MARKUP = re.compile(r"[*_`\[]")
 
+
 def markdown(view: View) -> str:
     """The machine, the plans in a table, a paragraph on each, and the missing parts of the profile."""
     blocks = [f"## {plain_text(view.title)}", f"{plain_text(view.machine)}. {plain_text(view.question)}."]
