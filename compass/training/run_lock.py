@@ -104,11 +104,10 @@ def _take_note_away(descriptor: int, path: Path) -> None:
 
 
 def _note(descriptor: int) -> None:
-    """Write down who holds the lock; on a full disk nobody is named."""
+    """Write down who holds the lock."""
     me = {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
-    with suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(me).encode(), 0)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(me).encode(), 0)
 
 
 def _holder(path: Path) -> dict[str, object]:

@@ -119,7 +119,7 @@ def test_without_labels_nothing_is_evaluated(tmp_path):
         (), "no verdict: no complexes with labels were evaluated; 900 updates were made",
     )  # fmt: skip
     assert not list(tmp_path.iterdir())
-    _, verdict = evaluate_last(make_run(tmp_path, labels={}, noun="images"), 900)
+    _, verdict = evaluate_last(make_run(tmp_path, labels={}, noun="images"), 900, Unwritten())
     assert verdict.says == "no verdict: no images with labels were evaluated; 900 updates were made"
 
 
