@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ValidationError
 
 from compass.errors import InputError, expected_value
-from compass.files import read_file, unwritable
+from compass.files import is_special, read_file, write_text
 from compass.optimizer_config import OptimizerConfig, Settings, present_names, warn_of_old_name
 from compass.units import MIB
 
@@ -464,15 +464,11 @@ def write_config(config: OptimizerConfig, out: Path, *, force: bool = False) -> 
     Raises:
         InputError: `out` is there already and `force` is not given, or cannot be written.
     """
-    try:
-        with out.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(render_config(config))
-    except FileExistsError as error:
+    if out.exists() and not force and not is_special(out):
         raise InputError(
             f"output {out}",
             got="a file that is already there",
             expected="a new file",
             fix="Give --force to overwrite it.",
-        ) from error
-    except OSError as error:
-        raise unwritable(out, error) from error
+        )
+    write_text(render_config(config), out)

@@ -54,6 +54,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """`text` as `printable` gives it, with its line breaks and tabs."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 def _acts(letter: str) -> bool:
     """Whether it is a control character, a line end, no character at all, or turns the direction of writing."""
     return unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} or letter in _TURNING

@@ -1,8 +1,14 @@
-"""Files that are written whole: a reader finds the former content or the new one, never a part of it. Files that are read."""
+"""Files that are written whole: a reader finds the former content or the new one, never a part of it. Files that are read.
+
+One rule holds for every output: a symbolic link is written through, to the file that it leads to, also if that is not there yet;
+links in a circle are refused. A device or a pipe, such as /dev/stdout, is written to directly. Who may read a new file is the umask's
+decision.
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import secrets
@@ -11,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from compass.errors import InputError
 
@@ -29,6 +35,20 @@ _MOST_RECORD_VALUES = 200_000
 """In such a file; those profiles have some 5,000. A value that cannot be used takes kilobytes until it is refused."""
 MOST_TABLE_BYTES = 256 * _MIB
 """Of a table or list of complexes."""
+_OF_THE_MACHINE = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), ("room for a file", "Make room, or choose a folder on another disk.")
+    ),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), ("a place that may be written", "Choose another place.")),
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE), ("a free file descriptor", "Raise `ulimit -n`, or use fewer processes.")
+    ),
+    errno.EFBIG: ("a limit that leaves room for the file", "Raise `ulimit -f`."),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), ("a disk that answers", "Check the disk, or choose another one.")),
+    **dict.fromkeys((errno.ELOOP, errno.ENAMETOOLONG), ("a path that leads to a file", "Choose another path.")),
+}
+"""Errors whose reason is the machine, not Compass: what was expected, and what to do."""
+_OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -78,28 +98,77 @@ def read_record(path: Path) -> bytes:
 
 
 @contextmanager
-def replacing(path: Path, *, suffix: str = "") -> Iterator[BinaryIO]:
+def replacing(path: Path, *, suffix: str = "", durable: bool = True) -> Iterator[BinaryIO]:
     """A temporary file beside `path`, which takes the place of `path` when the block ends without an exception.
 
     Its name starts with `.NAME.` and ends with `suffix`. A process that is killed in the block leaves it behind; the next one that
-    writes `path` deletes it, where the file system has locks.
+    writes `path` deletes it, where the file system has locks. With `durable`, the content is on disk before. An error while writing
+    names the file.
 
     Raises:
         OSError: the folder cannot be written to.
     """
-    _sweep_abandoned(path, suffix)
-    temporary, handle = _temporary(path, suffix)
+    with _naming(path):
+        if is_special(path):
+            with path.open("ab") as file:
+                yield file
+            return
+        target = target_of(path)
+        _sweep_abandoned(target, suffix)
+        temporary, handle = _temporary(target, suffix)
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+                if fcntl is not None:
+                    temporary.replace(target)  # while it is locked
+            if fcntl is None:
+                temporary.replace(target)  # Windows renames closed files only
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> Path:
+    """The file that is written if `path` is: that at the end of its symbolic links.
+
+    Raises:
+        OSError: its links lead in a circle.
+    """
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return target
+
+
+def is_special(path: Path) -> bool:
+    """Whether `path` is a device, a pipe, or a name for an open file, such as /dev/stdout: it is written to, never replaced."""
+    if _OPEN_FILE.fullmatch(str(path)):
+        return True
     try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is not None:
-                temporary.replace(path)  # while it is locked
-        if fcntl is None:
-            temporary.replace(path)  # Windows renames closed files only
-    finally:
-        temporary.unlink(missing_ok=True)
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def append_whole(content: bytes, path: Path) -> None:
+    """Append `content` to the file at `path`; if that fails, the file stays as it was.
+
+    Raises:
+        OSError: it cannot be appended.
+    """
+    with _naming(path), path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - a short write has no errno of its own
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def _temporary(path: Path, suffix: str) -> tuple[Path, int]:
@@ -149,17 +218,32 @@ def sweep(folder: Path, names: Iterable[str]) -> list[Path]:
     return found
 
 
-def write_text(text: str, path: Path, *, option: str = "--out") -> None:
-    """Write `text` to `path`, whole, as UTF-8; `option` is the flag that named the file.
+@contextmanager
+def writing_text(path: Path, *, option: str = "--out") -> Iterator[TextIO]:
+    """A text file, UTF-8, that takes the place of `path` as in `replacing`; `option` is the flag that named it.
+
+    Bytes of a path that are no UTF-8 are written as escapes.
 
     Raises:
         InputError: the folder cannot be written to.
     """
     try:
         with replacing(path) as file:
-            file.write(text.encode("utf-8"))
+            text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+            yield text
+            text.detach()
     except OSError as error:
         raise unwritable(path, error, option) from error
+
+
+def write_text(text: str, path: Path, *, option: str = "--out") -> None:
+    """Write `text` to `path`, whole, as UTF-8; `option` is the flag that named the file.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with writing_text(path, option=option) as file:
+        file.write(text)
 
 
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:
@@ -175,3 +259,23 @@ def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
         expected="a file in a writable folder",
         fix=f"Choose another {option}.",
     )
+
+
+def failed_by_machine(error: OSError) -> InputError | None:
+    """`error` in a sentence, if its reason is the machine: a full disk, missing rights, too many open files. None: a bug."""
+    if error.errno not in _OF_THE_MACHINE:
+        return None
+    expected, fix = _OF_THE_MACHINE[error.errno]
+    where = error.filename if isinstance(error.filename, str) else "a file"
+    return InputError(where, got=error.strerror or str(error), expected=expected, fix=fix)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors of the block name `path`: those of a write name no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise

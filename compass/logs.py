@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,23 @@ class PlainFormatter(logging.Formatter):
         return "\n".join(map(printable, lines))
 
 
+class _LogFile(logging.FileHandler):
+    """The file of a run's messages. If it cannot be written any more, the console says so once, and the run goes on."""
+
+    is_lost = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A message was not written."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.is_lost:
+            self.is_lost = True
+            logging.getLogger(__name__).warning(
+                "%s misses messages from here on: %s", self.baseFilename, error.strerror or error
+            )
+
+
 @contextmanager
 def logging_to(file: Path, *, level: str = "info", console: Console | None = None) -> Iterator[logging.Logger]:
     """Log every message to `file`, and those from `level` up to the console. An exception of the block is logged to `file` too.
@@ -55,7 +72,8 @@ def logging_to(file: Path, *, level: str = "info", console: Console | None = Non
         file_handler.handle(_last_record(error))
         raise
     finally:
-        file_handler.close()
+        with suppress(OSError):  # what a full disk did not take was reported
+            file_handler.close()
 
 
 @contextmanager
@@ -87,7 +105,7 @@ def _threshold(level: str) -> int:
 
 def _file_handler(file: Path) -> logging.Handler:
     try:
-        file_handler = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+        file_handler = _LogFile(file, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(
             f"log {file}",

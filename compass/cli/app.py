@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Never
 
 import typer
 
@@ -30,24 +32,51 @@ from compass.cli import (
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
 from compass.cli.options import FAMILY_NAMES, STAGES_TEXT
+from compass.cli.say import say
 from compass.cli.verbosity import with_verbosity
 from compass.errors import CompassError
+from compass.files import failed_by_machine
 from compass.version import __version__
 
 
 class Commands(PlainGroup):
     """All commands. An error that the user can act on ends in one line on stderr and an exit code."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line. Help and version are printed before a command is invoked, and may fail too."""
+        with _in_a_line(sys.exit):
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command, and turn an error into one line and an exit code."""
-        try:
-            return super().invoke(ctx)
-        except CompassError as error:
-            typer.secho(f"error: {error}", fg="red", err=True)
-            raise typer.Exit(error.exit_code) from error
-        except (KeyboardInterrupt, typer.Abort) as error:
-            typer.secho("interrupted", fg="yellow", err=True)
-            raise typer.Exit(130) from error
+        with _in_a_line(ctx.exit):
+            found = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at the interpreter's end, an error would have no line
+            return found
+
+
+@contextmanager
+def _in_a_line(leave: Callable[[int], Never]) -> Iterator[None]:
+    """Turn an error of the block into one line, and `leave` with its exit code. Bugs keep their traceback."""
+    try:
+        yield
+    except CompassError as error:
+        _show(error)
+        leave(error.exit_code)
+    except OSError as error:
+        failure = failed_by_machine(error)
+        if failure is None:
+            raise
+        _show(failure)
+        leave(failure.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted", fg="yellow", err=True)
+        leave(130)
+
+
+def _show(error: CompassError) -> None:
+    say(f"error: {error}", fg="red", err=True)
 
 
 app = typer.Typer(

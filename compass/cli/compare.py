@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from compass.reporting.compare import Comparison
@@ -27,17 +29,16 @@ def compare(
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        print_json(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:
         _print(found)
 
 
 def _print(found: Comparison) -> None:
-    from rich.console import Console
-
+    from compass.cli.plain_console import PlainConsole
     from compass.cli.tables import plain_table
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     for letter, name in zip("AB", found.names, strict=True):
         console.print(f"{letter}: {name}")
     for line in found.surroundings or ("same machine, versions, data and settings",):
@@ -48,4 +49,4 @@ def _print(found: Comparison) -> None:
         for line in stage.says:
             console.print(line)
     for text in found.missing:
-        typer.secho(f"missing: {text}", fg="yellow", err=True)
+        say(f"missing: {text}", fg="yellow", err=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compass.cli.options import ConfigOption, SetOption
+from compass.cli.say import say
 
 
 def config(
@@ -25,4 +26,4 @@ def config(
         typer.echo(render_config(settings), nl=False)
     else:
         write_config(settings, out, force=force)
-        typer.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from compass.cli.say import say
+
 
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write: a new or an empty one.")],
@@ -20,10 +22,10 @@ def demo(
     from compass.units import format_bytes
 
     written = write_demo(folder, force=force)
-    typer.echo(
+    say(
         f"wrote {written.folder}: {written.n_labelled} complexes with labels, {written.n_new} without, a manifest and a workload; "
         f"{written.n_files} files, {format_bytes(written.n_bytes)}\n\nnext, as in {written.folder / 'README.txt'}:\n"
         f"  cd {written.folder}"
     )
     for command, _ in COMMANDS:
-        typer.echo(f"  {command}")
+        say(f"  {command}")

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
+from compass.errors import printable_lines
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -45,12 +47,12 @@ def doctor(
     asked = Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME))
     found = examine(asked, others)
     if as_json:
-        typer.echo(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))
+        print_json(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))
     else:
         width = max(len(result.check) for result in found)
         for result in found:
             level = typer.style(f"{result.level:<4}", fg=COLOURS[result.level])
             remedy = f". {result.remedy}" if result.remedy else ""
-            typer.echo(f"{level}  {result.check:<{width}}  {result.says}{remedy}")
+            typer.echo(f"{level}  " + printable_lines(f"{result.check:<{width}}  {result.says}{remedy}"))
     if any(result.level == "fail" for result in found):
         raise typer.Exit(3)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-import typer
 from rich.console import Console
 
+from compass.cli.json_text import print_json
 from compass.cli.parse import check_output
 from compass.cli.progress import live_progress
+from compass.cli.say import say
 from compass.cli.tables import print_rows
 from compass.optimizer import stage_groups
 from compass.optimizer_config import SearchRules, StageRules
@@ -31,9 +32,9 @@ def print_dry_run(request: Request, *, as_json: bool) -> None:
         checked = check_request(request, stage_groups(request), watch=watch)
     rows = {**describe(request, checked.description.family.noun), **findings(request, checked)}
     for warning in checked.warnings:
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+        say(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     print_rows(rows.items())
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-import typer
-
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption, WorkloadOption
 
 
@@ -43,7 +42,7 @@ def env(
         runner.close()
     allocators = found_allocators() if description.hardware.on_host else {}
     if as_json:
-        typer.echo(json.dumps(description.model_dump(mode="json") | {"allocators": allocators}, indent=2))
+        print_json(json.dumps(description.model_dump(mode="json") | {"allocators": allocators}, indent=2))
     else:
         print_description(description, allocators)
 

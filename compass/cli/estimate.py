@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -21,6 +22,7 @@ from compass.cli.options import (
     SetOption,
     WorkloadOption,
 )
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from compass.estimating import Question
@@ -117,9 +119,9 @@ def _report(found: Estimates, csv: str | None, *, as_json: bool) -> None:
     from compass.cli.estimate_tables import print_estimates, write_csv
 
     if found.n_probes:
-        typer.echo(f"calibrated with {found.n_probes} probes, which are kept in the cache", err=True)
+        say(f"calibrated with {found.n_probes} probes, which are kept in the cache", err=True)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        print_json(found.model_dump_json(indent=2))
     elif csv is not None:
         write_csv(found.rows, csv)
     else:

@@ -10,11 +10,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table
 
+from compass.cli.plain_console import PlainConsole
 from compass.cli.tables import print_rows
-from compass.files import unwritable
+from compass.files import writing_text
 from compass.records import Estimate, Estimates, Hardware, Interval
 from compass.records.nouns import counted, of_data
 from compass.reporting.words import rate, rate_unit
@@ -29,7 +29,7 @@ def print_estimates(found: Estimates) -> None:
     if len(found.rows) == 1:
         print_rows([*_page(found.rows[0], found), ("assumes", _assumptions(found))])
         return
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     console.print(f"{_machine(found.hardware)}; {_assumptions(found)}")
     console.print(
         f"training: {format_count(found.epochs)} epochs of {counted(found.dataset_size, of_data(found.noun))}; "
@@ -48,11 +48,8 @@ def write_csv(rows: Iterable[Estimate], to: str) -> None:
     if to == "-":
         _write(rows, sys.stdout)
         return
-    try:
-        with Path(to).open("w", encoding="utf-8", newline="") as file:
-            _write(rows, file)
-    except OSError as error:
-        raise unwritable(Path(to), error, "--csv") from error
+    with writing_text(Path(to), option="--csv") as file:
+        _write(rows, file)
 
 
 def _write(rows: Iterable[Estimate], file: TextIO) -> None:

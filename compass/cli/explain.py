@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 
 if TYPE_CHECKING:
@@ -44,17 +45,16 @@ def explain(
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(told), indent=2, ensure_ascii=False))
+        print_json(json.dumps(asdict(told), indent=2, ensure_ascii=False))
     else:
         _print(told)
 
 
 def _print(told: Explanation) -> None:
-    from rich.console import Console
-
+    from compass.cli.plain_console import PlainConsole
     from compass.cli.tables import print_rows
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     console.print(f"{told.stage}: {told.answer}")
     rows = [("why", told.why), ("limited by", told.limited_by)]
     rows += [(f"{'* ' if limit.limited_by else '  '}{limit.name}", limit.says) for limit in told.limits]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from compass.cli.options import ProfileOption, WordsArgument
+from compass.cli.say import say
 
 
 def export(
@@ -28,7 +29,7 @@ def export(
     """
     from compass.cli.parse import check_output, named, one_stage
     from compass.errors import InputError
-    from compass.files import unwritable
+    from compass.files import write_text
     from compass.integrations.formats import FORMATS, exported
     from compass.profile import PROFILE_NAME, read_profile
 
@@ -41,8 +42,5 @@ def export(
         typer.echo(text, nl=False)
     else:
         check_output(out)
-        try:
-            out.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise unwritable(out, error, "--out") from error
-        typer.echo(f"wrote {out}", err=True)
+        write_text(text, out)
+        say(f"wrote {out}", err=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     STAGES_TEXT,
     AsJsonOption,
@@ -25,6 +26,7 @@ from compass.cli.options import (
     SetOption,
     WorkloadOption,
 )
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from compass.optimizer import Request
@@ -142,7 +144,7 @@ def _run(request: Request, level: str | None) -> Profile:
         ):
             return optimizer.optimize(request, watch=watch)
     except KeyboardInterrupt:
-        typer.secho(f"interrupted: finished stages are kept in {request.out}", fg="yellow", err=True)
+        say(f"interrupted: finished stages are kept in {request.out}", fg="yellow", err=True)
         raise typer.Exit(130) from None
 
 
@@ -151,13 +153,13 @@ def _report(profile: Profile, request: Request, *, as_json: bool) -> None:
     from compass.reporting.answers import next_commands
 
     if as_json:
-        typer.echo(profile.model_dump_json(indent=2))
+        print_json(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
-        typer.echo(f"\nwrote {request.out}")
+        say(f"\nwrote {request.out}")
         print_commands(next_commands(profile, request.out))
     failures = [profile.failures[stage] for stage in request.stages if stage in profile.failures]
     for failure in failures:
-        typer.secho(failure_line(failure), fg="red", err=True)
+        say(failure_line(failure), fg="red", err=True)
     if failures:
         raise typer.Exit(3)

@@ -14,10 +14,11 @@ from pathlib import Path
 import typer
 
 from compass.cli.options import FAMILY_NAMES
+from compass.cli.say import say
 from compass.cli.verbosity import is_quiet
 from compass.config_files import SettingChange, load_config, project_file
 from compass.errors import InputError
-from compass.files import unwritable
+from compass.files import is_special, target_of, unwritable
 from compass.optimizer_config import OptimizerConfig
 from compass.records import AXES, STAGES, Scalar, Stage
 from compass.units import parse_bytes
@@ -32,7 +33,7 @@ def load_settings(path: Path | None, changes: Sequence[str | SettingChange] | No
     if path is None:
         path = project_file(Path.cwd())
         if path is not None and not is_quiet():
-            typer.echo(f"settings from [tool.compass] in {path}", err=True)
+            say(f"settings from [tool.compass] in {path}", err=True)
     return load_config(path, changes or ())
 
 
@@ -220,6 +221,7 @@ def check_output(out: Path, option: str = "--out") -> None:
     try:
         if out.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=out.parent).close()
+        if not is_special(out):
+            tempfile.TemporaryFile(dir=target_of(out).parent).close()
     except OSError as error:
         raise unwritable(out, error, option) from error

@@ -10,7 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption, DeviceOption, IndexOption, NamedWorkloadOption, TrustOption
+from compass.cli.say import say
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def predict_command(
     from compass.cli.parse import check_csv
     from compass.cli.train import dataset_config
     from compass.config_files import SettingChange
-    from compass.files import unwritable
+    from compass.files import writing_text
     from compass.training.prediction import predict_complexes, run_spec_of
 
     check_csv(None if out is None else str(out), as_json=as_json)
@@ -52,25 +54,20 @@ def predict_command(
     with redirect_stdout(sys.stderr):  # a model's own output must not mix with the table
         found = predict_complexes(checkpoint, config, device, workload=workload, trust=trust)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        print_json(found.model_dump_json(indent=2))
         _report_unanswered(found)
         return
-    try:
-        with out.open("w", newline="", encoding="utf-8") if out else nullcontext(sys.stdout) as file:
-            _write(file, found)
-    except OSError as error:
-        if out is None:
-            raise
-        raise unwritable(out, error, "--csv") from error
+    with writing_text(out, option="--csv") if out else nullcontext(sys.stdout) as file:
+        _write(file, found)
     if found.evaluation is not None:
-        typer.echo(str(found.evaluation), err=True)
+        say(str(found.evaluation), err=True)
     _report_unanswered(found)
 
 
 def _report_unanswered(found: Predictions) -> None:
     if found.unanswered:
         n_all = len(found.rows) + len(found.unanswered)
-        typer.secho(
+        say(
             f"no prediction for {format_count(len(found.unanswered))} of {format_count(n_all)} complexes: "
             "they end the table, each with its reason",
             fg="yellow",

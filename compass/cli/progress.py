@@ -19,6 +19,7 @@ from rich.text import Text
 
 from compass import records
 from compass.cli.verbosity import is_quiet
+from compass.errors import printable
 from compass.units import format_duration
 
 _Watch = Callable[[records.Progress], None]
@@ -62,7 +63,7 @@ def live_progress(console: Console) -> Iterator[_Watch]:
 
 def described(now: records.Progress) -> str:
     """The present step in a line: `stage 2 of 4, production: certify 5 layers × 96 channels, fp32, batch 9`."""
-    return f"{now.stage}: {now.phase} {now.what}" if now.stage else f"{now.phase}: {now.what}"
+    return printable(f"{now.stage}: {now.phase} {now.what}" if now.stage else f"{now.phase}: {now.what}")
 
 
 class PlainProgress:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, CacheOption
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,11 +149,11 @@ def _tell(missing: Sequence[str], written: list[Path], *, as_json: bool, quiet: 
     if as_json:
         import json
 
-        typer.echo(json.dumps({"written": [str(path) for path in written], "missing": missing}, indent=2))
+        print_json(json.dumps({"written": [str(path) for path in written], "missing": missing}, indent=2))
         return
     for text in missing:
-        typer.secho(f"missing: {text}", fg="yellow", err=True)
+        say(f"missing: {text}", fg="yellow", err=True)
     for path in written[:3]:
-        typer.echo(f"wrote {path}", err=quiet)
+        say(f"wrote {path}", err=quiet)
     if len(written) > 3:
-        typer.echo(f"and {len(written) - 3} more beside {written[-1].parent}", err=quiet)
+        say(f"and {len(written) - 3} more beside {written[-1].parent}", err=quiet)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
+from compass.cli.plain_console import PlainConsole
 from compass.records import RuntimeChoice
 
 
 def print_runtime(choices: Sequence[RuntimeChoice]) -> None:
     """Print the table; nothing if the profile has no runtime settings."""
     if choices:
-        Console(highlight=False, markup=False).print(runtime_table(choices))
+        PlainConsole().print(runtime_table(choices))
 
 
 def runtime_table(choices: Iterable[RuntimeChoice]) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -18,6 +19,7 @@ from compass.cli.options import (
     PocketRadiusOption,
     SetOption,
 )
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +93,7 @@ def _scan(source: Path, config: OptimizerConfig, cache: Path | None, workers: in
         with _live(Console(stderr=True)) as watch:
             path = scan_source(source, config, cache or default_cache(), workers=workers, watch=watch)
     except KeyboardInterrupt:
-        typer.secho("interrupted: results so far are kept; the same command continues", fg="yellow", err=True)
+        say("interrupted: results so far are kept; the same command continues", fg="yellow", err=True)
         raise typer.Exit(130) from None
     return Catalogue.open(path)
 
@@ -123,16 +125,16 @@ def _report(catalogue: Catalogue, report: Path | None, *, as_json: bool) -> None
 
     summary = summarise_scan(catalogue)
     for warning in catalogue.about.warnings:
-        typer.secho(f"warning: {warning}", fg="yellow", err=True)
+        say(f"warning: {warning}", fg="yellow", err=True)
     if as_json:
-        typer.echo(summary.model_dump_json(indent=2))
+        print_json(summary.model_dump_json(indent=2))
     else:
         print_summary(summary)
     if report is not None:
         write_report(catalogue, summary, report)
-        typer.echo(f"wrote {report / 'scan.jsonl'} and {report / 'scan.md'}", err=as_json)
+        say(f"wrote {report / 'scan.jsonl'} and {report / 'scan.md'}", err=as_json)
     if not catalogue.usable:
-        typer.secho(f"error: none of the complexes of {catalogue.about.source} can be used", fg="red", err=True)
+        say(f"error: none of the complexes of {catalogue.about.source} can be used", fg="red", err=True)
         raise typer.Exit(3)
 
 
@@ -160,6 +162,6 @@ def _replay(source: Path, config: OptimizerConfig, only: str) -> None:
         except StopIteration as end:
             usable = end.value.usable
             break
-        typer.echo(f"{label:<14} {text}")
+        say(f"{label:<14} {text}")
     if not usable:
         raise typer.Exit(3)

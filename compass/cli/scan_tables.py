@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from compass.cli.plain_console import PlainConsole
 from compass.cli.tables import print_rows
 from compass.data.scan.catalogue import Catalogue
 from compass.data.scan.scan import ScanProgress
 from compass.data.scan.summary import QUANTILES, ComplexGroup, ScanSummary
-from compass.files import unwritable
+from compass.files import write_text
 from compass.units import format_count, format_seconds
 
 N_LISTED = 100
@@ -27,7 +27,7 @@ def describe_progress(now: ScanProgress) -> str:
 
 def print_summary(summary: ScanSummary) -> None:
     """Print the speed, the counts, the size quantiles and the catalogue's path."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = PlainConsole(soft_wrap=True)
     console.print(_speed_line(summary))
     tables = [("status", summary.statuses)]
     tables += [("rejected because", summary.reasons), ("repaired by", summary.repairs)]
@@ -47,10 +47,7 @@ def write_report(catalogue: Catalogue, summary: ScanSummary, folder: Path) -> No
     """
     lines = "".join(f"{row.model_dump_json()}\n" for row in catalogue.rows)
     for name, text in (("scan.jsonl", lines), ("scan.md", "\n".join(_page(catalogue, summary)) + "\n")):
-        try:
-            (folder / name).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise unwritable(folder / name, error, "--report") from error
+        write_text(text, folder / name, option="--report")
 
 
 # ------------------------------------------------------------------------------------------------------------- tables
@@ -119,9 +116,11 @@ def _counts(groups: Sequence[ComplexGroup]) -> str:
 
 def _page(catalogue: Catalogue, summary: ScanSummary) -> list[str]:
     """`scan.md`, line by line."""
-    lines = [f"# Scan of {summary.source}", "", _speed_line(summary) + ".", ""]
-    lines += [f"- **{label}**: {text}" for label, text in _facts(summary)]
-    lines += [f"- **warning**: {warning}" for warning in summary.warnings]
+    from compass.reporting.markdown import plain_text
+
+    lines = [f"# Scan of {plain_text(summary.source)}", "", _speed_line(summary) + ".", ""]
+    lines += [f"- **{label}**: {plain_text(text)}" for label, text in _facts(summary)]
+    lines += [f"- **warning**: {plain_text(warning)}" for warning in summary.warnings]
     lines += [
         "",
         "| status | complexes |",
@@ -148,8 +147,10 @@ def _page(catalogue: Catalogue, summary: ScanSummary) -> list[str]:
 def _listed(title: str, entries: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     if not entries:
         return []
+    from compass.reporting.markdown import plain_text
+
     lines = ["", f"## {title} ({len(entries):,})", ""]
-    lines += [f"- {id_}{': ' if texts else ''}{'; '.join(texts)}" for id_, texts in entries[:N_LISTED]]
+    lines += [f"- {plain_text(id_ + (': ' if texts else '') + '; '.join(texts))}" for id_, texts in entries[:N_LISTED]]
     if len(entries) > N_LISTED:
         lines.append(f"- … and {len(entries) - N_LISTED:,} more, in scan.jsonl")
     return lines

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-import typer
+from compass.cli.json_text import print_json
 
 
 def schema() -> None:
     """Print the JSON Schema of hardware_profile.json: every field with its meaning and unit."""
     from compass.profile import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False))
+    print_json(json.dumps(json_schema(), indent=1, sort_keys=True, ensure_ascii=False))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
 from compass.errors import InputError
 
@@ -35,11 +36,11 @@ def show(
     if brief:
         from compass.reporting.brief import brief_answers
 
-        typer.echo(json.dumps(brief_answers(profile, name), ensure_ascii=False))
+        print_json(json.dumps(brief_answers(profile, name), ensure_ascii=False))
     elif name is not None:
         print_stage(profile, name, as_json=as_json)
     elif as_json:
-        typer.echo(profile.model_dump_json(indent=2))
+        print_json(profile.model_dump_json(indent=2))
     else:
         print_profile(profile)
         print_runtime(profile.runtime)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from compass.cli.json_text import print_json
+from compass.cli.plain_console import PlainConsole
 from compass.errors import InputError
 from compass.profile import Profile
 from compass.records import (
@@ -35,7 +34,7 @@ MOST_NAMES = 5
 
 def print_profile(profile: Profile) -> None:
     """Print the machine in a line, the plans in a table, and a sentence on each plan."""
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     hardware = profile.hardware
     console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
     question = f"{profile.workload}, {counted(profile.dataset_size, of_data(profile.noun))}"
@@ -62,7 +61,7 @@ def print_profile(profile: Profile) -> None:
 
 def print_commands(commands: Sequence[tuple[str, str]]) -> None:
     """Print the commands that come next, each with what it is for."""
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     if not commands:
         return
     console.print("\nnext:")
@@ -71,7 +70,7 @@ def print_commands(commands: Sequence[tuple[str, str]]) -> None:
         console.print(f"  {text:<{width}}  # {what_for}", soft_wrap=True)
 
 
-def _print_answers(console: Console, profile: Profile, plan: StagePlan) -> None:
+def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> None:
     """The model, the times, the memory, the limit and the alternative of a plan, a line each."""
     says = [model_words(plan, profile.noun)]
     if POLICIES[plan.stage].certified:
@@ -99,9 +98,9 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
             fix=f"Run `{profile.again(stage)}`.",
         )
     if as_json:
-        typer.echo(entry.model_dump_json(indent=2))
+        print_json(entry.model_dump_json(indent=2))
         return
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     if isinstance(entry, StageFailure):
         console.print(failure_line(entry))
         return
@@ -147,8 +146,8 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     """Print labels on the left, and texts on the right."""
     table = Table.grid(padding=(0, 2))
     for label, text in rows:
-        table.add_row(Text(label), Text(text))
-    Console().print(table)
+        table.add_row(label, text)
+    PlainConsole().print(table)
 
 
 def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -157,7 +156,7 @@ def plain_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]
     for header in headers:
         table.add_column(header)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*row)
     return table
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -22,6 +23,8 @@ from compass.cli.options import (
     TrustOption,
     WordsArgument,
 )
+from compass.cli.plain_console import PlainConsole
+from compass.cli.say import say
 from compass.errors import InputError
 
 if TYPE_CHECKING:
@@ -198,6 +201,7 @@ def train_run(
     from compass.cli.progress import live_progress
     from compass.cli.verbosity import log_level
     from compass.logs import logging_to
+    from compass.temporary import own_temporary_folder
     from compass.training.run import run_training
     from compass.training.run_lock import keep_lock
     from compass.training.run_spec import LOG, read_run_spec
@@ -209,6 +213,7 @@ def train_run(
     console = Console(stderr=True, quiet=not is_first)
     level = log_level() if is_first else "error"
     with (
+        own_temporary_folder(),
         logging_to(folder / (LOG if is_first else os.devnull), level=level, console=console),
         live_progress(console) as watch,
         redirect_stdout(sys.stderr),  # output of the model's own code
@@ -217,11 +222,23 @@ def train_run(
     if not is_first:
         return
     if as_json:
-        typer.echo(results.model_dump_json(indent=2))
+        print_json(results.model_dump_json(indent=2))
     else:
         _report(results, folder, spec.noun)
     if results.stopped_by:
         raise typer.Exit(128 + results.stopped_by)
+    if results.unwritten:
+        raise _incomplete(folder, results)
+
+
+def _incomplete(folder: Path, results: Results) -> InputError:
+    missing = "; ".join(f"{name} not written ({reason})" for name, reason in results.unwritten)
+    return InputError(
+        f"run folder {folder}",
+        got=missing,
+        expected="room for all files of the run",
+        fix="Make room, and resume the run: what is missing is written.",
+    )
 
 
 def dataset_config(
@@ -278,29 +295,30 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
 
 def _report_finished(results: Results, folder: Path, noun: str, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(results.model_dump_json(indent=2))
+        print_json(results.model_dump_json(indent=2))
         return
     _report(results, folder, noun)
-    typer.secho(
-        "This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True
-    )
+    say("This run was finished before: nothing was trained. A larger --epochs extends it.", fg="yellow", err=True)
 
 
 def _report(results: Results, folder: Path, noun: str = "") -> None:
     """Print the last cycle, the metrics, the verdict and what comes next; `noun` is the workload's."""
     from compass.cli.tables import print_commands
     from compass.reporting.results import RESULTS_TITLE, results_table, sentence
+    from compass.training.going_on import CHECKPOINT
     from compass.units import format_count
 
     for cycle in results.cycles[-1:]:
-        typer.echo(str(cycle))
+        say(str(cycle))
     if results.evaluations:
         _print_table(RESULTS_TITLE, results_table(results.evaluations, noun))
-    typer.echo(f"\n{sentence(str(results.verdict))}")
+    say(f"\n{sentence(str(results.verdict))}")
     if results.not_finite:
         n = format_count(results.not_finite)
-        typer.secho(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
-    typer.echo(f"\n{'wrote' if results.finished else 'stopped, with a checkpoint:'} {folder}")
+        say(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
+    is_saved = CHECKPOINT not in dict(results.unwritten)
+    stopped = "stopped, with a checkpoint:" if is_saved else "stopped, without a new checkpoint:"
+    say(f"\n{'wrote' if results.finished else stopped} {folder}")
     print_commands(_next(results, folder, noun))
 
 
@@ -317,9 +335,8 @@ def _next(results: Results, folder: Path, noun: str) -> list[tuple[str, str]]:
 
 
 def _print_table(title: str, table: Table) -> None:
-    from rich.console import Console
 
     from compass.cli.tables import plain_table
 
     typer.echo()
-    Console().print(plain_table(title, table.headers, table.rows))
+    PlainConsole().print(plain_table(title, table.headers, table.rows))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from compass.cli.json_text import print_json
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -17,6 +18,8 @@ from compass.cli.options import (
     TrustOption,
     WordsArgument,
 )
+from compass.cli.plain_console import PlainConsole
+from compass.cli.say import say
 
 if TYPE_CHECKING:
     from compass.profile import Profile
@@ -62,17 +65,17 @@ def verify_command(
     with live_progress(Console(stderr=True)) as watch:
         report = verify(profile, stages, device=device, cache=cache, watch=watch)
     if as_json:
-        typer.echo(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
+        print_json(json.dumps({"holds": report.holds, **report.model_dump(mode="json")}, indent=2))
     else:
         print_verify_report(profile, report)
     if update and report.plans_hold:
         write_profile(updated(profile, report), path)
-        typer.echo(f"updated {path}", err=as_json)
+        say(f"updated {path}", err=as_json)
     elif not report.holds:
-        typer.secho(_advice(profile, path, report), fg="red", err=True)
+        say(_advice(profile, path, report), fg="red", err=True)
         raise typer.Exit(3)
     elif not as_json:
-        typer.echo(f"{path} holds")
+        say(f"{path} holds")
 
 
 def _advice(profile: Profile, path: Path, report: VerifyReport) -> str:
@@ -86,12 +89,11 @@ def _advice(profile: Profile, path: Path, report: VerifyReport) -> str:
 
 def print_verify_report(profile: Profile, report: VerifyReport) -> None:
     """Print the differences of the machine, a table of promises and measurements, and the broken promises."""
-    from rich.console import Console
     from rich.table import Table
 
     from compass.units import format_bytes, format_seconds
 
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     for difference in report.stale:
         console.print(f"changed: {difference}")
     table = Table(box=None, padding=(0, 1), pad_edge=False)

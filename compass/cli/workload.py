@@ -8,7 +8,9 @@ import typer
 
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
+from compass.cli.json_text import print_json
 from compass.cli.options import AsJsonOption, ConfigOption, DeviceOption, MemoryLimitOption, SetOption
+from compass.cli.say import say
 from compass.cli.verbosity import with_verbosity
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def check_command(
             source, config, device=device, limit_bytes=parse_memory_limit(memory_limit), watch=watch
         )
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        print_json(report.model_dump_json(indent=2))
     else:
         print_check_report(report)
     if not report.ok:
@@ -53,19 +55,19 @@ def check_command(
 def print_check_report(report: CheckReport) -> None:
     """The findings, the sizes, and the traceback if there is one."""
     sizes = ", ".join(report.features)
-    typer.echo(
+    say(
         f"{report.workload}: {report.n_samples:,} samples with {sizes}; {report.n_probes} probes, {report.seconds:.0f} s"
     )
     for finding in report.findings:
         mark, colour = MARKS[finding.level]
-        typer.secho(f"{mark} {finding.about:<12} {finding.text}", fg=colour)
+        say(f"{mark} {finding.about:<12} {finding.text}", fg=colour)
     if report.loads is not None and report.loads.without:
         typer.echo("\nworst error of memory if a size were not declared")
         for name, worst in report.loads.without:
-            typer.echo(f"  {name:<20} {worst:.2%}")
+            say(f"  {name:<20} {worst:.2%}")
     if report.failure:
-        typer.echo(f"\n{report.failure}", err=True)
-    typer.secho(f"\n{report.verdict}", fg="green" if report.ok else "red")
+        say(f"\n{report.failure}", err=True)
+    say(f"\n{report.verdict}", fg="green" if report.ok else "red")
 
 
 group = typer.Typer(

@@ -12,7 +12,7 @@ from pathlib import Path
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.demo.crops import CutComplex, cut_crops
 from compass.errors import InputError
-from compass.files import unwritable
+from compass.files import replacing, unwritable
 
 FILES = Path(__file__).parent / "files"
 NEW_EVERY = 5
@@ -96,7 +96,8 @@ def write_demo(folder: Path, *, force: bool = False) -> Demo:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            with replacing(path, durable=False) as file:
+                file.write(content)
     except OSError as error:
         raise unwritable(folder, error, "DIR") from error
     return Demo(folder, len(labelled), len(new), len(files), sum(map(len, files.values())))

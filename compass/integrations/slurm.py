@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from compass.commands import command
+from compass.errors import printable
 from compass.profile import PROFILE_NAME, Profile
 from compass.records import Stage, StagePlan
 from compass.units import GIB, MIB, format_bytes, format_duration
@@ -75,7 +76,7 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
     }
     return _SCRIPT.format(
         stage=stage,
-        model=f"{plan.choice.knobs}",
+        model=printable(f"{plan.choice.knobs}"),  # a line end would end the comment
         batch=f"batch {plan.choice.batch_size}",
         times=f"an epoch of {format_duration(plan.epoch_s or 0.0)}, {profile.config.training.epochs} of {format_duration(training_s)}",
         peak=format_bytes(plan.measured.footprint_bytes),
@@ -92,7 +93,7 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
 
 def _device_lines(profile: Profile, plan: StagePlan) -> str:
     if not profile.hardware.on_host:
-        return f"#SBATCH --gres=gpu:1    # planned on one {profile.hardware.name}: name its type if the cluster has several"
+        return f"#SBATCH --gres=gpu:1    # planned on one {printable(profile.hardware.name)}: name its type if the cluster has several"
     n_bytes = plan.certificate.ceiling_bytes * (1 + HOST_SHARE) + HOST_BYTES + plan.loader_workers * LOADER_BYTES
     return f"#SBATCH --mem={math.ceil(n_bytes / MIB)}M"
 

@@ -17,10 +17,9 @@ from types import TracebackType
 from typing import NamedTuple
 
 from compass.errors import InputError, NonFiniteLoss
+from compass.probe.last_words import reason_of_death, without_noise
 from compass.records import Status
 
-_EXTENSIONS = re.compile(r"^Extension modules: .*$", re.MULTILINE)
-"""The last line of Python's fault handler lists all loaded modules: long, and no explanation."""
 _HOME = Path(__file__).parents[1]
 _OURS = tuple(str(_HOME / place) for place in ("probe", "workloads/step.py", "workloads/adapter.py"))
 """The files that call a workload."""
@@ -143,8 +142,8 @@ def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[
     if number == 9:
         return Status.OUT_OF_MEMORY, "killed by the kernel (SIGKILL), as it does when memory runs out"
     how = f"ended with exit code {returncode}" if number is None else f"died of {_signal_name(number)}"
-    last = _EXTENSIONS.sub("", stderr_tail).strip()
-    return Status.CRASHED, f"{how}: {_tail(last)}" if last else f"{how} without any output"
+    last = reason_of_death(stderr_tail) or _tail(without_noise(stderr_tail))
+    return Status.CRASHED, f"{how}: {last}" if last else f"{how} without any output"
 
 
 def _theirs(frames: TracebackType | None) -> TracebackType | None:

@@ -10,7 +10,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import IO, Any
@@ -19,8 +18,11 @@ import psutil
 
 from compass.device.process import process_memory
 from compass.errors import InputError, WorkerError, printable
+from compass.probe.failures import classify_exit
+from compass.probe.last_words import reason_of_death
 from compass.probe.runtime import environment
-from compass.records import RuntimeSettings
+from compass.records import RuntimeSettings, Status
+from compass.temporary import TemporaryFolder
 from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class WorkerDied(Exception):  # noqa: N818 - the name of an event
     """The worker ended without an answer."""
 
     def __init__(self, returncode: int, stderr_tail: str) -> None:
-        super().__init__(f"the worker ended with {returncode}: {stderr_tail[-500:]}")
+        status, detail = classify_exit(returncode, stderr_tail, ceiling=False)
+        super().__init__(f"the worker {detail}" if status is Status.CRASHED else f"the worker ended, {detail}")
         self.returncode, self.stderr_tail = returncode, stderr_tail
 
 
@@ -56,14 +59,15 @@ class WorkerProcess:
     """One process `python -m compass.probe.worker`, in a process group of its own."""
 
     def __init__(self, runtime: RuntimeSettings, opening: dict[str, Any]) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._folder = TemporaryFolder()
+        self._stderr = (self._folder.path / "stderr").open("w+b")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "compass.probe.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env=environment(runtime),
+                env=environment(runtime) | self._folder.variables | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
@@ -71,6 +75,7 @@ class WorkerProcess:
             )
         except OSError as error:
             self._stderr.close()
+            self._folder.remove()
             raise WorkerError(f"the worker did not start: {error}") from error
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -165,7 +170,9 @@ class WorkerProcess:
             returncode = self._process.wait(max(POLL_S, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:  # it closed the pipe but still runs
             raise timed_out from None
-        raise WorkerDied(returncode, self._stderr_tail())
+        tail = self._stderr_tail()
+        log.debug("worker %d ended with %d, after the words: %s", self._process.pid, returncode, tail)
+        raise WorkerDied(returncode, tail)
 
     @property
     def is_alive(self) -> bool:
@@ -190,6 +197,7 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+        self._folder.remove()
 
     def _watch(self) -> bool:
         """Sample its memory; returns whether a signal has stopped it."""
@@ -219,7 +227,9 @@ def answer_in(line: str) -> tuple[Any, bool]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WorkerError(f"the worker gave an answer that cannot be read: {printable(line[:80].strip())}") from error
     if "error" in fields:
-        raise WorkerError(f"a request failed in the worker: {fields['error']}")
+        log.debug("a request failed in the worker: %s", fields["error"])
+        reason = reason_of_death(fields["error"]) or fields["error"].strip()
+        raise WorkerError(f"a request failed in the worker: {reason}")
     raise InputError(fields.pop("where"), **fields)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from compass.errors import printable
 from compass.reporting.figure import Table
 from compass.reporting.view import StageView, View
+
+_MARKUP = re.compile(r"[*_`\[]")
 
 
 def markdown(view: View) -> str:
@@ -75,5 +79,6 @@ def as_list(lines: Iterable[str]) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, and no line breaks."""
-    return " ".join(text.split()).replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+    """Text that Markdown shows as it is: no markup, no line breaks, and control characters as escapes."""
+    plain = printable(" ".join(text.split())).replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\g<0>", plain)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
+from compass.errors import printable_lines
 from compass.reporting.figure import LOOKS, Figure, Table
 from compass.reporting.run_view import RunView
 from compass.reporting.view import View
@@ -31,7 +32,12 @@ def _rendered(template: str, view: View | RunView) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(asset),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     page = environment.get_template(template).render(
         view=view,
@@ -62,7 +68,12 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    return {"headers": table.headers, "rows": table.rows}
+    return {"headers": table.headers, "rows": [[_shown(cell) for cell in row] for row in table.rows]}
+
+
+def _shown(value: Any) -> Any:
+    """A text with its control characters as escapes; anything else as it is, our own markup too."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def _embedded(data: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.errors import InputError
+from compass.files import replacing, unwritable
 from compass.reporting.figure import LOOKS, Colour, Figure, PlotAxis, Series
 
 if TYPE_CHECKING:
@@ -74,14 +75,10 @@ def write_figures(figures: Iterable[Figure], folder: Path, formats: Iterable[str
                 path = folder / f"{figure.key}.{kind}"
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    drawn.savefig(path, format=kind, bbox_inches="tight", metadata=_metadata(kind, figure))
+                    with replacing(path) as file:
+                        drawn.savefig(file, format=kind, bbox_inches="tight", metadata=_metadata(kind, figure))
                 except OSError as error:
-                    raise InputError(
-                        f"output {path}",
-                        got=error.strerror or str(error),
-                        expected="a file in a writable folder",
-                        fix="Choose another --figures.",
-                    ) from error
+                    raise unwritable(path, error, "--figures") from error
                 written.append(path)
     return written
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import random
@@ -314,5 +315,9 @@ def _write(content: dict[str, Any], path: Path) -> None:
         raise BrokenWeights(f"{broken} is no longer finite, and {path.name} is not written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # its writer's, which hides the error of the file
+            cause = error.__context__
+            raise cause if isinstance(cause, OSError) else OSError(errno.EIO, str(error).partition("\n")[0]) from error
         seal(file)

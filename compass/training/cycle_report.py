@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compass.files import MOST_TABLE_BYTES, read_file, write_text
+from compass.files import MOST_TABLE_BYTES, append_whole, read_file, write_text
 from compass.records import Batch, Cycle, Evaluation, Load, StagePlan
 
 log = logging.getLogger(__name__)
@@ -156,16 +156,20 @@ def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation |
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:
-    """Append `row` to the CSV table at `path`; the first row is preceded by a header.
+    """Append `row` to the CSV table at `path`, whole or not at all; the first row is preceded by a header.
 
     A table that an older version began keeps its columns.
+
+    Raises:
+        OSError: it cannot be written.
     """
     is_new, names = not path.exists() or not path.stat().st_size, list(row)
     if not is_new:
         with path.open(newline="", encoding="utf-8") as file:
             names = next(csv.reader(file), names)
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=names, extrasaction="ignore")
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
+    if is_new:
+        writer.writeheader()
+    writer.writerow(row)
+    append_whole(text.getvalue().encode(), path)

@@ -25,6 +25,7 @@ from compass.records import Evaluation, RunVerdict
 from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL, PREDICTIONS
 from compass.training.baselines import LIGAND, MEAN, baselines
 from compass.training.evaluation import can_evaluate, evaluate, predict_ids
+from compass.training.going_on import Unwritten
 from compass.training.metrics import SIDES
 from compass.training.verdict import PartErrors, judge_run, no_verdict, not_evaluated
 
@@ -67,7 +68,10 @@ def evaluated_ids(data: TrainingData, most_train: int, seed: int) -> Evaluated:
 
 
 def evaluate_last(
-    run: TrainingRun, n_updates: int, on_progress: Callable[[str, int], None] = lambda _part, _n: None
+    run: TrainingRun,
+    n_updates: int,
+    unwritten: Unwritten,
+    on_progress: Callable[[str, int], None] = lambda _part, _n: None,
 ) -> tuple[tuple[Evaluation, ...], RunVerdict]:
     """The evaluations of a run's present model and of the baselines, and the verdict; the predictions are written.
 
@@ -76,6 +80,7 @@ def evaluate_last(
     Args:
         run: the run, whose model is the best one.
         n_updates: weight updates that were made.
+        unwritten: notes the file of the predictions, if it cannot be written.
         on_progress: called with the part and the number of its predicted complexes, or with `baselines` and 0.
     """
     rules = run.spec.config.training
@@ -90,7 +95,8 @@ def evaluate_last(
         return (), no_verdict(not_evaluated(run.spec.noun), n_updates, rules.few_updates)
     on_progress("baselines", 0)
     answers = {OF_MODEL: predicted, **_baseline_answers(run, [name for ids in chosen.ids.values() for name in ids])}
-    write_predictions(run.data, chosen, answers, run.folder / PREDICTIONS)
+    with unwritten.going_on(PREDICTIONS):
+        write_predictions(run.data, chosen, answers, run.folder / PREDICTIONS)
     return _evaluations(run.data, chosen, answers), _judged(run.data, chosen, answers, n_updates, rules.few_updates)
 
 

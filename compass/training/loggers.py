@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.errors import InputError
+from compass.training.going_on import forgive
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -44,7 +45,13 @@ def check_loggers(names: Sequence[str]) -> None:
 
 def loggers_of(spec: RunSpec, folder: Path) -> list[Logger]:
     """The loggers that `training.loggers` names; what they write to disk is written into `folder`."""
-    return [_MAKERS[name](folder, spec) for name in _names(spec)]
+    found = [(name, _MAKERS[name](folder, spec)) for name in _names(spec)]
+    for name, logger in found:
+        warned = set[str]()
+        forgive(logger, ("log_metrics", "log_hyperparams", "save", "finalize"), _curves(name), warned)
+        if name == "tensorboard":
+            logger.__dict__["warned"] = warned
+    return [logger for _, logger in found]
 
 
 def _names(spec: RunSpec) -> list[str]:
@@ -62,8 +69,22 @@ def start_loggers(trainer: Trainer, spec: RunSpec, entry: dict[str, float], step
             if name != "tensorboard":  # its table of settings is a plugin of its own, and wants metrics beside them
                 logger.log_hyperparams(_settings(spec))
             logger.log_metrics(entry, step=step)
+            if name == "tensorboard":
+                _forgive_thread(logger)
     finally:
         threading.stack_size(usual)
+
+
+def _curves(name: str) -> str:
+    return f"the curves of {name}"
+
+
+def _forgive_thread(logger: Any) -> None:
+    """Keep the thread of tensorboardX alive where its file cannot be written: without it, a full queue would stop the run for ever."""
+    file_writer = getattr(logger.experiment, "file_writer", None)
+    events = getattr(getattr(file_writer, "event_writer", None), "_ev_writer", None)
+    if events is not None:
+        forgive(events, ("write_event", "flush", "close"), _curves("tensorboard"), logger.__dict__.get("warned", set()))
 
 
 def _settings(spec: RunSpec) -> dict[str, Any]:

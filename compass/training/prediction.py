@@ -14,6 +14,7 @@ from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.trust import check_trusted
 from compass.records import Evaluation, Load, Record
+from compass.temporary import own_temporary_folder
 from compass.training.checkpoints import read_checkpoint, run_spec_in
 from compass.training.evaluation import Predictor, evaluate
 from compass.training.guard import Guard
@@ -84,7 +85,8 @@ def predict_complexes(
     content = read_checkpoint(checkpoint)
     spec = run_spec_in(content)
     check_trusted(spec.workload, named=workload, trust=trust)
-    return _predicted(checkpoint, content, spec, config, device)
+    with own_temporary_folder():
+        return _predicted(checkpoint, content, spec, config, device)
 
 
 def _predicted(

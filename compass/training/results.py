@@ -30,6 +30,8 @@ class Results(Record):
     """Ids of samples that did not fit during a whole epoch."""
     checkpoint: str
     """The best model's file; empty without one."""
+    unwritten: tuple[tuple[str, str], ...] = ()
+    """Files that could not be written, each with the reason; known to the process of the run alone."""
 
     def __repr__(self) -> str:
         return f"<training {'finished' if self.finished else 'stopped'}: {self.verdict}>"

@@ -32,6 +32,7 @@ from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
 from compass.training.loggers import start_loggers
+from compass.training.lost_ranks import RankLost, is_lost
 from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
@@ -92,9 +93,16 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
         OutOfMemoryAgain: a batch does not fit, not even in halves.
         Diverged: the loss is not a finite number.
         LoaderDied: a process that loads batches was ended from outside.
+        RankLost: another process of the run has ended.
     """
     with one_line_for_disk_errors(folder):
-        return _trained(open_run(spec, folder), watch)
+        run = open_run(spec, folder)
+        try:
+            return _trained(run, watch)
+        except (RuntimeError, OSError) as error:
+            if is_lost(error, run):
+                raise RankLost(run) from None
+            raise
 
 
 def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
@@ -164,9 +172,10 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         skipped=tuple(counts.skipped),
         checkpoint=str(best if best.exists() else ""),
     )
-    if run.ranks.rank == 0:
-        write_text(json_with_checksum(results.model_dump(mode="json")), run.folder / RESULTS)
-    return results
+    if run.ranks.rank == 0 and not callback.unwritten.reasons:  # else a run that is resumed would count as finished
+        with callback.unwritten.going_on(RESULTS):
+            write_text(json_with_checksum(results.model_dump(mode="json")), run.folder / RESULTS)
+    return results.model_copy(update={"unwritten": tuple(callback.unwritten.reasons.items())})
 
 
 def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> None:
@@ -223,7 +232,7 @@ def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple
     n_updates = callback.at.n_updates
     if not finished:
         return (), no_verdict(STOPPED, n_updates, run.spec.config.training.few_updates)
-    evaluations, verdict = evaluate_last(run, n_updates, callback.display.show_last)
+    evaluations, verdict = evaluate_last(run, n_updates, callback.unwritten, callback.display.show_last)
     for found in evaluations:
         log.debug("%s", found)
     log.debug("%s", verdict)

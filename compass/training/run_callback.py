@@ -15,10 +15,11 @@ import torch
 from compass.device import OtherPrograms
 from compass.records import Cycle, Evaluation, Progress, device_kind
 from compass.records.training import CYCLES, EPOCHS
-from compass.training.checkpoints import Progressed, random_state, set_random_state
+from compass.training.checkpoints import BEST, Progressed, random_state, set_random_state
 from compass.training.cycle_report import CycleClock, append_row, epoch_row
 from compass.training.display import RunDisplay
 from compass.training.evaluation import evaluate_validation
+from compass.training.going_on import CHECKPOINT, Unwritten
 from compass.training.ledger_feedback import LedgerFeedback, may_feed_back
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.signals import Signals
@@ -47,6 +48,7 @@ class RunCallback(pl.Callback):
         ceiling: the ceiling of this process, tightened during the first steps; None: not enforced.
         resumed: the content of the checkpoint to resume from, until training starts.
         display: shows the progress.
+        unwritten: files that could not be written.
     """
 
     def __init__(self, run: TrainingRun, watch: Callable[[Progress], None]) -> None:
@@ -57,6 +59,7 @@ class RunCallback(pl.Callback):
         self.signals = Signals()
         self.ceiling: Ceiling | None = None
         self.resumed: dict[str, Any] | None = None
+        self.unwritten = Unwritten()
         self._feedback = LedgerFeedback(run) if may_feed_back(run) else None
         self._stopwatch = Stopwatch()
         self.display = RunDisplay(run, watch)
@@ -159,7 +162,8 @@ class RunCallback(pl.Callback):
         log.info("%s", cycle)
         self._doubt(cycle)
         if self._is_first:
-            append_row(cycle.model_dump(), self.run.folder / CYCLES)
+            with self.unwritten.going_on(CYCLES):
+                append_row(cycle.model_dump(), self.run.folder / CYCLES)
 
     def _doubt(self, cycle: Cycle) -> None:
         """Say once that the run is much slower than predicted, and why that may be."""
@@ -185,7 +189,8 @@ class RunCallback(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"train_loss": loss, **(found.figures() if found else {})}, step=self.at.n_updates)
         if self._is_first:
-            append_row(epoch_row(epoch, self.at.n_updates, loss, found), self.run.folder / EPOCHS)
+            with self.unwritten.going_on(EPOCHS):
+                append_row(epoch_row(epoch, self.at.n_updates, loss, found), self.run.folder / EPOCHS)
 
     def _validate(self, epoch: int) -> Evaluation | None:
         """The metrics on the validation part, timed."""
@@ -202,9 +207,11 @@ class RunCallback(pl.Callback):
         if not math.isfinite(found.score):
             log.warning("epoch %d: a prediction is not a finite number, so this model is not kept as the best", epoch)
         elif self.at.best is None or found.score < self.at.best:
-            self.at = self.at.model_copy(update={"best": found.score})
-            if self._is_first:
-                self.run.checkpoints.write_best(self.run.spec, found.score, self.run.module.model.state_dict())
+            better = self.at.model_copy(update={"best": found.score})
+            with self.unwritten.going_on(BEST):
+                if self._is_first:
+                    self.run.checkpoints.write_best(self.run.spec, found.score, self.run.module.model.state_dict())
+                self.at = better
 
     # -------------------------------------------------------------------------------------------------- between updates
 
@@ -256,9 +263,10 @@ class RunCallback(pl.Callback):
         if self._is_first:
             waiting = tuple((batch.members[0][0], weight) for batch, weight in self._updates.waiting)
             progressed = self.at.model_copy(update={"waiting": waiting})
-            self.run.checkpoints.write(
-                self.run.spec, progressed, module.model.state_dict(), module.optimizer.state_dict(), states
-            )
+            with self.unwritten.going_on(CHECKPOINT):
+                self.run.checkpoints.write(
+                    self.run.spec, progressed, module.model.state_dict(), module.optimizer.state_dict(), states
+                )
         self._saved_s = time.monotonic()
         self.signals.save = False
 

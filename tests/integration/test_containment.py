@@ -58,7 +58,7 @@ def children():
     ("does", "detail"),
     [
         ("exits politely", "ended with exit code 4 without any output"),
-        ("segfault", "died of SIGSEGV: Fatal Python error: Segmentation fault"),
+        ("segfault", "died of SIGSEGV: Segmentation fault (toys.py, line "),
         ("closes everything", "ended with exit code 1: "),
     ],
 )

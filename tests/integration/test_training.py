@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -249,3 +250,48 @@ def test_a_loader_process_that_is_killed_ends_the_run_in_a_line_and_it_goes_on(m
         said,
     )
     assert finish(start(spec.model_copy(update={"resume": True, "amount": Amount(epochs=4)}), tmp_path)).finished
+
+
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+def test_a_process_that_dies_ends_the_others_in_a_sentence(make_spec, tmp_path, launcher):
+    spec = make_spec(n_devices=2, amount=Amount(epochs=5000), batch_size=2)
+    prefix = ()
+    if launcher == "torchrun":
+        prefix = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29518"]
+    process = start(spec, tmp_path, prefix=prefix)
+    wait_for_batches(tmp_path, 2)
+    ranks = [
+        one for one in psutil.Process(process.pid).children(recursive=True)
+        if "train-run" in one.cmdline() and one.environ().get("LOCAL_RANK") == "1"
+    ]  # fmt: skip
+    ranks[0].kill()
+    said = process.communicate(timeout=240)[1]
+    assert process.returncode == 1
+    [line] = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: process 0 of 2: another process of this run has ended, and it cannot go on alone. ")
+    assert f"`compass train --out {tmp_path} " in line
+    assert "--resume" in line
+    assert "[rank0]" not in said
+    assert Checkpoints(tmp_path / "checkpoints", 2).newest() is not None
+
+
+def test_a_disk_that_fills_up_does_not_end_a_run(make_spec, tmp_path):
+    """Files may not grow beyond 100 KB: tables fit, checkpoints do not."""
+    spec = make_spec("training.checkpoint_s=0.0001", amount=Amount(epochs=3), shape=(2, 64))
+    limit = 100_000
+    process = start(
+        spec, tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )  # fmt: skip
+    out, said = process.communicate(timeout=240)
+    assert process.returncode == 2, said
+    results = Results.model_validate_json(out)
+    assert results.finished
+    assert dict(results.unwritten) == {"best.ckpt": "File too large", "the last checkpoint": "File too large"}
+    assert said.count("the last checkpoint was not written (File too large); the run goes on") == 1
+    assert said.splitlines()[-1].startswith(f"error: run folder {tmp_path}: got ")
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert not (tmp_path / "results.json").exists()  # else it would count as finished
+    assert "Traceback" not in said
+    again = finish(start(spec.model_copy(update={"resume": True}), tmp_path))
+    assert again.finished
+    assert again.unwritten == ()

@@ -277,7 +277,7 @@ def test_one_death_on_the_way_is_an_accident(monkeypatch, caplog):
     finally:
         runner.close()
     assert len(started) == 2
-    assert "the worker did not start: the worker ended with -9" in caplog.text
+    assert "the worker did not start: the worker ended, killed by the kernel (SIGKILL)" in caplog.text
     assert "starting another" in caplog.text
 
 

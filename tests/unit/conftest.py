@@ -81,8 +81,7 @@ def make_plan(stage: str, choice: Choice | None = None, **changes: object) -> St
     return StagePlan(**{**fields, **changes})
 
 
-@pytest.fixture
-def profile() -> Profile:
+def make_profile() -> Profile:
     """Two plans and a failure on a machine of 8 GiB."""
     return Profile(
         compass_version="0.2.0",
@@ -111,6 +110,12 @@ def profile() -> Profile:
         probe_costs=ProbeCosts(calibrate_probes=14),
         config=OptimizerConfig(),
     )  # fmt: skip
+
+
+@pytest.fixture
+def profile() -> Profile:
+    """See `make_profile`."""
+    return make_profile()
 
 
 # ---------------------------------------------------------------------------------- what a stage knows, hand-made

@@ -13,6 +13,7 @@ from compass.data.scan.catalogue import CATALOGUE_VERSION, About, ScanStore
 from compass.data.scan.listing import Listing
 from compass.data.scan.manifest import list_manifest
 from compass.data.scan.names import is_text
+from compass.data.scan.outside import outside_warning
 from compass.data.scan.reading import Reader, Reading, ReadingRules, crashed
 from compass.data.scan.rows import Row
 from compass.data.scan.tree import list_tree
@@ -87,7 +88,7 @@ def scan_source(
             About(
                 source=str(source.absolute()),
                 labels=listing.labels,
-                warnings=(*store.warnings, *listing.warnings),
+                warnings=(*store.warnings, *listing.warnings, *filter(None, [outside_warning(listing)])),
                 rules=reading_rules.digest,
                 n_read=now.n_read,
                 n_known=now.n_known,

@@ -137,7 +137,7 @@ def test_the_reports(asked):
         "# Scan of /data/set\n\n"
         "7 complexes in 500 ms (4 read, 1 unchanged, 2 without files): 10 per second.\n\n"
         "- **most edges**: 3abc (26,000), 4abc (5,200), 1abc (5,000), 2abc (4,800)\n"
-        "- **labels**: 1 exact, 1 bounds, 1 about, 1 none, from /data/set/INDEX_data\n"
+        "- **labels**: 1 exact, 1 bounds, 1 about, 1 none, from /data/set/INDEX\\_data\n"
         "- **splits**: 2 train, 1 test\n"
         "- **notes**: on 2, for example 3abc, 4abc\n"
         "- **catalogue**: home/compass/scans/c.sqlite\n"

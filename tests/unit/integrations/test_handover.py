@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -115,7 +114,7 @@ def test_what_another_plan_left_is_unset():
 
 def test_compass_export_to_a_file_that_cannot_be_written(profile, tmp_path, monkeypatch):
     write_profile(profile, tmp_path / "profile.json")
-    monkeypatch.setattr(Path, "write_text", no_room)
+    monkeypatch.setattr(os, "fsync", no_room)
     shown = CliRunner().invoke(
         app, ["export", str(tmp_path / "profile.json"), "--stage", "prototyping", "--out", str(tmp_path / "s")]
     )

@@ -11,6 +11,7 @@ from compass.data.splits.splits import Split
 from compass.data.structures.structure_file import StructureError
 from compass.training import last_evaluation
 from compass.training.data import TrainingData
+from compass.training.going_on import Unwritten
 from compass.training.last_evaluation import PREDICTION_FIELDS, evaluate_last, evaluated_ids
 from compass.training.ranks import Ranks
 from compass.training.run_callback import RunCallback
@@ -63,7 +64,7 @@ def test_of_a_large_training_part_a_sample_is_evaluated():
 
 def test_three_parts_by_three_predictors(tmp_path, answers):
     told = []
-    found, verdict = evaluate_last(make_run(tmp_path), 900, lambda *now: told.append(now))
+    found, verdict = evaluate_last(make_run(tmp_path), 900, Unwritten(), lambda *now: told.append(now))
     assert [(one.part, one.of, one.sample_of, one.metrics.n) for one in found] == [
         (part, of, size if part == "train" else None, n)
         for of in ("model", "mean baseline", "ligand baseline")
@@ -79,7 +80,7 @@ def test_three_parts_by_three_predictors(tmp_path, answers):
 
 def test_every_prediction_is_in_a_table(tmp_path, answers):
     labels = TRUTH | {TEST[0]: Label(pk=9.0, relation=">")}
-    evaluate_last(make_run(tmp_path, labels), 900)
+    evaluate_last(make_run(tmp_path, labels), 900, Unwritten())
     with (tmp_path / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == PREDICTION_FIELDS
@@ -91,7 +92,7 @@ def test_every_prediction_is_in_a_table(tmp_path, answers):
 
 def test_labels_that_are_bounds_are_not_judged(tmp_path, answers):
     labels = {name: Label(pk=label.pk, relation="<") for name, label in TRUTH.items()}
-    _, verdict = evaluate_last(make_run(tmp_path, labels), 900)
+    _, verdict = evaluate_last(make_run(tmp_path, labels), 900, Unwritten())
     assert verdict.says == "no verdict: no label of the evaluated complexes is a value; 900 updates were made"
 
 
@@ -102,7 +103,9 @@ def test_without_baselines_there_is_no_verdict(tmp_path, answers, monkeypatch, c
 
     if lost == "a file":
         monkeypatch.setattr(last_evaluation, "baselines", fail)
-    found, verdict = evaluate_last(make_run(tmp_path, catalogue=None if lost == "the catalogue" else "x"), 65)
+    found, verdict = evaluate_last(
+        make_run(tmp_path, catalogue=None if lost == "the catalogue" else "x"), 65, Unwritten()
+    )
     assert {one.of for one in found} == {"model"}
     assert verdict.says == "no verdict: there are no baselines to compare with; only 65 updates were made"
     assert len(caplog.records) == (lost == "a file")
@@ -111,17 +114,17 @@ def test_without_baselines_there_is_no_verdict(tmp_path, answers, monkeypatch, c
 
 
 def test_without_labels_nothing_is_evaluated(tmp_path):
-    found, verdict = evaluate_last(make_run(tmp_path, labels={}), 900)
+    found, verdict = evaluate_last(make_run(tmp_path, labels={}), 900, Unwritten())
     assert (found, verdict.says) == (
         (), "no verdict: no complexes with labels were evaluated; 900 updates were made",
     )  # fmt: skip
     assert not list(tmp_path.iterdir())
-    _, verdict = evaluate_last(make_run(tmp_path, labels={}, noun="images"), 900)
+    _, verdict = evaluate_last(make_run(tmp_path, labels={}, noun="images"), 900, Unwritten())
     assert verdict.says == "no verdict: no images with labels were evaluated; 900 updates were made"
 
 
 def test_ranks_other_than_the_first_only_predict(tmp_path, answers):
-    assert evaluate_last(make_run(tmp_path, rank=1), 900)[0] == ()
+    assert evaluate_last(make_run(tmp_path, rank=1), 900, Unwritten())[0] == ()
     assert not list(tmp_path.iterdir())
 
 
