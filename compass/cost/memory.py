@@ -52,7 +52,7 @@ class Form(NamedTuple):
     """The parameters."""
 
 
-USUAL = Form()
+USUAL_FORM = Form()
 RICHER = (Form(wide=True), Form(counted=True), Form(wide=True, counted=True))
 """Tried in this order where the usual form does not hold."""
 Shape = tuple[int, int, tuple[tuple[str, Scalar], ...]]
@@ -94,7 +94,7 @@ class MemoryModel:
             KeyError: the variant was never probed, or its weights grow with the parameters of a model that was not counted.
         """
         variant = knobs.variant.of_memory
-        form = self.forms.get(variant, USUAL)
+        form = self.forms.get(variant, USUAL_FORM)
         shape = _unit_row(knobs, form)
         fixed = _fixed_row(knobs, self.parameters[shape_of(knobs)] if form.counted else None)
         n_unit = len(shape)
@@ -150,11 +150,11 @@ def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[
         return probes
     ordered = sorted(probes, key=_peak)
     fewest = len(features) + 2  # one more than the law has terms
-    worst = np.abs(_left_out(features, ordered, USUAL)[0]).max(initial=0.0)
+    worst = np.abs(_left_out(features, ordered, USUAL_FORM)[0]).max(initial=0.0)
     for n_small in range(1, len(ordered) - fewest + 1):
         if worst <= HOLDS:
             break
-        errors = np.abs(_left_out(features, ordered[n_small:], USUAL)[0])
+        errors = np.abs(_left_out(features, ordered[n_small:], USUAL_FORM)[0])
         if len(errors) and errors.max() < _CLEARLY * worst:
             return ordered[n_small:]
     return probes
@@ -178,7 +178,7 @@ def _margins(errors: _Floats, peaks: _Floats, *, largest: float) -> tuple[float,
 
 def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[Form, _Floats, _Floats]:
     """The form to use, and its leave-one-out errors beside the probes' peaks: the first that is clearly better than the usual one."""
-    errors, peaks = _left_out(features, probes, USUAL)
+    errors, peaks = _left_out(features, probes, USUAL_FORM)
     worst = np.abs(errors).max(initial=0.0)
     if worst > HOLDS:
         known = all(probe.outcome.parameters for probe in probes)
@@ -186,7 +186,7 @@ def _form(features: tuple[str, ...], probes: Sequence[Probe]) -> tuple[Form, _Fl
             richer, its_peaks = _left_out(features, probes, form)
             if len(richer) and np.abs(richer).max() < _CLEARLY * worst:
                 return form, richer, its_peaks
-    return USUAL, errors, peaks
+    return USUAL_FORM, errors, peaks
 
 
 def _shallowest(probes: Sequence[Probe]) -> dict[str, int]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.cost.memory import USUAL, Form, fit_memory, shape_of
+from compass.cost.memory import USUAL_FORM, Form, fit_memory, shape_of
 from compass.cost.observation import Probe
 from compass.optimizer_config import ProbeRules
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, Variant
@@ -181,19 +181,19 @@ def test_a_probe_that_contradicts_the_form_is_noticed():
         if (p.spec.knobs.layers, p.spec.knobs.channels) not in anchors or p.outcome.load["edges"] == 9900
     ]
     model = fit_memory(FEATURES, told, margin_floor=FLOOR)
-    assert model.forms == {PLAIN: USUAL}  # three wide models at one load do not tell nodes from edges
+    assert model.forms == {PLAIN: USUAL_FORM}  # three wide models at one load do not tell nodes from edges
     assert model.misfits[PLAIN] > ProbeRules().poor_fit
 
 
 def test_more_widths_leave_a_law_of_the_usual_form_alone():
     model = fit_memory(FEATURES, probed(more=ProbeRules().more_architectures), margin_floor=FLOOR)
-    assert model.forms == {PLAIN: USUAL}
+    assert model.forms == {PLAIN: USUAL_FORM}
     assert model.margins[PLAIN] == FLOOR
 
 
 def test_a_single_probe_contradicts_nothing():
     model = fit_memory(FEATURES, probed()[:1], margin_floor=FLOOR)
-    assert (model.margins[PLAIN], model.misfits[PLAIN], model.forms[PLAIN]) == (FLOOR, 0.0, USUAL)
+    assert (model.margins[PLAIN], model.misfits[PLAIN], model.forms[PLAIN]) == (FLOOR, 0.0, USUAL_FORM)
 
 
 def test_a_workspace_that_grows_in_steps_costs_bytes_and_no_share_of_the_load():
