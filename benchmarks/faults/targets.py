@@ -206,6 +206,7 @@ class Scan(Target):
     """`compass scan` of some dozens of real crops, with two processes that read."""
 
     name = "scan"
+    chain = 4
 
     def begin(self, work: Path) -> None:
         """The crops are shared, and written once."""
