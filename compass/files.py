@@ -48,6 +48,8 @@ _OF_THE_MACHINE = {
     **dict.fromkeys((errno.ELOOP, errno.ENAMETOOLONG), ("a path that leads to a file", "Choose another path.")),
 }
 """Errors whose reason is the machine, not Compass: what was expected, and what to do."""
+_NO_TEMPORARY = "No usable temporary directory"
+"""The words of `tempfile`, in an error of no number of its own."""
 _OPEN_FILE = re.compile(r"/dev/(?:stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+")
 
 
@@ -263,6 +265,9 @@ def unwritable(path: Path, error: OSError, option: str = "--out") -> InputError:
 
 def failed_by_machine(error: OSError) -> InputError | None:
     """`error` in a sentence, if its reason is the machine: a full disk, missing rights, too many open files. None: a bug."""
+    if str(error.strerror).startswith(_NO_TEMPORARY):
+        where, got = "temporary folder", "none that can be written"
+        return InputError(where, got=got, expected="one", fix="Set TMPDIR to a folder with room.")
     if error.errno not in _OF_THE_MACHINE:
         return None
     expected, fix = _OF_THE_MACHINE[error.errno]

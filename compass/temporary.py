@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from compass.errors import InputError
+from compass.files import failed_by_machine
 
 try:
     import fcntl
@@ -51,7 +52,7 @@ class TemporaryFolder:
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
             self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise InputError(
+            raise failed_by_machine(error) or InputError(
                 "temporary folder",
                 got=error.strerror or str(error),
                 expected="a folder that can be written",

@@ -195,5 +195,12 @@ def test_errors_of_the_machine_in_a_sentence(number, rest):
     assert str(failed_by_machine(OSError(number, os.strerror(number)))) == f"a file: {rest}"
 
 
+def test_without_a_temporary_folder():
+    error = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    assert str(failed_by_machine(error)) == (
+        "temporary folder: got none that can be written; expected one. Set TMPDIR to a folder with room."
+    )
+
+
 def test_other_errors_are_bugs():
     assert failed_by_machine(OSError(errno.EBADF, "Bad file descriptor")) is None
