@@ -48,7 +48,9 @@ def run(given: argparse.Namespace, home: Path) -> dict[str, object]:
         chosen = [kind for kind in chosen if kind.name not in MOUNTED]
     for target_class, wanted in planned(given.tries, chosen, only=given.targets, quick=given.quick):
         target = target_class(home / "shared")
-        report("undisturbed", target, list(measure_undisturbed(target, home / "undisturbed")))
+        found[target.name, "none"] = list(measure_undisturbed(target, home / "undisturbed"))
+        n_tries[target.name, "none"] = 0
+        report("undisturbed", target, found[target.name, "none"])
         print(f"{target.name}: {target.undisturbed_s:.1f} s undisturbed, {sum(wanted.values())} faults", flush=True)
         for kind, n_faults in wanted.items():
             place = target.name, kind.name

@@ -27,6 +27,8 @@ STOPPED_S = 0.5
 """Between SIGSTOP and SIGCONT."""
 JUMPS_S = (-3e7, -86400.0, -3600.0, 3600.0, 3e7)
 DISK_BYTES = 64 << 20
+REMOUNTS = 200
+"""Attempts to make a folder read-only, which is refused while a file that was opened since its mount is written."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,14 @@ def fill(folder: Path) -> Path:
 def read_only(folder: Path) -> Iterator[None]:
     """`folder` read-only for whatever opens a file from now on."""
     _mount("--bind", str(folder), str(folder))
-    _mount("-o", "remount,bind,ro", str(folder))
     try:
+        for left in reversed(range(REMOUNTS)):
+            try:
+                _mount("-o", "remount,bind,ro", str(folder))
+                break
+            except subprocess.CalledProcessError:  # just now a file is open for writing
+                if not left:
+                    raise
         yield
     finally:
         _unmount(folder)

@@ -44,7 +44,8 @@ def planned(
         share = round(n_faults * SHARES[target] / whole)
         each, more = divmod(share, max(1, len(possible)))
         wanted = {kind: each + (place < more) for place, kind in enumerate(possible)}
-        yield target, {kind: n for kind, n in wanted.items() if n}
+        if any(wanted.values()):
+            yield target, {kind: n for kind, n in wanted.items() if n}
 
 
 def suits(target: type[Target], kind: Kind) -> bool:

@@ -200,5 +200,5 @@ def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:
             target.remember()
         else:
             yield from target.judge_end(before, "")
-        yield from rules.litter(target.work, folder / "tmp", was_killed=False)
+        yield from rules.litter(target.work, folder / "tmp", was_killed=target.under_torchrun)
         shutil.rmtree(folder)
