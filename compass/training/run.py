@@ -37,7 +37,7 @@ from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
-from compass.training.stream import Position, loader, reason_of_dead_loader
+from compass.training.stream import Position, end_loaders, loader, reason_of_dead_loader
 from compass.training.updates import Counts
 from compass.training.verdict import STOPPED, no_verdict
 from compass.units import format_seconds
@@ -211,6 +211,8 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
         if number is None:
             raise
         raise SystemExit(128 + number) from None
+    finally:
+        end_loaders()
 
 
 def signal_behind(error: SystemExit, stop: int | None) -> int | None:

@@ -5,6 +5,7 @@ Lightning sees them as a single pass. Its own loops resume only at epochs; our p
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -175,6 +176,12 @@ def check_temporary_folder(folder: str) -> None:
             expected=f"at most {LONGEST_TEMPORARY}, because loader processes listen at sockets in it",
             fix="Set TMPDIR to a shorter one.",
         )
+
+
+def end_loaders() -> None:
+    """End the loader processes that an error has left: they pass over SIGTERM, after which Python would wait for them for ever."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def reason_of_dead_loader(error: BaseException | None) -> str:
