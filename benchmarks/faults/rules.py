@@ -23,9 +23,15 @@ OF_OTHERS = ("torchelastic_", "pymp-", "torch_geometric.")
 """Beginnings of temporary files of torchrun, Python's multiprocessing and PyTorch Geometric, which they leave when they are killed."""
 
 
+OF_FORKS = "Exception ignored in: <function _releaseLock"
+"""Python loses an interrupt that comes just when a process forks, as only the harness's own pools do: those of Compass spawn."""
+
+
 def tracebacks(said: str) -> Iterator[Finding]:
     """Tracebacks on stderr."""
-    if "Traceback (most recent call last)" in said or "Exception ignored" in said:
+    n_own = said.count(OF_FORKS)
+    n_ignored, n_tracebacks = said.count("Exception ignored"), said.count("Traceback (most recent call last)")
+    if max(n_ignored, n_tracebacks) > n_own:
         yield "tracebacks", said[-1500:]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -16,12 +17,14 @@ from benchmarks.faults.kinds import Kind
 from benchmarks.faults.processes import TIMEOUT_S, Running, launch
 from benchmarks.faults.rules import Finding
 from benchmarks.faults.targets import Target
+from compass.temporary import PREFIX
 
 ATTEMPTS = 8
 """Before a kind of fault counts as impossible here: the command may end before its moment, or have no such process."""
 EARLIEST, LATEST = 0.02, 0.98
 """The moment of a fault, as a share of the undisturbed run."""
 BAD_INPUT = 2
+AGED_S = 120.0
 
 
 class Try:
@@ -173,6 +176,7 @@ class Try:
 
     def _go_on(self) -> None:
         """The run that goes on to its end, or where a damaged file is refused, the one that the refusal names."""
+        self._age_temporary_folders()
         running = self._launch(self.target.settings(again=True))
         running.wait(TIMEOUT_S)
         way_out = self.target.way_out(self._damaged) if self._damaged else None
@@ -183,6 +187,12 @@ class Try:
             self._judge_start(running, {0}, is_undisturbed=True)
         self.findings += self.target.judge_end(self._before, self._damaged)
         self.findings += rules.litter(self.target.work, self.folder / "tmp", was_killed=True)
+
+    def _age_temporary_folders(self) -> None:
+        """Let a minute pass for the folders of killed processes: the next process removes those that are no younger."""
+        long_ago_s = time.time() - AGED_S
+        for lock in (self.folder / "tmp").glob(f"{PREFIX}*/*"):
+            os.utime(lock, (long_ago_s, long_ago_s))
 
 
 def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:

@@ -70,9 +70,22 @@ def _in_a_line(leave: Callable[[int], Never]) -> Iterator[None]:
             raise
         _show(failure)
         leave(failure.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        say("interrupted", fg="yellow", err=True)
-        leave(130)
+    except Exception as error:
+        if not (isinstance(error, typer.Abort) or _hides_interrupt(error)):
+            raise
+        _leave_interrupted(leave)
+    except KeyboardInterrupt:
+        _leave_interrupted(leave)
+
+
+def _leave_interrupted(leave: Callable[[int], Never]) -> Never:
+    say("interrupted", fg="yellow", err=True)
+    leave(130)
+
+
+def _hides_interrupt(error: Exception) -> bool:
+    """Whether `error` is what pydantic makes of Ctrl-C while it writes JSON: an error of its own, which names it."""
+    return type(error).__name__ == "PydanticSerializationError" and "KeyboardInterrupt" in str(error)
 
 
 def _show(error: CompassError) -> None:

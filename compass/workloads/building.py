@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from compass.workloads.generated_files import delete_generated_files
-
 if TYPE_CHECKING:
     from compass.records import Knobs
     from compass.workloads.protocol import Workload
@@ -25,7 +23,6 @@ def build(workload: Workload, knobs: Knobs) -> torch.nn.Module:
         model = workload.build(knobs)
     finally:
         torch.set_num_threads(n_threads)
-        delete_generated_files()
     if knobs.variant.compiled:
         _compile(workload.blocks(model) or [model])
     return model

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel, field_serializer
+from pydantic_core import PydanticSerializationError
 from typer.testing import CliRunner
 
 from compass.cli.app import app
@@ -145,6 +147,23 @@ def test_a_stage_that_found_nothing_is_exit_code_3(asked):
         "Nearest miss: 4 × 112 fp32, batch 32, 1.37 GiB, a cycle of 116.7 min.\n"
     )
     Profile.model_validate_json(result.stdout)
+
+
+def test_an_interrupt_while_json_is_written_is_one_too(monkeypatch):
+    """Pydantic raises an error of its own in its place."""
+
+    class Slow(BaseModel):
+        value: int = 1
+
+        @field_serializer("value")
+        def shown(self, _: int) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(PydanticSerializationError) as caught:
+        Slow().model_dump_json()
+    ends(monkeypatch, caught.value)
+    result = compass("optimize")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
 
 def test_an_interrupt_is_exit_code_130(monkeypatch):

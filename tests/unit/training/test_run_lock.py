@@ -19,11 +19,10 @@ HOLDS += "print('held', flush=True)\ntime.sleep(60)"
 @pytest.fixture
 def other(tmp_path):
     """Another process that holds the lock."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
 def test_a_second_process_is_refused_and_the_first_is_named(other, tmp_path):
