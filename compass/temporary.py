@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from compass.errors import InputError
@@ -27,6 +28,9 @@ except ImportError:  # pragma: no cover - Windows, where what a killed process l
 
 PREFIX = "compass-"
 _LOCK = "in_use"
+_OF_MULTIPROCESSING = "pymp-*"
+_LAST = -1000
+"""Priority of the removal among what multiprocessing does at the end; it removes its own folder at -100."""
 _YOUNG_S = 60.0
 """A folder that is younger may not be locked yet."""
 _NO_NAME = re.compile(r'[\\/:*?"<>|]')
@@ -74,7 +78,10 @@ class TemporaryFolder:
 
 @contextmanager
 def own_temporary_folder() -> Iterator[Path]:
-    """Let this process, and those that it starts, put temporary files into a folder that is removed at the end of the block."""
+    """Let this process, and those that it starts, put temporary files into a folder that is removed at the end of the block.
+
+    If Python's multiprocessing has put its sockets there, which it keeps until the process ends, so does the folder.
+    """
     folder = TemporaryFolder()
     before = {name: os.environ.get(name) for name in folder.variables}
     os.environ.update(folder.variables)
@@ -88,7 +95,10 @@ def own_temporary_folder() -> Iterator[Path]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        folder.remove()
+        if any(folder.path.glob(_OF_MULTIPROCESSING)):
+            Finalize(None, folder.remove, exitpriority=_LAST)
+        else:
+            folder.remove()
 
 
 def _kernel_cache(parent: Path) -> str:

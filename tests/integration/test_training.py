@@ -243,7 +243,7 @@ def test_a_loader_process_that_is_killed_ends_the_run_in_a_line_and_it_goes_on(m
     one.kill()
     said = process.communicate(timeout=240)[1]
     assert process.returncode == 1
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said[-1500:]
     assert re.search(
         r"error: a process that loads batches has ended: DataLoader worker .*\. Checkpoints are kept\. "
         r"Go on with `compass train --out \S+ --resume`",
@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_does_not_end_a_run(make_spec, tmp_path):
     assert said.splitlines()[-1].startswith(f"error: run folder {tmp_path}: got ")
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert not (tmp_path / "results.json").exists()  # else it would count as finished
-    assert "Traceback" not in said
+    assert "Traceback" not in said, said[-1500:]
     again = finish(start(spec.model_copy(update={"resume": True}), tmp_path))
     assert again.finished
     assert again.unwritten == ()

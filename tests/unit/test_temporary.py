@@ -34,6 +34,20 @@ def test_files_go_with_the_folder(parent, monkeypatch):
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
+def test_sockets_of_multiprocessing_stay_until_the_end(parent):
+    """Its finalizers fail, with tracebacks, if they are gone."""
+    code = (
+        "from compass.temporary import own_temporary_folder\nfrom multiprocessing.connection import Listener\n"
+        "with own_temporary_folder() as folder: kept = Listener(family='AF_UNIX')\n"
+        "print(len(list(folder.glob('pymp-*/listener-*'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "TMPDIR": str(parent)}
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert list(parent.iterdir()) == []
+
+
 def test_removing_twice_does_no_harm(parent):
     folder = TemporaryFolder()
     folder.remove()
