@@ -96,6 +96,7 @@ class Try:
 
     def _launch(self, settings: Any) -> Running:
         self._n_starts += 1
+        self._age_temporary_folders()
         return launch(settings, self.folder / f"start-{self._n_starts}", self.target.environment(self.folder / "tmp"))
 
     def _ended_early(self, running: Running) -> bool:
@@ -176,7 +177,6 @@ class Try:
 
     def _go_on(self) -> None:
         """The run that goes on to its end, or where a damaged file is refused, the one that the refusal names."""
-        self._age_temporary_folders()
         running = self._launch(self.target.settings(again=True))
         running.wait(TIMEOUT_S)
         way_out = self.target.way_out(self._damaged) if self._damaged else None
