@@ -34,8 +34,9 @@ def test_files_go_with_the_folder(parent, monkeypatch):
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
-def test_sockets_of_multiprocessing_stay_until_the_end(parent):
+def test_sockets_of_multiprocessing_stay_until_the_end():
     """Its finalizers fail, with tracebacks, if they are gone."""
+    parent = Path(tempfile.mkdtemp())  # of a short name, for a socket's path has 107 bytes at most
     code = (
         "from compass.temporary import own_temporary_folder\nfrom multiprocessing.connection import Listener\n"
         "with own_temporary_folder() as folder: kept = Listener(family='AF_UNIX')\n"
@@ -45,7 +46,7 @@ def test_sockets_of_multiprocessing_stay_until_the_end(parent):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "TMPDIR": str(parent)}
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("1\n", "")
-    assert list(parent.iterdir()) == []
+    parent.rmdir()  # nothing is left
 
 
 def test_removing_twice_does_no_harm(parent):
