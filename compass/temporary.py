@@ -31,6 +31,8 @@ _LOCK = "in_use"
 _OF_MULTIPROCESSING = "pymp-*"
 _LAST = -1000
 """Priority of the removal among what multiprocessing does at the end; it removes its own folder at -100."""
+_LONGEST = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes: the path of a socket has at most 107 (unix(7)), and multiprocessing fails with a longer one."""
 _YOUNG_S = 60.0
 """A folder that is younger may not be locked yet."""
 _NO_NAME = re.compile(r'[\\/:*?"<>|]')
@@ -42,7 +44,7 @@ class TemporaryFolder:
 
     Attributes:
         path: the folder.
-        variables: the environment in which a process uses it.
+        variables: the environment in which a process uses it; none where its path leaves too little for the names of sockets.
     """
 
     def __init__(self) -> None:
@@ -66,6 +68,8 @@ class TemporaryFolder:
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.variables = {"TMPDIR": str(self.path), _KERNELS: os.environ.get(_KERNELS) or _kernel_cache(parent)}
+        if len(os.fsencode(self.path)) > _LONGEST:
+            self.variables = {}
         _remove_abandoned(parent)
 
     def remove(self) -> None:
@@ -85,7 +89,7 @@ def own_temporary_folder() -> Iterator[Path]:
     folder = TemporaryFolder()
     before = {name: os.environ.get(name) for name in folder.variables}
     os.environ.update(folder.variables)
-    default, tempfile.tempdir = tempfile.tempdir, str(folder.path)
+    default, tempfile.tempdir = tempfile.tempdir, folder.variables.get("TMPDIR", tempfile.tempdir)
     try:
         yield folder.path
     finally:

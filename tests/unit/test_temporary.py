@@ -1,6 +1,7 @@
 """Temporary files go with the process that made them, also if it is killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from compass.temporary import TemporaryFolder, own_temporary_folder
 
 
 @pytest.fixture
-def parent(tmp_path, monkeypatch):
-    """The temporary folder of this process."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
+def parent(monkeypatch):
+    """The temporary folder of this process, of a short name: sockets need room for theirs."""
+    path = Path(tempfile.mkdtemp())
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    yield path
+    shutil.rmtree(path)
 
 
 def test_files_go_with_the_folder(parent, monkeypatch):
@@ -47,6 +50,15 @@ def test_sockets_of_multiprocessing_stay_until_the_end():
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("1\n", "")
     parent.rmdir()  # nothing is left
+
+
+def test_a_long_path_leaves_no_room_for_sockets_and_is_used_itself(parent, monkeypatch):
+    long = parent / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with own_temporary_folder():
+        assert tempfile.gettempdir() == str(long)
+    assert list(long.iterdir()) == []
 
 
 def test_removing_twice_does_no_harm(parent):
