@@ -37,7 +37,7 @@ from compass.training.ranks import lightning_trainer
 from compass.training.results import Results
 from compass.training.run_callback import RunCallback
 from compass.training.run_spec import RunSpec
-from compass.training.stream import Position, loader, reason_of_dead_loader
+from compass.training.stream import Position, end_loaders, loader, reason_of_dead_loader
 from compass.training.updates import Counts
 from compass.training.verdict import STOPPED, no_verdict
 from compass.units import format_seconds
@@ -203,6 +203,7 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
     except RuntimeError as error:
         if not (reason := reason_of_dead_loader(error)):
             raise
+        end_loaders()
         if callback.signals.stop is None:
             raise LoaderDied(reason, run) from None
         raise SystemExit(128 + callback.signals.stop) from None  # the signal went to all processes

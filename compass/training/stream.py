@@ -5,6 +5,7 @@ Lightning sees them as a single pass. Its own loops resume only at epochs; our p
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -187,6 +188,15 @@ def reason_of_dead_loader(error: BaseException | None) -> str:
             return str(error).splitlines()[0].strip().rstrip(".")
         error = error.__cause__ or error.__context__
     return ""
+
+
+def end_loaders() -> None:
+    """End the loader processes of a run that lost one of them, before its temporary folder goes, in which they listen."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for each that ends
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
 def _begin_process(_: int) -> None:
