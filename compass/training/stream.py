@@ -178,12 +178,6 @@ def check_temporary_folder(folder: str) -> None:
         )
 
 
-def end_loaders() -> None:
-    """End the loader processes that an error has left: they pass over SIGTERM, after which Python would wait for them for ever."""
-    for process in multiprocessing.active_children():
-        process.kill()
-
-
 def reason_of_dead_loader(error: BaseException | None) -> str:
     """The sentence in which PyTorch reports that a loader process has ended, as Lightning may raise another error on it.
 
@@ -197,10 +191,14 @@ def reason_of_dead_loader(error: BaseException | None) -> str:
 
 
 def end_loaders() -> None:
-    """End the loader processes of a run that lost one of them, before its temporary folder goes, in which they listen."""
-    if hasattr(signal, "SIGCHLD"):
+    """End the loader processes that an error has left, before the temporary folder goes in which they listen.
+
+    They pass over SIGTERM, after which Python would wait for them for ever.
+    """
+    left = multiprocessing.active_children()
+    if left and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for each that ends
-    for process in multiprocessing.active_children():
+    for process in left:
         process.kill()
         process.join()
 
