@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.errors import InputError
+from compass.files import replacing
 from compass.records import Outcome, ProbeSpec
 from compass.search.study import Frame, fill_studies
+from compass.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -89,11 +91,15 @@ def _write_journal(probes: Iterable[tuple[ProbeSpec, Outcome]], frame: Frame, pa
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            new = str(Path(folder) / path.name)
-            storage = JournalStorage(JournalFileBackend(new, lock_obj=JournalFileOpenLock(new)))
+        folder = TemporaryFolder()  # what a killed process leaves of it goes with the next one
+        try:
+            new = folder.path / path.name
+            storage = JournalStorage(JournalFileBackend(str(new), lock_obj=JournalFileOpenLock(str(new))))
             n_shown = fill_studies(probes, frame, storage)
-            Path(new).replace(path)
+            with replacing(path) as file:
+                file.write(new.read_bytes())
+        finally:
+            folder.remove()
     except OSError as error:
         raise _unwritable(path, error) from error
     return n_shown

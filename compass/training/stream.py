@@ -196,6 +196,15 @@ def reason_of_dead_loader(error: BaseException | None) -> str:
     return ""
 
 
+def end_loaders() -> None:
+    """End the loader processes of a run that lost one of them, before its temporary folder goes, in which they listen."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for each that ends
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
+
+
 def _begin_process(_: int) -> None:
     """Leave signals, which reach the whole process group, to the main process: it needs batches to finish its update.
 
