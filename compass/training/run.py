@@ -203,7 +203,6 @@ def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:
     except RuntimeError as error:
         if not (reason := reason_of_dead_loader(error)):
             raise
-        end_loaders()
         if callback.signals.stop is None:
             raise LoaderDied(reason, run) from None
         raise SystemExit(128 + callback.signals.stop) from None  # the signal went to all processes

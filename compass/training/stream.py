@@ -179,9 +179,16 @@ def check_temporary_folder(folder: str) -> None:
 
 
 def end_loaders() -> None:
-    """End the loader processes that an error has left: they pass over SIGTERM, after which Python would wait for them for ever."""
-    for process in multiprocessing.active_children():
+    """End the loader processes that an error has left, before the temporary folder goes in which they listen.
+
+    They pass over SIGTERM, after which Python would wait for them for ever.
+    """
+    left = multiprocessing.active_children()
+    if left and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for each that ends
+    for process in left:
         process.kill()
+        process.join()
 
 
 def reason_of_dead_loader(error: BaseException | None) -> str:
@@ -194,15 +201,6 @@ def reason_of_dead_loader(error: BaseException | None) -> str:
             return str(error).splitlines()[0].strip().rstrip(".")
         error = error.__cause__ or error.__context__
     return ""
-
-
-def end_loaders() -> None:
-    """End the loader processes of a run that lost one of them, before its temporary folder goes, in which they listen."""
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for each that ends
-    for process in multiprocessing.active_children():
-        process.kill()
-        process.join()
 
 
 def _begin_process(_: int) -> None:
