@@ -386,3 +386,17 @@ def answer(url, patience_s=60):
         except OSError:
             assert time.monotonic() < deadline
             time.sleep(0.5)
+
+
+def test_a_journal_that_is_being_written_is_not_beside_the_ledger(tmp_path, monkeypatch):
+    """A process that is killed meanwhile would leave a folder there."""
+    seen = []
+
+    def fill(*given):
+        seen.append(list(tmp_path.iterdir()))
+        return fill_studies(*given)
+
+    monkeypatch.setattr(storage_module, "fill_studies", fill)
+    write_study(PROBES, FRAME, tmp_path / "journal.log")
+    assert seen == [[]]
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.log"]
