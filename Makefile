@@ -1,6 +1,6 @@
 # make optimize   find and certify a training configuration for each stage on this machine
 # make quick      the unit tests, in under two minutes on two cores
-# make test       all tests except those that need a GPU or run the commands of the documentation
+# make test       all tests except those that need a GPU, run the commands of the documentation, or are a benchmark's quick part
 # make gpu        the tests that need a GPU
 # make gpu-check  the same and the benchmarks on this machine's accelerator: a table and gpu_check.json; skipped without one
 # make faults     interrupt, starve and damage real runs at random moments, and judge what is left: some 500 faults in half an hour
@@ -28,7 +28,7 @@ quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not slow and not docs" --hypothesis-profile quick tests/unit
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not docs"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not gpu and not docs and not harness"
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m gpu tests/gpu

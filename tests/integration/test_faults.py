@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.harness
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_nothing_is_lost_after_some_faults(tmp_path):
     command = [sys.executable, "-m", "benchmarks.faults", "--quick"]

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.foreign.__main__ import main
 
 
-@pytest.mark.slow
+@pytest.mark.harness
 def test_plans_keep_to_their_budget_and_none_is_missing_under_foreign_physics(capsys):
     assert main(["--quick"]) == 0
     fair = json.loads(capsys.readouterr().out.splitlines()[-1])["totals"]["fair"]

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.harness
 def test_no_reader_breaks_a_rule():
     done = subprocess.run(
         [sys.executable, "-P", "-m", "benchmarks.fuzz", "--quick"],
