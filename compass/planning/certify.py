@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
-MOST_FAILED = 2
-"""Failures of a stage before it gives up, in rounds: each costs a process, and models that all fail would take a day."""
 START_S = 8.0
 """Seconds until a fresh process has imported torch and warmed up, on two cores."""
 REPETITIONS = 1.3
@@ -84,11 +82,6 @@ class Failed:
     outcome: Outcome
 
     @property
-    def rules_out(self) -> bool:
-        """Whether it removes models from the choice; running out of memory only makes the batch smaller."""
-        return self.outcome.status is not Status.OUT_OF_MEMORY
-
-    @property
     def reason(self) -> str:
         """Status and reason in a line."""
         return self.outcome.summary
@@ -115,15 +108,10 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
 
 
 def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> tuple[list[Certified], list[Failed]]:
-    """Certify the stage's pick, and again if the measurements make another pick better.
-
-    A failure that rules models out is no round, because without it the stage would end with a model that it did not want.
-    """
+    """Certify the stage's pick, and again if the measurements make another pick better."""
     certified: list[Certified] = []
     failed: list[Failed] = []
-    n_rounds = experiment.config.probe.certify_rounds
-    while len(certified) + sum(not one.rules_out for one in failed) < n_rounds and len(failed) < MOST_FAILED * n_rounds:
-        n_round = len(certified) + len(failed)
+    for n_round in range(experiment.config.probe.certify_rounds):
         known = experiment.known()
         pick = next_pick(policy, known, certified)
         if pick is None:

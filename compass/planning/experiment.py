@@ -100,9 +100,6 @@ class Experiment:
 
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""
-        for spec, outcome in self.runner.probes:
-            if outcome.ok or outcome.status is Status.INVALID:
-                self.pruned.observe(spec.knobs, None if outcome.ok else f"{outcome.status}: {outcome.detail}")
         return Knowledge(
             config=self.config,
             costs=self.costs(),

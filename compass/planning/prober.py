@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from compass.planning.forecast import Forecast, stage_part
 from compass.probe.recorded import Recorded
 from compass.probe.requests import Phase
-from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage, Status, Variant
+from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage
 
 log = logging.getLogger(__name__)
 
@@ -64,24 +64,14 @@ class Prober:
     ) -> None:
         self._runner, self._certify_again, self._watch = runner, certify_again, watch
         self.forecast = forecast or Forecast()
-        self._crashing: set[Variant] = set()
-        """Variants of which a probe crashed twice in a row."""
         self.probed: list[Probed] = []
         """Every probe of this run, in order; repetitions are one."""
 
     def probe(
         self, phase: Phase, spec: ProbeSpec, *, stage: Stage | None = None, expected: Expectation | None = None
     ) -> Probed:
-        """Run a probe, or find it in the ledger.
-
-        A crash is tried once more, since a device may crash for a reason of its own; not for a variant of which a second try crashed too.
-        """
+        """Run a probe, or find it in the ledger."""
         outcome, reused = self._runner.probe(phase, spec)
-        if outcome.status is Status.CRASHED and not reused and spec.knobs.variant not in self._crashing:
-            log.info("%s: crashed, trying again", spec.knobs)
-            outcome = self._runner.again(phase, spec)
-            if outcome.status is Status.CRASHED:
-                self._crashing.add(spec.knobs.variant)
         probed = Probed(spec, outcome, expected, reused, phase, stage)
         self.probed.append(probed)
         return probed
