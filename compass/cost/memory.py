@@ -32,7 +32,7 @@ from compass.records import Affine, BytesLaw, Knobs, Load, Scalar, Variant
 _Floats = NDArray[np.float64]
 HOLDS = 0.005
 """Leave-one-out errors up to this share do not cast doubt on the usual form."""
-LARGE_SHARE = 0.25
+LARGE_PEAK_SHARE = 0.25
 """Probes of at least this share of the largest peak show whether an error grows with the load."""
 AMPLIFIED = 3.0
 """A left-out probe is not judged if its prediction would amplify the other probes' errors by more than this factor."""
@@ -171,7 +171,7 @@ def _margins(errors: _Floats, peaks: _Floats, *, largest: float) -> tuple[float,
     a workspace of 100 MiB would be five times a small probe. Without a large probe, all errors are a share.
     """
     predicted = peaks / (1 + errors)
-    large = errors[peaks >= LARGE_SHARE * largest]
+    large = errors[peaks >= LARGE_PEAK_SHARE * largest]
     share = float((large if len(large) else errors).max(initial=0.0))
     return 2 * share, 2 * float(((errors - share) * predicted).max(initial=0.0))
 

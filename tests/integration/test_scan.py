@@ -29,6 +29,9 @@ from compass.optimizer_config import OptimizerConfig
 
 RULES = OptimizerConfig()
 WHEEL = Path(find_spec("posebusters").origin).parent / "datasets" / "pdb"
+NO_HANG = pytest.mark.skip(
+    reason="pipes are refused, so no reader hangs any more; `make faults` kills scans at random moments instead"
+)
 HANGS = "0_hangs"
 """The id of a complex whose protein file is a pipe: whoever opens it waits until somebody writes."""
 
@@ -170,6 +173,7 @@ def opened(pipe):
     return None
 
 
+@NO_HANG
 def test_a_worker_that_is_killed_costs_one_complex(manifest, tmp_path):
     pipe, over = tmp_path / "pipe.pdb", threading.Event()
     n_killed = 0
@@ -236,6 +240,7 @@ def resumed(manifest, tmp_path):
     return json.loads(done.stdout)
 
 
+@NO_HANG
 def test_a_killed_scan_goes_on(hanging, manifest, tmp_path):
     workers = workers_of(hanging.pid)
     assert len(workers) == 1
@@ -248,6 +253,7 @@ def test_a_killed_scan_goes_on(hanging, manifest, tmp_path):
     assert (summary["n_complexes"], summary["n_known"], summary["n_read"]) == (21, 16, 5)
 
 
+@NO_HANG
 def test_an_interrupted_scan_ends_at_once_and_goes_on(hanging, manifest, tmp_path):
     workers = workers_of(hanging.pid)
     os.killpg(hanging.pid, signal.SIGINT)  # as a terminal does
