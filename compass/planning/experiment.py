@@ -31,6 +31,7 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 from compass.search.pruning import Pruned
 from compass.search.sample_loads import SampleLoads
+from compass.search.space import has_one_model
 
 Probes = tuple[tuple[ProbeSpec, Outcome], ...]
 
@@ -77,7 +78,7 @@ class Experiment:
     @property
     def has_one_model(self) -> bool:
         """Whether depth and width are no choice."""
-        return len({(knobs.layers, knobs.channels) for knobs in self.capacities}) == 1
+        return has_one_model(self.capacities)
 
     @property
     def on_cpu(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from enum import StrEnum
+from pathlib import PureWindowsPath
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
@@ -145,8 +146,8 @@ def _last_words(detail: str) -> str:
         return lines[0] if lines else ""
     error = next((line for line in lines[frames[-1] + 1 :] if line and not line.startswith(" ")), lines[-1])
     own = [lines[place] for place in frames if _PACKAGES not in lines[place]]
-    path, line = (own or [lines[frames[-1]]])[-1].removeprefix(_FRAME).split(", ")[:2]
-    return f"{error} ({path.rstrip(chr(34)).replace(chr(92), '/').rpartition('/')[2]}, {line})"
+    path, line = (own or [lines[frames[-1]]])[-1].removeprefix(_FRAME).split('", ')
+    return f"{error} ({PureWindowsPath(path).name}, {line.partition(',')[0]})"  # which splits at either slash
 
 
 class TrainedCycle(Record):

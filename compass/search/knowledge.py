@@ -14,7 +14,7 @@ from compass.records import Affine, Allocator, BytesLaw, Choice, Knobs, Load
 from compass.search.pruning import Pruned
 from compass.search.sample_loads import SampleLoads
 from compass.search.score import score, worth
-from compass.search.space import variants
+from compass.search.space import has_one_model, variants
 
 _Floats = NDArray[np.float64]
 LEVEL_SHARE = 0.01
@@ -82,7 +82,7 @@ class Knowledge:
     @property
     def has_one_model(self) -> bool:
         """Whether depth and width are no choice."""
-        return len({(knobs.layers, knobs.channels) for knobs in self.capacities}) == 1
+        return has_one_model(self.capacities)
 
     def allocators_of(self, stage: StageRules) -> tuple[Allocator, ...]:
         """The allocators that the stage chooses from: the measured ones, or else the first that it allows."""

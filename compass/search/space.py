@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -116,6 +116,11 @@ def with_tried_values(config: OptimizerConfig, asked: OptimizerConfig, chosen: M
             values[axis.name] = (wanted if wanted in allowed else allowed[0],)
         stages[stage] = config.stages[stage].model_copy(update=values)
     return config.model_copy(update={"stages": config.stages.model_copy(update=stages)})
+
+
+def has_one_model(models: Iterable[Knobs]) -> bool:
+    """Whether `models` have one depth and one width, so that these are no choice."""
+    return len({(knobs.layers, knobs.channels) for knobs in models}) == 1
 
 
 def knobs_of(shapes: Sequence[tuple[int, int]], kinds: Sequence[Variant]) -> list[Knobs]:
