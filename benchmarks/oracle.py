@@ -17,6 +17,7 @@ from benchmarks.scenarios import Scenario
 from compass.optimizer_config import InterpolationTable, StageRules
 from compass.probe.simulation.step import n_parameters
 from compass.records import Knobs, Stage, Variant
+from compass.search.space import listed_values
 
 Array = NDArray[np.float64]
 SEARCHED: tuple[Stage, ...] = ("prototyping", "validation")
@@ -152,7 +153,7 @@ class Oracle:
         for layers in range(space.layers[0], round(space.layers[1] * factor) + 1):
             for channels in range(space.channel_step, round(space.channels[1] * factor) + 1, space.channel_step):
                 low, high = (share * layers for share in space.channels_per_layer)
-                small = channels < space.channels[0] or channels % int(space.options["heads"])
+                small = channels < space.channels[0] or channels % int(listed_values(space, "heads")[0])
                 if not small and low <= channels <= high and self.capacity(layers, channels) <= self.data_cap:
                     yield layers, channels
 

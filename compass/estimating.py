@@ -16,6 +16,7 @@ from compass.planning.session import open_experiment, scanned, wanted_variants
 from compass.probe.runner import Runner
 from compass.records import (
     AXES,
+    NORMAL_90,
     STAGES,
     Allocator,
     Estimate,
@@ -27,9 +28,7 @@ from compass.records import (
     Variant,
 )
 from compass.search.knowledge import Knowledge
-
-_QUANTILE = 1.645
-"""Half-width, in standard deviations, of the central 90 % of a normal distribution."""
+from compass.search.space import listed_values
 
 _COUNTS = {
     "layers": "Give the depth of the model.",
@@ -201,8 +200,8 @@ def _check_held(name: str, wanted: int, built: set[int]) -> None:
 
 def _check_heads(channels: int, config: OptimizerConfig) -> None:
     """Refuse channels that are no multiple of the attention heads, if the family has any."""
-    heads = config.space.options.get("heads", 1)
-    if isinstance(heads, int) and heads > 0 and channels % heads:
+    listed = [heads for heads in listed_values(config.space, "heads") if isinstance(heads, int) and heads > 0]
+    for heads in (heads for heads in listed if channels % heads):
         below = channels // heads * heads
         raise InputError(
             "channels",
@@ -255,5 +254,5 @@ def _fits(least_bytes: float, most_bytes: float, budget_bytes: int) -> Literal["
 
 def _log_normal(median: float, spread: float) -> Interval:
     """The central 90 % of a log-normal distribution, around its median."""
-    factor = math.exp(_QUANTILE * spread)
+    factor = math.exp(NORMAL_90 * spread)
     return Interval(expected=median, low=median / factor, high=median * factor)

@@ -7,6 +7,7 @@ classes are frozen and refuse unknown keys. Defaults are written here and nowher
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -218,6 +219,10 @@ class ScoreRules(Settings):
 # ----------------------------------------------------------------------------------------------------------- space
 
 
+MOST_COMBINATIONS = 12
+"""Of listed options: each is calibrated by itself, which on two cores takes up to a minute."""
+
+
 class SpaceRules(Settings):
     """The search space: the models that a stage may choose from."""
 
@@ -241,9 +246,10 @@ class SpaceRules(Settings):
     """Size of the validation stage's models, as a share of the reference model's parameters."""
     reference_share: Share = 0.02
     """The production stage takes the fastest of the models whose parameters are within this share of the largest."""
-    options: dict[str, Scalar] = {"heads": 8, "lmax": 1, "rbf": 32}
-    """Other knobs of the model family; these are ViSNet's defaults in PyG. They are fixed and not searched, because they
-    change quality in a way that the score does not see."""
+    options: dict[str, Scalar | Annotated[tuple[Scalar, ...], Field(min_length=1)]] = {"heads": 8, "lmax": 1, "rbf": 32}
+    """Other knobs of the model family; these are ViSNet's defaults in PyG. A single value is fixed, because these knobs change
+    quality in a way that the score does not see. Of a list, every value is searched; the first is taken where speed and size
+    hardly depend on it."""
     data_cap: InterpolationTable = ((1_000, 250_000), (10_000, 750_000), (25_000, 1_000_000), (100_000, 2_000_000))
     """(complexes, most trainable parameters), interpolated log–log and clamped at both ends: a model with more parameters
     memorises the data. Empty: no limit."""
@@ -258,6 +264,13 @@ class SpaceRules(Settings):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}: the lowest value {low} is above the highest {high}")
+        for name, values in self.options.items():
+            if isinstance(values, tuple) and len(set(map(repr, values))) < len(values):
+                raise ValueError(f"options.{name}: a value is listed twice")
+        if (n := math.prod(len(one) for one in self.options.values() if isinstance(one, tuple))) > MOST_COMBINATIONS:
+            raise ValueError(
+                f"options: the lists have {n} combinations; each is probed by itself, and at most {MOST_COMBINATIONS} can be"
+            )
         for name in ("vram_factors", "data_cap"):
             xs = [x for x, _ in getattr(self, name)]
             if xs != sorted(set(xs)) or not (xs or name == "data_cap"):

@@ -65,7 +65,7 @@ def _flat(row: Estimate) -> dict[str, object]:
     flat: dict[str, object] = {
         "layers": knobs.layers,
         "channels": knobs.channels,
-        **knobs.variant.axis_values,
+        **knobs.variant.choices,
         "parameters": row.capacity,
         "batch": row.batch_size,
         "fits": row.fits,

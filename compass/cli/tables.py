@@ -208,7 +208,7 @@ def _model(knobs: Knobs) -> str:
 def _plans_table(plans: Sequence[StagePlan]) -> Table:
     table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False)
     table.add_column("stage", no_wrap=True)
-    table.add_column(shape_header(plan.choice.knobs for plan in plans))
+    table.add_column(shape_header(plan.choice.knobs for plan in plans), overflow="fold")
     for header in ("parameters", "batch", "cycle", "epoch", "memory", "limited\nby"):
         table.add_column(header, justify="right")
     for plan in plans:
@@ -228,7 +228,7 @@ def _plans_table(plans: Sequence[StagePlan]) -> Table:
 
 def _choices_table(title: str, choices: Sequence[Choice], noun: str) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, title=title, title_justify="left")
-    table.add_column(shape_header(choice.knobs for choice in choices))
+    table.add_column(shape_header(choice.knobs for choice in choices), overflow="fold")
     for header in ("parameters", "batch", "cycle", rate_unit(noun), "memory", "score"):
         table.add_column(header, justify="right")
     for choice in choices:

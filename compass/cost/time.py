@@ -24,14 +24,14 @@ do not determine them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compass.cost.observation import Probe
-from compass.records import Knobs, Scalar, Variant
+from compass.records import Knobs, Variant
 
 _Floats = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ class TimeForm:
 class TimeModel:
     """The fitted means, and the process of what they miss."""
 
-    forms: dict[tuple[Scalar, ...], TimeForm]
+    forms: dict[tuple[Hashable, ...], TimeForm]
     """By `Variant.time_key`."""
     seen: tuple[tuple[Knobs, float], ...]
     """(configuration, log of the mean's step time) of the timed probes."""
@@ -181,7 +181,7 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     """
     # Sorted by key: a search for the best parameters that ends early would end elsewhere in another order.
     timed = sorted((probe for probe in probes if has_timing(probe)), key=lambda probe: probe.spec.key)
-    forms: dict[tuple[Scalar, ...], TimeForm] = {}
+    forms: dict[tuple[Hashable, ...], TimeForm] = {}
     for key in dict.fromkeys(probe.spec.knobs.variant.time_key for probe in timed):
         group = [probe for probe in timed if probe.spec.knobs.variant.time_key == key]
         forms[key] = _fit_form(_Timings.of(features, group, overlapping=overlapping), overlapping=overlapping)

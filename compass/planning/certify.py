@@ -36,6 +36,7 @@ from compass.records import (
 from compass.search.knowledge import Knowledge
 from compass.search.score import terms
 from compass.stages import POLICIES
+from compass.stages.options import options_words
 from compass.stages.policy import Policy, Ranking, largest_batch_pick, pareto_front, smaller_pick
 from compass.units import format_seconds
 
@@ -343,7 +344,8 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
         unsettled=unsettled,
         limited_by=policy.limited_by(certified.known, pick),
-        why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest)),
+        why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest))
+        + options_words(certified.known, certified.choice, others),
         certificate=_certificate(experiment, certified, law),
         fastest=ranking.fastest,
         largest_batch=largest_batch_pick(known, rules, pick) if policy.explained else None,

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from compass.cost.memory import Shape, shape_of
 from compass.cost.parameters import capacities
 from compass.data.oversize import oversize
 from compass.data.scan.catalogue import Catalogue
@@ -316,16 +317,18 @@ def model_capacities(
 ) -> Mapping[Knobs, int]:
     """Trainable parameters of every model in the space, and of the `named` ones.
 
-    Precision and checkpointing do not change them, so one variant is counted for all.
+    Precision and checkpointing do not change them, so one variant of each combination of options is counted.
     """
 
     def count(models: Iterable[Knobs]) -> dict[Knobs, int]:
         return dict(machine.describe(list(models)).parameters)
 
     shapes, wanted = architectures(config.space, budget_bytes), wanted_variants(config)
-    counted = capacities(knobs_of(shapes, wanted[:1]), count)
-    by_shape = {(knobs.layers, knobs.channels): capacity for knobs, capacity in counted.items()}
-    in_space = {knobs: by_shape[knobs.layers, knobs.channels] for knobs in knobs_of(shapes, wanted)}
+    by_shape: dict[Shape, int] = {}
+    for kind in {kind.options: kind for kind in reversed(wanted)}.values():
+        counted = capacities(knobs_of(shapes, [kind]), count)
+        by_shape.update({shape_of(knobs): capacity for knobs, capacity in counted.items()})
+    in_space = {knobs: by_shape[shape_of(knobs)] for knobs in knobs_of(shapes, wanted)}
     return {**in_space, **(count(named) if named else {})}
 
 

@@ -8,6 +8,7 @@ from compass.records.allocators import ALLOCATORS, Allocator, AllocatorKind
 from compass.records.axes import AXES, Axis, AxisValues
 from compass.records.base import STAGE_QUESTIONS, STAGES, Matmul, Precision, Record, Scalar, Stage, digest
 from compass.records.choosing import (
+    NORMAL_90,
     Affine,
     BatchBudget,
     BytesLaw,
@@ -59,6 +60,7 @@ __all__ = [
     "AXES",
     "DEVICE_KINDS",
     "FIXED_SHAPE",
+    "NORMAL_90",
     "STAGES",
     "STAGE_QUESTIONS",
     "Affine",

@@ -7,11 +7,11 @@ stage chooses from), the code in `compass/workloads/step.py` that applies the va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from compass.records.base import Matmul, Precision, Record, Scalar
+from compass.records.base import Matmul, Pairs, Precision, Record, Scalar
 
 
 class AxisValues(Record):
@@ -49,9 +49,14 @@ class AxisValues(Record):
         return any(getattr(self, axis.name) != axis.default for axis in AXES if axis.is_factor)
 
     @property
-    def time_key(self) -> tuple[Scalar, ...]:
+    def time_key(self) -> tuple[Hashable, ...]:
         """The values on the axes that have a time model of their own; variants with equal keys share one model."""
         return tuple(getattr(self, axis.name) for axis in AXES if not axis.is_factor)
+
+
+def options_label(options: Pairs[Scalar]) -> str:
+    """Searched options as a part of a variant's name, e.g. `+heads=4`."""
+    return "".join(f"+{name}={value}" for name, value in options)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,10 @@ class Choice(Configuration, Predicted):
         return Predicted(**{name: getattr(self, name) for name in Predicted.model_fields})
 
 
+NORMAL_90 = 1.645
+"""Half-width, in standard deviations, of the central 90 % of a normal distribution."""
+
+
 class Interval(Record):
     """A prediction, with the interval that should hold the true value."""
 

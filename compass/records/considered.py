@@ -1,7 +1,7 @@
 """Alternatives to a plan: every model, other circumstances, and each probe beside its prediction.
 
-A profile may hold thousands of these, so they name a model only by the axes that the space varies. Its other knobs are in
-the configuration's `space.options`.
+A profile may hold thousands of these, so they name a model only by the axes and options that the space varies. Its other knobs
+are in the configuration's `space.options`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from compass.records.allocators import Allocator
-from compass.records.axes import AxisValues
-from compass.records.base import Record, Stage
+from compass.records.axes import AxisValues, options_label
+from compass.records.base import Pairs, Record, Scalar, Stage
 from compass.records.knobs import Knobs, Load
 from compass.records.probing import Status, StepTime
 
@@ -33,22 +33,31 @@ class ModelShape(Record):
 
 
 class Model(AxisValues, ModelShape):
-    """A model of the space: its depth, width and value on every axis. The family's options are left out."""
+    """A model of the space: its depth, width, value on every axis, and the options that are searched."""
+
+    options: Pairs[Scalar] = ()
+    """The family's options of which the space has several values."""
 
     @classmethod
     def of(cls, knobs: Knobs, **others: Any) -> Self:
         """The record of `knobs`, with the `others` of its fields. The only place that takes knobs apart."""
-        return cls(layers=knobs.layers, channels=knobs.channels, **knobs.variant.axis_values, **others)
+        variant = knobs.variant
+        own = {"layers": knobs.layers, "channels": knobs.channels, "options": variant.searched_options}
+        return cls(**own, **variant.axis_values, **others)
+
+    @property
+    def label(self) -> str:
+        """The name of the axes' values and the searched options, e.g. `bf16+rank=8`."""
+        return super().label + options_label(self.options)
 
     def is_of(self, knobs: Knobs) -> bool:
         """Whether this names `knobs`."""
-        same_shape = (self.layers, self.channels) == (knobs.layers, knobs.channels)
-        return same_shape and self.axis_values == knobs.variant.axis_values
+        return self.is_same(Model.of(knobs))
 
     def is_same(self, other: Model) -> bool:
         """Whether both name the same model; other fields may differ."""
-        same_shape = (self.layers, self.channels) == (other.layers, other.channels)
-        return same_shape and self.axis_values == other.axis_values
+        names = tuple(Model.model_fields)
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 class Candidate(Model):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from compass.records.allocators import Allocator
-from compass.records.axes import AXES, FIRST_AXES, AxisValues
+from compass.records.axes import AXES, FIRST_AXES, AxisValues, options_label
 from compass.records.base import Pairs, Record, Scalar, digest
 from compass.records.devices import device_kind
 from compass.records.nouns import counted, of_batch
@@ -23,10 +23,32 @@ class Variant(AxisValues):
 
     options: Pairs[Scalar] = ()
     """The family's own knobs, sorted by name; for ViSNet `heads`, `lmax`, `rbf`."""
+    searched: tuple[str, ...] = ()
+    """The options of which the space has several values, sorted; only these are shown with the variant's name."""
 
     def option(self, name: str) -> Scalar:
         """The family knob `name`. Raises KeyError if the family has none of that name."""
         return dict(self.options)[name]
+
+    @property
+    def searched_options(self) -> Pairs[Scalar]:
+        """(option, value) of the options that are searched."""
+        return tuple((name, value) for name, value in self.options if name in self.searched)
+
+    @property
+    def choices(self) -> dict[str, Scalar]:
+        """The value on each axis and of each option that is searched, by name."""
+        return {**self.axis_values, **dict(self.searched_options)}
+
+    @property
+    def label(self) -> str:
+        """The name of the axes' values, and the options that are searched, e.g. `bf16+rank=8`."""
+        return super().label + options_label(self.searched_options)
+
+    @property
+    def time_key(self) -> tuple[Hashable, ...]:
+        """Each combination of options has a time model of its own, as precision has."""
+        return (*super().time_key, self.options)
 
     @property
     def of_memory(self) -> Variant:
@@ -39,7 +61,11 @@ class Variant(AxisValues):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """The fields that digests are made of; see `FIRST_AXES`."""
         later = {axis.name: axis.default for axis in AXES if axis.name not in FIRST_AXES}
-        return [(name, value) for name, value in super().__repr_args__() if name not in later or value != later[name]]
+        return [
+            (name, value)
+            for name, value in super().__repr_args__()
+            if name != "searched" and (name not in later or value != later[name])
+        ]
 
 
 def shape_name(layers: int, channels: int) -> str:

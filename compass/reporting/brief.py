@@ -36,7 +36,7 @@ def _plan(plan: StagePlan) -> dict[str, Any]:
     return {
         "layers": knobs.layers,
         "channels": knobs.channels,
-        **{name: value for name, value in knobs.variant.axis_values.items() if value not in {False, "fp32", "full"}},
+        **{name: value for name, value in knobs.variant.choices.items() if value not in {False, "fp32", "full"}},
         "parameters": plan.choice.capacity,
         "batch_size": plan.choice.batch_size,
         "accumulate": plan.accumulate,

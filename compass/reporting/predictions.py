@@ -6,15 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compass.records import Expectation, ProbeNote, StepTime
+from compass.records import NORMAL_90, Expectation, ProbeNote, StepTime
 from compass.records.nouns import of_batch
 from compass.reporting.evidence import Evidence
 from compass.reporting.figure import Figure, PlotAxis, Rule, Series, Table
 from compass.reporting.words import STAGE_NAMES, model_name
 from compass.units import GIB, format_bytes
-
-NORMAL_90 = 1.645
-"""Standard deviations that hold 90 % of a normal distribution on both sides of its mean."""
 
 
 @dataclass(frozen=True)

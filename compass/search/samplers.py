@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from compass.records import AXES, Knobs
+from compass.records import Knobs
 from compass.search.storage import quiet
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def nearest(asked: Mapping[str, Any], models: Sequence[Knobs]) -> Knobs:
     """The model most like the one asked for: first with most of its axis values, then with the nearest ratios of depth and width."""
 
     def distance(knobs: Knobs) -> tuple[int, float]:
-        n_unlike = sum(value != asked[name] for name, value in knobs.variant.axis_values.items())
+        n_unlike = sum(value != asked[name] for name, value in knobs.variant.choices.items())
         deeper, wider = math.log(knobs.layers / asked["layers"]), math.log(knobs.channels / asked["channels"])
         return n_unlike, math.hypot(deeper, wider)
 
@@ -71,7 +71,7 @@ def nearest(asked: Mapping[str, Any], models: Sequence[Knobs]) -> Knobs:
 
 def grid_values(models: Sequence[Knobs], n_trials: int) -> dict[str, list[Any]]:
     """Evenly spread depths and widths, with every axis value: at most `n_trials` combinations, unless there are more variants."""
-    values = _axis_values(models)
+    values = _values(models)
     n_shapes = max(1, n_trials // math.prod(map(len, values.values())))
     depths = sorted({knobs.layers for knobs in models})
     widths = sorted({knobs.channels for knobs in models})
@@ -79,9 +79,10 @@ def grid_values(models: Sequence[Knobs], n_trials: int) -> dict[str, list[Any]]:
     return {"layers": _spread(depths, n_depths), "channels": _spread(widths, n_shapes // n_depths), **values}
 
 
-def _axis_values(models: Sequence[Knobs]) -> dict[str, list[Any]]:
-    """The values on each axis that occur among `models`."""
-    return {axis.name: sorted({getattr(knobs.variant, axis.name) for knobs in models}) for axis in AXES}
+def _values(models: Sequence[Knobs]) -> dict[str, list[Any]]:
+    """The values on each axis, and of each searched option, that occur among `models`."""
+    chosen = [knobs.variant.choices for knobs in models]
+    return {name: sorted({one[name] for one in chosen}) for name in chosen[0]}
 
 
 def _ask(trial: optuna.Trial, models: Sequence[Knobs]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _ask(trial: optuna.Trial, models: Sequence[Knobs]) -> dict[str, Any]:
     return {
         "layers": number("layers", [knobs.layers for knobs in models]),
         "channels": number("channels", [knobs.channels for knobs in models]),
-        **{name: trial.suggest_categorical(name, values) for name, values in _axis_values(models).items()},
+        **{name: trial.suggest_categorical(name, values) for name, values in _values(models).items()},
     }
 
 

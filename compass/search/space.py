@@ -11,6 +11,7 @@ import numpy as np
 from compass.errors import InputError
 from compass.optimizer_config import InterpolationTable, OptimizerConfig, SpaceRules, StageRules
 from compass.records import AXES, STAGES, Axis, Knobs, Scalar, Variant
+from compass.records.base import Pairs
 from compass.units import GIB
 
 _RANGES = ("layers", "channels")
@@ -81,20 +82,37 @@ def whole_step(rules: SpaceRules) -> int:
 
 
 def _heads(rules: SpaceRules) -> int:
-    heads = rules.options.get("heads", 1)
-    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-        raise InputError(
-            "space.options.heads", got=repr(heads), expected="a whole number above zero", fix="PyG's ViSNet has 8."
-        )
-    return heads
+    """A number of channels that every listed number of attention heads divides."""
+    listed = listed_values(rules, "heads") or (1,)
+    for heads in listed:
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+            raise InputError(
+                "space.options.heads", got=repr(heads), expected="a whole number above zero", fix="PyG's ViSNet has 8."
+            )
+    return math.lcm(*(int(heads) for heads in listed))
+
+
+def listed_values(space: SpaceRules, name: str) -> tuple[Scalar, ...]:
+    """The values of the option `name`: several if it is searched, none if the family has no such option."""
+    values = space.options.get(name, ())
+    return values if isinstance(values, tuple) else (values,)
+
+
+def combined_options(space: SpaceRules) -> list[Pairs[Scalar]]:
+    """Every combination of the options' values, sorted by name; the first has the first value of each."""
+    names = sorted(space.options)
+    return [
+        tuple(zip(names, values, strict=True)) for values in product(*(listed_values(space, name) for name in names))
+    ]
 
 
 def variants(space: SpaceRules, stage: StageRules) -> list[Variant]:
-    """Every combination of the values that a stage chooses from, on all axes."""
-    options = tuple(sorted(space.options.items()))
+    """Every combination of the values that a stage chooses from, on all axes, and of the options."""
+    searched = tuple(name for name in sorted(space.options) if len(listed_values(space, name)) > 1)
     names = [axis.name for axis in AXES]
     return [
-        Variant.model_validate({**dict(zip(names, values, strict=True)), "options": options})
+        Variant.model_validate({**dict(zip(names, values, strict=True)), "options": options, "searched": searched})
+        for options in combined_options(space)
         for values in product(*(getattr(stage, axis.name) or (axis.default,) for axis in AXES))
     ]
 
@@ -119,8 +137,8 @@ def with_tried_values(config: OptimizerConfig, asked: OptimizerConfig, chosen: M
 
 
 def has_one_model(models: Iterable[Knobs]) -> bool:
-    """Whether `models` have one depth and one width, so that these are no choice."""
-    return len({(knobs.layers, knobs.channels) for knobs in models}) == 1
+    """Whether `models` have one depth, one width and one value of each option, so that these are no choice."""
+    return len({(knobs.layers, knobs.channels, knobs.variant.options) for knobs in models}) == 1
 
 
 def knobs_of(shapes: Sequence[tuple[int, int]], kinds: Sequence[Variant]) -> list[Knobs]:

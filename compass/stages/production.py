@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from compass.records import Choice, Stage
 from compass.records.nouns import of_data
 from compass.search.knowledge import Knowledge
+from compass.stages.options import first_options_first
 from compass.stages.policy import (
     EVERY_MODEL,
     NearMiss,
@@ -57,7 +58,7 @@ class Production:
         level.sort(key=lambda choice: (-choice.throughput, choice.footprint_bound_bytes))
         rest = [c for c in choices if c.capacity < least]
         rest.sort(key=lambda choice: (-choice.capacity, -choice.throughput))
-        return Ranking((*level, *rest), fastest_pick(choices))
+        return Ranking(first_options_first(known, (*level, *rest)), fastest_pick(choices))
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """The limit on the model: larger ones do not fit the memory, need more data, or are not in the space.
@@ -97,9 +98,7 @@ class Production:
             cap=format_count(known.data_cap), size=format_count(known.dataset_size), samples=of_data(known.noun)
         )
         limits = f"limited by {model}; then the fastest way to train it: {batch}"
-        reason = (
-            f"{format_count(pick.capacity)} parameters, {pick.capacity / known.data_cap:.0%} of the data cap, {limits}"
-        )
+        reason = f"{format_count(pick.capacity)} parameters{_of_cap(pick, known.data_cap)}, {limits}"
         smaller = smaller_pick(pick, ranking.choices, known.config.score.tie_share)
         if smaller is None:
             return reason
@@ -111,3 +110,7 @@ class Production:
     def nearest(self, known: Knowledge) -> NearMiss:
         """The limit when nothing fits."""
         return nothing_fits(known, known.config.stages.production, *EVERY_MODEL)
+
+
+def _of_cap(pick: Choice, data_cap: float) -> str:
+    return "" if math.isinf(data_cap) else f", {pick.capacity / data_cap:.0%} of the data cap"

@@ -8,6 +8,7 @@ from compass.optimizer_config import StageRules
 from compass.records import Choice, Stage
 from compass.records.nouns import of_batch, singular
 from compass.search.knowledge import Knowledge
+from compass.stages.options import first_options_first
 from compass.stages.policy import (
     EVERY_MODEL,
     NearMiss,
@@ -56,7 +57,7 @@ class TimedStage:
         if not choices:
             return None
         ranked = by_score(choices, known.config.score.tie_share, self.prefer)
-        return Ranking(tuple(ranked), fastest_pick(choices))
+        return Ranking(first_options_first(known, ranked), fastest_pick(choices))
 
     def limited_by(self, known: Knowledge, pick: Choice) -> str:
         """`time` first: where it limits the batch, the memory is not full."""

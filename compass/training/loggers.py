@@ -97,7 +97,7 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
         "layers": knobs.layers,
         "channels": knobs.channels,
         "parameters": plan.choice.capacity,
-        **knobs.variant.axis_values,
+        **knobs.variant.choices,
         "batch_size": plan.choice.batch_size,
         "accumulate": plan.accumulate,
         "batching": spec.batching,

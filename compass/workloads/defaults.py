@@ -62,14 +62,6 @@ def family_of(workload: object) -> Family:
     Raises:
         InputError: the space is not plain data, `capacity` names no knob, or `noun` is no word.
     """
-    capacity = tuple(getattr(workload, "capacity", KNOBS))
-    if not set(capacity) <= set(KNOBS):
-        raise InputError(
-            "the workload's capacity",
-            got=repr(capacity),
-            expected="'layers', 'channels', both, or () for a fixed model",
-            fix="Name the knobs that make a model larger.",
-        )
     space: Any = getattr(workload, "space", {})
     try:
         space = json.loads(json.dumps(dict(space)))
@@ -81,6 +73,14 @@ def family_of(workload: object) -> Family:
             fix="Use numbers, text, tuples and dictionaries only.",
         ) from error
     space.setdefault("options", {})  # those that settings have by default are ViSNet's
+    capacity = tuple(getattr(workload, "capacity", KNOBS))
+    if not set(capacity) <= {*KNOBS, *space["options"]}:
+        raise InputError(
+            "the workload's capacity",
+            got=repr(capacity),
+            expected="'layers', 'channels', options of its space, or () for a fixed model",
+            fix="Name the knobs that make a model larger.",
+        )
     if _is_built_in(workload) and capacity:
         space.setdefault("scaled", list(KNOBS))
     return Family(

@@ -236,6 +236,31 @@ def test_other_heads_get_four_plans_that_hold(tmp_path, changes):
         assert truth.true_live_bytes(plan.choice.knobs, load) == pytest.approx(plan.predicted.live_bytes, rel=0.02)
 
 
+def test_listed_options_are_searched(tmp_path):
+    """Radial functions change neither speed nor parameters on this machine; a higher lmax makes larger and slower models."""
+    changes = [*PLAIN, "space.options.rbf=[32,28]", "space.options.lmax=[1,2]", "space.layers=[4,5]"]
+    runner = SimulatedRunner(machine_named("RTX 3060 Laptop 6GB"))
+    profile = optimize(request(tmp_path, *changes), runner=runner)
+    assert list(profile.plans) == ["smoke_test", "prototyping", "validation", "production"]
+    profile = read_profile(tmp_path / "p.json")
+    for plan in list(profile.plans.values())[1:]:  # the smoke test takes what is smallest
+        variant = plan.choice.knobs.variant
+        assert (variant.searched, variant.option("rbf"), variant.option("heads")) == (("lmax", "rbf"), 32, 8)
+        assert (
+            runner.true_footprint_bytes(plan.choice.knobs, plan.certificate.worst)
+            <= plan.predicted.footprint_bound_bytes
+        )
+        assert f"+lmax={variant.option('lmax')}+rbf=32" in str(plan.choice.knobs)
+    production = profile.plans["production"]
+    assert "; rbf changes neither speed nor size measurably, and stays at 32" in production.why
+    assert {row.options for row in production.candidates} == {
+        (("lmax", lmax), ("rbf", rbf)) for lmax in (1, 2) for rbf in (32, 28)
+    }
+    assert sum(row.is_of(production.choice.knobs) for row in production.candidates) == 1
+    assert brief_answers(profile)["stages"]["production"]["rbf"] == 32
+    assert "+rbf=32" in repr(view_of(of_profile(profile, "p.json")))
+
+
 # ----------------------------------------------------------------------------------------------- laws of the decisions
 
 

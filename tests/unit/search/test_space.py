@@ -106,3 +106,34 @@ def test_one_value_alone_is_held_however_much_memory_there_is():
     assert {width for _, width in architectures(SpaceRules(**odd, options={}), 80 * GIB)} == {50}
     with pytest.raises(InputError, match="no model of 2 to 19 layers and 50 to 50 channels"):
         architectures(SpaceRules(**odd), 80 * GIB)
+
+
+def test_listed_options_are_combined_first_values_first():
+    space = SpaceRules(options={"rank": (8, 4), "act": "silu", "heads": (2, 3)})
+    kinds = variants(space, OptimizerConfig().stages.smoke_test)
+    assert [dict(kind.options) for kind in kinds] == [
+        {"act": "silu", "heads": heads, "rank": rank} for heads in (2, 3) for rank in (8, 4)
+    ]
+    assert str(kinds[1]) == "fp32+heads=2+rank=4"
+    assert len({kind.time_key for kind in kinds}) == 4
+    assert {width for _, width in architectures(space, 16 * GIB)} <= set(range(0, 513, 48))  # for 2 heads and for 3
+
+
+def test_a_listed_option_is_the_same_model_as_a_given_one():
+    (listed, _), (given,) = (
+        variants(SpaceRules(options={"rank": rank}), OptimizerConfig().stages.smoke_test) for rank in ((8, 4), 8)
+    )
+    assert repr(listed) == repr(given)  # and so is its key in the ledger
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank": (4, 4)}, "options.rank: a value is listed twice"),
+        ({"rank": (1, 2, 3, 4), "heads": (1, 2, 3, 4)},
+         "options: the lists have 16 combinations; each is probed by itself, and at most 12 can be"),
+    ],
+)  # fmt: skip
+def test_lists_that_cannot_be_searched(options, message):
+    with pytest.raises(ValueError, match=message):
+        SpaceRules(options=options)

@@ -188,8 +188,8 @@ def test_a_family_written_under_the_old_name_is_read(says):
 @pytest.mark.parametrize(
     ("member", "value", "text"),
     [
-        ("capacity", ("depth",), "the workload's capacity: got ('depth',); expected 'layers', 'channels', both, or () for "
-                                 "a fixed model. Name the knobs that make a model larger."),
+        ("capacity", ("depth",), "the workload's capacity: got ('depth',); expected 'layers', 'channels', options of "
+                                 "its space, or () for a fixed model. Name the knobs that make a model larger."),
         ("space", {"layers": range(3)}, "the workload's space: got Object of type range is not JSON serializable; "
                                         "expected settings of `space` by name. "
                                         "Use numbers, text, tuples and dictionaries only."),
