@@ -102,6 +102,13 @@ class NonFiniteLoss(ArithmeticError):  # noqa: N818 - named after the event
         self.value, self.what = value, what
 
 
+class Overflow(NonFiniteLoss):
+    """The scaled gradient of an update under fp16 overflowed. The next update has a smaller scale."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(value, "scaled gradient's norm")
+
+
 def expected_value(detail: ErrorDetails) -> str:
     """The value that pydantic expected where it found the error `detail`, in words."""
     template = _EXPECTED.get(detail["type"])

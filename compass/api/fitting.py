@@ -48,7 +48,7 @@ def fit(  # noqa: PLR0913 - all are named
         loss: `loss(model, batch)` for a collated batch on the model's device; by default that of `training_step`.
         max_batch: the most samples in a batch.
         effective_batch: samples in a weight update; smaller batches are accumulated.
-        precision: `fp32` (the default), `bf16`, or several, of which the fastest is taken.
+        precision: `fp32` (the default), `bf16`, `fp16`, or several, of which the fastest is taken.
         epochs: of the training whose time is told.
         dataset_size: number of training samples; by default the loader's.
         memory_limit: the most that training may use, in bytes or as a size such as `"6GiB"`.

@@ -35,7 +35,7 @@ BatchOption = Annotated[
     typer.Option(metavar="N", help="Graphs, or other samples, per batch. Default: the most whose upper bound fits."),
 ]
 PrecisionOption = Annotated[
-    Literal["fp32", "bf16"] | None, typer.Option(help="Precision. Default: those that the stages search.")
+    Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Precision. Default: those that the stages search.")
 ]
 AxisOption = Annotated[
     list[str] | None,

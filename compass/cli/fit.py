@@ -33,7 +33,8 @@ def fit_command(
     max_batch: Annotated[int | None, typer.Option(metavar="N", help="Most samples in a batch.")] = None,
     effective_batch: Annotated[int | None, typer.Option(metavar="N", help="Samples in a weight update.")] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="NAME,…", help="fp32 or bf16, or both: then the faster. Default: fp32.")
+        str | None,
+        typer.Option(metavar="NAME,…", help="fp32, bf16 or fp16, or several: then the fastest. Default: fp32."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Epochs of the training whose time is told.")] = None,
     dataset: DatasetOption = None,

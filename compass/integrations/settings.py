@@ -13,6 +13,10 @@ _WORKERS_OWN = ("PYTHONUNBUFFERED", "PYTHONFAULTHANDLER")
 """Variables of a worker's environment that training does not need."""
 
 
+LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""What Lightning calls each precision."""
+
+
 def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
     """All settings that a script needs to train as `stage` was certified: numbers, text and nested groups of them."""
     plan = profile.plan(stage)
@@ -57,7 +61,7 @@ def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
     return {
         "accelerator": device_kind(profile.hardware.kind).lightning_accelerator,
         "devices": 1,
-        "precision": "bf16-mixed" if plan.choice.knobs.variant.precision == "bf16" else "32-true",
+        "precision": LIGHTNING_PRECISION[plan.choice.knobs.variant.precision],
         "accumulate_grad_batches": plan.accumulate,
         "gradient_clip_val": profile.config.training.clip_norm,
     }

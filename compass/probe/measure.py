@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import math
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from compass.device import OtherPrograms
-from compass.errors import NonFiniteLoss
+from compass.errors import NonFiniteLoss, Overflow
 from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
@@ -257,8 +257,11 @@ class Trial:
         return () if self._own_tensors is None else self._own_tensors.made_since()
 
     def _step(self) -> float:
+        """One update. Where fp16's scale was too large, it is made again with half of it: a probe measures whole updates."""
         variant = self._spec.knobs.variant
-        return training_step(self._workload, self._built, self._optimizer, self._batch, variant, self._training)
+        while True:
+            with suppress(Overflow):
+                return training_step(self._workload, self._built, self._optimizer, self._batch, variant, self._training)
 
     def _timed_update(self) -> float:
         """Median seconds that a weight update takes alone: training with gathered batches makes one for several batches."""

@@ -102,7 +102,7 @@ class Axis:
 
 
 AXES = (
-    Axis("precision", {"fp32": "fp32", "bf16": "bf16"}, of_model=False, own_time=True),
+    Axis("precision", {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16"}, of_model=False, own_time=True),
     Axis("checkpointing", {False: "", True: "+checkpointing"}, of_model=True, family_flag="supports_checkpointing"),
     Axis("fused", {False: "", True: "+fused"}, of_model=False, decided_by="update", family_flag="uses_adamw"),
     Axis("matmul", {"full": "", "reduced": "+reduced matmul"}, of_model=False, decided_by="step"),

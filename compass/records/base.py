@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pla
 from compass.errors import printable
 
 Scalar = bool | int | float | str
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Matmul = Literal["full", "reduced"]
 Stage = Literal["smoke_test", "prototyping", "validation", "production"]
 STAGE_QUESTIONS: dict[Stage, str] = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.errors import CompassError, NonFiniteLoss
+from compass.errors import CompassError, NonFiniteLoss, Overflow
 from compass.probe.failures import classify
 from compass.records import Batch, Status
 from compass.records.nouns import counted, of_batch
@@ -132,11 +132,14 @@ class Updates:
         Raises:
             NonFiniteLoss: there were too many of them in a row.
         """
-        self.counts.not_finite += 1
-        self._not_finite_in_a_row += 1
         with torch.no_grad():
             for now, before in self._statistics:
                 now.copy_(before)
+        if isinstance(error, Overflow):
+            log.info("fp16 gradients overflowed: this update is left out, and the loss is scaled by half as much")
+            return
+        self.counts.not_finite += 1
+        self._not_finite_in_a_row += 1
         if self._not_finite_in_a_row >= self.rules.most_not_finite:
             raise error
         log.warning(

@@ -65,20 +65,77 @@ class _Hooks:
             handle.remove()
 
 
+LEAST_SCALE = 1.0
+"""Of a loss under fp16: a gradient that overflows with a smaller one is not finite in itself."""
+
+
+class ScaledOptimizers(SeveralOptimizers):
+    """Optimizers under fp16, whose smallest gradient is 6e-8: the loss is scaled up, and gradients down before the update.
+
+    The scale starts and grows as in `torch.amp.GradScaler`, and is part of the state.
+    """
+
+    def __init__(self, each: Sequence[torch.optim.Optimizer], device: torch.device) -> None:
+        super().__init__(each)
+        self._scaler = torch.amp.GradScaler(device.type)
+        self._scaler.scale(torch.zeros((), device=device))  # makes its tensors, before the first update
+
+    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
+        """`loss` times the scale."""
+        return self._scaler.scale(loss)
+
+    def unscale(self) -> None:
+        """Divide the gradients by the scale."""
+        for one in self.each:
+            self._scaler.unscale_(one)
+
+    def shrink(self) -> float:
+        """Leave an update out because its gradients overflowed; returns the next scale."""
+        self._scaler.update()
+        return float(self._scaler.get_scale())
+
+    def step(self) -> None:
+        """Let each change its weights, after `unscale`; the scale grows if none overflowed for long."""
+        for one in self.each:
+            self._scaler.step(one)
+        self._scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all, in order, and the scale."""
+        return {**super().state_dict(), "scaler": self._scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the states that `state_dict` returned."""
+        super().load_state_dict(state)
+        self._scaler.load_state_dict(state["scaler"])
+
+
 AnyOptimizer = torch.optim.Optimizer | SeveralOptimizers
 
 
 def make_optimizer(workload: Workload, model: torch.nn.Module, variant: Variant, rules: TrainingRules) -> AnyOptimizer:
     """The workload's own optimizer, or AdamW as ViSNet's authors train it; fused, one kernel updates all weights.
 
+    Under fp16 it scales the loss, unless the workload makes its own steps.
+
     Raises:
         InputError: the workload's `optimizer` returns something else.
     """
+    each = _optimizers(workload, model, variant, rules)
+    if variant.precision == "fp16" and getattr(workload, "step", None) is None:
+        return ScaledOptimizers(each, next(model.parameters()).device)
+    return each[0] if len(each) == 1 else SeveralOptimizers(each)
+
+
+def _optimizers(
+    workload: Workload, model: torch.nn.Module, variant: Variant, rules: TrainingRules
+) -> list[torch.optim.Optimizer]:
     own = getattr(workload, "optimizer", None)
     if own is None:
-        return torch.optim.AdamW(
-            model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay, fused=variant.fused or None
-        )
+        fused = variant.fused or None
+        return [
+            torch.optim.AdamW(model.parameters(), lr=rules.learning_rate, weight_decay=rules.weight_decay, fused=fused)
+        ]
     made = own(model)
     each = list(made) if isinstance(made, list | tuple) else [made]
     if not each or not all(isinstance(one, torch.optim.Optimizer) for one in each):
@@ -88,7 +145,7 @@ def make_optimizer(workload: Workload, model: torch.nn.Module, variant: Variant,
             expected="a torch.optim.Optimizer, or a list of them",
             fix="Return from `optimizer(model)` what your training uses.",
         )
-    return each[0] if len(each) == 1 else SeveralOptimizers(each)
+    return each
 
 
 def as_given(optimizer: AnyOptimizer) -> Any:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.errors import NonFiniteLoss
-from compass.workloads.optimizers import as_given
+from compass.errors import NonFiniteLoss, Overflow
+from compass.workloads.optimizers import LEAST_SCALE, ScaledOptimizers, as_given
 
 if TYPE_CHECKING:
     from compass.optimizer_config import TrainingRules
@@ -31,6 +31,8 @@ class UpdatePart:
 
 
 WHOLE = UpdatePart()
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The type of the activations under each precision that autocast knows."""
 
 
 def on_device(batch: Any, device: str) -> Any:
@@ -58,14 +60,15 @@ def training_step(  # noqa: PLR0913 - each varies on its own
 ) -> float:
     """One weight update on `batch`, already on the model's device, or its part of one. Returns the batch's loss.
 
-    bf16 is autocast over fp32 weights: activations shrink, master weights and optimizer state do not. Gradients are zeroed
+    bf16 and fp16 are autocast over fp32 weights: activations shrink, master weights and optimizer state do not. Under fp16 the loss
+    is scaled up for the backward pass, see `ScaledOptimizers`. Gradients are zeroed
     and not freed, so that a step holds the same memory whether updates gather one batch or many, on one device or several; unless
     `rules` says that each batch is an update, and gradients are not kept.
     A workload's own `step` takes the place of all this: it is a whole update.
 
     Raises:
         NonFiniteLoss: the update's loss, or the norm of its gradient, is not finite; the weights are left as they were. It is
-            raised after the backward pass, which all ranks must reach.
+            raised after the backward pass, which all ranks must reach. `Overflow`: only the scaled gradient was not.
     """
     if has_own_step(workload):
         return _own_step(workload, model, optimizer, batch, variant)
@@ -79,7 +82,8 @@ def training_step(  # noqa: PLR0913 - each varies on its own
         value: float = loss.item()
         if part.first and late:
             optimizer.zero_grad(set_to_none=True)
-        backward(loss if part.weight == 1.0 else part.weight * loss)
+        weighted = loss if part.weight == 1.0 else part.weight * loss
+        backward(optimizer.scaled(weighted) if isinstance(optimizer, ScaledOptimizers) else weighted)
     if part.last:
         update(model, optimizer, rules, loss=value)
     return value
@@ -113,9 +117,15 @@ def update(model: torch.nn.Module, optimizer: AnyOptimizer, rules: TrainingRules
 
     Raises:
         NonFiniteLoss: the norm of the gradients is not finite; the weights are left as they were.
+        Overflow: the same, because fp16's scale was too large; it is halved for the next update.
     """
+    scaled = optimizer if isinstance(optimizer, ScaledOptimizers) else None
+    if scaled is not None:
+        scaled.unscale()
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm))
     if not math.isfinite(norm):
+        if scaled is not None and scaled.shrink() >= LEAST_SCALE and math.isfinite(loss):
+            raise Overflow(norm)
         raise NonFiniteLoss(norm, "gradient's norm") if math.isfinite(loss) else NonFiniteLoss(loss)
     optimizer.step()
 
@@ -133,7 +143,8 @@ def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, vari
 def autocast(model: torch.nn.Module, variant: Variant) -> torch.autocast:
     """The context in which `variant` computes, on the model's device."""
     device_type = next(model.parameters()).device.type
-    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=variant.precision == "bf16")
+    dtype = AUTOCAST.get(variant.precision)
+    return torch.autocast(device_type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
 @contextmanager

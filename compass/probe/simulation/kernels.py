@@ -71,7 +71,7 @@ _BACKWARD_HOST = 0.9
 
 
 def _forward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
-    width = 2 if knobs.variant.precision == "bf16" and not op.wide else 4
+    width = 2 if knobs.variant.precision != "fp32" and not op.wide else 4
     engine: Engine = "product" if op.kind == "gemm" else op.kind
     on_nodes = op.rows == "nodes"
     kernel = _Kernel(engine, on_nodes, op.reads, op.writes, op.lanes, op.inner, op.outer, width, _FORWARD_HOST[op.kind])
@@ -81,7 +81,7 @@ def _forward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
 def _backward_kernels(op: Op, knobs: Knobs) -> list[_Kernel]:
     if not op.gradient:
         return []
-    width = 2 if knobs.variant.precision == "bf16" and not op.wide else 4
+    width = 2 if knobs.variant.precision != "fp32" and not op.wide else 4
     on_nodes, host = op.rows == "nodes", _BACKWARD_HOST
 
     def kernel(engine: Engine, reads: int, writes: int, inner: int = 0, outer: int = 0) -> _Kernel:
@@ -276,7 +276,7 @@ def _tables(block: tuple[Op, ...], knobs: Knobs) -> tuple[_Table, _Table]:
     """Kernels of a block's forward and backward pass."""
     forward = [kernel for op in block for kernel in _forward_kernels(op, knobs)]
     backward = [kernel for op in reversed(block) for kernel in _backward_kernels(op, knobs)]
-    if knobs.variant.precision == "bf16":  # each weight matrix is cast once per step, in a launch of its own
+    if knobs.variant.precision != "fp32":  # each weight matrix is cast once per step, in a launch of its own
         casts = sum(1 for op in block if op.kind == "gemm")
         cast = _Kernel("map", on_nodes=True, reads=0, writes=0, lanes=1, inner=0, outer=0, width=2, host=0.8)
         forward += [cast] * casts

@@ -53,7 +53,7 @@ class _Row:
 
 def _fill(op: Op, knobs: Knobs, nodes: int, edges: int) -> _Row:
     rows = nodes if op.rows == "nodes" else edges
-    narrow = knobs.variant.precision == "bf16"
+    narrow = knobs.variant.precision != "fp32"
     width = 2 if narrow and not op.wide else 4
     result_rows = nodes if op.kind == "scatter" else rows
     gradient_rows = nodes if op.kind == "gather" else rows

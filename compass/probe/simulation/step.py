@@ -75,7 +75,7 @@ def _scatter(width: int, keep: Keep) -> Op:
 
 def _casts(variant: Variant, *widths: tuple[Rows, int]) -> list[Op]:
     """Autocast's copies of the fp32 residual stream."""
-    return [_map(rows, w, w, "backward") for rows, w in widths] if variant.precision == "bf16" else []
+    return [_map(rows, w, w, "backward") for rows, w in widths] if variant.precision != "fp32" else []
 
 
 def _shape(variant: Variant) -> tuple[int, int, int]:

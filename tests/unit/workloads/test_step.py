@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from compass.errors import NonFiniteLoss
+from compass.errors import NonFiniteLoss, Overflow
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
 from compass.workloads.optimizers import make_optimizer
@@ -168,3 +168,65 @@ def test_what_has_a_to_method_moves_itself():
             return f"moved to {device}"
 
     assert on_device(Moves(), "meta") == "moved to meta"
+
+
+FP16 = Variant(precision="fp16")
+
+
+def trained(model, optimizer, n_updates, factor=1.0):
+    """The number of updates that were made; where the scale is too large, none is."""
+    n_made = 0
+    for _ in range(n_updates):
+        try:
+            training_step(Given(), model, optimizer, (torch.ones(2, 3), factor), FP16, RULES)
+            n_made += 1
+        except Overflow:
+            pass
+    return n_made
+
+
+def test_fp16_computes_nearly_the_same_and_a_scale_that_is_too_large_leaves_weights_alone(model):
+    twin, before = copy.deepcopy(model), weights(model)
+    optimizer = make_optimizer(Given(), model, FP16, RULES)
+    with pytest.raises(Overflow, match="the scaled gradient's norm became"):
+        training_step(Given(), model, optimizer, (torch.ones(2, 3), 100.0), FP16, RULES)
+    assert all(torch.equal(now, then) for now, then in zip(weights(model), before, strict=True))
+    assert trained(model, optimizer, 20, factor=100.0) < 20
+    made = trained(model, optimizer, 5, factor=100.0)
+    assert made == 5
+    plain = make_optimizer(Given(), twin, Variant(), RULES)
+    for _ in range(int(plain_steps(optimizer))):
+        training_step(Given(), twin, plain, (torch.ones(2, 3), 100.0), Variant(), RULES)
+    for half, full in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(half, full, rtol=1e-2, atol=1e-3)
+
+
+def plain_steps(optimizer):
+    """The updates that the optimizer has made."""
+    return next(iter(optimizer.each[0].state.values()))["step"]
+
+
+def test_a_gradient_that_is_not_finite_in_itself_is_none_of_the_scale(model):
+    optimizer = make_optimizer(Given(), model, FP16, RULES)
+    with pytest.raises(NonFiniteLoss, match="the loss became -inf"):
+        training_step(Given(), model, optimizer, (torch.ones(2, 3), float("inf")), FP16, RULES)
+
+    class Steep(Given):
+        def loss(self, model, batch):
+            return torch.sqrt(super().loss(model, batch) ** 2 * 0.0)  # zero, with an infinite slope
+
+    caught = []
+    for _ in range(20):
+        with pytest.raises(NonFiniteLoss) as error:
+            training_step(Steep(), model, optimizer, (torch.ones(2, 3), 1.0), FP16, RULES)
+        caught.append(type(error.value))
+    assert caught[0] is Overflow
+    assert caught[-1] is NonFiniteLoss
+
+
+def test_the_scale_is_part_of_the_state(model):
+    optimizer, other = (make_optimizer(Given(), model, FP16, RULES) for _ in range(2))
+    trained(model, optimizer, 8, factor=100.0)
+    other.load_state_dict(optimizer.state_dict())
+    assert other.state_dict()["scaler"] == optimizer.state_dict()["scaler"]
+    assert other.state_dict()["scaler"]["scale"] < 65536
