@@ -30,11 +30,12 @@ Five samples of 6, 3, 5, 4 and 1 nodes under a budget of 10 nodes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compass.batching.padding import as_longest, buckets
 from compass.errors import InputError
 from compass.records import Affine, BytesLaw, Load
 from compass.units import format_bytes
@@ -59,6 +60,7 @@ class Limits:
         max_graphs: the most samples in a batch; None: no limit.
         time_law: predicts the seconds of a step from the summed sizes, e.g. a plan's `step_law`.
         max_step_s: the most seconds that `time_law` may predict; None: no limit.
+        padded: features of which a batch holds the largest times its samples; only samples of like size then share a batch.
 
     Raises:
         InputError: an empty batch already exceeds a limit, `max_step_s` is given without `time_law`, or a law uses a
@@ -71,6 +73,7 @@ class Limits:
     max_graphs: int | None = None
     time_law: Affine | None = None
     max_step_s: float | None = None
+    padded: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         empty = Load(graphs=0, sizes=tuple((name, 0.0) for name in self.features))
@@ -120,6 +123,8 @@ def pack(sizes: _Floats, order: _Indices, limits: Limits, *, window: int = WINDO
     Raises:
         ValueError: a sample exceeds the limits by itself.
     """
+    if limits.padded:
+        return _pack_by_length(sizes, order, limits, window)
     shares = limits.shares(sizes)[:, order]
     too_large = (shares > 1).any(axis=0)
     if too_large.any():
@@ -128,6 +133,22 @@ def pack(sizes: _Floats, order: _Indices, limits: Limits, *, window: int = WINDO
     topped_up = _fill_topped_up(shares, window)
     # Moving a sample forward may spoil a later fit; only counting shows which way needs fewer batches.
     return [order[batch] for batch in (topped_up if len(topped_up) <= len(in_order) else in_order)]
+
+
+def _pack_by_length(sizes: _Floats, order: _Indices, limits: Limits, window: int) -> list[_Indices]:
+    """Batches of samples of like length, each counted as the longest of its bucket.
+
+    Those that fill no batch join the next bucket, so that only the last batch of all stays partly empty.
+    """
+    columns = [limits.features.index(name) for name in limits.padded]
+    summed = replace(limits, padded=())
+    batches: list[_Indices] = []
+    left = order[:0]
+    for bucket in buckets(sizes[:, columns[0]], order):
+        members = np.concatenate([left, bucket])
+        *full, left = pack(as_longest(sizes, members, columns), members, summed, window=window)
+        batches += full
+    return [*batches, left] if len(left) else batches
 
 
 def levels(batches: list[_Indices], shares: _Floats) -> _Floats:

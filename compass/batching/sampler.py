@@ -60,6 +60,7 @@ class BudgetedBatchSampler(BatchSampler):
         time_law: predicts the seconds of a step, e.g. the plan's `step_law`; with it, ranks that step together get
             batches of similar predicted time instead of similar memory.
         max_step_s: the most seconds that `time_law` may predict for a batch of several samples.
+        padded: features of which a batch holds the largest times its samples; only samples of like size then share a batch.
         isolated: indices of samples that are batched alone in any case.
         oversize: the policy for samples that exceed `budget_bytes` or `max_step_s` by themselves. `refuse`: an error
             names them. `isolate`: those that are only too slow are batched alone, those over the budget are an error.
@@ -96,6 +97,7 @@ class BudgetedBatchSampler(BatchSampler):
         min_graphs: int = 1,
         time_law: Affine | None = None,
         max_step_s: float | None = None,
+        padded: tuple[str, ...] = (),
         isolated: Collection[int] = (),
         oversize: Oversize = "refuse",
         crop: Crop | None = None,
@@ -112,7 +114,7 @@ class BudgetedBatchSampler(BatchSampler):
         self.sizes = _checked_sizes(sizes, features)
         self._ids = tuple(map(str, range(len(self.sizes)))) if ids is None else tuple(ids)
         _check_arguments(self._ids, len(self.sizes), isolated, n_ranks, rank)
-        self._limits = Limits(law, budget_bytes, features, max_graphs, time_law, max_step_s)
+        self._limits = Limits(law, budget_bytes, features, max_graphs, time_law, max_step_s, padded)
         self._seed, self._n_ranks, self._rank, self._min_graphs = seed, n_ranks, rank, min_graphs
         self._shuffle = shuffle and (sampler is None or bool(getattr(sampler, "shuffle", False)))
         self.epoch = 0
@@ -162,7 +164,9 @@ class BudgetedBatchSampler(BatchSampler):
 
     def load(self, batch: Sequence[int]) -> Load:
         """The load of a batch with the samples at these indices."""
-        return self._load_of(len(batch), self.sizes[list(batch)].sum(axis=0))
+        rows = self.sizes[list(batch)]
+        padded = [name in self._limits.padded for name in self._limits.features]
+        return self._load_of(len(batch), np.where(padded, len(batch) * rows.max(axis=0), rows.sum(axis=0)))
 
     def steps(self, epoch: int) -> list[list[_Indices]]:
         """The batches of all ranks: `steps(epoch)[step][rank]` holds sample indices."""
@@ -179,7 +183,8 @@ class BudgetedBatchSampler(BatchSampler):
     # ---------------------------------------------------------------------------------------------- one epoch
 
     def _load_of(self, n_graphs: int, summed: _Floats) -> Load:
-        return Load(graphs=n_graphs, sizes=tuple(zip(self._limits.features, map(float, summed), strict=True)))
+        sizes = tuple(zip(self._limits.features, map(float, summed), strict=True))
+        return Load(graphs=n_graphs, sizes=sizes, padded=self._limits.padded)
 
     def _fix_length(self) -> None:
         """Set the number of batches of every epoch, over all ranks."""

@@ -98,7 +98,7 @@ def pack_epoch(plan: StagePlan, known: Knowledge, budget_bytes: int) -> PackedEp
     order = np.random.default_rng(known.config.seed).permutation(np.flatnonzero(~too_large & ~too_slow))
     places = [*pack(sizes, order, limits), *np.flatnonzero(too_slow)[:, None]]
     batches = tuple(_batch(members, one) for one in places)
-    loads = np.array([sizes[one].sum(axis=0) for one in places])
+    loads = np.array([[size for _, size in known.work.load(batch).sizes] for batch in batches])
     return PackedEpoch(
         batches=batches,
         n_graphs=sum(map(len, places)),
@@ -117,6 +117,7 @@ def _limits(plan: StagePlan, known: Knowledge, budget_bytes: int) -> Limits:
         budget_bytes=budget_bytes,
         features=known.work.features,
         max_graphs=known.batch_cap,
+        padded=known.work.padded,
         time_law=law,
         max_step_s=law.at(plan.choice.load) if late and law is not None and law.varies else None,
     )

@@ -123,27 +123,36 @@ class Load(Record):
     """Number of graphs."""
     sizes: Pairs[float]
     """(feature, amount) pairs, in the order the workload declares them."""
+    padded: tuple[str, ...] = ()
+    """Features of which a batch holds the largest of its members times their number, because all are padded to it."""
 
     @classmethod
     def total(cls, parts: Iterable[tuple[Load, int]]) -> Load:
-        """The sum over (load, copies) pairs, without a record for every sum on the way, which would delay a step."""
-        graphs, sizes = 0, dict[str, float]()
+        """The load of a batch of (load, copies) pairs, without a record for every sum on the way, which would delay a step."""
+        graphs, sizes, longest = 0, dict[str, float](), dict[str, float]()
+        padded: tuple[str, ...] = ()
         for one, copies in parts:
             graphs += one.graphs * copies
+            padded = one.padded
             for name, size in one.sizes:
                 sizes[name] = sizes.get(name, 0.0) + size * copies
-        return cls(graphs=graphs, sizes=tuple(sizes.items()))
+                if name in padded and one.graphs:
+                    longest[name] = max(longest.get(name, 0.0), size / one.graphs)
+        sizes |= {name: graphs * length for name, length in longest.items()}
+        return cls(graphs=graphs, sizes=tuple(sizes.items()), padded=padded)
 
     def __getitem__(self, feature: str) -> float:
         return dict(self.sizes)[feature]
 
     def __add__(self, other: Load) -> Load:
-        added = tuple((name, size + other[name]) for name, size in self.sizes)
-        return Load(graphs=self.graphs + other.graphs, sizes=added)
+        return Load.total(((self, 1), (other, 1)))
 
     def __mul__(self, copies: int) -> Load:
-        scaled = tuple((name, size * copies) for name, size in self.sizes)
-        return Load(graphs=self.graphs * copies, sizes=scaled)
+        return Load.total(((self, copies),))
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that digests are made of: where nothing is padded, those of Compass 0.1.0."""
+        return [(name, value) for name, value in super().__repr_args__() if name != "padded" or value]
 
     def in_words(self, noun: str = "") -> str:
         """The size of the batch, e.g. `2 graphs, 480 nodes`; `noun` is the workload's. A size that counts the same is left out."""

@@ -36,6 +36,8 @@ class SampleLoads:
     isolated: frozenset[str] = frozenset()
     """Samples that never share a batch, since they are so much larger than the rest that they would limit it."""
     seed: int = 0
+    padded: tuple[str, ...] = ()
+    """Features of which a batch holds the largest of its members times their number; batches are then made of samples of like size."""
 
     @property
     def differs(self) -> bool:
@@ -63,6 +65,9 @@ class SampleLoads:
         """The batch of `n_graphs` graphs with the largest predicted memory that the data can form."""
         heavy = self._heavy(n_graphs)
         orders = [heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments]
+        orders += [
+            _with_first(order, int(self.sizes[order, column].argmax())) for order in orders for column in self._padded
+        ]
         batches = [order[self._copies(n_graphs, len(order))] for order in orders]
         return self._batch(max(batches, key=lambda places: law.live(self._load(places))))
 
@@ -81,10 +86,7 @@ class SampleLoads:
         """Random batches, as training draws them."""
         rng = np.random.default_rng(self.seed)
         n_drawn = min(n_graphs, self.n_shared)
-        return tuple(
-            self._batch(self._shared[rng.choice(self.n_shared, n_drawn, replace=False) // self.stands_for])
-            for _ in range(n_batches)
-        )
+        return tuple(self._batch(self._drawn(rng, n_drawn)) for _ in range(n_batches))
 
     def typical_load(self, n_graphs: int) -> Load:
         """The load of `typical`."""
@@ -107,8 +109,11 @@ class SampleLoads:
         """(n_graphs,) upper footprint of the worst batches of 1, 2, … graphs."""
         live, heavy = np.zeros(n_graphs), self._heavy(n_graphs)
         for _, piece in law.segments:
-            weights = np.sort(self._weights(heavy, piece.per_unit))[::-1]
-            live = np.maximum(live, piece.base + np.cumsum(weights[self._copies(n_graphs, len(heavy))]))
+            summed = tuple((name, rate * (name not in self.padded)) for name, rate in piece.per_unit)
+            weights = np.sort(self._weights(heavy, summed))[::-1]
+            longest = sum(dict(piece.per_unit)[self.features[i]] * self.sizes[heavy, i].max() for i in self._padded)
+            of_members = np.cumsum(weights[self._copies(n_graphs, len(heavy))]) + longest * np.arange(1, n_graphs + 1)
+            live = np.maximum(live, piece.base + of_members)
         upper = law.baseline_bytes + law.footprint_ratio * (1 + law.margin_share) * live
         return np.asarray(np.maximum.accumulate(upper))
 
@@ -140,7 +145,26 @@ class SampleLoads:
         place = int(unlike.argmax())
         return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
+    @cached_property
+    def _padded(self) -> tuple[int, ...]:
+        """The columns of the padded features."""
+        return tuple(self.features.index(name) for name in self.padded)
+
+    @cached_property
+    def _by_length(self) -> _Indices:
+        """The samples that share batches by their first padded size."""
+        return self._shared[np.argsort(self.sizes[self._shared, self._padded[0]], kind="stable")]
+
+    def _drawn(self, rng: np.random.Generator, n_drawn: int) -> _Indices:
+        """A random batch as training makes it: of any samples, or of neighbours in length where members are padded."""
+        if not self._padded:
+            return self._shared[rng.choice(self.n_shared, n_drawn, replace=False) // self.stands_for]
+        first = int(rng.integers(self.n_shared - n_drawn + 1))
+        return self._by_length[np.arange(first, first + n_drawn) // self.stands_for]
+
     def _near_mean(self, n_graphs: int) -> _Indices:
+        if self._padded:
+            return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
         return self._shared[self._typical.batch(n_graphs)]
 
     @cached_property
@@ -180,11 +204,19 @@ class SampleLoads:
 
     def _load(self, places: _Indices) -> Load:
         total = self.sizes[places].sum(axis=0)
-        return Load(graphs=len(places), sizes=tuple(zip(self.features, map(float, total), strict=True)))
+        for column in self._padded:
+            total[column] = len(places) * self.sizes[places, column].max(initial=0.0)
+        sizes = tuple(zip(self.features, map(float, total), strict=True))
+        return Load(graphs=len(places), sizes=sizes, padded=self.padded)
 
     def _batch(self, places: _Indices) -> Batch:
         found, counts = np.unique(places, return_counts=True)
         return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
+
+
+def _with_first(order: _Indices, place: int) -> _Indices:
+    """`order` with what stands at `place` moved to its start."""
+    return np.concatenate([order[place : place + 1], np.delete(order, place)])
 
 
 def _places_by_size(sizes: _Floats) -> _Indices:
@@ -204,4 +236,5 @@ def make_sample_loads(
         stands_for=max(1, -(-n_complexes // len(samples))),
         isolated=frozenset(isolated),
         seed=seed,
+        padded=samples[0][1].padded,
     )

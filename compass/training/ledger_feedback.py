@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from compass.errors import InputError
@@ -72,9 +73,8 @@ class LedgerFeedback:
 
 
 def _mean(loads: Sequence[Load]) -> Load:
-    total = Load.total((load, 1) for load in loads)
-    sizes = tuple((name, size / len(loads)) for name, size in total.sizes)
-    return Load(graphs=round(total.graphs / len(loads)), sizes=sizes)
+    sizes = tuple((name, fmean(load[name] for load in loads)) for name, _ in loads[0].sizes)
+    return Load(graphs=round(fmean(load.graphs for load in loads)), sizes=sizes, padded=loads[0].padded)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw)
         data.sizes(ids),
         law,
         features=tuple(name for name, _ in spec.plan.choice.load.sizes),
+        padded=spec.plan.choice.load.padded,
         ids=ids,
         isolated=[place[name] for name in data.isolated],
         oversize="leave_out",

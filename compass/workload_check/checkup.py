@@ -27,6 +27,7 @@ from compass.workload_check.words import (
     about_knobs,
     about_layers,
     about_loads,
+    about_padding,
     about_parameters,
     about_sums,
     about_time,
@@ -166,9 +167,10 @@ def _other_batches(state: Checkup) -> Fit | None:
     ask = state.ask
     probes = [_good(state, state.profiled("batches", ask.shape, batch)) for batch in (*ask.fitted, *ask.others)]
     state.findings += about_sums(probes, state.samples, state.description.family.noun)
+    state.findings += about_padding(state.samples)
     members = [members_of(probe.spec.batches[0], state.samples) for probe in probes]
     features = state.description.features
-    loads = np.array([each.sum(axis=0) for each in members])
+    loads = np.array([[size for _, size in probe.spec.batches[0].load(state.samples).sizes] for probe in probes])
     values = [dict(probe.outcome.segments) for probe in probes]
     return assess_sizes(features, loads, values, possible_sizes(features, members))
 

@@ -57,6 +57,18 @@ def about_sums(probes: Sequence[Probe], samples: Mapping[str, Load], noun: str) 
     return []
 
 
+def about_padding(samples: Mapping[str, Load]) -> list[Finding]:
+    """What padding means for batches, if the workload declares it."""
+    padded = next(iter(samples.values())).padded
+    if not padded:
+        return []
+    text = (
+        f"members are padded to the longest ({', '.join(padded)}): a fixed batch is safe, because its longest samples are "
+        "certified together; mixed batches take less. Training batches samples of like length"
+    )
+    return [Finding(level="good", about="padding", text=text)]
+
+
 def about_loads(fit: Fit | None, n_samples: int) -> Finding:
     """Whether the declared sizes explain live bytes."""
     if fit is None:
@@ -70,9 +82,10 @@ def about_loads(fit: Fit | None, n_samples: int) -> Finding:
         return Finding(level="bad", about="memory", text=text)
     found = f"{fit.missing} explains it (worst {fit.with_missing or 0.0:.2%})"
     if PADDED in fit.missing:
+        size = fit.missing.partition(",")[0]
         advice = (
-            "Make each batch of samples of one length, or pad all batches to the same length; a mixed batch needs more memory "
-            "than its prediction"
+            f'If batches are padded to their longest member, declare `padded = "{size}"`, as a size of every sample if it is '
+            "none yet; until then a mixed batch needs more memory than its prediction"
         )
     elif n_samples == 1 and fit.missing == SAMPLES:
         advice = "Declare a size that is 1 for every sample"

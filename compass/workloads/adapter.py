@@ -13,7 +13,7 @@ import torch
 
 from compass.records import Batch, Load, digest
 from compass.workloads.checkpointing import unwrapped
-from compass.workloads.defaults import as_load
+from compass.workloads.defaults import as_load, padded_of
 
 if TYPE_CHECKING:
     from compass.workloads.protocol import MinimalWorkload
@@ -67,18 +67,18 @@ class WorkloadAdapter:
 
     @cached_property
     def _loads(self) -> dict[str, Load]:
-        features = self._workload.features
-        return {str(name): as_load(load, features) for name, load in self._workload.samples().items()}
+        features, padded = self._workload.features, padded_of(self._workload)
+        return {str(name): as_load(load, features, padded) for name, load in self._workload.samples().items()}
 
     def samples(self) -> Mapping[str, Load]:
         """The author's samples, with loads as records."""
         return self._loads
 
     def load(self, batch: Batch) -> Load:
-        """The author's load of `batch`, or the sum over its members."""
+        """The author's load of `batch`, or that of its members: their sum, or what padding makes of it."""
         given = getattr(self._workload, "load", None)
         if given is not None:
-            return as_load(given(batch), self._workload.features)
+            return as_load(given(batch), self._workload.features, padded_of(self._workload))
         return batch.load(self._loads)
 
     def blocks(self, model: torch.nn.Module) -> list[torch.nn.Module]:

@@ -26,8 +26,8 @@ FLAT = 1e-3
 """Distance from a plane, as a share of the largest sizes, below which a load counts as lying in it."""
 
 
-def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
-    """`load` as a record, its sizes in the order of `features`.
+def as_load(load: Load | Mapping[str, float], features: Sequence[str], padded: tuple[str, ...] = ()) -> Load:
+    """`load` as a record, its sizes in the order of `features`, some of which may be `padded`.
 
     Raises:
         InputError: it does not have exactly these features.
@@ -41,7 +41,7 @@ def as_load(load: Load | Mapping[str, float], features: Sequence[str]) -> Load:
             fix="Give every load each feature once.",
         )
     graphs = load.graphs if isinstance(load, Load) else 1
-    return Load(graphs=graphs, sizes=tuple((name, float(sizes[name])) for name in features))
+    return Load(graphs=graphs, sizes=tuple((name, float(sizes[name])) for name in features), padded=padded)
 
 
 def samples_of(workload: Workload) -> dict[str, Load]:
@@ -53,7 +53,25 @@ def samples_of(workload: Workload) -> dict[str, Load]:
     samples = dict(workload.samples())
     if not samples:
         raise InputError("the workload's samples", got="none", expected="at least one", fix="Give `samples` data.")
-    return {str(name): as_load(load, workload.features) for name, load in samples.items()}
+    return {str(name): as_load(load, workload.features, padded_of(workload)) for name, load in samples.items()}
+
+
+def padded_of(workload: Any) -> tuple[str, ...]:
+    """The features that the workload declares as padded to the largest of a batch: none, one name, or several.
+
+    Raises:
+        InputError: one of them is no feature.
+    """
+    given = getattr(workload, "padded", ())
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not set(names) <= set(workload.features):
+        raise InputError(
+            "the workload's padded",
+            got=repr(given),
+            expected=f"features of it: {', '.join(map(repr, workload.features))}",
+            fix="Name the sizes of which a batch holds the largest times the number of its samples.",
+        )
+    return names
 
 
 def family_of(workload: object) -> Family:

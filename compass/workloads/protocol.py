@@ -9,6 +9,8 @@ members are looked up by name and have defaults (`compass.workloads.defaults`):
   stays at the low end of its range. `()`: one fixed model, of which batch and settings are planned.
 - `supports_checkpointing`: whether `build` honours `knobs.variant.checkpointing`; False by default. See
   `compass.workloads.checkpointing`.
+- `padded`: features of which a batch holds the largest of its members times their number, `"tokens"` or several. Training then
+  batches samples of like size.
 - `micro_loads`: small synthetic loads whose sizes vary independently, one more than there are features. `collate` then gets
   `Batch(synthetic=load)`. By default, calibration uses copies of small samples.
 - `predict(model, batch)`: the model's predictions (n,) for the samples of a collated batch, which training's metrics need.

@@ -82,7 +82,7 @@ def test_axes_are_read_from_the_command_line():
     ("text", "message"),
     [
         ("speed=1", f"--axis: got 'speed'; expected one of {', '.join(axis.name for axis in AXES)}. Give NAME=VALUE."),
-        ("precision=fp8", "--axis precision: got 'fp8'; expected fp32 or bf16. Give NAME=VALUE."),
+        ("precision=fp8", "--axis precision: got 'fp8'; expected fp32 or bf16 or fp16. Give NAME=VALUE."),
         ("checkpointing", "--axis checkpointing: got ''; expected false or true. Give NAME=VALUE."),
     ],
 )

@@ -1,0 +1,69 @@
+"""Batches whose members are padded to the longest."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.batching import BudgetedBatchSampler, Limits, pack
+from compass.records import Affine, BytesLaw, Load
+from compass.search.sample_loads import make_sample_loads
+
+LAW = BytesLaw(segments=(("step", Affine(base=5.0, per_unit=(("tokens", 1.0), ("ions", 2.0)))),))
+FEATURES = ("tokens", "ions")
+SIZES = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 20)), min_size=1, max_size=60).map(
+    lambda rows: np.array(rows, dtype=float)
+)
+
+
+def load(tokens, ions, graphs=1):
+    return Load(graphs=graphs, sizes=(("tokens", float(tokens)), ("ions", float(ions))), padded=("tokens",))
+
+
+def padded_live(rows):
+    return 5.0 + len(rows) * rows[:, 0].max() + 2 * rows[:, 1].sum()
+
+
+def test_a_padded_batch_holds_the_longest_times_its_members():
+    total = Load.total([(load(10, 1), 2), (load(30, 2), 1)])
+    assert (total.graphs, total["tokens"], total["ions"]) == (3, 90, 4)
+    assert total == load(10, 1) * 2 + load(30, 2) == load(30, 2) + load(10, 1) + load(10, 1)
+    assert repr(Load(graphs=1, sizes=(("nodes", 3.0),))) == "Load(graphs=1, sizes=(('nodes', 3.0),))"  # its digest
+
+
+@given(SIZES, st.integers(0, 5))
+def test_every_sample_is_in_one_batch_and_no_padded_batch_exceeds_the_budget(sizes, seed):
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    batches = pack(sizes, order, Limits(LAW, 1000.0, FEATURES, max_graphs=7, padded=("tokens",)))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(sizes)))
+    for batch in batches:
+        assert len(batch) <= 7
+        assert padded_live(sizes[batch]) <= 1000
+
+
+@given(SIZES, st.integers(0, 5))
+def test_the_worst_batch_bounds_every_batch(sizes, seed):
+    samples = tuple((str(i), load(*row)) for i, row in enumerate(sizes))
+    work = make_sample_loads(samples, len(samples))
+    bounds = work.upper_footprints(len(samples), LAW)
+    rng = np.random.default_rng(seed)
+    for n_graphs in range(1, len(samples) + 1):
+        drawn = sizes[rng.choice(len(sizes), n_graphs, replace=False)]
+        assert padded_live(drawn) <= bounds[n_graphs - 1] * (1 + 1e-9)
+        assert LAW.live(work.worst_load(n_graphs, LAW)) <= bounds[n_graphs - 1] * (1 + 1e-9)
+
+
+def test_training_and_its_certificate_batch_samples_of_like_length():
+    rng = np.random.default_rng(0)
+    sizes = np.column_stack([rng.integers(10, 500, 400), np.ones(400)]).astype(float)
+    sampler = BudgetedBatchSampler(sizes, LAW, 4000.0, features=FEATURES, padded=("tokens",), seed=1)
+    rows = [sizes[batch, 0] for batch in sampler]
+    waste = 1 - sizes[:, 0].sum() / sum(len(row) * row.max() for row in rows)
+    assert waste < 0.1  # at random it is a half
+    assert sampler.load([0, 1])["tokens"] == 2 * sizes[:2, 0].max()
+    work = make_sample_loads(tuple((str(i), load(*row)) for i, row in enumerate(sizes)), 400)
+    for batch in (*work.shuffled(8, 20), work.typical(8)):
+        lengths = [sizes[int(name), 0] for name, _ in batch.members]
+        assert max(lengths) - min(lengths) < 60
+    mean = sizes[:, 0].mean()
+    assert work.typical_load(8)["tokens"] == pytest.approx(8 * mean, rel=0.05)
