@@ -77,6 +77,12 @@ class Padded(Honest):
         return rows.square().mean()
 
 
+class Declared(Padded):
+    """The same, and says so."""
+
+    padded = "tokens"
+
+
 class Careless(Honest):
     """Draws from an unseeded source, makes a part of the model at its first batch, and keeps its results."""
 

@@ -62,7 +62,15 @@ def test_padding_is_caught():
     assert not report.ok
     assert report.loads.missing == "tokens, padded to the batch's largest"
     [text] = texts(report, "memory")
-    assert "Make each batch of samples of one length, or pad all batches to the same length" in text
+    assert 'If batches are padded to their longest member, declare `padded = "tokens"`' in text
+
+
+def test_declared_padding_is_a_kind_of_load():
+    report = looked_at("Declared")
+    assert report.ok, report.findings
+    assert report.loads.worst < 0.001
+    [text] = texts(report, "padding")
+    assert text.startswith("members are padded to the longest (tokens): a fixed batch is safe")
 
 
 @pytest.fixture(scope="module")

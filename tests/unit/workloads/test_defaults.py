@@ -13,7 +13,7 @@ from compass.optimizer_config import OptimizerConfig, SpaceRules
 from compass.records import Batch, Family, Knobs, Load, Variant
 from compass.workloads.adapter import WorkloadAdapter, find_blocks
 from compass.workloads.checkpointing import checkpointed
-from compass.workloads.defaults import COPIES, as_load, family_of, micro_batches, samples_of, spread_batches
+from compass.workloads.defaults import COPIES, as_load, family_of, micro_batches, padded_of, samples_of, spread_batches
 from compass.workloads.fixed import FixedModel
 from compass.workloads.registry import load_workload
 
@@ -200,6 +200,18 @@ def test_a_declaration_that_cannot_be_used(least, member, value, text):
     with pytest.raises(InputError) as caught:
         family_of(least)
     assert str(caught.value) == text
+
+
+def test_padding_names_features(least):
+    least.padded = least.features[0]
+    assert padded_of(least) == (least.features[0],)
+    least.padded = ("atoms",)
+    with pytest.raises(InputError) as caught:
+        padded_of(least)
+    assert str(caught.value) == (
+        f"the workload's padded: got ('atoms',); expected features of it: {', '.join(map(repr, least.features))}. "
+        "Name the sizes of which a batch holds the largest times the number of its samples."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- micro-batches
