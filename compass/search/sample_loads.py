@@ -162,6 +162,14 @@ class SampleLoads:
         first = int(rng.integers(self.n_shared - n_drawn + 1))
         return self._by_length[np.arange(first, first + n_drawn) // self.stands_for]
 
+    def _with_a_shorter(self, places: _Indices) -> _Indices:
+        """`places`, of which one is the shortest sample if all are of one length: a model may hold less where nothing is padded."""
+        lengths = self.sizes[:, self._padded[0]]
+        shortest = self._by_length[0]
+        if np.ptp(lengths[places]) > 0 or lengths[shortest] == lengths[places[0]]:
+            return places
+        return np.concatenate([places[:-1], [shortest]])
+
     def _near_mean(self, n_graphs: int) -> _Indices:
         if self._padded:
             return self._from_mean[self._copies(n_graphs, len(self._from_mean))]
@@ -210,6 +218,8 @@ class SampleLoads:
         return Load(graphs=len(places), sizes=sizes, padded=self.padded)
 
     def _batch(self, places: _Indices) -> Batch:
+        if self._padded and len(places) > 1:
+            places = self._with_a_shorter(places)
         found, counts = np.unique(places, return_counts=True)
         return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
 

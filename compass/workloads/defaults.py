@@ -157,9 +157,13 @@ def spread_batches(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
     """Batches of copies of one sample each, whose loads lie as far as possible from the planes through each other.
 
     The first is the smallest. Sizes are measured as shares of those of eight copies of a median sample, and batches larger
-    than that are not used.
+    than that are not used. Where members are padded, one of each batch is the shortest sample, as in training: a model may take another
+    path, which holds less, where nothing is padded.
     """
     ordered = sorted(samples, key=lambda name: tuple(size for _, size in samples[name].sizes))
+    shortest, *longer = ordered
+    is_padded = bool(samples[shortest].padded and longer)
+    ordered = longer if is_padded else ordered
     looked_at = [ordered[i] for i in sorted({*np.linspace(0, len(ordered) - 1, N_LOOKED_AT).round().astype(int)})]
     sizes = np.array([[size for _, size in samples[name].sizes] for name in looked_at])
     cap = np.maximum(max(COPIES) * np.median(sizes, axis=0), 1e-9)
@@ -175,7 +179,10 @@ def spread_batches(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
     spread = np.abs(points[:, None] - points[places][None]).max(axis=2).min(axis=1)
     if spread.max() > FLAT:
         places.append(int(spread.argmax()))
-    return tuple(Batch(members=((options[place][0], options[place][1]),)) for place in places)
+    chosen = [(name, n) for name, n, _ in (options[place] for place in places)]
+    if is_padded:
+        return tuple(Batch(members=((name, n - 1), (shortest, 1))) for name, n in chosen)
+    return tuple(Batch(members=(one,)) for one in chosen)
 
 
 def _out_of_plane(points: np.ndarray, places: list[int]) -> np.ndarray:

@@ -67,3 +67,14 @@ def test_training_and_its_certificate_batch_samples_of_like_length():
         assert max(lengths) - min(lengths) < 60
     mean = sizes[:, 0].mean()
     assert work.typical_load(8)["tokens"] == pytest.approx(8 * mean, rel=0.05)
+
+
+def test_a_batch_of_one_length_gets_a_shorter_member():
+    """A model may take another path, which holds less, where nothing is padded."""
+    samples = (("long", load(90, 1)), ("short", load(30, 1)))
+    work = make_sample_loads(samples, 200)  # each stands for a hundred
+    for batch in (work.worst(8, LAW), work.typical(8), *work.shuffled(8, 5)):
+        if dict(batch.members).get("long"):
+            assert "short" in dict(batch.members)
+    assert work.worst(1, LAW).members == (("long", 1),)
+    assert work.worst_load(8, LAW)["tokens"] == 8 * 90

@@ -298,3 +298,19 @@ def test_a_familys_digest_says_nothing_of_what_was_changed_in_it(tmp_path):
         )
         found.add(load_workload(f"{path}:Mine", OptimizerConfig()).digest)
     assert len(found | {load_workload("schnet", OptimizerConfig()).digest}) == 3
+
+
+def test_padded_micro_batches_have_a_shorter_member():
+    """Where nothing is padded, a model may hold less: BERT and ESM then attend without a mask."""
+    samples = {
+        str(n): Load(graphs=1, sizes=(("tokens", float(n)), ("squared", float(n * n))), padded=("tokens", "squared"))
+        for n in (40, 60, 90, 150)
+    }
+    batches = spread_batches(samples)
+    assert len(batches) == 4
+    for batch in batches:
+        (name, n_longest), short = batch.members
+        assert short == ("40", 1)
+        assert batch.load(samples)["squared"] == (n_longest + 1) * int(name) ** 2
+    alone = {"40": samples["40"]}
+    assert all(len(batch.members) == 1 for batch in spread_batches(alone))  # of one length there is no padding
