@@ -17,6 +17,7 @@ from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
 from compass.probe.own_tensors import OwnTensors
+from compass.probe.rank_group import Alone, RankGroup
 from compass.probe.segments import ProfiledStep, profiled_step
 from compass.probe.settle import N_WARM_STEPS, after_warming, is_settled, step_time
 from compass.records import Load, Outcome, ProbeSpec, Status
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compass.device import Ceiling, Meter
+    from compass.probe.ranks import RankPlace
     from compass.records import Batch
     from compass.workloads.protocol import Workload
 
 N_UPDATES = 5
 """Weight updates that are timed alone."""
+N_SYNCS = 4
+"""Pairs of steps that show the time of averaging gradients."""
 N_LOSSES = 3
 """Losses that an outcome keeps, of the first steps: enough to compare two runs."""
 
@@ -45,8 +49,11 @@ def measure(
     *,
     seed: int,
     training: TrainingRules = TrainingRules(),  # noqa: B008 - frozen
+    place: RankPlace | None = None,
 ) -> Outcome:
     """Run the training steps of `spec` on `device`. A failure of the configuration is an outcome, not an exception.
+
+    `place` is that of this process among the ranks of `spec`; None: it is alone.
 
     Raises:
         CeilingTooLow: the ceiling is below what the worker already holds.
@@ -55,7 +62,7 @@ def measure(
     meter.reset_peak()
     baseline_bytes = meter.footprint_bytes()
     ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
-    trial = Trial(spec, workload, device, meter, seed, training)
+    trial = Trial(spec, workload, device, meter, seed, training, place)
     outcome, enforced = _attempt(trial, ceiling, profile=spec.profile)
     footprint_bytes, enforced = _end(trial, meter, ceiling, has_failed=not outcome.ok, enforced=enforced)
     return outcome.model_copy(
@@ -110,9 +117,20 @@ def _end(trial: Trial, meter: Meter, ceiling: Ceiling | None, *, has_failed: boo
 class Trial:
     """The state of one probe: a model, its optimizer, the batch on the device, and the measurements so far."""
 
-    def __init__(
-        self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int, training: TrainingRules
+    def __init__(  # noqa: PLR0913 - all that a probe depends on
+        self,
+        spec: ProbeSpec,
+        workload: Workload,
+        device: str,
+        meter: Meter,
+        seed: int,
+        training: TrainingRules,
+        place: RankPlace | None = None,
     ) -> None:
+        self._place = place
+        self._ranks = Alone()
+        self._shared: Any = workload
+        """The workload, whose loss has the mean gradient of all ranks."""
         self._spec, self._workload, self._device, self._meter = spec, workload, device, meter
         self._seed, self._training = seed, training
         self._model: torch.nn.Module | None = None
@@ -131,6 +149,7 @@ class Trial:
         """Times to collate each batch of real samples."""
         self.losses: list[float] = []
         self.update_s: float | None = None
+        self.sync_s: float | None = None
         self.left_bytes: int | None = None
         """Live bytes that the profiled step left behind."""
         self.others_cores: float | None = None
@@ -155,20 +174,25 @@ class Trial:
                 ceiling.tighten()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
-            if self.n_steps >= n_least and is_settled(step_time(after_warming(self.step_s)), spec.settle_share):
+            if self.n_steps >= n_least and self._ranks.all(
+                is_settled(step_time(after_warming(self.step_s)), spec.settle_share)
+            ):
                 break
+        self._ranks.check_weights(self._built)
         self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
         if (spec.fresh or spec.batches[-1].members) and not has_own_step(self._workload):
             self.update_s = self._timed_update()
+        if spec.ranks > 1 and spec.ceiling_bytes is None:
+            self.sync_s = self._timed_sync()
 
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last of the spec's batches: (segment, its peak of live bytes)."""
         if self._spec.timed is not None:
             self._hold(self._spec.batches[-1])
         seen = self._profiled_step()
-        if (
-            seen.left_bytes
+        if not self._ranks.all(
+            not seen.left_bytes
         ):  # the profiler misses what is freed of memory from before it started; now it knows all of it
             seen = self._profiled_step()
         self.left_bytes = seen.left_bytes
@@ -194,6 +218,7 @@ class Trial:
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
+            sync_s=self.sync_s,
             losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
@@ -202,6 +227,7 @@ class Trial:
     def release(self) -> None:
         """Drop every tensor and empty the allocator's cache."""
         self._model = self._optimizer = self._batch = self._held = None
+        self._shared, self._ranks = self._workload, Alone()
         if self._spec.knobs.variant.compiled:
             torch.compiler.reset()  # else the ninth model in this process would run uncompiled, without a word
         gc.collect()
@@ -219,6 +245,9 @@ class Trial:
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = build(self._workload, self._spec.knobs).train()
+        if self._place is not None:
+            self._ranks = RankGroup(self._place, self._device)
+            self._shared = self._ranks.share(self._workload, self._model)
         self._optimizer = make_optimizer(self._workload, self._model, self._spec.knobs.variant, self._training)
 
     def _take_batch(self, loads: Sequence[Load]) -> None:
@@ -258,7 +287,7 @@ class Trial:
 
     def _step(self) -> float:
         variant = self._spec.knobs.variant
-        return training_step(self._workload, self._built, self._optimizer, self._batch, variant, self._training)
+        return training_step(self._shared, self._built, self._optimizer, self._batch, variant, self._training)
 
     def _timed_update(self) -> float:
         """Median seconds that a weight update takes alone: training with gathered batches makes one for several batches."""
@@ -271,6 +300,15 @@ class Trial:
             self._meter.synchronize()
             took_s.append(time.perf_counter() - started)
         return median(took_s)
+
+    def _timed_sync(self) -> float:
+        """Median seconds by which averaging gradients makes a step longer, from steps with it and without in turn."""
+        with_s, without_s = [], []
+        for _ in range(N_SYNCS):
+            with_s.append(self._timed_step())
+            with self._ranks.without_sync():
+                without_s.append(self._timed_step())
+        return max(0.0, median(with_s) - median(without_s))
 
     def _timed_step(self) -> float:
         self._meter.synchronize()

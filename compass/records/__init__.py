@@ -52,6 +52,7 @@ from compass.records.knobs import (
     shape_name,
 )
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
+from compass.records.ranks import DevicesRow, RankCosts, RanksPlan
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "Cycle",
     "DatasetSummary",
     "Description",
+    "DevicesRow",
     "DeviceKind",
     "Estimate",
     "Estimates",
@@ -98,6 +100,8 @@ __all__ = [
     "ProbeNote",
     "ProbeSpec",
     "Progress",
+    "RankCosts",
+    "RanksPlan",
     "Record",
     "RunVerdict",
     "RuntimeChoice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PureWindowsPath
 from typing import Any, Literal
@@ -42,6 +43,12 @@ class ProbeSpec(Record):
     """The largest footprint of the process, enforced by the operating system or by the device's allocator."""
     timeout_s: float
     runtime: RuntimeSettings
+    ranks: int = Field(ge=1, default=1)
+    """Processes that make these steps together, each on a device of its own and on the same batches; gradients are averaged."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that keys are made of: of one process, those of Compass 0.1.0."""
+        return [(name, value) for name, value in super().__repr_args__() if name != "ranks" or value > 1]
 
     @property
     def sequence(self) -> tuple[Batch, ...]:
@@ -116,6 +123,9 @@ class Outcome(Record):
     """Losses of the first few steps: equal for equal requests, where steps are deterministic."""
     left_bytes: int | None = None
     """Live bytes after the profiled step minus those before it: memory that every step leaves behind. None if unknown."""
+    sync_s: float | None = None
+    """Seconds of a step that go into averaging gradients between ranks and are not hidden behind the backward pass; None: one
+    process, or not measured."""
     others_cores: float | None = None
     """Cores that other processes kept busy during the probe's steps; None: unknown."""
     remarks: tuple[str, ...] = ()
@@ -222,6 +232,8 @@ class Description(Record):
     parameters: tuple[tuple[Knobs, int], ...] = ()
     """Trainable parameters of the requested knobs."""
     family: Family = Family()
+    n_devices: int = 1
+    """Devices of this kind here; of a CPU, the cores that ranks can share out."""
     micro_batches: tuple[Batch, ...] = ()
     """Small batches for the calibration whose sizes vary independently, smallest first. Empty: synthetic graphs with the
     configured numbers of atoms and neighbours."""

@@ -12,11 +12,11 @@ import torch
 
 from compass.batching.sampler import BudgetedBatchSampler
 from compass.device import Meter, detect, meter_for, resolve
-from compass.records import Batch, device_kind
+from compass.records import Batch, BytesLaw, StagePlan, device_kind
 from compass.training.checkpoints import Checkpoints
 from compass.training.cycle_report import predicted_batch_s
 from compass.training.data import TrainingData, open_data, without_left_out
-from compass.training.guard import Guard, with_buckets
+from compass.training.guard import Guard
 from compass.training.memory_warmup import largest_batch
 from compass.training.module import Module
 from compass.training.ranks import Ranks, ranks_of
@@ -69,7 +69,7 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     workload = load_workload(spec.workload, spec.config)
     device, meter = _open_device(spec, ranks)
     data = without_left_out(open_data(workload, spec.config), spec.plan, spec.noun)
-    law = with_buckets(spec.plan.bytes_law, spec.plan.choice.capacity) if ranks.n > 1 else spec.plan.bytes_law
+    law = law_of_rank(spec.plan, ranks.n)
     sampler = make_sampler(spec, data, ranks, law)
     batch_s = predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
     stream = make_stream(spec, data, sampler, ranks, batch_s)
@@ -94,6 +94,12 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         bound_bytes=footprint_bound(spec, largest.load(data.loads), law),
         batch_s=batch_s,
     )
+
+
+def law_of_rank(plan: StagePlan, n_ranks: int) -> BytesLaw:
+    """The memory of a process of `n_ranks`; a plan for several devices has their law already."""
+    law = plan.bytes_law
+    return law.in_ranks(plan.choice.capacity) if n_ranks > 1 and plan.ranks is None else law
 
 
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:
