@@ -19,8 +19,8 @@ __all__ = [
     "devices",
     "fingerprint",
     "meter_for",
-    "process_memory",
     "n_alike",
+    "process_memory",
     "resolve",
     "shared_out",
 ]

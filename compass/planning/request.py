@@ -51,6 +51,10 @@ class Request:
     memory_limit_bytes: int | None = None
     dataset_size: int | None = None
     """Complexes to train on; None: the configured default."""
+    n_devices: int = 1
+    """Ranks on this machine, each on a device of its own; on a CPU they share out cores and memory."""
+    n_nodes: int = 1
+    """Machines with as many ranks each."""
     out: Path = Path(PROFILE_NAME)
     cache: Path | None = None
     """Folder of the probe store; None: the user's cache folder."""
@@ -73,6 +77,8 @@ class Request:
             device=self.device,
             memory_limit_bytes=self.memory_limit_bytes,
             dataset_size=self.dataset_size,
+            devices=self.n_devices,
+            nodes=self.n_nodes,
             settings=settings,
         )
 

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from compass.probe.process import WorkerProcess
-from compass.records import Outcome, ProbeSpec, Record, Status
+from compass.records import Outcome, Record, Status
 
 MOURNING_S = 5.0
 """Seconds that other ranks have to end by themselves after one has failed: their reason may be the first one."""

@@ -9,6 +9,7 @@ from compass.errors import CompassError
 from compass.probe.ranks import names_lost_rank
 from compass.training.build_run import TrainingRun
 
+
 class RankLost(CompassError):  # noqa: N818 - it names what happened
     """Another process of the run has ended, so that no gradient can be shared any more."""
 
