@@ -11,7 +11,7 @@ from compass.batching.packing import Limits, pack
 from compass.records import Affine, BytesLaw
 
 
-def predicted_imbalance(
+def predicted_imbalance(  # noqa: PLR0913 - each varies on its own
     sizes: NDArray[np.float64],
     law: BytesLaw,
     time_law: Affine,

@@ -61,9 +61,14 @@ Restart = Annotated[
 ]
 AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although data, model or settings changed.")]
 Stale = Annotated[bool, typer.Option("--stale", help="Use a profile although hardware, versions or data differ.")]
-Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")]
+Devices = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes on this machine. Default: the plan's.")
+]
 Nodes = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Machines, on each of which torchrun starts this command.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Machines, on each of which torchrun starts this command. Default: the plan's."
+    ),
 ]
 LoggerOption = Annotated[
     list[str] | None,
@@ -92,8 +97,8 @@ def train_command(
     stale: Stale = False,
     workload: NamedWorkloadOption = None,
     trust: TrustOption = False,
-    devices: Devices = 1,
-    nodes: Nodes = 1,
+    devices: Devices = None,
+    nodes: Nodes = None,
     device: DeviceOption = None,
     loggers: LoggerOption = None,
     set_values: SetOption = None,

@@ -64,7 +64,7 @@ def rank_costs(alone: Outcome, together: Outcome, n_ranks: int) -> RankCosts:
     sync_s = together.sync_s or 0.0
     return RankCosts(
         n_ranks=n_ranks,
-        host_bytes=max(0, (together.footprint_bytes or 0) - (alone.footprint_bytes or 0)),
+        host_bytes=together.joined_bytes or 0,
         slowdown=max(1.0, (together.step.median_s - sync_s) / alone.step.median_s),
         sync_s=sync_s,
         capacity=together.parameters or 1,

@@ -41,7 +41,7 @@ N_LOSSES = 3
 """Losses that an outcome keeps, of the first steps: enough to compare two runs."""
 
 
-def measure(
+def measure(  # noqa: PLR0913 - each varies on its own
     spec: ProbeSpec,
     workload: Workload,
     device: str,
@@ -117,7 +117,7 @@ def _end(trial: Trial, meter: Meter, ceiling: Ceiling | None, *, has_failed: boo
 class Trial:
     """The state of one probe: a model, its optimizer, the batch on the device, and the measurements so far."""
 
-    def __init__(  # noqa: PLR0913 - all that a probe depends on
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a probe depends on
         self,
         spec: ProbeSpec,
         workload: Workload,
@@ -150,6 +150,7 @@ class Trial:
         self.losses: list[float] = []
         self.update_s: float | None = None
         self.sync_s: float | None = None
+        self.joined_bytes: int | None = None
         self.left_bytes: int | None = None
         """Live bytes that the profiled step left behind."""
         self.others_cores: float | None = None
@@ -219,6 +220,7 @@ class Trial:
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
             sync_s=self.sync_s,
+            joined_bytes=self.joined_bytes,
             losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
@@ -242,11 +244,14 @@ class Trial:
         """Build the model on the device, with its optimizer."""
         if self._own_tensors is not None:
             self._own_tensors.note()
+        if self._place is not None:  # before the model, whose memory would hide what the meeting takes
+            before_bytes = self._meter.footprint_bytes()
+            self._ranks = RankGroup(self._place, self._device)
+            self.joined_bytes = max(0, self._meter.footprint_bytes() - before_bytes)
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = build(self._workload, self._spec.knobs).train()
         if self._place is not None:
-            self._ranks = RankGroup(self._place, self._device)
             self._shared = self._ranks.share(self._workload, self._model)
         self._optimizer = make_optimizer(self._workload, self._model, self._spec.knobs.variant, self._training)
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from compass.errors import CompassError
-from compass.records import device_kind
+from compass.records import DeviceKind, device_kind
 
 if TYPE_CHECKING:
     from compass.probe.ranks import RankPlace
     from compass.workloads.protocol import Workload
 
+N_FIRST = 1 << 18
+"""Numbers in the first all-reduce, a MiB: as large as DDP's first bucket, for which NCCL sets up its buffers."""
 SAME = 1e-6
 """Relative difference of weights that two ranks may have after the same updates: their sums are taken in the same order."""
 
@@ -57,13 +59,18 @@ class RankGroup(Alone):
         self._device = device
         self._model: torch.nn.parallel.DistributedDataParallel | None = None
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group(
-                kind.distributed_backend,
-                init_method=f"file://{place.meeting}",
-                rank=place.rank,
-                world_size=place.n_ranks,
-                device_id=torch.device(device) if kind.has_index else None,
-            )
+            self._join(place, kind)
+
+    def _join(self, place: RankPlace, kind: DeviceKind) -> None:
+        """Meet the other ranks, and let them open their connections, which the first collective does."""
+        torch.distributed.init_process_group(
+            kind.distributed_backend,
+            init_method=f"file://{place.meeting}",
+            rank=place.rank,
+            world_size=place.n_ranks,
+            device_id=torch.device(self._device) if kind.has_index else None,
+        )
+        torch.distributed.all_reduce(torch.zeros(N_FIRST, device=self._device))
 
     def share(self, workload: Workload, model: torch.nn.Module) -> Any:
         """`workload` with a loss whose gradient is the mean over ranks, by the settings that training gives DDP."""

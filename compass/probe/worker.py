@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Worker:
     """One workload on one device."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the first request has all
         self,
         *,
         workload: str,

@@ -379,8 +379,17 @@ class StagePlan(Record):
     def throughput(self) -> float:
         """Graphs per second of all ranks together, batched as recommended."""
         budgeted = self.batch_budget if self.recommended == "batch_budget" else None
-        of_rank = budgeted.throughput if budgeted else self.measured.throughput
-        return of_rank if self.ranks is None else of_rank * self.ranks.speedup
+        return budgeted.throughput * self._speedup if budgeted else self.together_throughput
+
+    @property
+    def together_throughput(self) -> float:
+        """Graphs per second of all ranks together, in batches of the fixed size."""
+        return self.measured.throughput * self._speedup
+
+    @property
+    def _speedup(self) -> float:
+        """Throughput of all ranks / of one that waits for none."""
+        return 1.0 if self.ranks is None else self.ranks.speedup
 
     @property
     def n_ranks(self) -> int:

@@ -126,6 +126,8 @@ class Outcome(Record):
     sync_s: float | None = None
     """Seconds of a step that go into averaging gradients between ranks and are not hidden behind the backward pass; None: one
     process, or not measured."""
+    joined_bytes: int | None = None
+    """Footprint that meeting the other ranks added: threads, buffers and contexts of gloo or NCCL; None: one process."""
     others_cores: float | None = None
     """Cores that other processes kept busy during the probe's steps; None: unknown."""
     remarks: tuple[str, ...] = ()

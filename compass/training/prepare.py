@@ -40,8 +40,9 @@ class TrainRequest:
     batching: Literal["batch_size", "batch_budget"] | None = None
     """None: as the plan recommends."""
     device: str | None = None
-    n_devices: int = 1
-    n_nodes: int = 1
+    n_devices: int | None = None
+    """None: as many as the plan is for."""
+    n_nodes: int | None = None
     stale: bool = False
     resume: bool = False
     restart: bool = False
@@ -82,8 +83,8 @@ def prepare(request: TrainRequest) -> RunSpec:
         loader_workers=plan.loader_workers,
         amount=_amount(request, before),
         device=device,
-        n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices)),
-        n_nodes=request.n_nodes,
+        n_devices=n_local(plan, request),
+        n_nodes=request.n_nodes or (1 if plan.ranks is None else plan.ranks.n_nodes),
         stale=request.stale,
         resume=request.resume and not request.restart,
         allow_changes=request.allow_changes,
@@ -183,10 +184,16 @@ def check_folder(request: TrainRequest) -> None:
 
 def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
     """The plan's runtime settings; several processes on one CPU share its threads."""
-    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices))
-    if not request.profile.hardware.on_host or n_local == 1:
+    n_planned, n_wanted = 1 if plan.ranks is None else plan.ranks.n_devices, n_local(plan, request)
+    if not request.profile.hardware.on_host or n_wanted == n_planned:
         return plan.runtime
-    return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
+    return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads * n_planned // n_wanted)})
+
+
+def n_local(plan: StagePlan, request: TrainRequest) -> int:
+    """Processes on this machine: torchrun's, those that the request names, or those of the plan."""
+    planned = 1 if plan.ranks is None else plan.ranks.n_devices
+    return int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices or planned))
 
 
 def check_fresh(request: TrainRequest) -> Fingerprint:
