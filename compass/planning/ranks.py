@@ -67,6 +67,7 @@ def rank_costs(alone: Outcome, together: Outcome, n_ranks: int) -> RankCosts:
         host_bytes=together.joined_bytes or 0,
         slowdown=max(1.0, (together.step.median_s - sync_s) / alone.step.median_s),
         sync_s=sync_s,
+        latency_s=min(sync_s, together.latency_s or 0.0),
         capacity=together.parameters or 1,
     )
 

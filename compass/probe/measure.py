@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 N_UPDATES = 5
 """Weight updates that are timed alone."""
+N_EXCHANGES = 21
+"""Exchanges of a single number whose time is taken."""
 N_SYNCS = 4
 """Pairs of steps that show the time of averaging gradients."""
 N_LOSSES = 3
@@ -150,6 +152,7 @@ class Trial:
         self.losses: list[float] = []
         self.update_s: float | None = None
         self.sync_s: float | None = None
+        self.latency_s: float | None = None
         self.joined_bytes: int | None = None
         self.left_bytes: int | None = None
         """Live bytes that the profiled step left behind."""
@@ -185,7 +188,8 @@ class Trial:
         if (spec.fresh or spec.batches[-1].members) and not has_own_step(self._workload):
             self.update_s = self._timed_update()
         if spec.ranks > 1 and spec.ceiling_bytes is None:
-            self.sync_s = self._timed_sync()
+            self.latency_s = self._timed_latency()
+            self.sync_s = max(self.latency_s, self._timed_sync())
 
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last of the spec's batches: (segment, its peak of live bytes)."""
@@ -220,6 +224,7 @@ class Trial:
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
             sync_s=self.sync_s,
+            latency_s=self.latency_s,
             joined_bytes=self.joined_bytes,
             losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
@@ -302,6 +307,17 @@ class Trial:
             started = time.perf_counter()
             self._optimizer.zero_grad(set_to_none=False)
             update(self._built, self._optimizer, self._training)
+            self._meter.synchronize()
+            took_s.append(time.perf_counter() - started)
+        return median(took_s)
+
+    def _timed_latency(self) -> float:
+        """Median seconds in which the ranks exchange a single number."""
+        took_s = []
+        for _ in range(N_EXCHANGES):
+            self._meter.synchronize()
+            started = time.perf_counter()
+            self._ranks.exchange()
             self._meter.synchronize()
             took_s.append(time.perf_counter() - started)
         return median(took_s)

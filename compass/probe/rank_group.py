@@ -39,6 +39,9 @@ class Alone:
         """`flag` itself."""
         return flag
 
+    def exchange(self) -> None:
+        """Do nothing."""
+
     def without_sync(self) -> AbstractContextManager[Any]:
         """No context."""
         return nullcontext()
@@ -56,7 +59,7 @@ class RankGroup(Alone):
         if kind.has_index:
             # Before the first collective: otherwise every rank opens a context on device 0 as well.
             torch.accelerator.set_device_index(int(device.partition(":")[2] or 0))
-        self._device = device
+        self._device, self._number = device, torch.zeros(1, device=device)
         self._model: torch.nn.parallel.DistributedDataParallel | None = None
         if not torch.distributed.is_initialized():
             self._join(place, kind)
@@ -84,6 +87,10 @@ class RankGroup(Alone):
         found = torch.tensor([float(flag)], device=self._device)
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN)
         return bool(found.item())
+
+    def exchange(self) -> None:
+        """Exchange a single number."""
+        torch.distributed.all_reduce(self._number)
 
     def without_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients stay in this process."""

@@ -104,6 +104,7 @@ _LARGEST = (
     "collate_s",
     "update_s",
     "sync_s",
+    "latency_s",
     "joined_bytes",
     "left_bytes",
     "wall_s",

@@ -126,6 +126,8 @@ class Outcome(Record):
     sync_s: float | None = None
     """Seconds of a step that go into averaging gradients between ranks and are not hidden behind the backward pass; None: one
     process, or not measured."""
+    latency_s: float | None = None
+    """Seconds in which ranks exchange a single number; None as for `sync_s`."""
     joined_bytes: int | None = None
     """Footprint that meeting the other ranks added: threads, buffers and contexts of gloo or NCCL; None: one process."""
     others_cores: float | None = None

@@ -8,6 +8,10 @@ from compass.records.base import Record
 from compass.records.probing import Outcome, ProbeSpec, StepTime
 
 
+LEAST_COMPUTING = 0.1
+"""Share of a step that is taken to be computing, however long the predicted all-reduce: the prediction may be of a larger model."""
+
+
 class RankCosts(Record):
     """What a rank holds and waits for beyond a process that trains alone, from one probe of all ranks and one of a single process."""
 
@@ -19,18 +23,21 @@ class RankCosts(Record):
     """Step of a rank without its all-reduce / step of a process alone: ranks of one CPU share its caches and memory bus."""
     sync_s: float = Field(ge=0)
     """Seconds of the probe's step in the exposed part of the all-reduce."""
+    latency_s: float = Field(ge=0, default=0.0)
+    """The part of `sync_s` that does not grow with the model."""
     capacity: int = Field(ge=1)
     """Trainable parameters of the probe's model."""
 
     def sync_of(self, capacity: int, n_ranks: int) -> float:
         """The exposed all-reduce of `n_ranks` that train `capacity` parameters, in seconds.
 
-        In a ring each rank sends 2·(n − 1)/n times the gradients (Patarasuk & Yuan, 2009). Smaller models pay as much as the probe's:
-        their all-reduce is latency.
+        In a ring each rank sends 2·(n − 1)/n times the gradients, in 2·(n − 1) messages (Patarasuk & Yuan, 2009).
         """
         if n_ranks == 1:
             return 0.0
-        return self.sync_s * max(1.0, capacity / self.capacity) * _ring(n_ranks) / _ring(self.n_ranks)
+        more = (n_ranks - 1) / (self.n_ranks - 1)
+        sending_s = (self.sync_s - self.latency_s) * capacity / self.capacity
+        return self.latency_s * more + sending_s * more * self.n_ranks / n_ranks
 
     def step_s(self, alone_s: float, capacity: int, n_ranks: int | None = None) -> float:
         """A rank's step, of the step of a process alone; `n_ranks` by default as in the probe."""
@@ -39,7 +46,8 @@ class RankCosts(Record):
 
     def alone_s(self, step_s: float, capacity: int) -> float:
         """The step of a process alone, of a rank's in as many ranks as the probe had."""
-        return max(0.0, step_s - self.sync_of(capacity, self.n_ranks)) / self.slowdown
+        computing_s = step_s - self.sync_of(capacity, self.n_ranks)
+        return max(LEAST_COMPUTING * step_s, computing_s) / self.slowdown
 
     def alone(self, spec: ProbeSpec, outcome: Outcome, capacity: int) -> tuple[ProbeSpec, Outcome]:
         """A probe of several ranks as one process would have met it, for fits of what one process does."""
@@ -58,10 +66,6 @@ class RankCosts(Record):
         low_s, median_s, high_s = (self.alone_s(s, capacity) for s in (step.low_s, step.median_s, step.high_s))
         mean_s = None if step.mean_s is None else self.alone_s(step.mean_s, capacity)
         return StepTime(median_s=median_s, low_s=low_s, high_s=high_s, n_steps=step.n_steps, mean_s=mean_s)
-
-
-def _ring(n_ranks: int) -> float:
-    return 2 * (n_ranks - 1) / n_ranks
 
 
 class DevicesRow(Record):
