@@ -61,7 +61,8 @@ def optimize(  # noqa: PLR0913 - all are named
         dataset_size: number of training samples.
         memory_limit: the most that training may use, in bytes or as a size such as `"6GiB"`.
         device: a torch device; by default an accelerator if there is one, else the CPU.
-        devices, nodes: devices that train together on each machine (of a CPU, shares of its cores), and machines like this one.
+        devices: devices that train together; on a CPU, shares of its cores and memory.
+        nodes: machines like this one, with as many devices each.
         out: path of the profile.
         cache: folder of cached probes.
         force: replace a profile of another workload or dataset; a copy is kept.
@@ -74,8 +75,7 @@ def optimize(  # noqa: PLR0913 - all are named
     """
     if isinstance(workload, Request):
         return run(workload, runner=runner, watch=watch)
-    for name, value in (("dataset_size", dataset_size), ("devices", devices), ("nodes", nodes)):
-        check_count(name, value)
+    check_count("dataset_size", dataset_size)
     request = Request(
         config=config_of(config, settings, path=dataset, index=index),
         stages=stages_of(stages),

@@ -48,6 +48,11 @@ def measure_ranks(experiment: Experiment, prober: Prober) -> None:
             )
     experiment.rank_costs = rank_costs(alone, together, experiment.n_devices)
     costs = experiment.rank_costs
+    if experiment.n_nodes > 1:
+        log.warning(
+            "the ranks of one machine run here; between %d machines gradients travel more slowly, which is not measured",
+            experiment.n_nodes,
+        )
     log.info(
         "%d ranks: each holds %s more than a process alone, computes for %.0f %% longer and waits %s for gradients",
         costs.n_ranks,

@@ -366,6 +366,13 @@ def check_devices(description: Description, request: Request) -> None:
         InputError: these ranks cannot train together.
     """
     n_here, hardware = description.n_devices, description.hardware
+    if request.n_nodes > request.n_devices == 1:
+        raise InputError(
+            "--nodes",
+            got=f"{request.n_nodes} with one device each",
+            expected="at least 2 devices on this machine, to measure how ranks wait for each other",
+            fix="Add --devices 2 or more, or plan for one device and train with --nodes.",
+        )
     if request.n_devices > n_here:
         what = counted(n_here, "cores" if hardware.on_host else f"{hardware.kind} devices")
         first = "" if hardware.on_host or not hardware.index else f" from {hardware.device} on"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compass.errors import CompassError
+from compass.errors import RanksDisagree
 from compass.records import DeviceKind, device_kind
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ N_FIRST = 1 << 18
 """Numbers in the first all-reduce, a MiB: as large as DDP's first bucket, for which NCCL sets up its buffers."""
 SAME = 1e-6
 """Relative difference of weights that two ranks may have after the same updates: their sums are taken in the same order."""
-
-
-class RanksDisagree(CompassError):  # noqa: N818 - it names what happened
-    """The ranks of a probe hold different weights after the same updates."""
-
-    exit_code = 3
 
 
 class Alone:
@@ -108,9 +102,7 @@ class RankGroup(Alone):
         torch.distributed.all_reduce(low, torch.distributed.ReduceOp.MIN)
         torch.distributed.all_reduce(high, torch.distributed.ReduceOp.MAX)
         if float(high - low) > SAME * float(high):
-            raise RanksDisagree(
-                f"the ranks disagree: after the same updates the norm of their weights is {float(low):.6g} to {float(high):.6g}"
-            )
+            raise RanksDisagree(float(low), float(high))
 
 
 class _Loss(torch.nn.Module):

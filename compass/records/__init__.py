@@ -52,7 +52,7 @@ from compass.records.knobs import (
     shape_name,
 )
 from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
-from compass.records.ranks import DevicesRow, RankCosts, RanksPlan
+from compass.records.ranks import DevicesRow, RankCosts, RankShare, RanksPlan
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
 __all__ = [
@@ -101,6 +101,7 @@ __all__ = [
     "ProbeSpec",
     "Progress",
     "RankCosts",
+    "RankShare",
     "RanksPlan",
     "Record",
     "RunVerdict",

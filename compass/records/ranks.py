@@ -7,7 +7,6 @@ from pydantic import Field
 from compass.records.base import Record
 from compass.records.probing import Outcome, ProbeSpec, StepTime
 
-
 LEAST_COMPUTING = 0.1
 """Share of a step that is taken to be computing, however long the predicted all-reduce: the prediction may be of a larger model."""
 
@@ -68,6 +67,15 @@ class RankCosts(Record):
         return StepTime(median_s=median_s, low_s=low_s, high_s=high_s, n_steps=step.n_steps, mean_s=mean_s)
 
 
+class RankShare(Record):
+    """What one of several unequal ranks may hold, and how fast it is."""
+
+    budget_bytes: int = Field(gt=0)
+    """The largest footprint of its process."""
+    speed: float = Field(gt=0)
+    """Steps per second, relative to a rank of speed 1."""
+
+
 class DevicesRow(Record):
     """What a number of devices buys for one plan."""
 
@@ -108,6 +116,8 @@ class RanksPlan(Record):
     """Predicted time that ranks wait for the slowest one, as a share of their own; None: no data to pack."""
     costs: RankCosts
     """What a rank holds and waits for beyond a process that trains alone."""
+    shares: tuple[RankShare, ...] = ()
+    """What each rank may hold and how fast it is, where they differ; empty: all are alike."""
     devices: tuple[DevicesRow, ...]
     """What other numbers of devices would buy."""
 

@@ -87,6 +87,37 @@ def test_more_devices_than_there_are(tmp_path):
     assert not (tmp_path / "p.json").exists()
 
 
+def test_machines_with_one_device_each(tmp_path):
+    runner = SimulatedRanks(SimulatedRunner(machine_named("RTX 4090")), 1, TRUTH)
+    with pytest.raises(InputError) as error:
+        optimize(Request(n_nodes=2, out=tmp_path / "p.json"), runner=runner)
+    assert str(error.value) == (
+        "--nodes: got 2 with one device each; expected at least 2 devices on this machine, to measure how ranks wait for "
+        "each other. Add --devices 2 or more, or plan for one device and train with --nodes."
+    )
+
+
+def test_several_machines(tmp_path):
+    runner = SimulatedRanks(SimulatedRunner(machine_named("RTX 4090")), 2, TRUTH)
+    asked = Request(stages=("smoke_test",), n_devices=2, n_nodes=3, out=tmp_path / "p.json")
+    plan = optimize(asked, runner=runner).plans["smoke_test"]
+    assert plan.n_ranks == 6
+    assert plan.ranks.global_batch == 6 * plan.choice.batch_size
+    assert {row.n_devices: row.is_measured for row in plan.ranks.devices} == {
+        1: False,
+        2: True,
+        4: False,
+        6: False,
+        8: False,
+    }
+
+
+def test_no_devices_at_all():
+    with pytest.raises(InputError) as error:
+        Request(n_devices=0)
+    assert str(error.value) == "--devices: got 0; expected a whole number above zero. Correct it."
+
+
 def test_a_failure_of_the_first_ranks_is_an_error_in_a_line(tmp_path):
     class Broken(SimulatedRanks):
         def probe(self, spec):
