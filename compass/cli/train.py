@@ -76,7 +76,7 @@ RankMemory = Annotated[
 ]
 RankSpeed = Annotated[
     str | None,
-    typer.Option("--rank-speed", metavar="X,…", help="Speed of each rank relative to the plan's device, e.g. 1,2.2."),
+    typer.Option("--rank-speed", metavar="X,…", help="Speed of each rank relative to the plan's slowest, e.g. 1,2.2."),
 ]
 LoggerOption = Annotated[
     list[str] | None,

@@ -26,6 +26,7 @@ from compass.records import (
     Outcome,
     ProbeSpec,
     RankCosts,
+    RankShare,
     RuntimeChoice,
     RuntimeSettings,
     Status,
@@ -71,6 +72,8 @@ class Experiment:
     """Machines with as many ranks each."""
     rank_costs: RankCosts | None = None
     """What a rank costs beyond a process alone; None: one device, or not measured yet."""
+    shares: tuple[RankShare, ...] = ()
+    """What each rank may hold and how fast it is, where they differ."""
     _fitted: tuple[Probes, CostModels] | None = None
 
     @property
@@ -80,8 +83,8 @@ class Experiment:
 
     @property
     def budget_bytes(self) -> int:
-        """Memory that a training process may hold in all."""
-        return self.description.hardware.budget_bytes
+        """Memory that a training process may hold in all; of unequal ranks, the one that may hold least."""
+        return min([self.description.hardware.budget_bytes, *(one.budget_bytes for one in self.shares)])
 
     @property
     def noun(self) -> str:

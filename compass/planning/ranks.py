@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from compass.batching.imbalance import predicted_imbalance
 from compass.errors import InputError
 from compass.planning.calibration import timing_spec
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
-from compass.records import DevicesRow, Knobs, Outcome, ProbeSpec, RankCosts, RanksPlan, StagePlan
+from compass.records import (
+    DevicesRow,
+    Knobs,
+    Outcome,
+    ProbeSpec,
+    RankCosts,
+    RankFigures,
+    RankShare,
+    RanksPlan,
+    StagePlan,
+)
 from compass.search.knowledge import Knowledge
 from compass.units import format_bytes, format_seconds
 
@@ -19,6 +29,10 @@ log = logging.getLogger(__name__)
 
 SHOWN_DEVICES = (1, 2, 4, 8)
 """Numbers of devices that a plan is predicted for, beside its own."""
+
+
+LIKE_SPEED, LIKE_BUDGET = 0.15, 0.05
+"""Ranks count as alike up to these differences: cards of one kind differ by some per cent, and four steps tell their time no better."""
 
 
 def measure_ranks(experiment: Experiment, prober: Prober) -> None:
@@ -47,6 +61,9 @@ def measure_ranks(experiment: Experiment, prober: Prober) -> None:
                 fix="Mend that, or plan for one device.",
             )
     experiment.rank_costs = rank_costs(alone, together, experiment.n_devices)
+    experiment.shares = () if experiment.on_cpu else unequal_shares(together.ranks) * experiment.n_nodes
+    for rank, share in enumerate(experiment.shares):
+        log.info("rank %d: %s, %.2f times as fast as the slowest", rank, format_bytes(share.budget_bytes), share.speed)
     costs = experiment.rank_costs
     if experiment.n_nodes > 1:
         log.warning(
@@ -59,6 +76,18 @@ def measure_ranks(experiment: Experiment, prober: Prober) -> None:
         format_bytes(costs.host_bytes),
         100 * (costs.slowdown - 1),
         format_seconds(costs.sync_s),
+    )
+
+
+def unequal_shares(ranks: Sequence[RankFigures]) -> tuple[RankShare, ...]:
+    """What each of `ranks` may hold and how fast it is beside the slowest, whose step is the plan's; empty if they are alike."""
+    times, budgets = [one.alone_s for one in ranks if one.alone_s], [one.budget_bytes for one in ranks]
+    if len(times) < len(ranks) or not times:
+        return ()
+    if max(times) <= (1 + LIKE_SPEED) * min(times) and max(budgets) <= (1 + LIKE_BUDGET) * min(budgets):
+        return ()
+    return tuple(
+        RankShare(budget_bytes=size, speed=max(times) / alone_s) for size, alone_s in zip(budgets, times, strict=True)
     )
 
 
@@ -117,6 +146,7 @@ def with_ranks(plan: StagePlan, experiment: Experiment) -> StagePlan:
                 efficiency=own.efficiency,
                 imbalance=own.imbalance,
                 costs=costs,
+                shares=experiment.shares,
                 devices=rows,
             ),
         }

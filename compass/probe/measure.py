@@ -20,7 +20,7 @@ from compass.probe.own_tensors import OwnTensors
 from compass.probe.rank_group import Alone, RankGroup
 from compass.probe.segments import ProfiledStep, profiled_step
 from compass.probe.settle import N_WARM_STEPS, after_warming, is_settled, step_time
-from compass.records import Load, Outcome, ProbeSpec, Status
+from compass.records import Load, Outcome, ProbeSpec, RankFigures, Status
 from compass.workloads.building import build
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.step import evaluation_step, has_own_step, on_device, training_step, update
@@ -154,6 +154,8 @@ class Trial:
         self.sync_s: float | None = None
         self.latency_s: float | None = None
         self.joined_bytes: int | None = None
+        self.alone_s: float | None = None
+        """Median time of steps without averaging gradients."""
         self.left_bytes: int | None = None
         """Live bytes that the profiled step left behind."""
         self.others_cores: float | None = None
@@ -226,10 +228,17 @@ class Trial:
             sync_s=self.sync_s,
             latency_s=self.latency_s,
             joined_bytes=self.joined_bytes,
+            ranks=self._own_figures(),
             losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
         )
+
+    def _own_figures(self) -> tuple[RankFigures, ...]:
+        """This rank alone; nothing without ranks."""
+        if self._place is None:
+            return ()
+        return (RankFigures(device=self._device, budget_bytes=self._place.budget_bytes, alone_s=self.alone_s),)
 
     def release(self) -> None:
         """Drop every tensor and empty the allocator's cache."""
@@ -329,7 +338,8 @@ class Trial:
             with_s.append(self._timed_step())
             with self._ranks.without_sync():
                 without_s.append(self._timed_step())
-        return max(0.0, median(with_s) - median(without_s))
+        self.alone_s = median(without_s)
+        return max(0.0, median(with_s) - self.alone_s)
 
     def _timed_step(self) -> float:
         self._meter.synchronize()

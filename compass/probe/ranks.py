@@ -35,6 +35,8 @@ class RankPlace(Record):
     n_ranks: int
     meeting: Path
     """A file, not there yet, by which the ranks find each other."""
+    budget_bytes: int = 0
+    """Bytes that the process may hold in all, as the worker finds on its device."""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -91,6 +93,7 @@ def outcome_of_ranks(outcomes: Sequence[Outcome | None]) -> Outcome:
             **worst,
             "segments": max(ended, key=lambda one: one.live_bytes or 0).segments,
             "enforced": all(one.enforced for one in ended),
+            "ranks": tuple(one for outcome in ended for one in outcome.ranks),
             "others_cores": None,  # the other ranks are programs too
             "remarks": tuple(dict.fromkeys(text for one in ended for text in one.remarks)),
         }

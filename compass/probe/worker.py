@@ -56,6 +56,8 @@ class Worker:
         reserve_share = self._config.memory.reserve_share
         hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
         self._hardware = shared_out(hardware, n_ranks)
+        if self._place is not None:
+            self._place = self._place.model_copy(update={"budget_bytes": self._hardware.budget_bytes})
         self._samples = samples_of(self._workload)
         self._family = family_of(self._workload)
         self._micro_batches = micro_batches(self._workload, self._samples)

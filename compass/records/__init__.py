@@ -51,7 +51,7 @@ from compass.records.knobs import (
     shape_header,
     shape_name,
 )
-from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
+from compass.records.probing import Description, Family, Outcome, ProbeSpec, RankFigures, Status, StepTime, TrainedCycle
 from compass.records.ranks import DevicesRow, RankCosts, RankShare, RanksPlan
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
@@ -101,6 +101,7 @@ __all__ = [
     "ProbeSpec",
     "Progress",
     "RankCosts",
+    "RankFigures",
     "RankShare",
     "RanksPlan",
     "Record",

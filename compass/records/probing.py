@@ -91,6 +91,17 @@ class StepTime(Record):
         return self.median_s if self.mean_s is None else self.mean_s
 
 
+class RankFigures(Record):
+    """One of the ranks that made a probe together."""
+
+    device: str
+    """Name of its device."""
+    budget_bytes: int
+    """Bytes that its process may hold in all."""
+    alone_s: float | None = None
+    """Median seconds of its steps without averaging gradients, so that it waits for no other; None: not measured."""
+
+
 class Outcome(Record):
     """The result of a probe. A failure is a value too: `status` and `detail` describe it, and measured fields stay None."""
 
@@ -130,6 +141,8 @@ class Outcome(Record):
     """Seconds in which ranks exchange a single number; None as for `sync_s`."""
     joined_bytes: int | None = None
     """Footprint that meeting the other ranks added: threads, buffers and contexts of gloo or NCCL; None: one process."""
+    ranks: tuple[RankFigures, ...] = ()
+    """Each rank, in their order; empty: one process."""
     others_cores: float | None = None
     """Cores that other processes kept busy during the probe's steps; None: unknown."""
     remarks: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ class TrainRequest:
     rank_bytes: tuple[int, ...] = ()
     """The largest footprint of each rank; empty: the plan's."""
     rank_speeds: tuple[float, ...] = ()
-    """The speed of each rank, relative to the plan's; empty: all are alike."""
+    """The speed of each rank, relative to the plan's slowest; empty: all are alike."""
     stale: bool = False
     resume: bool = False
     restart: bool = False

@@ -58,7 +58,6 @@ def _unequal(spec: RunSpec, data: TrainingData, law: BytesLaw) -> UnequalBatches
             expected="one that tells how long a batch takes",
             fix=f"Plan anew: `{spec.again}`.",
         )
-    budget = plan.batch_budget
     sampler = UnequalBatches(
         data.sizes(ids),
         law,
@@ -66,7 +65,7 @@ def _unequal(spec: RunSpec, data: TrainingData, law: BytesLaw) -> UnequalBatches
         spec.shares,
         features=tuple(name for name, _ in plan.choice.load.sizes),
         ids=ids,
-        max_graphs=spec.config.batch.cap(len(ids)) if budget is None else budget.max_graphs,
+        max_graphs=max(spec.config.batch.cap(len(ids)), plan.choice.batch_size),
         leave_out=True,
         seed=spec.config.seed,
     )

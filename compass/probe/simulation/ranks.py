@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from compass.probe.runner import Runner
-from compass.records import Description, Knobs, Outcome, ProbeSpec, RankCosts, StepTime
+from compass.records import Description, Knobs, Outcome, ProbeSpec, RankCosts, RankFigures, RankShare, StepTime
 
 
 class SimulatedRanks:
     """A `Runner` of `n_devices` devices, each like the machine of `runner`; `truth` is what several of them cost."""
 
-    def __init__(self, runner: Runner, n_devices: int, truth: RankCosts) -> None:
+    def __init__(self, runner: Runner, n_devices: int, truth: RankCosts, shares: Sequence[RankShare] = ()) -> None:
+        """`shares` are those of unequal devices."""
+        self._shares = shares
         self._runner, self._n_devices, self._truth = runner, n_devices, truth
         self.n_together = 0
         """Probes of several ranks."""
@@ -35,6 +37,14 @@ class SimulatedRanks:
             update={
                 "step": self._together(outcome.step, capacity, spec.ranks),
                 "footprint_bytes": (outcome.footprint_bytes or 0) + truth.host_bytes,
+                "ranks": tuple(
+                    RankFigures(
+                        device="simulated",
+                        budget_bytes=share.budget_bytes,
+                        alone_s=outcome.step.median_s * truth.slowdown / share.speed,
+                    )
+                    for share in self._shares
+                ),
                 "joined_bytes": truth.host_bytes,
                 "latency_s": truth.latency_s,
                 "sync_s": truth.sync_of(capacity, spec.ranks),

@@ -4,11 +4,11 @@ import pytest
 
 from compass.errors import InputError
 from compass.optimizer import Request, optimize
-from compass.planning.ranks import rank_costs
+from compass.planning.ranks import rank_costs, unequal_shares
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.probe.simulation.ranks import SimulatedRanks
 from compass.profile import read_profile
-from compass.records import Outcome, RankCosts, Status, StepTime
+from compass.records import Outcome, RankCosts, RankFigures, RankShare, Status, StepTime
 
 MIB = 1024**2
 TRUTH = RankCosts(n_ranks=2, host_bytes=300 * MIB, slowdown=1.05, sync_s=0.002, latency_s=0.0002, capacity=800_000)
@@ -145,3 +145,30 @@ def test_costs_are_the_difference_of_two_probes():
     assert found.slowdown == pytest.approx(1.2)
     assert found.alone_s(found.step_s(2.0, 1000), 1000) == pytest.approx(2.0)
     assert rank_costs(outcome(1.0), outcome(0.9), 2).slowdown == 1.0
+
+
+def figures(alone_s, gib):
+    return RankFigures(device="cuda", budget_bytes=gib * 1024**3, alone_s=alone_s)
+
+
+def test_ranks_that_are_alike():
+    assert unequal_shares([figures(1.0, 22), figures(1.1, 22)]) == ()
+    assert unequal_shares([figures(None, 22), figures(1.0, 8)]) == ()
+    assert unequal_shares([]) == ()
+
+
+def test_ranks_that_differ():
+    faster = unequal_shares([figures(1.0, 22), figures(0.5, 22)])
+    assert [one.speed for one in faster] == [1.0, 2.0]
+    larger = unequal_shares([figures(1.0, 8), figures(1.0, 22)])
+    assert [one.budget_bytes for one in larger] == [8 * 1024**3, 22 * 1024**3]
+
+
+def test_a_plan_for_unequal_cards_fits_the_smaller_one(tmp_path):
+    shares = (RankShare(budget_bytes=20 * 1024**3, speed=1.0), RankShare(budget_bytes=8 * 1024**3, speed=0.5))
+    runner = SimulatedRanks(SimulatedRunner(machine_named("RTX 4090")), 2, TRUTH, shares)
+    asked = Request(stages=("smoke_test", "production"), n_devices=2, dataset_size=20_000, out=tmp_path / "p.json")
+    plan = optimize(asked, runner=runner).plans["production"]
+    assert [one.speed for one in plan.ranks.shares] == [2.0, 1.0]
+    assert plan.certificate.ceiling_bytes == 8 * 1024**3
+    assert plan.certificate.footprint_bound_bytes <= 8 * 1024**3
