@@ -1,13 +1,17 @@
 """Probes of two real ranks, with gloo, and what is left of them when one fails: nothing."""
 
-import logging
-import os
+import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from compass.device import available_cores
+from compass.optimizer import Request, optimize
+from compass.profile import read_profile
 from compass.records import Status
 
 pytestmark = [
@@ -87,8 +91,55 @@ def test_one_rank_hangs(toys, ask, notes):
     assert not psutil.pid_exists(int(notes.read_text().splitlines()[-1]))
 
 
-def test_a_killed_rank_is_named(toys, ask, caplog):
-    caplog.set_level(logging.ERROR)
-    outcome = toys.probe(ask("fine", ranks=2, fresh=True, min_steps=2, max_steps=2))
-    assert outcome.ok
-    assert os.environ.get("RANK") is None  # only the workers' environment has it
+PARENT = """
+import sys
+from compass.optimizer_config import OptimizerConfig
+from compass.probe.local import LocalRunner
+from compass.records import ProbeSpec, RuntimeSettings
+
+spec = ProbeSpec.model_validate_json(sys.argv[2])
+LocalRunner(OptimizerConfig(), RuntimeSettings(threads=1), workload=sys.argv[1], device="cpu").probe(spec)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends a worker with its parent")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_ranks_end_with_their_parent(toys_file, notes, ask, number):
+    n_before = len(notes.read_text().splitlines())
+    spec = ask("hangs", fresh=True, ranks=2, timeout_s=200.0)
+    command = [sys.executable, "-c", PARENT, f"{toys_file}:Toy", spec.model_dump_json()]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as parent:
+        deadline = time.monotonic() + 120
+        while len(notes.read_text().splitlines()) < n_before + 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        parent.send_signal(number)
+    ranks = [int(line) for line in notes.read_text().splitlines()[n_before:]]
+    assert len(ranks) == 2
+    deadline = time.monotonic() + 10
+    while any(map(psutil.pid_exists, ranks)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, ranks))
+
+
+def test_a_real_plan_for_two_ranks(tmp_path):
+    """From the command to the certificate, with two processes and gloo."""
+    asked = Request(
+        workload=f"{Path(__file__).parent / 'sequences.py'}:Honest",
+        stages=("smoke_test",),
+        dataset_size=2_000,
+        memory_limit_bytes=3 * 1024 * MIB,
+        n_devices=2,
+        out=tmp_path / "p.json",
+        cache=tmp_path,
+    )
+    if available_cores() < 2:
+        pytest.skip("two ranks need two cores")
+    profile = optimize(asked)
+    plan = profile.plans["smoke_test"]
+    assert plan.certificate.enforced
+    assert plan.certificate.ceiling_bytes == profile.hardware.budget_bytes <= 1536 * MIB
+    assert 0 < plan.ranks.costs.host_bytes < 256 * MIB
+    bound = plan.certificate.footprint_bound_bytes
+    assert 0.8 * bound <= plan.measured.footprint_bytes <= bound  # of so small a model, most is the process itself
+    assert plan.runtime.threads == max(1, available_cores() // 2)
+    assert read_profile(asked.out).plans["smoke_test"].ranks.n_devices == 2
