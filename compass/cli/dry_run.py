@@ -101,7 +101,9 @@ def describe(request: Request, noun: str = "") -> dict[str, str]:
 
 def _ranks(request: Request) -> str:
     """The ranks that are asked for."""
-    on_machines = "" if request.n_nodes == 1 else f" on each of {request.n_nodes} machines, of which this one is measured"
+    on_machines = (
+        "" if request.n_nodes == 1 else f" on each of {request.n_nodes} machines, of which this one is measured"
+    )
     return f"{request.n_devices} ranks{on_machines}; certificates run with all of them"
 
 

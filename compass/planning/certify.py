@@ -16,6 +16,7 @@ from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
 from compass.planning.prober import Probed, Prober
 from compass.planning.ranks import with_ranks
+from compass.planning.unequal import with_shares
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import is_settled
 from compass.records import (
@@ -97,7 +98,8 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
     if in_time:
         lawful = [one for one in in_time if is_lawful(known, one.choice)]
         plan = make_plan(policy, experiment, best_of(policy, known, lawful or in_time))
-        return with_budget(with_ranks(plan, experiment), policy, experiment, prober)
+        plan = with_budget(with_ranks(plan, experiment), policy, experiment, prober)
+        return with_shares(plan, policy, experiment, prober)
     if certified:
         return _too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
     if failed:

@@ -146,7 +146,6 @@ def with_ranks(plan: StagePlan, experiment: Experiment) -> StagePlan:
                 efficiency=own.efficiency,
                 imbalance=own.imbalance,
                 costs=costs,
-                shares=experiment.shares,
                 devices=rows,
             ),
         }

@@ -100,7 +100,7 @@ class LocalRunner:
                 workers.append(WorkerProcess(spec.runtime, opening, place.variables))
             for worker in workers:
                 worker.wait()
-            return ask_ranks(workers, lambda worker: _probe(worker, spec))
+            return ask_ranks(workers, lambda worker, rank: _probe(worker, spec.of_rank(rank)))
         finally:
             for worker in workers:
                 worker.kill()

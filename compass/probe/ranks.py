@@ -46,15 +46,15 @@ class RankPlace(Record):
 
 
 def ask_ranks(
-    workers: Sequence[WorkerProcess], ask: Callable[[WorkerProcess], Outcome], *, mourning_s: float = MOURNING_S
+    workers: Sequence[WorkerProcess], ask: Callable[[WorkerProcess, int], Outcome], *, mourning_s: float = MOURNING_S
 ) -> Outcome:
-    """The outcome of a probe by all `workers`, each asked by `ask` in a thread; no worker runs any more when this returns.
+    """The outcome of a probe by all `workers`, each asked by `ask` with its rank in a thread; no worker runs any more when this returns.
 
     Once one has failed, the others wait for it in vain. They are ended after `mourning_s`.
     """
     found: dict[int, Outcome] = {}
     with ThreadPoolExecutor(len(workers)) as pool:
-        asked = {pool.submit(ask, worker): rank for rank, worker in enumerate(workers)}
+        asked = {pool.submit(ask, worker, rank): rank for rank, worker in enumerate(workers)}
         try:
             _collect(asked, found, mourning_s)
         finally:

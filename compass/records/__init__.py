@@ -51,7 +51,17 @@ from compass.records.knobs import (
     shape_header,
     shape_name,
 )
-from compass.records.probing import Description, Family, Outcome, ProbeSpec, RankFigures, Status, StepTime, TrainedCycle
+from compass.records.probing import (
+    Description,
+    Family,
+    Outcome,
+    ProbeSpec,
+    RankFigures,
+    RankLoad,
+    Status,
+    StepTime,
+    TrainedCycle,
+)
 from compass.records.ranks import DevicesRow, RankCosts, RankShare, RanksPlan
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
@@ -102,6 +112,7 @@ __all__ = [
     "Progress",
     "RankCosts",
     "RankFigures",
+    "RankLoad",
     "RankShare",
     "RanksPlan",
     "Record",

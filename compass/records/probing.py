@@ -19,6 +19,17 @@ _PACKAGES = "site-packages"
 """Part of the path of installed code."""
 
 
+class RankLoad(Record):
+    """The part of one of several unequal ranks in a probe."""
+
+    batches: tuple[Batch, ...] = Field(min_length=1)
+    """As many as every other rank has."""
+    timed: Batch
+    """The batch of the steps that are timed."""
+    ceiling_bytes: int
+    """The largest footprint of its process."""
+
+
 class ProbeSpec(Record):
     """A request for real training steps.
 
@@ -44,11 +55,22 @@ class ProbeSpec(Record):
     timeout_s: float
     runtime: RuntimeSettings
     ranks: int = Field(ge=1, default=1)
-    """Processes that make these steps together, each on a device of its own and on the same batches; gradients are averaged."""
+    """Processes that make these steps together, each on a device of its own; gradients are averaged."""
+    each: tuple[RankLoad, ...] = ()
+    """The batches and the ceiling of each rank; empty: those above are every rank's."""
+
+    def of_rank(self, rank: int) -> ProbeSpec:
+        """What the process of `rank` is asked for."""
+        if not self.each:
+            return self
+        own = self.each[rank]
+        changes = {"batches": own.batches, "timed": own.timed, "ceiling_bytes": own.ceiling_bytes, "each": ()}
+        return self.model_copy(update=changes)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """The fields that keys are made of: of one process, those of Compass 0.1.0."""
-        return [(name, value) for name, value in super().__repr_args__() if name != "ranks" or value > 1]
+        absent = {"ranks": 1, "each": ()}
+        return [(name, value) for name, value in super().__repr_args__() if absent.get(str(name), ...) != value]
 
     @property
     def sequence(self) -> tuple[Batch, ...]:

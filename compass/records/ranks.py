@@ -117,7 +117,9 @@ class RanksPlan(Record):
     costs: RankCosts
     """What a rank holds and waits for beyond a process that trains alone."""
     shares: tuple[RankShare, ...] = ()
-    """What each rank may hold and how fast it is, where they differ; empty: all are alike."""
+    """What each rank may hold and how fast it is, where they differ and loads by their speed were certified; empty: equal loads."""
+    gain: float = 1.0
+    """Measured throughput with loads by speed / with equal ones."""
     devices: tuple[DevicesRow, ...]
     """What other numbers of devices would buy."""
 
@@ -129,4 +131,4 @@ class RanksPlan(Record):
     @property
     def speedup(self) -> float:
         """Throughput of all ranks / throughput of a rank that waits for none."""
-        return self.n_ranks / (1 + (self.imbalance or 0.0))
+        return self.gain * self.n_ranks / (1 + (self.imbalance or 0.0))

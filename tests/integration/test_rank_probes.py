@@ -12,7 +12,7 @@ import pytest
 from compass.device import available_cores
 from compass.optimizer import Request, optimize
 from compass.profile import read_profile
-from compass.records import Status
+from compass.records import Batch, RankLoad, Status
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,6 +59,22 @@ def test_two_ranks_each_under_a_ceiling(toys, ask):
     assert outcome.ok
     assert outcome.enforced
     assert outcome.footprint_bytes < 2048 * MIB
+
+
+def test_two_ranks_with_batches_and_ceilings_of_their_own(toys, ask):
+    """The second has less memory, and the sample that would not fit there is the first one's."""
+
+    def load(sample, mib):
+        batch = Batch(members=((sample, 1),))
+        return RankLoad(batches=(batch, batch), timed=Batch(members=(("fine", 1),)), ceiling_bytes=mib * MIB)
+
+    each = (load("torch", 6144), load("fine", 1536))
+    outcome = toys.probe(ask("fine", fresh=True, ranks=2, each=each))
+    assert (outcome.status, outcome.detail) == (Status.OK, "")
+    assert outcome.enforced
+    swapped = toys.probe(ask("fine", fresh=True, ranks=2, each=(load("fine", 3072), load("torch", 1536))))
+    assert swapped.status is Status.OUT_OF_MEMORY
+    assert swapped.detail.startswith("rank 1 of 2: ")
 
 
 def test_one_rank_out_of_memory(toys, ask):

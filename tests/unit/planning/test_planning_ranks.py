@@ -1,11 +1,12 @@
 """Plans for several devices, on simulated ones whose costs are known."""
 
+import numpy as np
 import pytest
 
 from compass.errors import InputError
 from compass.optimizer import Request, optimize
 from compass.planning.ranks import rank_costs, unequal_shares
-from compass.probe.simulation import SimulatedRunner, machine_named
+from compass.probe.simulation import SimulatedRunner, load_of, machine_named
 from compass.probe.simulation.ranks import SimulatedRanks
 from compass.profile import read_profile
 from compass.records import Outcome, RankCosts, RankFigures, RankShare, Status, StepTime
@@ -164,11 +165,47 @@ def test_ranks_that_differ():
     assert [one.budget_bytes for one in larger] == [8 * 1024**3, 22 * 1024**3]
 
 
-def test_a_plan_for_unequal_cards_fits_the_smaller_one(tmp_path):
-    shares = (RankShare(budget_bytes=20 * 1024**3, speed=1.0), RankShare(budget_bytes=8 * 1024**3, speed=0.5))
-    runner = SimulatedRanks(SimulatedRunner(machine_named("RTX 4090")), 2, TRUTH, shares)
-    asked = Request(stages=("smoke_test", "production"), n_devices=2, dataset_size=20_000, out=tmp_path / "p.json")
-    plan = optimize(asked, runner=runner).plans["production"]
-    assert [one.speed for one in plan.ranks.shares] == [2.0, 1.0]
+UNEQUAL = (RankShare(budget_bytes=20 * 1024**3, speed=1.0), RankShare(budget_bytes=8 * 1024**3, speed=0.5))
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """A plan for two cards of which one is half as fast, on 2,000 complexes of many sizes."""
+    rng = np.random.default_rng(0)
+    nodes = np.exp(rng.normal(np.log(420), 0.5, 2_000)).clip(80, 2_500).round()
+    samples = [(f"c{place:04}", load_of(float(n), float(round(18 * n)))) for place, n in enumerate(nodes)]
+    runner = SimulatedRanks(SimulatedRunner(machine_named("RTX 4090"), samples=samples), 2, TRUTH, UNEQUAL)
+    out = tmp_path_factory.mktemp("unequal") / "p.json"
+    return optimize(Request(stages=("smoke_test", "production"), n_devices=2, out=out), runner=runner)
+
+
+def test_a_plan_for_unequal_cards_fits_the_smaller_one(unequal):
+    plan = unequal.plans["production"]
     assert plan.certificate.ceiling_bytes == 8 * 1024**3
     assert plan.certificate.footprint_bound_bytes <= 8 * 1024**3
+
+
+def test_loads_by_speed_are_certified_and_faster(unequal):
+    plan = unequal.plans["production"]
+    assert [one.speed for one in plan.ranks.shares] == pytest.approx([2.0, 1.0], rel=0.05)
+    assert plan.ranks.gain > 1.3  # 1.5 if steps had no fixed part and the time model no error
+    assert plan.throughput == pytest.approx(plan.ranks.gain * 2 * plan.measured.throughput / (1 + plan.ranks.imbalance))
+    assert plan.epoch_s == pytest.approx(unequal.dataset_size / plan.throughput)
+
+
+def test_a_smoke_test_has_equal_loads(unequal):
+    assert unequal.plans["smoke_test"].ranks.shares == ()
+
+
+def test_loads_by_speed_that_do_not_run_are_not_planned(tmp_path, caplog):
+    class Broken(SimulatedRanks):
+        def probe(self, spec):
+            if spec.each:
+                return Outcome(status=Status.OUT_OF_MEMORY, detail="rank 1 of 2: no", enforced=True)
+            return super().probe(spec)
+
+    samples = [(f"c{place:03}", load_of(200.0 + place, 4_000.0 + 20 * place)) for place in range(400)]
+    runner = Broken(SimulatedRunner(machine_named("RTX 4090"), samples=samples), 2, TRUTH, UNEQUAL)
+    plan = optimize(Request(stages=("production",), n_devices=2, out=tmp_path / "p.json"), runner=runner)
+    assert plan.plans["production"].ranks.shares == ()
+    assert "certificate of loads by speed failed: out_of_memory: rank 1 of 2: no" in caplog.text

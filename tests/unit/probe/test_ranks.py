@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from compass.probe.ranks import RankPlace, ask_ranks, names_lost_rank, outcome_of_ranks
-from compass.records import Batch, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime
+from compass.records import Batch, Knobs, Outcome, ProbeSpec, RankLoad, RuntimeSettings, Status, StepTime
 
 SPEC = ProbeSpec(
     knobs=Knobs(layers=2, channels=16),
@@ -33,7 +33,7 @@ class FakeWorker:
     def __init__(self, answer):
         self.answer, self.ended = answer, threading.Event()
 
-    def ask(self):
+    def ask(self, _rank):
         if self.answer is None:
             self.ended.wait(30)
             return failed(Status.OUT_OF_MEMORY, "killed by the kernel (SIGKILL), as it does when memory runs out")
@@ -80,9 +80,9 @@ def test_all_are_ended_when_all_have_answered():
 
 
 def test_all_are_ended_when_one_cannot_be_asked():
-    def ask(worker):
+    def ask(worker, rank):
         if worker.answer is None:
-            return worker.ask()
+            return worker.ask(rank)
         raise RuntimeError("no pipe")
 
     workers = [FakeWorker(None), FakeWorker(ok(1.0, 1))]
@@ -100,3 +100,15 @@ def test_the_words_of_a_lost_rank():
 def test_a_rank_sees_what_torchrun_would_tell_it(tmp_path):
     place = RankPlace(rank=1, n_ranks=2, meeting=tmp_path / "ranks")
     assert place.variables == {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+
+
+def test_each_rank_has_its_own_part():
+    small = RankLoad(batches=SPEC.batches, timed=SPEC.batches[0], ceiling_bytes=1)
+    large = small.model_copy(update={"ceiling_bytes": 2, "batches": (Batch(members=(("a", 3),)),)})
+    both = SPEC.model_copy(update={"ranks": 2, "each": (small, large)})
+    assert [both.of_rank(rank).ceiling_bytes for rank in range(2)] == [1, 2]
+    assert both.of_rank(1).batches == large.batches
+    assert both.of_rank(1).each == ()
+    assert SPEC.of_rank(1) == SPEC
+    assert "each" not in repr(SPEC)
+    assert both.key != SPEC.model_copy(update={"ranks": 2}).key
