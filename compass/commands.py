@@ -24,6 +24,10 @@ class Asked(Record):
     """As given by `--memory-limit`; None: all memory that is free."""
     dataset_size: int | None = None
     """As given by `--dataset-size`; None: counted, or the configured default."""
+    devices: int = 1
+    """As given by `--devices`."""
+    nodes: int = 1
+    """As given by `--nodes`."""
     settings: dict[str, Any] = {}
     """Values that differ from their defaults, by dotted key."""
 
@@ -50,6 +54,8 @@ def optimize_again(
         "--dataset-size": "" if asked.dataset_size is None else str(asked.dataset_size),
         "--memory-limit": "" if asked.memory_limit_bytes is None else as_flag(asked.memory_limit_bytes),
         "--device": asked.device or "",
+        "--devices": "" if asked.devices == 1 else str(asked.devices),
+        "--nodes": "" if asked.nodes == 1 else str(asked.nodes),
         "--out": as_option(out),
     }
     others = []

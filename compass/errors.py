@@ -113,3 +113,16 @@ def expected_value(detail: ErrorDetails) -> str:
     """The value that pydantic expected where it found the error `detail`, in words."""
     template = _EXPECTED.get(detail["type"])
     return detail["msg"] if template is None else template.format(**detail.get("ctx", {}))
+
+
+class RanksDisagree(CompassError):  # noqa: N818 - it names what happened
+    """Processes that train together hold different weights after the same updates."""
+
+    exit_code = 3
+
+    def __init__(self, low: float, high: float) -> None:
+        """`low` and `high` are the smallest and the largest norm of a process's weights."""
+        super().__init__(
+            f"the ranks disagree: after the same updates the norm of their weights is {low:.6g} to {high:.6g}; "
+            "something changes weights in one process alone"
+        )

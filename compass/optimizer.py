@@ -16,6 +16,7 @@ from compass.planning.forecast import Forecast
 from compass.planning.optuna_export import study_of
 from compass.planning.probe_log import probe_log
 from compass.planning.prober import Prober, Watch, ignore_progress
+from compass.planning.ranks import measure_ranks
 from compass.planning.replacing import check_replaced, keep_dropped
 from compass.planning.request import Request
 from compass.planning.runtime import choose_loaders
@@ -67,6 +68,7 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
         study_of(experiment, storage),
     ):
         calibrate(experiment, prober, wanted_variants(experiment.config))
+        measure_ranks(experiment, prober)
         expect_certificates(experiment, prober, request.stages)
         blank = blank_profile(request, experiment)
         keep_dropped(request, earlier, blank)
@@ -135,7 +137,9 @@ def with_result(profile: Profile, result: StagePlan | StageFailure) -> Profile:
     runtime = tuple(choice for choice in profile.runtime if choice.stage != result.stage)
     if isinstance(result, StagePlan):
         on_cpu = profile.hardware.on_host
-        loading = choose_loaders(result, available_cores(), profile.config.runtime, on_cpu=on_cpu, noun=profile.noun)
+        loading = choose_loaders(
+            result, available_cores() // profile.asked.devices, profile.config.runtime, on_cpu=on_cpu, noun=profile.noun
+        )
         plan = result.model_copy(update={"loader_workers": int(loading.chosen)})
         plans[result.stage] = plan.with_times(profile.dataset_size, profile.config.training.epochs)
         runtime = (*runtime, loading)

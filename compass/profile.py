@@ -149,6 +149,7 @@ class Profile(Record):
             "dataset size": self.dataset_size,
             "memory limit": "none" if limit_bytes is None else format_bytes(limit_bytes),
             "cycle": self.config.cycle_batches,
+            "devices": self.asked.devices * self.asked.nodes,
             "machine, versions or settings": self.fingerprint,
         }
 

@@ -110,6 +110,7 @@ def verify(
     try:
         with closing(runner or _runner(profile, device, cache, watch)) as machine:
             description = machine.describe()
+            check_ranks(profile, description)
             checks = []
             for n_done, plan in enumerate(plans):
                 spec = certificate_again(plan, profile.config)
@@ -132,6 +133,22 @@ def verify(
     )
 
 
+def check_ranks(profile: Profile, description: Description) -> None:
+    """Refuse plans for more devices than there are here.
+
+    Raises:
+        InputError: a plan needs more.
+    """
+    n_needed = max(plan.ranks.n_devices if plan.ranks else 1 for plan in profile.plans.values())
+    if n_needed > description.n_devices:
+        raise InputError(
+            "profile",
+            got=f"plans for {n_needed} devices",
+            expected=f"at most the {description.n_devices} of this machine",
+            fix="Verify it where it was planned, or plan for this machine.",
+        )
+
+
 def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
     """The probe that repeats the plan's certificate."""
     certificate = plan.certificate
@@ -144,6 +161,7 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
         runtime=plan.runtime,
         evaluated=certificate.evaluated,
         timed=certificate.timed,
+        ranks=1 if plan.ranks is None else plan.ranks.n_devices,
     )
     return spec if POLICIES[plan.stage].certified else spec.model_copy(update={"max_steps": spec.min_steps})
 
@@ -151,13 +169,19 @@ def certificate_again(plan: StagePlan, config: OptimizerConfig) -> ProbeSpec:
 def has_room(plan: StagePlan, description: Description) -> bool:
     """Whether the certificate's footprint is free here. If it is not, running it would harm other processes."""
     free_bytes = description.hardware.free_bytes + description.baseline_bytes  # this worker has ended by then
-    return plan.measured.footprint_bytes <= free_bytes
+    return _held_bytes(plan, description.hardware) <= free_bytes
+
+
+def _held_bytes(plan: StagePlan, hardware: Hardware) -> int:
+    """The memory of one device that the certificate held: on a CPU, of all its ranks."""
+    n_ranks = plan.ranks.n_devices if plan.ranks is not None and hardware.on_host else 1
+    return plan.measured.footprint_bytes * n_ranks
 
 
 def check_plan(plan: StagePlan, outcome: Outcome | None, description: Description, step_tolerance: float) -> PlanCheck:
     """Compare `outcome` with `plan`; None: not run, because too little memory was free."""
     if outcome is None:
-        free, held = description.hardware.free_bytes, plan.measured.footprint_bytes
+        free, held = description.hardware.free_bytes, _held_bytes(plan, description.hardware)
         problem = f"not run: {format_bytes(free)} are free now, and the certificate held {format_bytes(held)}"
         return PlanCheck(stage=plan.stage, outcome=None, problems=(problem,))
     if not outcome.ok:

@@ -41,6 +41,8 @@ def optimize(  # noqa: PLR0913 - all are named
     dataset_size: int | None = None,
     memory_limit: int | str | None = None,
     device: str | None = None,
+    devices: int = 1,
+    nodes: int = 1,
     out: AnyPath = Request.out,
     cache: AnyPath | None = None,
     force: bool = False,
@@ -59,6 +61,8 @@ def optimize(  # noqa: PLR0913 - all are named
         dataset_size: number of training samples.
         memory_limit: the most that training may use, in bytes or as a size such as `"6GiB"`.
         device: a torch device; by default an accelerator if there is one, else the CPU.
+        devices: devices that train together; on a CPU, shares of its cores and memory.
+        nodes: machines like this one, with as many devices each.
         out: path of the profile.
         cache: folder of cached probes.
         force: replace a profile of another workload or dataset; a copy is kept.
@@ -79,6 +83,8 @@ def optimize(  # noqa: PLR0913 - all are named
         device=device,
         memory_limit_bytes=bytes_of(memory_limit),
         dataset_size=dataset_size,
+        n_devices=devices,
+        n_nodes=nodes,
         out=Path(out).expanduser(),
         cache=path_of(cache),
         force=force,

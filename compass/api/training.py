@@ -129,7 +129,7 @@ def _of_request(options: TrainingOptions) -> dict[str, Any]:
     return {
         "batching": options.get("batching"),
         "device": options.get("device"),
-        "n_devices": options.get("devices", 1),
+        "n_devices": options.get("devices"),
         "stale": options.get("stale", False),
         "allow_changes": options.get("allow_changes", False),
         "workload": None if workload is None else source_of(workload),

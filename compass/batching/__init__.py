@@ -33,10 +33,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from compass.batching.packing import Limits, pack
     from compass.batching.sampler import BudgetedBatchSampler
+    from compass.batching.unequal import UnequalBatches, loss_weight
 
-__all__ = ["BudgetedBatchSampler", "Limits", "pack"]
+__all__ = ["BudgetedBatchSampler", "Limits", "UnequalBatches", "loss_weight", "pack"]
 
-_MODULES = {"BudgetedBatchSampler": "sampler", "Limits": "packing", "pack": "packing"}
+_MODULES = {
+    "BudgetedBatchSampler": "sampler",
+    "Limits": "packing",
+    "UnequalBatches": "unequal",
+    "loss_weight": "unequal",
+    "pack": "packing",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -88,6 +88,7 @@ def describe(request: Request, noun: str = "") -> dict[str, str]:
         ),
         "workload": request.workload,
         "device": request.device or "an accelerator if there is one, else the CPU",
+        **({} if request.n_devices == 1 else {"devices": _ranks(request)}),
         "memory": f"at most {format_bytes(limit)}"
         if limit
         else f"the free memory of the device, less {config.memory.reserve_share:.0%}",
@@ -96,6 +97,14 @@ def describe(request: Request, noun: str = "") -> dict[str, str]:
         "search": _search(config.search),
         "profile": str(request.out),
     }
+
+
+def _ranks(request: Request) -> str:
+    """The ranks that are asked for."""
+    on_machines = (
+        "" if request.n_nodes == 1 else f" on each of {request.n_nodes} machines, of which this one is measured"
+    )
+    return f"{request.n_devices} ranks{on_machines}; certificates run with all of them"
 
 
 def _search(rules: SearchRules) -> str:

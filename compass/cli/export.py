@@ -18,7 +18,7 @@ def export(
         str | None, typer.Option(metavar="STAGE", help="Stage whose plan is exported. Default: production.")
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra or slurm.")
+        str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra, slurm or torchrun.")
     ] = "json",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
@@ -26,6 +26,7 @@ def export(
 
     Format env is for a shell: eval "$(compass export --format env)". Format hydra is a config group.
     Format slurm is a batch script that trains the plan, and goes on after it was stopped or requeued.
+    Format torchrun is a shell script that starts a process for each device of the plan.
     """
     from compass.cli.parse import check_output, named, one_stage
     from compass.errors import InputError

@@ -42,6 +42,13 @@ StagesOption = Annotated[
         help=f"Stages to plan, with commas or repeated: {STAGES_TEXT}. Default: all.",
     ),
 ]
+DevicesOption = Annotated[
+    int,
+    typer.Option("--devices", min=1, metavar="N", help="Devices that train together; on a CPU, shares of its cores."),
+]
+NodesOption = Annotated[
+    int, typer.Option("--nodes", min=1, metavar="N", help="Machines like this one, with as many devices each.")
+]
 OutOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Profile to write. Default: hardware_profile.json.")
 ]
@@ -70,6 +77,8 @@ def optimize_command(
     dataset_size: DatasetSizeOption = None,
     memory_limit: MemoryLimitOption = None,
     device: DeviceOption = None,
+    devices: DevicesOption = 1,
+    nodes: NodesOption = 1,
     protein: ProteinOption = None,
     ligand: LigandOption = None,
     name: NameOption = None,
@@ -108,6 +117,8 @@ def optimize_command(
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
         dataset_size=parse.dataset_size(dataset_size, config, workload or Request.workload),
+        n_devices=devices,
+        n_nodes=nodes,
         out=out or Request.out,
         cache=cache,
         storage=storage,

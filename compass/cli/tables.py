@@ -24,6 +24,7 @@ from compass.records import (
 )
 from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.answers import memory_words, model_words, stand_in_words, training_words
+from compass.reporting.devices import devices_table, devices_words
 from compass.reporting.words import batch_words, limit_words, rate, rate_unit
 from compass.stages import POLICIES
 from compass.units import format_bytes, format_count, format_duration, format_seconds
@@ -36,7 +37,9 @@ def print_profile(profile: Profile) -> None:
     """Print the machine in a line, the plans in a table, and a sentence on each plan."""
     console = PlainConsole()
     hardware = profile.hardware
-    console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used")
+    n_devices = profile.asked.devices
+    each = "" if n_devices == 1 else f" by each of {n_devices} ranks"
+    console.print(f"{hardware.name} ({hardware.kind}), {format_bytes(hardware.budget_bytes)} may be used{each}")
     question = f"{profile.workload}, {counted(profile.dataset_size, of_data(profile.noun))}"
     cap = "" if profile.data_cap is None else f": at most {format_count(profile.data_cap)} parameters"
     console.print(question + cap)
@@ -77,10 +80,14 @@ def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> 
         says.append(training_words(plan, profile.dataset_size, profile.config, profile.noun))
     limited_by = limit_words(plan.limited_by, profile.noun)
     says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun)]
+    says += [devices_words(plan, profile.noun)] if plan.ranks is not None else []
     console.print(plan.stage)
     for text in says:
         sentence = f"{text[0].upper()}{text[1:].removesuffix('.')}."
         console.print(textwrap.fill(sentence, console.width - 1, initial_indent="  ", subsequent_indent="  "))
+    if plan.ranks is not None:
+        table = devices_table(plan, profile.noun)
+        console.print(plain_table("  what devices would buy:", table.headers, table.rows), new_line_start=True)
 
 
 def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
@@ -108,6 +115,9 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
     for title, choices in (("runners-up", entry.runners_up), ("front of throughput, capacity and cycle", entry.front)):
         if choices:
             console.print(_choices_table(title, choices, profile.noun))
+    if entry.ranks is not None:
+        table = devices_table(entry, profile.noun)
+        console.print(plain_table("what devices would buy", table.headers, table.rows))
 
 
 def print_description(found: Description, allocators: Mapping[str, str]) -> None:
@@ -288,6 +298,7 @@ def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
         ("limited by", plan.limited_by),
         ("why", plan.why),
     ]
+    rows += [("devices", devices_words(plan, noun))] if plan.ranks is not None else []
     rows += [("alternative", line) for line in _batch_lines(plan, noun)]
     if plan.follows:
         rows.append(("follows", plan.follows))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from compass.reporting.figure import Table
     from compass.training.prepare import TrainRequest
     from compass.training.results import Results
-    from compass.training.run_spec import RunSpec
+    from compass.training.run_spec import Amount, RunSpec
 
 StageOption = Annotated[
     str | None, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained. With --resume: the run's.")
@@ -61,9 +61,22 @@ Restart = Annotated[
 ]
 AllowChanges = Annotated[bool, typer.Option("--allow-changes", help="Resume although data, model or settings changed.")]
 Stale = Annotated[bool, typer.Option("--stale", help="Use a profile although hardware, versions or data differ.")]
-Devices = Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine.")]
+Devices = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes on this machine. Default: the plan's.")
+]
 Nodes = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Machines, on each of which torchrun starts this command.")
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Machines, on each of which torchrun starts this command. Default: the plan's."
+    ),
+]
+RankMemory = Annotated[
+    str | None,
+    typer.Option("--rank-memory", metavar="SIZE,…", help="Memory of each rank, where they differ, e.g. 8GiB,24GiB."),
+]
+RankSpeed = Annotated[
+    str | None,
+    typer.Option("--rank-speed", metavar="X,…", help="Speed of each rank relative to the plan's slowest, e.g. 1,2.2."),
 ]
 LoggerOption = Annotated[
     list[str] | None,
@@ -92,8 +105,10 @@ def train_command(
     stale: Stale = False,
     workload: NamedWorkloadOption = None,
     trust: TrustOption = False,
-    devices: Devices = 1,
-    nodes: Nodes = 1,
+    devices: Devices = None,
+    nodes: Nodes = None,
+    rank_memory: RankMemory = None,
+    rank_speed: RankSpeed = None,
     device: DeviceOption = None,
     loggers: LoggerOption = None,
     set_values: SetOption = None,
@@ -107,23 +122,22 @@ def train_command(
     from compass.cli.parse import named, one_stage
     from compass.probe.store import default_cache
     from compass.training.prepare import TrainRequest
-    from compass.training.run_spec import Amount
-    from compass.units import parse_seconds
 
     stages, profile_path = named(words, [stage] if stage else [], profile_path)
     name, folder, before = _run_of(one_stage(stages), out, resume=resume, restart=restart)
     profile, before = _profile_of(name, profile_path, before, restart=restart)
-    max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
     request = TrainRequest(
         profile=profile,
         stage=name,
         config=dataset_config((before or profile).config, _changes(set_values, loggers), dataset, index, cache),
         folder=folder,
-        amount=Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s),
+        amount=_amount(epochs, cycles, max_time),
         batching=_batching(batching),
         device=device,
         n_devices=devices,
         n_nodes=nodes,
+        rank_bytes=_sizes(rank_memory),
+        rank_speeds=_speeds(rank_speed),
         stale=stale,
         resume=resume,
         restart=restart,
@@ -133,6 +147,15 @@ def train_command(
         cache=cache or default_cache(),
     )
     _become(request, as_json=as_json)
+
+
+def _amount(epochs: int | None, cycles: float | None, max_time: str | None) -> Amount:
+    """How long to train, as the flags say."""
+    from compass.training.run_spec import Amount
+    from compass.units import parse_seconds
+
+    max_time_s = None if max_time is None else parse_seconds(max_time, where="--max-time")
+    return Amount(epochs=epochs, cycles=cycles, max_time_s=max_time_s)
 
 
 def _changes(set_values: list[str] | None, loggers: list[str] | None) -> list[str | SettingChange]:
@@ -261,6 +284,29 @@ def dataset_config(
 
     with live_progress(Console(stderr=True)) as watch:
         return scanned(Request(config=config, cache=cache), watch).config
+
+
+def _sizes(given: str | None) -> tuple[int, ...]:
+    """The bytes that `--rank-memory` names."""
+    from compass.units import parse_bytes
+
+    return tuple(parse_bytes(one, where="--rank-memory") for one in given.split(",")) if given else ()
+
+
+def _speeds(given: str | None) -> tuple[float, ...]:
+    """The speeds that `--rank-speed` names."""
+    found = []
+    for text in (given or "").split(",") if given else ():
+        try:
+            speed = float(text)
+        except ValueError:
+            speed = 0.0
+        if not 0 < speed < float("inf"):
+            raise InputError(
+                "--rank-speed", got=repr(text), expected="a number above 0 for each rank", fix="Write them with commas."
+            )
+        found.append(speed)
+    return tuple(found)
 
 
 def _batching(given: str | None) -> Literal["batch_size", "batch_budget"] | None:

@@ -77,6 +77,28 @@ def devices(*, torch: Any = None) -> tuple[str, ...]:
     return present_devices(_torch(torch))
 
 
+def device_of_rank(device: str, rank: int) -> str:
+    """The device of a rank on this machine, where rank 0 has `device`; ranks of a kind without numbers share it."""
+    kind = device_kind(device)
+    return f"{kind.name}:{int(device.partition(':')[2] or 0) + rank}" if kind.has_index else device
+
+
+def n_alike(device: str, *, torch: Any = None, root: Path = ROOT) -> int:
+    """Devices of the same kind from `device` on; of a CPU, the cores that ranks can share out."""
+    kind = device_kind(device)
+    if kind.memory == "host":
+        return available_cores(root=root)
+    later = [one for one in devices(torch=torch) if device_kind(one) == kind]
+    return len(later) - later.index(device)
+
+
+def shared_out(hardware: Hardware, n_ranks: int) -> Hardware:
+    """`hardware` with the budget of one of `n_ranks` processes: those on a CPU share out its memory."""
+    if not hardware.on_host:
+        return hardware
+    return hardware.model_copy(update={"budget_bytes": hardware.budget_bytes // n_ranks})
+
+
 def open_accelerator(device: str, *, torch: Any = None, nvml: Any = None) -> Accelerator:
     """The accelerator with the torch device string `device`. Creates its context."""
     torch = _torch(torch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from compass.integrations.settings import settings_of
 from compass.integrations.slurm import slurm_script
+from compass.integrations.torchrun import torchrun_script
 from compass.profile import Profile
 from compass.records import Stage
 
@@ -63,7 +64,8 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "env": as_env,
     "hydra": as_hydra,
 }
-FORMATS = (*SETTINGS, "slurm")
+SCRIPTS: dict[str, Callable[[Profile, Stage], str]] = {"slurm": slurm_script, "torchrun": torchrun_script}
+FORMATS = (*SETTINGS, *SCRIPTS)
 
 
 def exported(profile: Profile, stage: Stage, form: str) -> str:
@@ -72,7 +74,7 @@ def exported(profile: Profile, stage: Stage, form: str) -> str:
     Raises:
         InputError: there is no such plan.
     """
-    return slurm_script(profile, stage) if form == "slurm" else SETTINGS[form](settings_of(profile, stage))
+    return SCRIPTS[form](profile, stage) if form in SCRIPTS else SETTINGS[form](settings_of(profile, stage))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

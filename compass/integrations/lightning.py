@@ -39,6 +39,13 @@ class FollowPlan(pl.Callback):
                 expected=self.settings["precision"],
                 fix="Make it with Trainer(**compass.trainer_settings(profile, stage)).",
             )
+        if self.plan.ranks is not None and trainer.world_size != self.plan.n_ranks:
+            raise InputError(
+                "the trainer's devices",
+                got=f"{trainer.world_size} processes",
+                expected=f"the {self.plan.n_ranks} of the plan",
+                fix="Make it with Trainer(**compass.trainer_settings(profile, stage)).",
+            )
         trainer.accumulate_grad_batches = self.settings["accumulate_grad_batches"]
         trainer.gradient_clip_val = self.settings["gradient_clip_val"]
         torch.set_num_threads(self.plan.runtime.threads)

@@ -33,6 +33,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         },
         "batch_size": plan.choice.batch_size,
         **({} if budget is None else {"batch_budget_bytes": budget.budget_bytes}),
+        **({} if plan.ranks is None else {"devices": plan.ranks.n_devices, "nodes": plan.ranks.n_nodes}),
         "accumulate": plan.accumulate,
         **_on_axes(knobs, of_model=False),
         "step_s": plan.measured.step.median_s,
@@ -40,7 +41,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         **{name: value for name, value in (("epoch_s", plan.epoch_s), ("training_s", plan.training_s)) if value},
         "peak_bytes": plan.measured.footprint_bytes,
         "ceiling_bytes": plan.certificate.ceiling_bytes,
-        "learning_rate": learning_rate(plan.choice.batch_size * plan.accumulate, rules),
+        "learning_rate": learning_rate(plan.choice.batch_size * plan.n_ranks * plan.accumulate, rules),
         "weight_decay": rules.weight_decay,
         "clip_norm": rules.clip_norm,
         "device": profile.hardware.device,
@@ -60,7 +61,8 @@ def trainer_settings(profile: Profile, stage: Stage) -> dict[str, Any]:
     plan = profile.plan(stage)
     return {
         "accelerator": device_kind(profile.hardware.kind).lightning_accelerator,
-        "devices": 1,
+        "devices": 1 if plan.ranks is None else plan.ranks.n_devices,
+        **({} if plan.ranks is None else {"num_nodes": plan.ranks.n_nodes, "strategy": "ddp"}),
         "precision": LIGHTNING_PRECISION[plan.choice.knobs.variant.precision],
         "accumulate_grad_batches": plan.accumulate,
         "gradient_clip_val": profile.config.training.clip_norm,

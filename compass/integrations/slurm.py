@@ -6,8 +6,8 @@ import math
 import shlex
 from pathlib import Path
 
-from compass.commands import command
 from compass.errors import printable
+from compass.integrations.torchrun import torchrun_command, train_words
 from compass.profile import PROFILE_NAME, Profile
 from compass.records import Stage, StagePlan
 from compass.units import GIB, MIB, format_bytes, format_duration
@@ -26,8 +26,8 @@ _SCRIPT = """\
 # {stage}: {model}, {batch}; {times}.
 # Peak {peak} of {ceiling} in {steps} steps. Written by compass export.
 #SBATCH --job-name=compass-{stage}
-#SBATCH --nodes=1
-#SBATCH --ntasks=1
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task={cores}
 {device}
 #SBATCH --time={limit}
@@ -69,11 +69,7 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
     plan = profile.plan(stage)
     training_s = plan.training_s or 0.0
     path = profile.path or Path(PROFILE_NAME)
-    flags = {
-        "--profile": str(path.resolve()),
-        "--dataset": "" if profile.asked.dataset else "YOUR_DATASET",
-        "--workload": profile.workload if ":" in profile.workload else "",
-    }
+    n_devices, n_nodes = (1, 1) if plan.ranks is None else (plan.ranks.n_devices, plan.ranks.n_nodes)
     return _SCRIPT.format(
         stage=stage,
         model=printable(f"{plan.choice.knobs}"),  # a line end would end the comment
@@ -82,19 +78,32 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
         peak=format_bytes(plan.measured.footprint_bytes),
         ceiling=format_bytes(plan.certificate.ceiling_bytes),
         steps=plan.certificate.n_steps,
-        cores=plan.runtime.threads + plan.loader_workers,
+        nodes=n_nodes,
+        cores=n_devices * (plan.runtime.threads + plan.loader_workers),
         device=_device_lines(profile, plan),
         limit=_limit(training_s),
         warning=WARNING_S,
         folder=f"cd {shlex.quote(str(path.resolve().parent))} || exit 1",
-        train=command("train", {"--stage": stage, **flags}),
+        train=_start(profile, stage, str(path.resolve())),
     )
 
 
+def _start(profile: Profile, stage: Stage, path: str) -> str:
+    """What starts the training: `compass train`, which starts the ranks of one machine, or torchrun on each of several."""
+    ranks = profile.plan(stage).ranks
+    if ranks is None or ranks.n_nodes == 1:
+        return train_words(profile, stage, path)
+    first = 'export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"\n'
+    return f"{first}srun {torchrun_command(profile, stage, path)}"
+
+
 def _device_lines(profile: Profile, plan: StagePlan) -> str:
+    n_devices = 1 if plan.ranks is None else plan.ranks.n_devices
     if not profile.hardware.on_host:
-        return f"#SBATCH --gres=gpu:1    # planned on one {printable(profile.hardware.name)}: name its type if the cluster has several"
-    n_bytes = plan.certificate.ceiling_bytes * (1 + HOST_SHARE) + HOST_BYTES + plan.loader_workers * LOADER_BYTES
+        number = "one" if n_devices == 1 else str(n_devices)
+        return f"#SBATCH --gres=gpu:{n_devices}    # planned on {number} {printable(profile.hardware.name)}: name its type if the cluster has several"
+    of_rank = plan.certificate.ceiling_bytes * (1 + HOST_SHARE) + plan.loader_workers * LOADER_BYTES
+    n_bytes = HOST_BYTES + n_devices * of_rank
     return f"#SBATCH --mem={math.ceil(n_bytes / MIB)}M"
 
 

@@ -139,6 +139,7 @@ def _certified(plan: StagePlan, epoch: PackedEpoch, experiment: Experiment, prob
         ceiling_bytes=experiment.budget_bytes,
         runtime=plan.runtime,
         timed=None if typical == fullest else typical,
+        ranks=experiment.n_devices,
     ).model_copy(update={"profile": False})
     prober.report("certify", "budgeted batches", 0, 1, stage=plan.stage)
     outcome = prober.certify(spec, stage=plan.stage, expected=experiment.expected(spec)).outcome

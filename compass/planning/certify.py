@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compass.cost.ranks import RankedCosts
 from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
 from compass.planning.prober import Probed, Prober
+from compass.planning.ranks import with_ranks
+from compass.planning.unequal import with_shares
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import is_settled
 from compass.records import (
@@ -96,7 +99,8 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
     if in_time:
         lawful = [one for one in in_time if is_lawful(known, one.choice)]
         plan = make_plan(policy, experiment, best_of(policy, known, lawful or in_time))
-        return with_budget(plan, policy, experiment, prober)
+        plan = with_budget(with_ranks(plan, experiment), policy, experiment, prober)
+        return with_shares(plan, policy, experiment, prober)
     if certified:
         return _too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
     if failed:
@@ -298,6 +302,7 @@ def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> Pr
         runtime=runtime,
         evaluated=(worst,) if experiment.description.family.evaluates else (),
         timed=None if typical == worst else typical,
+        ranks=experiment.n_devices,
     )
 
 
@@ -311,6 +316,7 @@ def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -
         step_s=pick.step_s,
         ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,
+        ranks=experiment.n_devices,
     )
     return spec.model_copy(update={"max_steps": spec.min_steps})
 
@@ -365,10 +371,18 @@ def _measured(policy: Policy, known: Knowledge, certified: Certified) -> Measure
         throughput=pick.throughput,
         live_bytes=outcome.live_bytes or 0,
         footprint_bytes=outcome.footprint_bytes or 0,
-        update_s=outcome.update_s if certified.timed is outcome else None,
+        update_s=_update_s(certified, known) if certified.timed is outcome else None,
         collate_s=outcome.collate_s if known.work.stands_for == 1 else None,
         terms=_score_terms(policy, known, pick),
     )
+
+
+def _update_s(certified: Certified, known: Knowledge) -> float | None:
+    """Seconds of every timed step that training spends once per update: on the weights and, in ranks, on averaging gradients."""
+    update_s, costs = certified.outcome.update_s, known.costs
+    if update_s is None or not isinstance(costs, RankedCosts):
+        return update_s
+    return update_s + costs.ranks.sync_of(certified.choice.capacity, costs.ranks.n_ranks)
 
 
 def _certificate(experiment: Experiment, certified: Certified, law: BytesLaw) -> Certificate:

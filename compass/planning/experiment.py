@@ -9,6 +9,7 @@ import numpy as np
 
 from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
+from compass.cost.ranks import RankedCosts
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
@@ -24,6 +25,8 @@ from compass.records import (
     Load,
     Outcome,
     ProbeSpec,
+    RankCosts,
+    RankShare,
     RuntimeChoice,
     RuntimeSettings,
     Status,
@@ -63,12 +66,25 @@ class Experiment:
     reference: Choice | None = None
     """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
+    n_devices: int = 1
+    """Ranks on this machine."""
+    n_nodes: int = 1
+    """Machines with as many ranks each."""
+    rank_costs: RankCosts | None = None
+    """What a rank costs beyond a process alone; None: one device, or not measured yet."""
+    shares: tuple[RankShare, ...] = ()
+    """What each rank may hold and how fast it is, where they differ."""
     _fitted: tuple[Probes, CostModels] | None = None
 
     @property
+    def n_ranks(self) -> int:
+        """Processes that train together, over all machines."""
+        return self.n_devices * self.n_nodes
+
+    @property
     def budget_bytes(self) -> int:
-        """Memory that a training process may hold in all."""
-        return self.description.hardware.budget_bytes
+        """Memory that a training process may hold in all; of unequal ranks, the one that may hold least."""
+        return min([self.description.hardware.budget_bytes, *(one.budget_bytes for one in self.shares)])
 
     @property
     def noun(self) -> str:
@@ -102,6 +118,7 @@ class Experiment:
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""
         return Knowledge(
+            n_ranks=self.n_ranks,
             config=self.config,
             costs=self.costs(),
             work=self.sample_loads,
@@ -117,7 +134,12 @@ class Experiment:
         )
 
     def costs(self) -> CostModels:
-        """The cost models, fitted to all probes so far."""
+        """The cost models of a rank, fitted to all probes so far; for one device those of a process alone."""
+        alone = self._costs_alone()
+        return alone if self.rank_costs is None else RankedCosts.of(alone, self.rank_costs, self.capacities)
+
+    def _costs_alone(self) -> CostModels:
+        """The cost models of a process alone. Probes of ranks count without what ranks add, once that is known."""
         probes = tuple(self.runner.probes)
         if self._fitted is None or self._fitted[0] != probes:
             samples = dict(self.description.samples)
@@ -134,10 +156,19 @@ class Experiment:
         with the same spec for every load. It counts once.
         """
         searched = {knobs.variant for knobs in self.capacities}
-        of_run = [(spec, outcome) for spec, outcome in self.runner.probes if spec.knobs.variant in searched]
+        of_run = [pair for pair in map(self._alone, self.runner.probes) if pair and pair[0].knobs.variant in searched]
         probed = {spec.knobs.variant for spec, _ in of_run}
         trained = [(spec, outcome) for spec, outcome in self.runner.trained if spec.knobs.variant in probed]
         return trained + list({spec.key: (spec, outcome) for spec, outcome in of_run}.values())
+
+    def _alone(self, probe: tuple[ProbeSpec, Outcome]) -> tuple[ProbeSpec, Outcome] | None:
+        """A probe as a process alone would have met it; None: of ranks whose costs are not known."""
+        spec, outcome = probe
+        if spec.ranks == 1:
+            return probe
+        if self.rank_costs is None:
+            return None
+        return self.rank_costs.alone(spec, outcome, self.capacities.get(spec.knobs, 0))
 
     def trained(self, knobs: Knobs, batch_size: int, runtime: RuntimeSettings) -> Outcome | None:
         """The last training cycle with these knobs, batch size and runtime; None if there is none."""
@@ -153,7 +184,8 @@ class Experiment:
 
     def expected(self, spec: ProbeSpec) -> Expectation | None:
         """The prediction of a probe on real samples; None for synthetic ones and for variants without a memory model."""
-        costs, knobs, allocator = self.costs(), spec.knobs, spec.runtime.allocator
+        costs = self.costs() if spec.ranks > 1 else self._costs_alone()
+        knobs, allocator = spec.knobs, spec.runtime.allocator
         memory = self.expected_memory(spec, costs)
         if memory is None or not costs.time.knows(knobs.variant):
             return memory

@@ -14,7 +14,7 @@ from compass.planning.forecast import Forecast
 from compass.planning.prober import Watch, ignore_progress
 from compass.planning.replacing import check_replaced
 from compass.planning.request import Request
-from compass.planning.session import check_budget, first_settings, local_runner, without_catalogue
+from compass.planning.session import check_budget, check_devices, first_settings, local_runner, without_catalogue
 from compass.probe.runner import Runner
 from compass.profile import Profile, read_earlier
 from compass.records import Description, Progress, Record, Stage
@@ -60,8 +60,9 @@ def check_request(
     read, n_listed, warnings = _read_some(request)
     watch(Progress(phase="runtime", what="starting a worker", n_done=0, n_expected=1))
     plain = replace(request, config=without_catalogue(request.config))
-    with closing(runner or local_runner(plain, first_settings(request.config))) as machine:
+    with closing(runner or local_runner(plain, first_settings(request.config, n_ranks=request.n_devices))) as machine:
         description = machine.describe()
+    check_devices(description, request)
     check_budget(description, follow(request.config, description.family))
     return Checked(
         description=description,

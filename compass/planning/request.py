@@ -9,6 +9,7 @@ from typing import Any
 
 from compass.commands import Asked
 from compass.config_files import changed_settings
+from compass.errors import InputError
 from compass.files import MODEL_SUFFIX
 from compass.optimizer_config import OptimizerConfig
 from compass.profile import PROFILE_NAME
@@ -51,6 +52,10 @@ class Request:
     memory_limit_bytes: int | None = None
     dataset_size: int | None = None
     """Complexes to train on; None: the configured default."""
+    n_devices: int = 1
+    """Ranks on this machine, each on a device of its own; on a CPU they share out cores and memory."""
+    n_nodes: int = 1
+    """Machines with as many ranks each."""
     out: Path = Path(PROFILE_NAME)
     cache: Path | None = None
     """Folder of the probe store; None: the user's cache folder."""
@@ -60,7 +65,14 @@ class Request:
     """Where Optuna's study is written: a URL or a journal's path. None: a journal beside the probe store, if there is one."""
 
     def __post_init__(self) -> None:
-        """Make paths absolute: a profile is used from any folder."""
+        """Make paths absolute: a profile is used from any folder.
+
+        Raises:
+            InputError: there is to be no device or no machine.
+        """
+        for option, number in (("--devices", self.n_devices), ("--nodes", self.n_nodes)):
+            if number < 1:
+                raise InputError(option, got=str(number), expected="a whole number above zero", fix="Correct it.")
         object.__setattr__(self, "config", _with_absolute_paths(self.config))
         object.__setattr__(self, "workload", absolute_source(self.workload))
 
@@ -73,6 +85,8 @@ class Request:
             device=self.device,
             memory_limit_bytes=self.memory_limit_bytes,
             dataset_size=self.dataset_size,
+            devices=self.n_devices,
+            nodes=self.n_nodes,
             settings=settings,
         )
 

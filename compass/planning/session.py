@@ -41,6 +41,7 @@ from compass.records import (
     RuntimeSettings,
     Variant,
 )
+from compass.records.nouns import counted
 from compass.search.family import follow
 from compass.search.sample_loads import make_sample_loads
 from compass.search.space import architectures, data_cap, knobs_of, variants, with_tried_values
@@ -153,7 +154,9 @@ def open_experiment(
     remember_workload(request.workload)
     if runner is not None:
         with closing(runner):
-            experiment = make_experiment(request, runner, None, first_settings(request.config, earlier), also)
+            experiment = make_experiment(
+                request, runner, None, first_settings(request.config, earlier, request.n_devices), also
+            )
             yield experiment, make_prober(experiment, watch, forecast)
         return
     store = Store((request.cache or default_cache()) / LEDGER)
@@ -171,12 +174,14 @@ class _LocalMachine:
     def open_with_chosen_settings(self, earlier: Profile | None) -> tuple[Experiment, Prober]:
         """The experiment under the settings that `earlier` chose on this machine, else under those that are measured now."""
         config = self._request.config
-        experiment, prober = self._open(first_settings(config, earlier))
+        experiment, prober = self._open(first_settings(config, earlier, self._request.n_devices))
         config = follow(config, experiment.description.family)
         kept = kept_settings(earlier, experiment)
         if kept is None:
             # `earlier` may be of another machine, with fewer threads than this one has cores.
-            experiment, prober = self._reopened(experiment, prober, first_settings(config))
+            experiment, prober = self._reopened(
+                experiment, prober, first_settings(config, n_ranks=self._request.n_devices)
+            )
             kept = choose_settings(experiment, prober)
         settings, choices = kept
         experiment, prober = self._reopened(experiment, prober, settings)
@@ -214,15 +219,20 @@ def local_runner(request: Request, settings: RuntimeSettings) -> LocalRunner:
         workload=request.workload,
         device=request.device,
         limit_bytes=request.memory_limit_bytes,
+        n_ranks=request.n_devices,
     )
 
 
-def first_settings(config: OptimizerConfig, earlier: Profile | None = None) -> RuntimeSettings:
-    """The settings to start with: as configured, else as chosen in `earlier`, else those that usually win on an idle machine."""
+def first_settings(config: OptimizerConfig, earlier: Profile | None = None, n_ranks: int = 1) -> RuntimeSettings:
+    """The settings to start with: as configured, else as chosen in `earlier`, else those that usually win on an idle machine.
+
+    `n_ranks` on this machine share out its cores.
+    """
     rules = config.runtime
-    before = earlier.calibrated_runtime if earlier and earlier.config.runtime == rules else None
+    same = earlier is not None and earlier.config.runtime == rules and earlier.asked.devices == n_ranks
+    before = earlier.calibrated_runtime if earlier and same else None
     return RuntimeSettings(
-        threads=rules.threads or (before.threads if before else available_cores()),
+        threads=rules.threads or (before.threads if before else max(1, available_cores() // n_ranks)),
         allocator=config.stages.calibration_allocator,
         library=library_name(config.stages.calibration_allocator),
         waiting=rules.waiting or (before.waiting if before else "spin"),
@@ -236,7 +246,7 @@ def kept_settings(
 
     None too if they are those to start with: then the ledger holds their trials.
     """
-    if experiment.settings == first_settings(experiment.config):
+    if experiment.settings == first_settings(experiment.config, n_ranks=experiment.n_devices):
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None
@@ -262,6 +272,7 @@ def make_experiment(
     description = machine.describe()
     config = follow(request.config, description.family)
     config = with_tried_values(config, config, {})
+    check_devices(description, request)
     check_budget(description, config)
     budget_bytes = description.hardware.budget_bytes
     for remark in description.family.remarks:
@@ -287,6 +298,8 @@ def make_experiment(
         dataset_size=dataset_size,
         dataset=data,
         data_cap=data_cap(config.space.data_cap, dataset_size),
+        n_devices=request.n_devices,
+        n_nodes=request.n_nodes,
     )
 
 
@@ -346,6 +359,38 @@ def check_budget(description: Description, config: OptimizerConfig) -> None:
             expected=f"at least {format_bytes(needed)}, of which an idle worker holds "
             f"{format_bytes(description.baseline_bytes)}",
             fix="Raise --memory-limit or free memory.",
+        )
+
+
+def check_devices(description: Description, request: Request) -> None:
+    """Refuse more ranks than there are devices, and ranks of a workload that makes whole updates itself.
+
+    Raises:
+        InputError: these ranks cannot train together.
+    """
+    n_here, hardware = description.n_devices, description.hardware
+    if request.n_nodes > request.n_devices == 1:
+        raise InputError(
+            "--nodes",
+            got=f"{request.n_nodes} with one device each",
+            expected="at least 2 devices on this machine, to measure how ranks wait for each other",
+            fix="Add --devices 2 or more, or plan for one device and train with --nodes.",
+        )
+    if request.n_devices > n_here:
+        what = counted(n_here, "cores" if hardware.on_host else f"{hardware.kind} devices")
+        first = "" if hardware.on_host or not hardware.index else f" from {hardware.device} on"
+        raise InputError(
+            "--devices",
+            got=str(request.n_devices),
+            expected=f"at most the {what} here{first}",
+            fix="Ask for fewer.",
+        )
+    if request.n_devices * request.n_nodes > 1 and description.family.own_step:
+        raise InputError(
+            "--devices",
+            got=f"{request.n_devices} for a workload with a step of its own",
+            expected="1, because Compass cannot average gradients inside that step",
+            fix="Leave --devices out, or give the workload a loss in place of the step.",
         )
 
 

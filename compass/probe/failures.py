@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from compass.errors import InputError, NonFiniteLoss
+from compass.errors import InputError, NonFiniteLoss, RanksDisagree
 from compass.probe.last_words import reason_of_death, without_noise
 from compass.records import Status
 
@@ -118,7 +118,7 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
         sign = _memory_sign(link, ceiling=ceiling)
         if sign:
             return Status.OUT_OF_MEMORY, sign
-    if isinstance(error, NonFiniteLoss):
+    if isinstance(error, NonFiniteLoss | RanksDisagree):
         return Status.INVALID, ", ".join([str(error), *getattr(error, "__notes__", ())])
     lines = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__))).rstrip()
     return Status.INVALID, _tail(lines)

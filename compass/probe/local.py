@@ -11,7 +11,9 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify_exit
 from compass.probe.lazy_imports import Readiness
 from compass.probe.process import WorkerDied, WorkerProcess, WorkerStartError, WorkerTimedOut
+from compass.probe.ranks import RankPlace, ask_ranks
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status
+from compass.temporary import TemporaryFolder
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +36,16 @@ class LocalRunner:
         workload: str = "visnet",
         device: str | None = None,
         limit_bytes: int | None = None,
+        n_ranks: int = 1,
     ) -> None:
+        """`n_ranks` processes are to train together: on a CPU they share out the memory."""
         self._runtime = runtime
         self._opening: dict[str, Any] = {
             "workload": workload,
             "config": config.model_dump(mode="json"),
             "device": device,
             "limit_bytes": limit_bytes,
+            "n_ranks": n_ranks,
         }
         self._lasting: dict[RuntimeSettings, WorkerProcess] = {}
         self._fresh: dict[RuntimeSettings, WorkerProcess] = {}
@@ -60,6 +65,8 @@ class LocalRunner:
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
         """Start the workers for `specs` side by side, because each start takes seconds."""
         for spec in specs:
+            if spec.ranks > 1:  # they run alone, so their workers start when it is their turn
+                continue
             if not spec.fresh:
                 self._alive(self._lasting, spec.runtime, "probing").send({"op": "load", "ready": "probing"})
             else:
@@ -70,6 +77,8 @@ class LocalRunner:
 
     def probe(self, spec: ProbeSpec) -> Outcome:
         """Run `spec` in the lasting worker, or in a fresh one if it demands that; under a ceiling, no other worker runs."""
+        if spec.ranks > 1:
+            return self._probe_in_ranks(spec)
         if not spec.fresh:
             return _probe(self._started(self._lasting, spec.runtime, PROBING), spec)
         if spec.ceiling_bytes is not None:
@@ -79,6 +88,23 @@ class LocalRunner:
             return _probe(worker, spec)
         finally:
             self._fresh.pop(spec.runtime).kill()
+
+    def _probe_in_ranks(self, spec: ProbeSpec) -> Outcome:
+        """Run `spec` in as many fresh workers as it has ranks, each on a device of its own; no other worker runs."""
+        self.close()
+        folder, workers = TemporaryFolder(), list[WorkerProcess]()
+        try:
+            for rank in range(spec.ranks):
+                place = RankPlace(rank=rank, n_ranks=spec.ranks, meeting=folder.path / "ranks")
+                opening = self._opening | {"ready": TRAINING, "place": place.model_dump(mode="json")}
+                workers.append(WorkerProcess(spec.runtime, opening, place.variables))
+            for worker in workers:
+                worker.wait()
+            return ask_ranks(workers, lambda worker, rank: _probe(worker, spec.of_rank(rank)))
+        finally:
+            for worker in workers:
+                worker.kill()
+            folder.remove()
 
     def close(self) -> None:
         """End every worker."""

@@ -17,9 +17,10 @@ from compass.optimizer_config import TrainingRules
 from compass.probe.counting import count_parameters
 from compass.probe.failures import classify
 from compass.probe.own_tensors import OwnTensors
+from compass.probe.rank_group import Alone, RankGroup
 from compass.probe.segments import ProfiledStep, profiled_step
 from compass.probe.settle import N_WARM_STEPS, after_warming, is_settled, step_time
-from compass.records import Load, Outcome, ProbeSpec, Status
+from compass.records import Load, Outcome, ProbeSpec, RankFigures, Status
 from compass.workloads.building import build
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.step import evaluation_step, has_own_step, on_device, training_step, update
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compass.device import Ceiling, Meter
+    from compass.probe.ranks import RankPlace
     from compass.records import Batch
     from compass.workloads.protocol import Workload
 
 N_UPDATES = 5
 """Weight updates that are timed alone."""
+N_EXCHANGES = 21
+"""Exchanges of a single number whose time is taken."""
+N_SYNCS = 4
+"""Pairs of steps that show the time of averaging gradients."""
 N_LOSSES = 3
 """Losses that an outcome keeps, of the first steps: enough to compare two runs."""
 
 
-def measure(
+def measure(  # noqa: PLR0913 - each varies on its own
     spec: ProbeSpec,
     workload: Workload,
     device: str,
@@ -45,8 +51,11 @@ def measure(
     *,
     seed: int,
     training: TrainingRules = TrainingRules(),  # noqa: B008 - frozen
+    place: RankPlace | None = None,
 ) -> Outcome:
     """Run the training steps of `spec` on `device`. A failure of the configuration is an outcome, not an exception.
+
+    `place` is that of this process among the ranks of `spec`; None: it is alone.
 
     Raises:
         CeilingTooLow: the ceiling is below what the worker already holds.
@@ -55,7 +64,7 @@ def measure(
     meter.reset_peak()
     baseline_bytes = meter.footprint_bytes()
     ceiling = meter.ceiling(spec.ceiling_bytes) if spec.ceiling_bytes is not None else None
-    trial = Trial(spec, workload, device, meter, seed, training)
+    trial = Trial(spec, workload, device, meter, seed, training, place)
     outcome, enforced = _attempt(trial, ceiling, profile=spec.profile)
     footprint_bytes, enforced = _end(trial, meter, ceiling, has_failed=not outcome.ok, enforced=enforced)
     return outcome.model_copy(
@@ -110,9 +119,20 @@ def _end(trial: Trial, meter: Meter, ceiling: Ceiling | None, *, has_failed: boo
 class Trial:
     """The state of one probe: a model, its optimizer, the batch on the device, and the measurements so far."""
 
-    def __init__(
-        self, spec: ProbeSpec, workload: Workload, device: str, meter: Meter, seed: int, training: TrainingRules
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a probe depends on
+        self,
+        spec: ProbeSpec,
+        workload: Workload,
+        device: str,
+        meter: Meter,
+        seed: int,
+        training: TrainingRules,
+        place: RankPlace | None = None,
     ) -> None:
+        self._place = place
+        self._ranks = Alone()
+        self._shared: Any = workload
+        """The workload, whose loss has the mean gradient of all ranks."""
         self._spec, self._workload, self._device, self._meter = spec, workload, device, meter
         self._seed, self._training = seed, training
         self._model: torch.nn.Module | None = None
@@ -131,6 +151,11 @@ class Trial:
         """Times to collate each batch of real samples."""
         self.losses: list[float] = []
         self.update_s: float | None = None
+        self.sync_s: float | None = None
+        self.latency_s: float | None = None
+        self.joined_bytes: int | None = None
+        self.alone_s: float | None = None
+        """Median time of steps without averaging gradients."""
         self.left_bytes: int | None = None
         """Live bytes that the profiled step left behind."""
         self.others_cores: float | None = None
@@ -155,20 +180,26 @@ class Trial:
                 ceiling.tighten()
             if self.n_steps > n_warm and self.load == loads[-1]:
                 self.step_s.append(step_s)
-            if self.n_steps >= n_least and is_settled(step_time(after_warming(self.step_s)), spec.settle_share):
+            if self.n_steps >= n_least and self._ranks.all(
+                is_settled(step_time(after_warming(self.step_s)), spec.settle_share)
+            ):
                 break
+        self._ranks.check_weights(self._built)
         self.others_cores = others.busy_cores()
         self.footprint_bytes = self._meter.footprint_bytes()
         if (spec.fresh or spec.batches[-1].members) and not has_own_step(self._workload):
             self.update_s = self._timed_update()
+        if spec.ranks > 1 and spec.ceiling_bytes is None:
+            self.latency_s = self._timed_latency()
+            self.sync_s = max(self.latency_s, self._timed_sync())
 
     def profile(self) -> tuple[tuple[str, int], ...]:
         """One more step of the last of the spec's batches: (segment, its peak of live bytes)."""
         if self._spec.timed is not None:
             self._hold(self._spec.batches[-1])
         seen = self._profiled_step()
-        if (
-            seen.left_bytes
+        if not self._ranks.all(
+            not seen.left_bytes
         ):  # the profiler misses what is freed of memory from before it started; now it knows all of it
             seen = self._profiled_step()
         self.left_bytes = seen.left_bytes
@@ -194,14 +225,25 @@ class Trial:
             segments=segments,
             collate_s=median(self._collate_s) if self._collate_s else None,
             update_s=self.update_s,
+            sync_s=self.sync_s,
+            latency_s=self.latency_s,
+            joined_bytes=self.joined_bytes,
+            ranks=self._own_figures(),
             losses=tuple(loss for loss in self.losses[:N_LOSSES] if math.isfinite(loss)),
             left_bytes=self.left_bytes,
             others_cores=self.others_cores,
         )
 
+    def _own_figures(self) -> tuple[RankFigures, ...]:
+        """This rank alone; nothing without ranks."""
+        if self._place is None:
+            return ()
+        return (RankFigures(device=self._device, budget_bytes=self._place.budget_bytes, alone_s=self.alone_s),)
+
     def release(self) -> None:
         """Drop every tensor and empty the allocator's cache."""
         self._model = self._optimizer = self._batch = self._held = None
+        self._shared, self._ranks = self._workload, Alone()
         if self._spec.knobs.variant.compiled:
             torch.compiler.reset()  # else the ninth model in this process would run uncompiled, without a word
         gc.collect()
@@ -216,9 +258,15 @@ class Trial:
         """Build the model on the device, with its optimizer."""
         if self._own_tensors is not None:
             self._own_tensors.note()
+        if self._place is not None:  # before the model, whose memory would hide what the meeting takes
+            before_bytes = self._meter.footprint_bytes()
+            self._ranks = RankGroup(self._place, self._device)
+            self.joined_bytes = max(0, self._meter.footprint_bytes() - before_bytes)
         torch.manual_seed(self._seed)
         with torch.device(self._device):
             self._model = build(self._workload, self._spec.knobs).train()
+        if self._place is not None:
+            self._shared = self._ranks.share(self._workload, self._model)
         self._optimizer = make_optimizer(self._workload, self._model, self._spec.knobs.variant, self._training)
 
     def _take_batch(self, loads: Sequence[Load]) -> None:
@@ -261,7 +309,7 @@ class Trial:
         variant = self._spec.knobs.variant
         while True:
             with suppress(Overflow):
-                return training_step(self._workload, self._built, self._optimizer, self._batch, variant, self._training)
+                return training_step(self._shared, self._built, self._optimizer, self._batch, variant, self._training)
 
     def _timed_update(self) -> float:
         """Median seconds that a weight update takes alone: training with gathered batches makes one for several batches."""
@@ -274,6 +322,27 @@ class Trial:
             self._meter.synchronize()
             took_s.append(time.perf_counter() - started)
         return median(took_s)
+
+    def _timed_latency(self) -> float:
+        """Median seconds in which the ranks exchange a single number."""
+        took_s = []
+        for _ in range(N_EXCHANGES):
+            self._meter.synchronize()
+            started = time.perf_counter()
+            self._ranks.exchange()
+            self._meter.synchronize()
+            took_s.append(time.perf_counter() - started)
+        return median(took_s)
+
+    def _timed_sync(self) -> float:
+        """Median seconds by which averaging gradients makes a step longer, from steps with it and without in turn."""
+        with_s, without_s = [], []
+        for _ in range(N_SYNCS):
+            with_s.append(self._timed_step())
+            with self._ranks.without_sync():
+                without_s.append(self._timed_step())
+        self.alone_s = median(without_s)
+        return max(0.0, median(with_s) - self.alone_s)
 
     def _timed_step(self) -> float:
         self._meter.synchronize()

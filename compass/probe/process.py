@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import IO, Any
 
 import psutil
@@ -58,7 +60,10 @@ class WorkerTimedOut(Exception):  # noqa: N818 - the name of an event
 class WorkerProcess:
     """One process `python -m compass.probe.worker`, in a process group of its own."""
 
-    def __init__(self, runtime: RuntimeSettings, opening: dict[str, Any]) -> None:
+    def __init__(
+        self, runtime: RuntimeSettings, opening: dict[str, Any], variables: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Start it under `runtime` with additional `variables` in its environment, and send the `opening` request."""
         self._folder = TemporaryFolder()
         self._stderr = (self._folder.path / "stderr").open("w+b")
         try:
@@ -67,7 +72,12 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                env=environment(runtime) | self._folder.variables | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
+                env={
+                    **environment(runtime),
+                    **self._folder.variables,
+                    "PYTHONIOENCODING": "utf-8:backslashreplace",
+                    **variables,
+                },
                 start_new_session=True,
                 text=True,
                 encoding="utf-8",
@@ -185,13 +195,17 @@ class WorkerProcess:
         self._stderr.seek(max(0, size - STDERR_TAIL_BYTES))
         return self._stderr.read().decode(errors="replace")
 
-    def kill(self) -> None:
-        """End the worker and all processes of its group. May be called twice."""
+    def end(self) -> None:
+        """End the worker and all processes of its group; a thread that waits for its answer learns of its death."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
                 self._process.kill()
             else:
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """End the worker and all processes of its group, and remove its files. May be called twice."""
+        self.end()
         self._process.wait()
         for pipe in (self._process.stdin, self._stderr):
             with contextlib.suppress(OSError):

@@ -95,10 +95,11 @@ def certificate_probe(  # noqa: PLR0913 - each varies on its own
     runtime: RuntimeSettings,
     evaluated: tuple[Batch, ...] = (),
     timed: Batch | None = None,
+    ranks: int = 1,
 ) -> ProbeSpec:
     """All `batches` once, under the ceiling in a fresh process; then `timed`, or the last of them, until its time has settled.
 
-    `step_s` is the expected time of a step in seconds.
+    `step_s` is the expected time of a step in seconds. Of several `ranks`, each has a process and a ceiling of its own.
     """
     n_timed = max(rules.timed_steps, min(rules.timed_most, int(rules.timed_s / step_s)))
     n_batches = len(batches) + (0 if timed is None else n_timed)
@@ -115,6 +116,7 @@ def certificate_probe(  # noqa: PLR0913 - each varies on its own
         timeout_s=max(rules.timeout_floor_s, rules.timeout_factor * step_s * 3 * n_batches)
         + _compile_s(rules, knobs.variant),
         runtime=runtime,
+        ranks=ranks,
     )
 
 

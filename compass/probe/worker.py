@@ -15,10 +15,11 @@ import sys
 import traceback
 from typing import IO, TYPE_CHECKING, Any
 
-from compass.device import detect, fingerprint, meter_for, resolve
+from compass.device import detect, device_of_rank, fingerprint, meter_for, n_alike, resolve, shared_out
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.lazy_imports import Readiness, defer, holds, load_deferred
+from compass.probe.ranks import RankPlace
 from compass.probe.runtime import describe_runtime
 from compass.probe.side_effects import count_forks, leak_remarks, watched
 from compass.records import Description, Knobs, ProbeSpec, digest
@@ -31,15 +32,18 @@ if TYPE_CHECKING:
 class Worker:
     """One workload on one device."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the first request has all
         self,
         *,
         workload: str,
         config: dict[str, Any],
         device: str | None,
         limit_bytes: int | None,
+        n_ranks: int = 1,
+        place: dict[str, Any] | None = None,
         ready: Readiness = "describing",
     ) -> None:
+        """Open them; `place` is that of this process among the ranks of a probe, of `n_ranks` that share out a CPU's memory."""
         from compass.workloads.defaults import family_of, micro_batches, samples_of
         from compass.workloads.registry import FAMILIES, load_workload
 
@@ -47,9 +51,13 @@ class Worker:
             defer()
         self._config = OptimizerConfig.model_validate(config)
         self._workload = load_workload(workload, self._config)
-        self._device = resolve(device)
+        self._place = None if place is None else RankPlace.model_validate(place)
+        self._device = device_of_rank(resolve(device), 0 if self._place is None else self._place.rank)
         reserve_share = self._config.memory.reserve_share
-        self._hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
+        hardware = detect(self._device, limit_bytes=limit_bytes, reserve_share=reserve_share)
+        self._hardware = shared_out(hardware, n_ranks)
+        if self._place is not None:
+            self._place = self._place.model_copy(update={"budget_bytes": self._hardware.budget_bytes})
         self._samples = samples_of(self._workload)
         self._family = family_of(self._workload)
         self._micro_batches = micro_batches(self._workload, self._samples)
@@ -73,6 +81,7 @@ class Worker:
             samples=tuple(self._samples.items()),
             parameters=tuple((one, count_unfilled(self._workload, one)) for one in map(Knobs.model_validate, knobs)),
             family=self._family,
+            n_devices=n_alike(self._device),
             micro_batches=self._micro_batches,
         ).model_dump_json()
 
@@ -84,7 +93,13 @@ class Worker:
         self.load("training" if asked.fresh else "probing")
         with watched(remarks):
             outcome = measure(
-                asked, self._workload, self._device, self._meter, seed=rules.seed, training=rules.training
+                asked,
+                self._workload,
+                self._device,
+                self._meter,
+                seed=rules.seed,
+                training=rules.training,
+                place=self._place,
             )
         self.is_spent = not outcome.ok and _is_unusable(self._meter)
         remarks += leak_remarks(outcome.left_bytes)

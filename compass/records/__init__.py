@@ -52,7 +52,18 @@ from compass.records.knobs import (
     shape_header,
     shape_name,
 )
-from compass.records.probing import Description, Family, Outcome, ProbeSpec, Status, StepTime, TrainedCycle
+from compass.records.probing import (
+    Description,
+    Family,
+    Outcome,
+    ProbeSpec,
+    RankFigures,
+    RankLoad,
+    Status,
+    StepTime,
+    TrainedCycle,
+)
+from compass.records.ranks import DevicesRow, RankCosts, RankShare, RanksPlan
 from compass.records.training import Cycle, Evaluation, Metrics, RunVerdict, Standing
 
 __all__ = [
@@ -80,6 +91,7 @@ __all__ = [
     "DatasetSummary",
     "Description",
     "DeviceKind",
+    "DevicesRow",
     "Estimate",
     "Estimates",
     "Evaluation",
@@ -100,6 +112,11 @@ __all__ = [
     "ProbeNote",
     "ProbeSpec",
     "Progress",
+    "RankCosts",
+    "RankFigures",
+    "RankLoad",
+    "RankShare",
+    "RanksPlan",
     "Record",
     "RunVerdict",
     "RuntimeChoice",

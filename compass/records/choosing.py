@@ -11,6 +11,7 @@ from compass.records.base import Pairs, Record, Stage
 from compass.records.considered import Candidate, ScoreTerms, WhatIf
 from compass.records.knobs import Batch, Fingerprint, Hardware, Knobs, Load, RuntimeSettings
 from compass.records.probing import StepTime
+from compass.records.ranks import RanksPlan
 
 
 class Affine(Record):
@@ -61,6 +62,18 @@ class BytesLaw(Record):
     def upper_footprint(self, load: Load) -> float:
         """Upper bound of the footprint at `load`, which is compared with the budget."""
         return self.baseline_bytes + self.footprint_ratio * self.upper_live(load)
+
+    def in_ranks(self, capacity: int, host_bytes: int = 0) -> BytesLaw:
+        """The law of one of several ranks that train a model of `capacity` parameters.
+
+        DDP's buckets are a second copy of the gradients while it rebuilds them. `host_bytes` are held beside the model by each
+        rank: threads, buffers and contexts of gloo or NCCL.
+        """
+        bucket_bytes = 4.0 * capacity
+        segments = tuple(
+            (name, Affine(base=piece.base + bucket_bytes, per_unit=piece.per_unit)) for name, piece in self.segments
+        )
+        return self.model_copy(update={"segments": segments, "baseline_bytes": self.baseline_bytes + host_bytes})
 
     def capped(self, load: Load, budget_bytes: int) -> BytesLaw:
         """This law, or one with a smaller ratio whose bound at `load` is the budget: a batch of that load has run within it."""
@@ -328,7 +341,9 @@ class StagePlan(Record):
     least_batch: int = 1
     """Fewest samples of a batch: two if the model cannot be trained on one. An epoch's last batches are evened out to it."""
     accumulate: int
-    """Batches per weight update, to reach the configured effective batch."""
+    """Batches of each rank per weight update, to reach the configured effective batch."""
+    ranks: RanksPlan | None = None
+    """For several devices: what they do together. All other figures are of one rank."""
     runtime: RuntimeSettings
     loader_workers: int = Field(ge=0, default=0)
     """Processes that make batches ready beside training; 0: the training process does."""
@@ -366,9 +381,24 @@ class StagePlan(Record):
 
     @property
     def throughput(self) -> float:
-        """Graphs per second, batched as recommended."""
+        """Graphs per second of all ranks together, batched as recommended."""
         budgeted = self.batch_budget if self.recommended == "batch_budget" else None
-        return budgeted.throughput if budgeted else self.measured.throughput
+        return budgeted.throughput * self._speedup if budgeted else self.together_throughput
+
+    @property
+    def together_throughput(self) -> float:
+        """Graphs per second of all ranks together, in batches of the fixed size."""
+        return self.measured.throughput * self._speedup
+
+    @property
+    def _speedup(self) -> float:
+        """Throughput of all ranks / of one that waits for none."""
+        return 1.0 if self.ranks is None else self.ranks.speedup
+
+    @property
+    def n_ranks(self) -> int:
+        """Processes that train together, over all machines."""
+        return 1 if self.ranks is None else self.ranks.n_ranks
 
     def with_times(self, n_complexes: int, epochs: int) -> StagePlan:
         """This plan with the times of an epoch and of a training."""

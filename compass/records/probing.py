@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import PureWindowsPath
 from typing import Any, Literal
@@ -16,6 +17,17 @@ _FRAME = '  File "'
 """How a traceback begins the line of a frame."""
 _PACKAGES = "site-packages"
 """Part of the path of installed code."""
+
+
+class RankLoad(Record):
+    """The part of one of several unequal ranks in a probe."""
+
+    batches: tuple[Batch, ...] = Field(min_length=1)
+    """As many as every other rank has."""
+    timed: Batch
+    """The batch of the steps that are timed."""
+    ceiling_bytes: int
+    """The largest footprint of its process."""
 
 
 class ProbeSpec(Record):
@@ -42,6 +54,23 @@ class ProbeSpec(Record):
     """The largest footprint of the process, enforced by the operating system or by the device's allocator."""
     timeout_s: float
     runtime: RuntimeSettings
+    ranks: int = Field(ge=1, default=1)
+    """Processes that make these steps together, each on a device of its own; gradients are averaged."""
+    each: tuple[RankLoad, ...] = ()
+    """The batches and the ceiling of each rank; empty: those above are every rank's."""
+
+    def of_rank(self, rank: int) -> ProbeSpec:
+        """What the process of `rank` is asked for."""
+        if not self.each:
+            return self
+        own = self.each[rank]
+        changes = {"batches": own.batches, "timed": own.timed, "ceiling_bytes": own.ceiling_bytes, "each": ()}
+        return self.model_copy(update=changes)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that keys are made of: of one process, those of Compass 0.1.0."""
+        absent = {"ranks": 1, "each": ()}
+        return [(name, value) for name, value in super().__repr_args__() if absent.get(str(name), ...) != value]
 
     @property
     def sequence(self) -> tuple[Batch, ...]:
@@ -84,6 +113,17 @@ class StepTime(Record):
         return self.median_s if self.mean_s is None else self.mean_s
 
 
+class RankFigures(Record):
+    """One of the ranks that made a probe together."""
+
+    device: str
+    """Name of its device."""
+    budget_bytes: int
+    """Bytes that its process may hold in all."""
+    alone_s: float | None = None
+    """Median seconds of its steps without averaging gradients, so that it waits for no other; None: not measured."""
+
+
 class Outcome(Record):
     """The result of a probe. A failure is a value too: `status` and `detail` describe it, and measured fields stay None."""
 
@@ -116,6 +156,15 @@ class Outcome(Record):
     """Losses of the first few steps: equal for equal requests, where steps are deterministic."""
     left_bytes: int | None = None
     """Live bytes after the profiled step minus those before it: memory that every step leaves behind. None if unknown."""
+    sync_s: float | None = None
+    """Seconds of a step that go into averaging gradients between ranks and are not hidden behind the backward pass; None: one
+    process, or not measured."""
+    latency_s: float | None = None
+    """Seconds in which ranks exchange a single number; None as for `sync_s`."""
+    joined_bytes: int | None = None
+    """Footprint that meeting the other ranks added: threads, buffers and contexts of gloo or NCCL; None: one process."""
+    ranks: tuple[RankFigures, ...] = ()
+    """Each rank, in their order; empty: one process."""
     others_cores: float | None = None
     """Cores that other processes kept busy during the probe's steps; None: unknown."""
     remarks: tuple[str, ...] = ()
@@ -222,6 +271,8 @@ class Description(Record):
     parameters: tuple[tuple[Knobs, int], ...] = ()
     """Trainable parameters of the requested knobs."""
     family: Family = Family()
+    n_devices: int = 1
+    """Devices of this kind here; of a CPU, the cores that ranks can share out."""
     micro_batches: tuple[Batch, ...] = ()
     """Small batches for the calibration whose sizes vary independently, smallest first. Empty: synthetic graphs with the
     configured numbers of atoms and neighbours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compass.profile import Profile
-from compass.records import Stage, StageFailure, StagePlan
+from compass.records import RanksPlan, Stage, StageFailure, StagePlan
 
 _DIGITS = 4
 
@@ -40,6 +40,7 @@ def _plan(plan: StagePlan) -> dict[str, Any]:
         "parameters": plan.choice.capacity,
         "batch_size": plan.choice.batch_size,
         "accumulate": plan.accumulate,
+        **({} if plan.ranks is None else _ranks(plan.ranks)),
         "allocator": plan.choice.allocator,
         "step_s": _rounded(measured.step.median_s),
         "cycle_s": _rounded(measured.cycle_s),
@@ -52,6 +53,17 @@ def _plan(plan: StagePlan) -> dict[str, Any]:
         "enforced": plan.certificate.enforced,
         "indicative": plan.indicative,
         "limited_by": plan.limited_by,
+    }
+
+
+def _ranks(ranks: RanksPlan) -> dict[str, Any]:
+    return {
+        "devices": ranks.n_devices,
+        "nodes": ranks.n_nodes,
+        "global_batch": ranks.global_batch,
+        "efficiency": _rounded(ranks.efficiency),
+        "imbalance": _rounded(ranks.imbalance),
+        "epoch_s_by_devices": {str(row.n_devices): _rounded(row.epoch_s) for row in ranks.devices},
     }
 
 

@@ -36,6 +36,7 @@ def _stage(stage: StageView) -> list[str]:
         f"**{stage.name}.** {plain_text(explanation.why)}. {plain_text(explanation.limited_by)}",
         _details("The score", as_list(explanation.score)) if explanation.score else "",
         _details("Predicted gain of more memory, time or data", as_list(lines)) if lines else "",
+        _details("What devices would buy", as_table(stage.devices)) if stage.devices else "",
         _details("Next best", as_table(stage.alternatives)) if stage.alternatives.rows else "",
     ]
 

@@ -11,6 +11,7 @@ from compass.records import STAGE_QUESTIONS, STAGES, Choice, RuntimeChoice, Stag
 from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.answers import headline, next_commands
 from compass.reporting.candidates import candidate_table, stage_figures
+from compass.reporting.devices import devices_table, devices_words
 from compass.reporting.evidence import Evidence
 from compass.reporting.explain import Explanation, explain_plan
 from compass.reporting.figure import Figure, Table
@@ -65,6 +66,9 @@ class StageView:
     alternatives: Table
     certificate: Facts
     memory: tuple[MemoryPart, ...] = ()
+    devices: Table | None = None
+    """What other numbers of devices would buy; None: it was planned for one."""
+    devices_says: str = ""
     ceiling: str = ""
     """The memory that the parts fill."""
 
@@ -182,6 +186,8 @@ def _stage(evidence: Evidence, stage: Stage) -> StageView:
         alternatives=_alternatives(plan.runners_up if plan else (), evidence.noun),
         certificate=_certificate_facts(plan, evidence.noun) if plan else (),
         memory=memory_parts(plan) if plan else (),
+        devices=devices_table(plan, evidence.noun) if plan and plan.ranks else None,
+        devices_says=devices_words(plan, evidence.noun) if plan else "",
         ceiling=format_bytes(plan.certificate.ceiling_bytes) if plan else "",
     )
 
@@ -200,7 +206,7 @@ def _gauges(evidence: Evidence, plan: StagePlan) -> tuple[Gauge, ...]:
     target = f" of {format_seconds(rules.target_s)}" if rules and rules.target_s else ""
     return (
         Gauge("parameters", format_count(plan.choice.capacity)),
-        Gauge("throughput", f"{rate(measured.throughput)} {rate_unit(evidence.noun)}"),
+        Gauge("throughput", f"{rate(plan.together_throughput)} {rate_unit(evidence.noun)}"),
         Gauge(
             "cycle",
             f"{'about ' if plan.indicative else ''}{format_seconds(measured.cycle_s)}{_interval(plan)}{target}",

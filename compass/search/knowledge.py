@@ -76,6 +76,8 @@ class Knowledge:
     pruned: Pruned = field(default_factory=Pruned)
     allocators: tuple[Allocator, ...] = ("fast",)
     """Those that were measured on this machine, the calibration's first."""
+    n_ranks: int = 1
+    """Processes that train together, which share out an update's batch."""
     noun: str = ""
     """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
 
@@ -107,8 +109,8 @@ class Knowledge:
 
     @property
     def batch_cap(self) -> int:
-        """Graphs in the largest batch that configuration and dataset allow."""
-        return max(self.least_batch, self.config.batch.cap(self.dataset_size))
+        """Graphs in the largest batch of a rank that configuration and dataset allow."""
+        return max(self.least_batch, self.config.batch.cap(self.dataset_size) // self.n_ranks)
 
     def largest_batch(self, knobs: Knobs, stage: StageRules, allocator: Allocator | None = None) -> int:
         """The most graphs whose worst batch fits the budget by its upper bound; 0 if not even the least batch does.

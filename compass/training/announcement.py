@@ -51,7 +51,7 @@ def expected_times(run: TrainingRun, times: TimePlan) -> str:
     return (
         f"expected: {format_seconds(times.batch_s * times.per_epoch)} per epoch, {format_seconds(times.batch_s * n_cycle)} "
         f"per cycle of {n_cycle} batches, {format_seconds(times.total_s)} in all ({', '.join(parts)}), "
-        f"at most {format_bytes(run.spec.budget_bytes)} of memory{per_process}"
+        f"at most {format_bytes(run.spec.budget_of(run.ranks.rank))} of memory{per_process}"
     )
 
 

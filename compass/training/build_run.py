@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from compass.batching.sampler import BudgetedBatchSampler
+from compass.batching.unequal import UnequalBatches
 from compass.device import Meter, detect, meter_for, resolve
-from compass.records import Batch, device_kind
+from compass.records import Batch, BytesLaw, StagePlan, device_kind
 from compass.training.checkpoints import Checkpoints
 from compass.training.cycle_report import predicted_batch_s
 from compass.training.data import TrainingData, open_data, without_left_out
-from compass.training.guard import Guard, with_buckets
+from compass.training.guard import Guard
 from compass.training.memory_warmup import largest_batch
 from compass.training.module import Module
 from compass.training.ranks import Ranks, ranks_of
 from compass.training.run_batches import footprint_bound, make_sampler, make_stream
 from compass.training.run_spec import RunSpec
 from compass.training.schedule import learning_rate
-from compass.training.stream import Stream
+from compass.training.stream import RunSampler, Stream
 from compass.workloads.building import build
 from compass.workloads.registry import load_workload
 
@@ -44,7 +44,7 @@ class TrainingRun:
     meter: Meter
     ranks: Ranks
     data: TrainingData
-    sampler: BudgetedBatchSampler
+    sampler: RunSampler
     stream: Stream
     guard: Guard
     module: Module
@@ -69,9 +69,9 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
     workload = load_workload(spec.workload, spec.config)
     device, meter = _open_device(spec, ranks)
     data = without_left_out(open_data(workload, spec.config), spec.plan, spec.noun)
-    law = with_buckets(spec.plan.bytes_law, spec.plan.choice.capacity) if ranks.n > 1 else spec.plan.bytes_law
+    law = law_of_rank(spec.plan, ranks.n)
     sampler = make_sampler(spec, data, ranks, law)
-    batch_s = predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
+    batch_s = _batch_s(spec, sampler)
     stream = make_stream(spec, data, sampler, ranks, batch_s)
     graphs_per_update = sampler.mean_graphs * ranks.n * stream.accumulate
     module = _make_module(spec, workload, data, graphs_per_update, stream.n_updates)
@@ -87,13 +87,26 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         data=data,
         sampler=sampler,
         stream=stream,
-        guard=Guard(law, data.loads, spec.budget_bytes, meter.obtainable_bytes),
+        guard=Guard(law, data.loads, spec.budget_of(ranks.rank), meter.obtainable_bytes),
         module=module,
         checkpoints=Checkpoints(folder / "checkpoints", spec.config.training.keep_last, buffers),
         largest=largest,
         bound_bytes=footprint_bound(spec, largest.load(data.loads), law),
         batch_s=batch_s,
     )
+
+
+def _batch_s(spec: RunSpec, sampler: RunSampler) -> float:
+    """The predicted time of the mean batch, in seconds; of unequal ranks the slowest one's."""
+    if isinstance(sampler, UnequalBatches):
+        return sampler.mean_step_s
+    return predicted_batch_s(spec.plan, sampler.mean_load, budgeted=spec.batching == "batch_budget")
+
+
+def law_of_rank(plan: StagePlan, n_ranks: int) -> BytesLaw:
+    """The memory of a process of `n_ranks`; a plan for several devices has their law already."""
+    law = plan.bytes_law
+    return law.in_ranks(plan.choice.capacity) if n_ranks > 1 and plan.ranks is None else law
 
 
 def set_dropout(model: torch.nn.Module, share: float | None) -> None:

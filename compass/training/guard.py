@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from compass.records import Affine, Batch, BytesLaw, Load
+from compass.records import Batch, BytesLaw, Load
 
 STALE_S = 0.1
 """How old a figure of free memory may be, in seconds. Asking the system takes 0.3 ms, which would slow steps of 20 ms."""
@@ -86,10 +86,3 @@ def batch_of(members: Sequence[str]) -> Batch:
 def n_graphs(batch: Batch) -> int:
     """Samples in `batch`."""
     return sum(copies for _, copies in batch.members)
-
-
-def with_buckets(law: BytesLaw, capacity: int) -> BytesLaw:
-    """`law` with a second copy of the gradients of `capacity` parameters: DDP's buckets while it rebuilds them."""
-    held = 4.0 * capacity
-    segments = tuple((name, Affine(base=piece.base + held, per_unit=piece.per_unit)) for name, piece in law.segments)
-    return law.model_copy(update={"segments": segments})

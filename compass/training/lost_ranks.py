@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 
 from compass.commands import command
 from compass.errors import CompassError
+from compass.probe.ranks import names_lost_rank
 from compass.training.build_run import TrainingRun
-
-_LOST = re.compile(
-    r"gloo.*(?:Connection (?:closed|reset) by peer|Timed out|Broken pipe|Connection refused|Socket closed)"
-    r"|Connection (?:closed|reset) by peer"
-    r"|NCCL (?:communicator was aborted|error)|ncclRemoteError|ncclSystemError|Watchdog caught collective operation timeout"
-    r"|DistNetworkError|remote process has exited|Rank \d+ .*(?:failed|aborted)",
-    re.IGNORECASE | re.DOTALL,
-)
-"""The words of gloo, NCCL and torch's store when the other end of a connection has gone."""
 
 
 class RankLost(CompassError):  # noqa: N818 - it names what happened
@@ -47,7 +38,7 @@ def is_lost(error: BaseException, run: TrainingRun) -> bool:
         return False
     link: BaseException | None = error
     while link is not None:
-        if isinstance(link, RuntimeError | OSError) and _LOST.search(f"{type(link).__name__}: {link}"):
+        if isinstance(link, RuntimeError | OSError) and names_lost_rank(f"{type(link).__name__}: {link}"):
             return True
         link = link.__cause__ or link.__context__
     return False

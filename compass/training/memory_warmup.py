@@ -12,12 +12,11 @@ import torch
 
 from compass.training.checkpoints import random_state, set_random_state
 from compass.training.guard import batch_of
-from compass.training.stream import Item, Position
+from compass.training.stream import Item, Position, RunSampler
 from compass.training.updates import Updates
 from compass.workloads.step import UpdatePart, has_own_step
 
 if TYPE_CHECKING:
-    from compass.batching.sampler import BudgetedBatchSampler
     from compass.records import Batch, BytesLaw
     from compass.training.data import TrainingData
 
@@ -45,7 +44,7 @@ def warm_up_memory(updates: Updates, batch: Batch, device: str) -> bool:
     return updates.counts.out_of_memory == n_before
 
 
-def largest_batch(data: TrainingData, sampler: BudgetedBatchSampler, law: BytesLaw, batch_size: int | None) -> Batch:
+def largest_batch(data: TrainingData, sampler: RunSampler, law: BytesLaw, batch_size: int | None) -> Batch:
     """The batch with the largest upper footprint: one of the first epoch's or, for fixed batches, the `batch_size` largest samples.
 
     Args:

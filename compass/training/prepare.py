@@ -19,7 +19,7 @@ from compass.planning.trust import check_trusted
 from compass.probe.local import LocalRunner
 from compass.probe.runtime import environment
 from compass.profile import Profile, stale
-from compass.records import DEVICE_KINDS, Fingerprint, RuntimeSettings, Stage, StagePlan, device_kind
+from compass.records import DEVICE_KINDS, Fingerprint, RankShare, RuntimeSettings, Stage, StagePlan, device_kind
 from compass.training.checkpoints import check_unchanged
 from compass.training.loggers import check_loggers
 from compass.training.run_spec import Amount, RunSpec, find_run_spec, read_run_spec, this_start
@@ -40,8 +40,13 @@ class TrainRequest:
     batching: Literal["batch_size", "batch_budget"] | None = None
     """None: as the plan recommends."""
     device: str | None = None
-    n_devices: int = 1
-    n_nodes: int = 1
+    n_devices: int | None = None
+    """None: as many as the plan is for."""
+    n_nodes: int | None = None
+    rank_bytes: tuple[int, ...] = ()
+    """The largest footprint of each rank; empty: the plan's."""
+    rank_speeds: tuple[float, ...] = ()
+    """The speed of each rank, relative to the plan's slowest; empty: all are alike."""
     stale: bool = False
     resume: bool = False
     restart: bool = False
@@ -69,6 +74,8 @@ def prepare(request: TrainRequest) -> RunSpec:
     runtime = runtime_of(plan, request)
     fingerprint = check_fresh(request)
     before = earlier_run(request)
+    n_nodes = request.n_nodes or (1 if plan.ranks is None else plan.ranks.n_nodes)
+    shares = shares_of_ranks(plan, request, n_local(plan, request) * n_nodes)
     spec = RunSpec(
         plan=plan.model_copy(update={"runtime": runtime}),
         workload=request.profile.workload,
@@ -78,12 +85,13 @@ def prepare(request: TrainRequest) -> RunSpec:
         dataset=_prepared_dataset(request.config),
         budget_bytes=plan.certificate.ceiling_bytes,
         ceiling=plan.certificate.enforced,
-        batching=request.batching or (before.batching if before else plan.recommended),
+        batching="batch_budget" if shares else request.batching or (before.batching if before else plan.recommended),
         loader_workers=plan.loader_workers,
         amount=_amount(request, before),
         device=device,
-        n_devices=int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices)),
-        n_nodes=request.n_nodes,
+        n_devices=n_local(plan, request),
+        n_nodes=n_nodes,
+        shares=shares,
         stale=request.stale,
         resume=request.resume and not request.restart,
         allow_changes=request.allow_changes,
@@ -183,10 +191,38 @@ def check_folder(request: TrainRequest) -> None:
 
 def runtime_of(plan: StagePlan, request: TrainRequest) -> RuntimeSettings:
     """The plan's runtime settings; several processes on one CPU share its threads."""
-    n_local = int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices))
-    if not request.profile.hardware.on_host or n_local == 1:
+    n_planned, n_wanted = 1 if plan.ranks is None else plan.ranks.n_devices, n_local(plan, request)
+    if not request.profile.hardware.on_host or n_wanted == n_planned:
         return plan.runtime
-    return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads // n_local)})
+    return plan.runtime.model_copy(update={"threads": max(1, plan.runtime.threads * n_planned // n_wanted)})
+
+
+def n_local(plan: StagePlan, request: TrainRequest) -> int:
+    """Processes on this machine: torchrun's, those that the request names, or those of the plan."""
+    planned = 1 if plan.ranks is None else plan.ranks.n_devices
+    return int(os.environ.get("LOCAL_WORLD_SIZE", request.n_devices or planned))
+
+
+def shares_of_ranks(plan: StagePlan, request: TrainRequest, n_ranks: int) -> tuple[RankShare, ...]:
+    """What each of `n_ranks` may hold and how fast it is; empty if all are alike.
+
+    Raises:
+        InputError: the request names another number of ranks.
+    """
+    if not request.rank_bytes and not request.rank_speeds:
+        planned = () if plan.ranks is None else plan.ranks.shares
+        return planned if len(planned) == n_ranks else ()
+    for option, values in (("--rank-memory", request.rank_bytes), ("--rank-speed", request.rank_speeds)):
+        if values and len(values) != n_ranks:
+            raise InputError(
+                option,
+                got=f"{len(values)} values",
+                expected=f"one for each of {n_ranks} ranks",
+                fix="Name as many, or change --devices.",
+            )
+    sizes = request.rank_bytes or (plan.certificate.ceiling_bytes,) * n_ranks
+    speeds = request.rank_speeds or (1.0,) * n_ranks
+    return tuple(RankShare(budget_bytes=size, speed=speed) for size, speed in zip(sizes, speeds, strict=True))
 
 
 def check_fresh(request: TrainRequest) -> Fingerprint:

@@ -114,7 +114,7 @@ def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
     trainer = lightning_trainer(spec, run.ranks, run.device, run.folder, callback)
     start_loggers(trainer, spec, {"predicted_batch_s": run.batch_s}, callback.at.n_updates)
     # The ceiling of the certificate: a batch that does not fit fails here, before the system runs short and kills a process.
-    ceiling = run.meter.ceiling(spec.budget_bytes)
+    ceiling = run.meter.ceiling(spec.budget_of(run.ranks.rank))
     if spec.ceiling:
         ceiling.impose()
         callback.ceiling = ceiling

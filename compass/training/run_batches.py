@@ -6,19 +6,25 @@ import math
 from typing import Any
 
 from compass.batching.sampler import BudgetedBatchSampler
+from compass.batching.unequal import UnequalBatches
 from compass.errors import InputError
 from compass.records import BytesLaw, Load
 from compass.training.data import TrainingData, warn_left_out
 from compass.training.ranks import Ranks
 from compass.training.run_spec import RunSpec
-from compass.training.stream import Stream
+from compass.training.stream import RunSampler, Stream
 
 MORE_THAN_ENOUGH = 4
 """Factor on the batches that fit into a given time: the clock ends such a run, not the number of batches."""
 
 
-def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw) -> BudgetedBatchSampler:
-    """The plan's batches: a fixed number of graphs, or as many as fill the memory by `law`, which the guard uses too."""
+def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw) -> RunSampler:
+    """The plan's batches: a fixed number of graphs, or as many as fill the memory by `law`, which the guard uses too.
+
+    Unequal ranks have loads in proportion to their speeds, each within its own memory.
+    """
+    if spec.shares:
+        return _unequal(spec, data, law)
     ids = data.split.train
     place = {name: index for index, name in enumerate(ids)}
     sampler = BudgetedBatchSampler(
@@ -39,9 +45,43 @@ def make_sampler(spec: RunSpec, data: TrainingData, ranks: Ranks, law: BytesLaw)
     return sampler
 
 
-def make_stream(
-    spec: RunSpec, data: TrainingData, sampler: BudgetedBatchSampler, ranks: Ranks, batch_s: float
-) -> Stream:
+def _unequal(spec: RunSpec, data: TrainingData, law: BytesLaw) -> UnequalBatches:
+    """The batches of unequal ranks.
+
+    Raises:
+        InputError: the plan does not tell how a step's time depends on its batch.
+    """
+    plan, ids = spec.plan, data.split.train
+    if plan.choice.load.padded:
+        raise InputError(
+            "--rank-speed",
+            got=f"a workload whose batches are padded ({', '.join(plan.choice.load.padded)})",
+            expected="one whose loads are sums",
+            fix="Leave it out: all ranks then get the same batch.",
+        )
+    if plan.step_law is None:
+        raise InputError(
+            "--rank-speed",
+            got="a plan without a law of step times",
+            expected="one that tells how long a batch takes",
+            fix=f"Plan anew: `{spec.again}`.",
+        )
+    sampler = UnequalBatches(
+        data.sizes(ids),
+        law,
+        plan.step_law,
+        spec.shares,
+        features=tuple(name for name, _ in plan.choice.load.sizes),
+        ids=ids,
+        max_graphs=max(spec.config.batch.cap(len(ids)), plan.choice.batch_size),
+        leave_out=True,
+        seed=spec.config.seed,
+    )
+    warn_left_out(sampler.left_out, spec.noun)
+    return sampler
+
+
+def make_stream(spec: RunSpec, data: TrainingData, sampler: RunSampler, ranks: Ranks, batch_s: float) -> Stream:
     """The batches of the whole training; `batch_s` is the predicted time of the mean batch."""
     accumulate = accumulated_batches(spec, sampler.mean_graphs * ranks.n, ranks)
     return Stream(sampler, data.split.train, accumulate, total_batches(spec, len(sampler), batch_s), ranks.rank)

@@ -14,7 +14,7 @@ from compass.checksum import json_with_checksum, json_without_checksum
 from compass.errors import InputError
 from compass.files import first_of, read_record, write_text
 from compass.optimizer_config import OptimizerConfig
-from compass.records import Fingerprint, Record, StagePlan
+from compass.records import Fingerprint, RankShare, Record, StagePlan
 from compass.records.base import digest
 from compass.records.training import RUN_SPEC, RUN_SPECS
 
@@ -90,6 +90,8 @@ class RunSpec(Record):
     n_devices: int = 1
     """Processes on this machine; under torchrun its number."""
     n_nodes: int = 1
+    shares: tuple[RankShare, ...] = ()
+    """What each rank may hold and how fast it is; empty: all are alike."""
     stale: bool = False
     """Whether a profile from other hardware, versions or data is accepted."""
     resume: bool = False
@@ -102,6 +104,10 @@ class RunSpec(Record):
     """Folder of the ledger that records this run; empty: none."""
     started_by: str = ""
     """See `this_start`."""
+
+    def budget_of(self, rank: int) -> int:
+        """The largest footprint of the process of `rank`."""
+        return self.shares[rank].budget_bytes if self.shares else self.budget_bytes
 
     @property
     def packs_by_law(self) -> bool:
@@ -122,6 +128,7 @@ class RunSpec(Record):
             "dataset": self.dataset,
             "effective batch": self.config.batch.effective_batch,
             "processes": self.n_devices * self.n_nodes,
+            "shares": digest(self.shares) if self.shares else "",
             # Beside the seed, these decide which samples form a batch.
             "laws": digest(self.plan.batch_budget, self.plan.bytes_law, self.plan.step_law)
             if self.packs_by_law

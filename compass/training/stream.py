@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
+from compass.batching.sampler import BudgetedBatchSampler
+from compass.batching.unequal import UnequalBatches
 from compass.errors import InputError
 from compass.optimizer_config import OptimizerConfig
 from compass.records import Batch
@@ -28,9 +30,12 @@ from compass.workloads.registry import load_workload
 from compass.workloads.step import UpdatePart
 
 if TYPE_CHECKING:
-    from compass.batching.sampler import BudgetedBatchSampler
     from compass.training.run_spec import RunSpec
     from compass.workloads.protocol import Workload
+
+
+RunSampler = BudgetedBatchSampler | UnequalBatches
+"""Gives the batches of every epoch by step and rank."""
 
 
 class Position(NamedTuple):
@@ -61,9 +66,7 @@ class Item:
 class Stream(Sampler[Item]):
     """The batches of this rank from `start` to the end of the training."""
 
-    def __init__(
-        self, sampler: BudgetedBatchSampler, ids: Sequence[str], accumulate: int, n_batches: int, rank: int = 0
-    ) -> None:
+    def __init__(self, sampler: RunSampler, ids: Sequence[str], accumulate: int, n_batches: int, rank: int = 0) -> None:
         """Describe the training.
 
         Args:

@@ -18,6 +18,7 @@ from benchmarks.faults.tiny_plan import FINGERPRINT, tiny_plan
 from benchmarks.real_crops import write_crops
 from compass.config_files import load_config
 from compass.data.scan.scan import scan_source
+from compass.records import Affine, RankShare
 from compass.training.checkpoints import Checkpoints, Progressed, not_finite, read_checkpoint
 from compass.training.prepare import process_environment
 from compass.training.results import Results
@@ -222,6 +223,20 @@ def test_two_processes_train_one_model(make_spec, tmp_path, launcher):
     assert len(state["random"]) == 2
     assert json.loads((tmp_path / "results.json").read_text())["finished"]
     assert read_run_spec(tmp_path).n_devices == 2
+
+
+def test_unequal_ranks_have_loads_by_their_speed_each_within_its_own_memory(make_spec, tmp_path):
+    shares = (RankShare(budget_bytes=2 * GIB, speed=2.0), RankShare(budget_bytes=int(1.5 * GIB), speed=1.0))
+    spec = make_spec("batch.training_share=0.3", n_devices=2, shares=shares, amount=Amount(epochs=3))
+    law = Affine(base=0.01, per_unit=(("nodes", 1e-5), ("edges", 1e-6)))
+    plan = spec.plan.model_copy(update={"step_law": law})
+    results = finish(start(spec.model_copy(update={"plan": plan, "batching": "batch_budget"}), tmp_path))
+    assert results.finished
+    assert results.at.n_batches == 3 * 3  # of ten complexes, three at most on a rank
+    assert results.out_of_memory == results.split == 0
+    said = (tmp_path / "training.log").read_text()
+    assert "3 batches per epoch on each of 2 ranks, 1.7 graphs each" in said
+    assert "at most 2.00 GiB of memory per process" in said
 
 
 def test_one_process_that_is_asked_to_stop_stops_the_others(make_spec, tmp_path):

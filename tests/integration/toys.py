@@ -102,7 +102,17 @@ def poison() -> None:
     fail()
 
 
+def of_second_rank(mischief):
+    """What rank 1 alone does; the others are well-behaved."""
+    return lambda: mischief() if os.environ.get("RANK") == "1" else None
+
+
 MISCHIEF = {
+    "rank 1 exits": of_second_rank(lambda: os._exit(3)),
+    "rank 1 eats": of_second_rank(eat_slowly),
+    "rank 1 raises": of_second_rank(lambda: {}["the user's mistake"]),
+    "rank 1 hangs": of_second_rank(hang),
+    "rank 1 goes its own way": of_second_rank(lambda: "own way"),
     "poisons the device": poison,
     "fine": lambda: None,
     "raises": lambda: {}["the user's mistake"],
@@ -163,6 +173,9 @@ class Toy:
     def loss(self, model, batch):
         rows = batch["rows"][0].expand(-1, model[0].in_features)
         factors = [MISCHIEF[name]() for name in batch["does"]]
+        if "own way" in factors:
+            with torch.no_grad():
+                model[0].weight.add_(1.0)
         return model(rows).square().mean() * (float("nan") if "nan" in factors else 1.0)
 
 

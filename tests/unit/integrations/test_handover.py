@@ -131,7 +131,7 @@ def test_compass_export_of_an_unknown_format():
     assert shown.exit_code == 2
     assert (
         shown.stderr.strip()
-        == "error: --format: got 'xml'; expected one of json, yaml, env, hydra, slurm. Name one of these."
+        == "error: --format: got 'xml'; expected one of json, yaml, env, hydra, slurm, torchrun. Name one of these."
     )
 
 

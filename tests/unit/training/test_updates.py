@@ -9,7 +9,7 @@ import torch
 from compass.errors import NonFiniteLoss
 from compass.optimizer_config import TrainingRules
 from compass.records import Affine, Batch, BytesLaw, Load, Variant
-from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of, with_buckets
+from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
 from compass.training.updates import OutOfMemoryAgain, Updates
@@ -267,7 +267,7 @@ def test_an_update_of_samples_that_all_wait(model):
 
 
 def test_buckets_are_a_second_copy_of_the_gradients():
-    law = with_buckets(LAW, 1000)
+    law = LAW.in_ranks(1000)
     load = LOADS["a"]
     assert law.live(load) - LAW.live(load) == 4000
 

@@ -1,0 +1,121 @@
+"""Batches for unequal ranks: every sample once, within each rank's memory, in about the same time."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compass.batching.unequal import UnequalBatches, loss_weight
+from compass.errors import InputError
+from compass.records import Affine, BytesLaw, RankShare
+
+LAW = BytesLaw(segments=(("step", Affine(base=0.0, per_unit=(("nodes", 1.0),))),))
+TIME = Affine(base=5.0, per_unit=(("nodes", 0.1),))
+
+
+def sizes(n=600, seed=0, low=20, high=600):
+    return np.random.default_rng(seed).lognormal(5, 0.7, size=(n, 1)).clip(low, high)
+
+
+def batches(shares, n=600, **more):
+    return UnequalBatches(sizes(n), LAW, TIME, shares, features=("nodes",), **more)
+
+
+OLD, NEW = RankShare(budget_bytes=2_000, speed=1.0), RankShare(budget_bytes=20_000, speed=3.0)
+
+
+@given(
+    st.lists(st.tuples(st.integers(700, 20_000), st.floats(0.2, 5.0)), min_size=1, max_size=4),
+    st.integers(40, 300),
+    st.integers(0, 3),
+)
+def test_every_sample_once_within_each_ranks_memory(ranks, n, epoch):
+    shares = [RankShare(budget_bytes=budget, speed=speed) for budget, speed in ranks]
+    found = batches(shares, n)
+    steps = found.steps(epoch)
+    assert len(steps) == found.n_steps
+    assert sorted(np.concatenate([batch for step in steps for batch in step])) == list(range(n))
+    for step in steps:
+        for share, batch in zip(shares, step, strict=True):
+            assert len(batch)
+            assert found.sizes[batch].sum() <= share.budget_bytes
+
+
+def test_loads_follow_speed():
+    found = batches([OLD, NEW])
+    seconds = np.array([found.step_s(step) for step in found.steps(0)])
+    waited = seconds.max(axis=1).sum() / seconds.mean(axis=1).sum() - 1
+    assert waited < 0.03
+    nodes = np.array([[found.sizes[batch].sum() for batch in step] for step in found.steps(0)])
+    assert 2.5 < nodes[:, 1].sum() / nodes[:, 0].sum() < 5.5
+
+
+def test_epochs_have_orders_of_their_own_and_the_same_length():
+    found = batches([OLD, NEW])
+    first, second = found.steps(0), found.steps(1)
+    assert len(first) == len(second)
+    assert any((a[0][: len(b[0])] != b[0][: len(a[0])]).any() for a, b in zip(first, second, strict=True))
+    again = batches([OLD, NEW]).steps(0)
+    assert all((a == b).all() for x, y in zip(first, again, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_large_samples_go_where_they_fit():
+    found = UnequalBatches(
+        np.array([[5_000.0], [4_000.0], *[[100.0]] * 60]), LAW, TIME, [OLD, NEW], features=("nodes",)
+    )
+    for step in found.steps(0):
+        assert found.sizes[step[0]].max() <= 2_000
+
+
+def test_most_graphs():
+    found = batches([OLD, NEW], max_graphs=3)
+    assert max(len(batch) for step in found.steps(0) for batch in step) == 3
+
+
+def test_weights_make_the_mean_over_ranks_the_mean_over_graphs():
+    losses, cuts = np.random.default_rng(0).random(12), [0, 5, 7, 12]
+    parts = [losses[a:b] for a, b in pairwise(cuts)]
+    weighted = [loss_weight(len(part), 12, 3) * part.mean() for part in parts]
+    assert np.mean(weighted) == pytest.approx(losses.mean())
+
+
+def test_a_sample_that_fits_no_rank():
+    with pytest.raises(InputError) as error:
+        UnequalBatches(np.array([[30_000.0], [1.0]]), LAW, TIME, [OLD, NEW], features=("nodes",))
+    assert str(error.value) == (
+        "samples: got 1 that fit no rank, such as 0; expected each within the 19.53 KiB of the largest rank. "
+        "Leave them out or crop them."
+    )
+
+
+def test_fewer_samples_than_ranks():
+    with pytest.raises(InputError) as error:
+        UnequalBatches(np.array([[1.0]]), LAW, TIME, [OLD, NEW], features=("nodes",))
+    assert str(error.value) == "samples: got 1; expected at least one for each of 2 ranks. Use fewer ranks."
+
+
+def test_only_large_samples():
+    with pytest.raises(InputError) as error:
+        UnequalBatches(np.full((4, 1), 5_000.0), LAW, TIME, [OLD, NEW], features=("nodes",))
+    assert str(error.value) == (
+        "samples: got 4 that cannot be dealt out to 2 ranks; expected enough small ones for the ranks with the least "
+        "memory. Use fewer ranks, or crop the largest samples."
+    )
+
+
+def test_samples_that_fit_no_rank_are_left_out_if_so_asked():
+    found = UnequalBatches(
+        np.array([[30_000.0], *[[100.0]] * 30]), LAW, TIME, [OLD, NEW], features=("nodes",), leave_out=True
+    )
+    assert found.left_out == ("0",)
+    assert sorted(np.concatenate([batch for step in found.steps(0) for batch in step])) == list(range(1, 31))
+    assert found.mean_graphs == 30 / (2 * len(found))
+
+
+def test_means():
+    found = batches([OLD, NEW])
+    loads = [found.sizes[batch].sum() for step in found.steps(0) for batch in step]
+    assert found.mean_load["nodes"] == pytest.approx(np.mean(loads))
+    assert found.mean_step_s == pytest.approx(np.mean([found.step_s(step).max() for step in found.steps(0)]))
