@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -223,7 +224,7 @@ fleet_group = typer.Typer(
     help="Several machines: a profile for each kind of node, and which stage runs best where.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-FLEET_COMMANDS = {
+FLEET_COMMANDS: dict[str, Callable[..., None]] = {
     "describe": describe_command,
     "optimize": optimize_command_of_fleet,
     "show": show_command_of_fleet,

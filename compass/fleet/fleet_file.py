@@ -58,7 +58,7 @@ class FleetFile(_Strict):
     def _names_are_file_names(cls, kinds: dict[str, KindRules]) -> dict[str, KindRules]:
         for name in kinds:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"the name {name!r} is not made of letters, digits, '.', '_' and '-'")
+                raise ValueError("names of letters, digits, '.', '_' and '-'")
         return kinds
 
 
@@ -90,6 +90,6 @@ def read_fleet_file(path: Path | None) -> FleetFile:
         raise InputError(
             f"{where}, {field}" if field else where,
             got=got,
-            expected=expected_value(first),
+            expected=expected_value(first).removeprefix("Value error, "),
             fix="See docs/fleet.md for every entry.",
         ) from error
