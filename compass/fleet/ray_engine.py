@@ -39,26 +39,20 @@ def connect_to_ray(address: str, wait_s: float, agent: type[NodeAgent] = NodeAge
             expected="local, auto, ray://HOST:PORT or HOST:PORT",
             fix="Name the head of a Ray cluster, or leave it out for this machine.",
         )
-    answer: queue.Queue[BaseException | None] = queue.Queue()
-    threading.Thread(target=_connect, args=(address, answer), daemon=True).start()
-    try:
-        error = answer.get(timeout=wait_s)
-    except queue.Empty:
-        error = TimeoutError(f"no answer within {wait_s:.0f} s")
-    if error is not None:
-        raise InputError(
-            f"--address {address}",
-            got=_first_line(error),
-            expected="the address of a running Ray cluster",
-            fix="Start one with `ray start --head`, check the address, or use --address local.",
-        ) from error
-    return RayEngine(agent)
+    engine = RayEngine(address, wait_s, agent)
+    engine.join({})
+    return engine
 
 
-def _connect(address: str, answer: queue.Queue[BaseException | None]) -> None:
-    """Connect, in a thread of its own: Ray has no limit of time for it."""
+def _connect(address: str, environment: dict[str, Any], answer: queue.Queue[BaseException | None]) -> None:
     try:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            runtime_env=environment,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
         answer.put(error)
     else:
@@ -70,20 +64,51 @@ class RayEngine:
 
     sends_files = True
 
-    def __init__(self, agent: type[NodeAgent] = NodeAgent) -> None:
-        self._agent = agent
-        self._folder: Path | None = None
+    def __init__(self, address: str, wait_s: float, agent: type[NodeAgent] = NodeAgent) -> None:
+        self._address, self._wait_s, self._agent = address, wait_s, agent
+
+    def join(self, environment: dict[str, Any]) -> None:
+        """Connect to the cluster as a job with this runtime environment.
+
+        Ray has no limit of time for it, so it runs in a thread of its own.
+
+        Raises:
+            InputError: nobody answers in time, or Ray cannot bring the environment to the nodes.
+        """
+        answer: queue.Queue[BaseException | None] = queue.Queue()
+        threading.Thread(target=_connect, args=(self._address, environment, answer), daemon=True).start()
+        try:
+            error = answer.get(timeout=self._wait_s)
+        except queue.Empty:
+            error = TimeoutError(f"no answer within {self._wait_s:.0f} s")
+        if error is not None:
+            raise InputError(
+                f"--address {self._address}",
+                got=_first_line(error),
+                expected="the address of a running Ray cluster",
+                fix="Start one with `ray start --head`, check the address, or use --address local.",
+            ) from error
 
     def send(self, folder: Path) -> None:
-        """Make `folder` the working folder of every later agent, through Ray's runtime environment."""
-        self._folder = folder
+        """Make `folder` the working folder of every later agent: Ray takes it with a job alone, so this is a new one."""
+        ray.shutdown()
+        self.join({"working_dir": str(folder)})
 
     def nodes(self) -> tuple[FleetNode, ...]:
-        """The nodes that are alive and have work to give: a head node without cores and cards is none."""
+        """The nodes that are alive and offer work: a head node without cores and cards is none.
+
+        Raises:
+            InputError: the cluster does not answer.
+        """
         try:
             rows = ray.nodes()
-        except _LOST as error:
-            raise NodeLostError(f"the cluster does not answer: {_first_line(error)}") from error
+        except (*_LOST, SystemError) as error:
+            raise InputError(
+                f"--address {self._address}",
+                got=f"no answer any more: {_first_line(error)}",
+                expected="a running Ray cluster",
+                fix="Start it and run the same command again: finished probes are kept.",
+            ) from error
         alive = [_node(row) for row in rows if row["Alive"] and _offers(row["Resources"])]
         return tuple(sorted(alive, key=lambda node: (node.name, node.id)))
 
@@ -94,14 +119,12 @@ class RayEngine:
     def connect(self, node: FleetNode) -> RayLink:
         """An actor on `node`, which has all its cores and cards."""
         labels = dict(node.labels)
-        environment: dict[str, Any] = {} if self._folder is None else {"working_dir": str(self._folder)}
         options: dict[str, Any] = {
             "num_cpus": float(labels["cpus"]),
             "num_gpus": float(labels["gpus"]),
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=node.id, soft=False),
             "max_restarts": 0,  # the head decides what is done again
             "max_task_retries": 0,
-            "runtime_env": environment,
         }
         try:
             actor = ray.remote(self._agent).options(**options).remote(labels)

@@ -15,7 +15,7 @@ from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSetti
 class SimulatedAgent(NodeAgent):
     """An agent whose runners are simulated. Its node's labels say what is there.
 
-    `machine`: begins the name of the simulated machine. `slow`: how many times as long a step takes. `hold_s`: seconds of the real
+    `machine`: begins the name of the simulated machine, with `_` for a space. `slow`: how many times as long a step takes. `hold_s`: seconds of the real
     clock that each probe takes, so that it can be interrupted. A version's name (`torch`, `compass`): another version.
     """
 
@@ -26,7 +26,9 @@ class SimulatedAgent(NodeAgent):
 
     def open_runner(self, opening: Opening, settings: RuntimeSettings) -> Runner:  # noqa: ARG002 - a simulated card's host has none
         """A runner of the node's simulated machine."""
-        runner = SimulatedRunner(machine_named(self.labels["machine"]), memory_limit_bytes=opening.limit_bytes)
+        runner = SimulatedRunner(
+            machine_named(self.labels["machine"].replace("_", " ")), memory_limit_bytes=opening.limit_bytes
+        )
         return _OfLabels(runner, self.labels)
 
 
