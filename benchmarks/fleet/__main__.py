@@ -40,8 +40,8 @@ RUNNERS, RUNNERS_QUICK = (10, 100, 1000), (10, 100)
 def run(folder: Path, *, quick: bool, ray: bool) -> dict[str, Any]:
     machines = all_machines(N_KINDS_QUICK if quick else N_KINDS)
     faults = [name for name, n in (FAULTS_QUICK if quick else FAULTS).items() for _ in range(n)]
-    with (on_ray if ray else in_process)(machines) as (engine, kill):
-        judged = judged_run(engine, kill, faults, machines, folder, SEED)
+    with (on_ray if ray else in_process)(machines) as ground:
+        judged = judged_run(ground, faults, machines, folder, SEED)
     divisor = 5 if quick else 1
     n_slow, n_absent, n_restarts = (n // divisor for n in (N_SLOW, N_ABSENT, N_RESTARTS))
     lost, doubled = restarted_heads(machines[0], n_restarts, folder, SEED)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
+import queue
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,8 @@ HOLD_S = 0.06
 """Seconds of the real clock that each probe takes, so that it can be interrupted."""
 CHANCE = 0.45
 """Of a probe to meet a fault, while there are some left."""
-WAIT_S = 60.0
+WAIT_S = 120.0
+MOMENT_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,17 @@ def facts(profile: Profile) -> Any:
     return profile.model_dump(exclude=unlike)
 
 
-def judged_run(engine: FleetEngine, kill_node: Callable[[FleetNode], None], faults: Sequence[str], machines: Sequence[Machine], folder: Path, seed: int) -> Judged:  # fmt: skip
+def judged_run(ground: Ground, faults: Sequence[str], machines: Sequence[Machine], folder: Path, seed: int) -> Judged:
     """Plan a fleet under `faults`, and compare everything with local runs."""
     rng = random.Random(seed)
-    harming = InjectingEngine(engine, rng.sample(faults, len(faults)), kill_node, rng, CHANCE)
+    harming = InjectingEngine(ground.engine, rng.sample(faults, len(faults)), ground.kill_node, rng, CHANCE)
     since_s = time.perf_counter()
     asked = FleetRequest(request_in(folder / "fleet"), FleetFile(wait_s=WAIT_S), folder=folder / "fleet")
-    record = optimize_fleet(asked, harming, engine_name="benchmark")
+    with ThreadPoolExecutor(1) as pool:
+        planning = pool.submit(optimize_fleet, asked, harming, engine_name="benchmark")
+        while not planning.done():
+            ground.mend()
+        record = planning.result()
     wall_s = time.perf_counter() - since_s
     _, profiles = read_fleet(asked.folder)
     alone = {machine.name: plan_alone(machine, folder / "alone") for machine in machines}
@@ -112,15 +120,26 @@ def _lines(ledger: Path) -> Counter[tuple[str, str]]:
 # ------------------------------------------------------------------------------------------------------- the engines
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Where faults are injected."""
+
+    engine: FleetEngine
+    kill_node: Callable[[FleetNode], None]
+    """End a node at once, as if its power had failed."""
+    mend: Callable[[], None]
+    """Start another node for each that was killed, after a moment; only the main thread may, because Ray sets signal handlers."""
+
+
 @contextmanager
-def in_process(machines: Sequence[Machine]) -> Iterator[tuple[FleetEngine, Callable[[FleetNode], None]]]:
+def in_process(machines: Sequence[Machine]) -> Iterator[Ground]:
     """Two nodes for each machine in this process. A node cannot die here."""
     nodes = [simulated_node(f"{m.name} {i}", m.name, hold_s=str(HOLD_S)) for m in machines for i in range(2)]
-    yield InProcessEngine(nodes, SimulatedAgent), lambda _: None
+    yield Ground(InProcessEngine(nodes, SimulatedAgent), lambda _: None, lambda: time.sleep(MOMENT_S))
 
 
 @contextmanager
-def on_ray(machines: Sequence[Machine]) -> Iterator[tuple[FleetEngine, Callable[[FleetNode], None]]]:
+def on_ray(machines: Sequence[Machine]) -> Iterator[Ground]:
     """A Ray cluster on this computer with one node for each machine. A killed one is replaced by another."""
     import psutil
     import ray
@@ -130,6 +149,7 @@ def on_ray(machines: Sequence[Machine]) -> Iterator[tuple[FleetEngine, Callable[
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     alive: dict[str, Any] = {}
+    killed: queue.Queue[tuple[str, str]] = queue.Queue()
 
     def add(machine: str, label: str) -> None:
         labels = {"machine": label, "hold_s": str(HOLD_S)}
@@ -142,13 +162,17 @@ def on_ray(machines: Sequence[Machine]) -> Iterator[tuple[FleetEngine, Callable[
             for process in psutil.Process(info.process.pid).children(recursive=True):
                 process.kill()
         cluster.remove_node(its, allow_graceful=False)
-        add(machine, label)
+        killed.put((machine, label))
+
+    def mend() -> None:
+        with contextlib.suppress(queue.Empty):
+            add(*killed.get(timeout=MOMENT_S))
 
     try:
         for machine in machines:
             add(machine.name, label_of(machine))
         with closing(connect_to_ray(cluster.address, WAIT_S, SimulatedAgent)) as engine:
-            yield engine, kill
+            yield Ground(engine, kill, mend)
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -27,10 +27,12 @@ from compass.cli.options import (
 )
 from compass.cli.say import say
 from compass.cli.verbosity import with_verbosity
+from compass.errors import InputError
 
 if TYPE_CHECKING:
     from compass.fleet.optimize import FleetRequest
     from compass.fleet.record import FleetRecord
+    from compass.planning.prober import Watch
 
 AddressOption = Annotated[
     str | None,
@@ -39,6 +41,10 @@ AddressOption = Annotated[
         metavar="ADDRESS",
         help="local (this machine), auto (the Ray cluster here), ray://HOST:PORT or HOST:PORT. Default: local.",
     ),
+]
+SlurmOption = Annotated[
+    str | None,
+    typer.Option(metavar="PARTITION,…", help="Instead of --address: partitions of Slurm, a job on one node of each."),
 ]
 FleetFileOption = Annotated[
     Path | None, typer.Option("--fleet", metavar="FILE", help="Fleet file: kinds, prices, power, delivery (YAML).")
@@ -57,6 +63,7 @@ AllowSkewOption = Annotated[
 
 def describe_command(
     address: AddressOption = None,
+    slurm: SlurmOption = None,
     fleet_file: FleetFileOption = None,
     workload: WorkloadOption = None,
     dataset: DatasetOption = None,
@@ -75,8 +82,13 @@ def describe_command(
     from compass.fleet.optimize import describe_fleet
 
     asked = _asked(fleet_file, workload, dataset, index, device, config_file, set_values, allow_skew=allow_skew)
-    with engine_at(address or LOCAL, asked.file.wait_s) as engine:
-        record = describe_fleet(asked, engine, engine_name=address or LOCAL)
+    if slurm is not None:
+        from compass.fleet.slurm import describe_slurm, partitions_of
+
+        record = describe_slurm(asked, partitions_of(_partitions(slurm, address)))
+    else:
+        with engine_at(address or LOCAL, asked.file.wait_s) as engine:
+            record = describe_fleet(asked, engine, engine_name=address or LOCAL)
     if as_json:
         print_json(record.model_dump_json(indent=2))
     else:
@@ -87,6 +99,7 @@ def describe_command(
 
 def optimize_command_of_fleet(
     address: AddressOption = None,
+    slurm: SlurmOption = None,
     fleet_file: FleetFileOption = None,
     kinds: KindsOption = None,
     stages: StagesOption = None,
@@ -111,8 +124,8 @@ def optimize_command_of_fleet(
     import dataclasses
 
     from compass.cli import parse
-    from compass.fleet.engines import LOCAL
 
+    partitions = None if slurm is None else _partitions(slurm, address)
     asked = _asked(fleet_file, workload, dataset, index, device, config_file, set_values, allow_skew=allow_skew)
     request = dataclasses.replace(
         asked.request,
@@ -123,7 +136,7 @@ def optimize_command_of_fleet(
     )
     names = tuple(name.strip() for entry in kinds or () for name in entry.split(","))
     asked = dataclasses.replace(asked, request=request, kinds=names, folder=out or asked.folder)
-    record = _run(asked, address or LOCAL, log_level)
+    record = _run(asked, address, partitions, log_level)
     _print_fleet(record, asked.folder, as_json=as_json)
     _exit_if_incomplete(record, asked.folder)
 
@@ -164,29 +177,56 @@ def _asked(
     return FleetRequest(request, read_fleet_file(fleet_file), allow_skew=allow_skew)
 
 
-def _run(asked: FleetRequest, address: str, level: str | None) -> FleetRecord:
+def _partitions(slurm: str, address: str | None) -> list[str]:
+    """The names in `--slurm`."""
+    names = [name.strip() for name in slurm.split(",") if name.strip()]
+    if address is not None:
+        raise InputError("--slurm", got="--address as well", expected="one of the two", fix="Leave one out.")
+    if not names:
+        raise InputError("--slurm", got=repr(slurm), expected="names of partitions", fix="See `sinfo`.")
+    return names
+
+
+def _run(asked: FleetRequest, address: str | None, partitions: list[str] | None, level: str | None) -> FleetRecord:
     from rich.console import Console
 
     from compass.cli.parse import check_output
     from compass.cli.progress import live_progress
     from compass.cli.verbosity import log_level
-    from compass.fleet.engines import engine_at
-    from compass.fleet.optimize import optimize_fleet
     from compass.logs import LOG_NAME, logging_to
 
+    plan = _planning(asked, address, partitions)
     asked.folder.mkdir(parents=True, exist_ok=True)
     check_output(asked.folder / "fleet.json")
     console = Console(stderr=True)
     try:
         with (
-            engine_at(address, asked.file.wait_s) as engine,
             logging_to(asked.folder / LOG_NAME, level=level or log_level(), console=console),
             live_progress(console) as watch,
         ):
-            return optimize_fleet(asked, engine, engine_name=address, watch=watch)
+            return plan(watch)
     except KeyboardInterrupt:
         say(f"interrupted: finished stages are kept in {asked.folder}", fg="yellow", err=True)
         raise typer.Exit(130) from None
+
+
+def _planning(asked: FleetRequest, address: str | None, partitions: list[str] | None) -> Callable[[Watch], FleetRecord]:
+    """What plans the fleet. Everything that can be refused at once is refused here, before a folder is made."""
+    from compass.fleet.engines import LOCAL, engine_at, require_extra
+    from compass.fleet.optimize import optimize_fleet
+
+    if partitions is not None:
+        from compass.fleet.slurm import optimize_on_slurm, partitions_of
+
+        require_extra("submitit", "slurm", "--slurm")
+        found = partitions_of(partitions)
+        return lambda watch: optimize_on_slurm(asked, found, watch=watch)
+
+    def plan(watch: Watch) -> FleetRecord:
+        with engine_at(address or LOCAL, asked.file.wait_s) as engine:
+            return optimize_fleet(asked, engine, engine_name=address or LOCAL, watch=watch)
+
+    return plan
 
 
 def _print_fleet(record: FleetRecord, folder: Path, *, as_json: bool) -> None:

@@ -43,7 +43,7 @@ class Head:
         Raises:
             NodeLostError, InputError, WorkerError: as `Connections.ask`, as do all questions.
         """
-        found: dict[str, Any] = self.connections.ask(node, "survey", SURVEY_S, wanted=self._wanted())
+        found: dict[str, Any] = self.connections.ask(node, "survey", SURVEY_S, wanted=self.wanted())
         return found
 
     def places_of(self, node: FleetNode, found: Mapping[str, Any]) -> tuple[Place, ...]:
@@ -89,10 +89,11 @@ class Head:
     def _ask(
         self, node: FleetNode, device: str | None, settings: RuntimeSettings, operation: str, timeout_s: float, **asked: Any
     ) -> Any:  # fmt: skip
-        opening, under = self._opening(device).model_dump(mode="json"), settings.model_dump(mode="json")
+        opening, under = self.opening(device).model_dump(mode="json"), settings.model_dump(mode="json")
         return self.connections.ask(node, operation, timeout_s, opening=opening, settings=under, **asked)
 
-    def _opening(self, device: str | None) -> Opening:
+    def opening(self, device: str | None) -> Opening:
+        """What a node needs to know to open a runner for `device`."""
         config = without_catalogue(self.request.config)
         rules = config.dataset
         rules = rules.model_copy(update={name: self._there(getattr(rules, name)) for name in ("path", "index")})
@@ -109,7 +110,7 @@ class Head:
         """Where a path of this machine is found on the nodes."""
         return self.delivered.get(path, path)
 
-    def _wanted(self) -> dict[str, Any]:
+    def wanted(self) -> dict[str, Any]:
         """What a node must have, in plain values."""
         rules, bench = self.request.config.dataset, self.request.config.test_bench
         paths = {"dataset": rules.path, "index": rules.index, "protein": bench.protein, "ligand": bench.ligand}
