@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
+    from compass.api.estimator import time_estimator
     from compass.api.fitting import fit
     from compass.api.looking import report, scan
     from compass.api.optimizing import estimate, optimize, verify
@@ -44,6 +45,7 @@ __all__ = [
     "predict",
     "report",
     "scan",
+    "time_estimator",
     "train",
     "trainer_settings",
     "verify",
@@ -61,6 +63,7 @@ _HOMES = {
     "predict": "compass.api.training:predict",
     "report": "compass.api.looking:report",
     "scan": "compass.api.looking:scan",
+    "time_estimator": "compass.api.estimator:time_estimator",
     "train": "compass.api.training:train",
     "trainer_settings": "compass.integrations.settings:trainer_settings",
     "verify": "compass.api.optimizing:verify",

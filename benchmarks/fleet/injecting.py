@@ -41,10 +41,6 @@ class InjectingEngine:
         """As `inner`."""
         return self.inner.nodes()
 
-    def is_alive(self, node: FleetNode) -> bool:
-        """As `inner`."""
-        return self.inner.is_alive(node)
-
     def connect(self, node: FleetNode) -> Link:
         """A link that harms."""
         return _InjectingLink(node, self.inner.connect(node), self)

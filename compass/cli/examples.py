@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": (
         "compass export production --format yaml --out production.yaml",
         'eval "$(compass export prototyping --format env)"',
-        "compass export production --format slurm --out train.sbatch",
+        "compass export production --format slurm --seeds 5 --out train.sbatch",
     ),
     "verify": ("compass verify", "compass verify production --update"),
     "explain": ("compass explain production",),

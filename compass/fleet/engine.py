@@ -60,10 +60,6 @@ class FleetEngine(Protocol):
         """
         ...
 
-    def is_alive(self, node: FleetNode) -> bool:
-        """Whether a new agent can be started on `node`, as far as is known."""
-        ...
-
     def connect(self, node: FleetNode) -> Link:
         """Start an agent on `node`.
 

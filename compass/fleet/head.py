@@ -37,13 +37,13 @@ class Head:
     delivered: Mapping[str, str] = field(default_factory=dict)
     """Paths on this machine that the engine brings to the nodes, and where they are found there."""
 
-    def look_at(self, node: FleetNode) -> dict[str, Any]:
+    def look_at(self, node: FleetNode, *, timeout_s: float = SURVEY_S) -> dict[str, Any]:
         """Versions, host, devices and what is missing on `node`, in plain values: it may have another Compass.
 
         Raises:
             NodeLostError, InputError, WorkerError: as `Connections.ask`, as do all questions.
         """
-        found: dict[str, Any] = self.connections.ask(node, "survey", SURVEY_S, wanted=self.wanted())
+        found: dict[str, Any] = self.connections.ask(node, "survey", timeout_s, wanted=self.wanted())
         return found
 
     def places_of(self, node: FleetNode, found: Mapping[str, Any]) -> tuple[Place, ...]:

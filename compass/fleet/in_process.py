@@ -53,10 +53,6 @@ class InProcessEngine:
         """All of them."""
         return self._nodes
 
-    def is_alive(self, node: FleetNode) -> bool:
-        """Always, while it is there."""
-        return node in self._nodes
-
     def connect(self, node: FleetNode) -> InProcessLink:
         """An agent of its own for each call."""
         if node not in self._nodes:

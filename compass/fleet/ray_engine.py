@@ -112,10 +112,6 @@ class RayEngine:
         alive = [_node(row) for row in rows if row["Alive"] and _offers(row["Resources"])]
         return tuple(sorted(alive, key=lambda node: (node.name, node.id)))
 
-    def is_alive(self, node: FleetNode) -> bool:
-        """Whether Ray counts it as alive; it notices a death after seconds."""
-        return any(one.id == node.id for one in self.nodes())
-
     def connect(self, node: FleetNode) -> RayLink:
         """An actor on `node`, which has all its cores and cards."""
         labels = dict(node.labels)

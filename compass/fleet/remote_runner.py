@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from compass.errors import CompassError, InputError, WorkerError
 from compass.fleet.engine import FleetNode, NodeLostError
-from compass.fleet.head import Head
+from compass.fleet.head import SURVEY_S, Head
 from compass.fleet.kinds import NodeKind, Place
 from compass.fleet.survey import check_versions
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings
@@ -33,6 +33,8 @@ class Substitutes:
     def after_loss(self) -> Place:
         """Another place of the kind: one that was never lost, one that came meanwhile, or the same with a new agent.
 
+        It has answered: an engine may take seconds to notice that a node is dead.
+
         Raises:
             InputError: there is none within the configured time.
         """
@@ -49,10 +51,16 @@ class Substitutes:
             time.sleep(min(LOOK_FOR_ANOTHER_S, self._wait_s))
 
     def _never_lost(self, there: Iterable[FleetNode]) -> Place | None:
-        ids = {node.id for node in there}
-        lost = self._head.connections.was_lost
+        ids, lost = {node.id for node in there}, self._head.connections.was_lost
         places = (place for place in self.kind.places if place.node.id in ids and not lost(place.node))
-        return next(places, None)
+        return next((place for place in places if self._answers(place)), None)
+
+    def _answers(self, place: Place) -> bool:
+        try:
+            self._head.look_at(place.node, timeout_s=min(SURVEY_S, self._wait_s))
+        except NodeLostError:
+            return False
+        return True
 
     def _came(self, there: Iterable[FleetNode]) -> Place | None:
         """A place of this kind on a node that was not there at the start."""
@@ -76,7 +84,7 @@ class Substitutes:
         """The present place, if its node is still there: its agent alone may have ended."""
         node = self.present.node
         is_there = any(one.id == node.id for one in there)
-        return self.present if is_there and self._head.connections.engine.is_alive(node) else None
+        return self.present if is_there and self._answers(self.present) else None
 
     def _none_left(self, there: Iterable[FleetNode]) -> InputError:
         losses = [f"{node.name}: {why}" for node, why in self._head.connections.losses]

@@ -66,13 +66,13 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 FORMATS = (*SETTINGS, "slurm")
 
 
-def exported(profile: Profile, stage: Stage, form: str) -> str:
-    """The plan of `stage` in one of `FORMATS`.
+def exported(profile: Profile, stage: Stage, form: str, n_seeds: int = 1) -> str:
+    """The plan of `stage` in one of `FORMATS`; a script for Slurm trains with so many seeds.
 
     Raises:
         InputError: there is no such plan.
     """
-    return slurm_script(profile, stage) if form == "slurm" else SETTINGS[form](settings_of(profile, stage))
+    return slurm_script(profile, stage, n_seeds) if form == "slurm" else SETTINGS[form](settings_of(profile, stage))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -52,9 +52,6 @@ class FaultyEngine(InProcessEngine):
     def nodes(self):
         return tuple(self.present)
 
-    def is_alive(self, node):
-        return node in self.present
-
     def connect(self, node):
         if node not in self.present:
             raise NodeLostError("it is gone")
