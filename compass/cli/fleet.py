@@ -222,6 +222,9 @@ def _planning(asked: FleetRequest, address: str | None, partitions: list[str] | 
         found = partitions_of(partitions)
         return lambda watch: optimize_on_slurm(asked, found, watch=watch)
 
+    if address not in {None, LOCAL}:
+        require_extra("ray", "fleet", f"--address {address}")
+
     def plan(watch: Watch) -> FleetRecord:
         with engine_at(address or LOCAL, asked.file.wait_s) as engine:
             return optimize_fleet(asked, engine, engine_name=address or LOCAL, watch=watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -86,7 +87,7 @@ def read_fleet_file(path: Path | None) -> FleetFile:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        got = "nothing" if first["type"] == "missing" else repr(first["input"])
+        got = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])
         raise InputError(
             f"{where}, {field}" if field else where,
             got=got,

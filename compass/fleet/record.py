@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -75,7 +76,7 @@ def read_fleet(folder: Path) -> tuple[FleetRecord, dict[str, Profile]]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        got = "nothing" if first["type"] == "missing" else repr(first["input"])
+        got = "nothing" if first["type"] == "missing" else reprlib.repr(first["input"])
         raise InputError(f"fleet {path}, {field}", got=got, expected=expected_value(first), fix=fix) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
