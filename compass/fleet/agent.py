@@ -31,6 +31,9 @@ DELIVERED = "delivered://"
 PACKAGES = ("torch", "torch_geometric")
 """Their versions are compared between nodes: figures of one do not hold under another."""
 
+MOST_KEPT = 32
+"""Answers that an agent keeps: kinds that share a node, and heads that look for a substitute, ask between two copies of a request."""
+
 
 class Opening(Record):
     """What a node needs to know to open a runner."""
@@ -51,17 +54,19 @@ class NodeAgent:
     def __init__(self, labels: Mapping[str, str] | None = None) -> None:
         self.labels = dict(labels or {})
         """What the engine says about this node."""
-        self._answered = ("", "")
-        """Id and answer of the last request."""
+        self._answered: dict[str, str] = {}
+        """The last answers, by the request's id, oldest first."""
         self._runners: dict[str, tuple[str, Runner]] = {}
         """By device: what it was opened for, and the runner."""
         self._ready: dict[str, Opening] = {}
 
     def ask(self, request_id: str, request: str) -> str:
         """The answer to a request of `compass.fleet.connections`: `{"id": …}` with `ok`, `bad_input` or `error`."""
-        if request_id != self._answered[0]:
-            self._answered = request_id, json.dumps({"id": request_id, **self._answer(json.loads(request))})
-        return self._answered[1]
+        if request_id not in self._answered:
+            self._answered[request_id] = json.dumps({"id": request_id, **self._answer(json.loads(request))})
+            while len(self._answered) > MOST_KEPT:
+                del self._answered[next(iter(self._answered))]
+        return self._answered[request_id]
 
     def stop(self) -> None:
         """End every process that it started."""

@@ -137,3 +137,15 @@ def test_a_node_that_is_lost_while_it_is_surveyed_is_left_out(engine_of, head_of
     (kind,) = kinds_of(head)
     assert [place.name for place in kind.places] == ["a100-1"]
     assert [(node.name, why) for node, why in head.connections.losses] == [("a100-0", "the node died")]
+
+
+def test_an_agent_knows_its_last_answers():
+    agent = SimulatedAgent({"machine": "A100"})
+    asked = '{"op": "survey", "wanted": {"device": "cpu", "paths": [], "workload": "", "module": ""}}'
+    first = agent.ask("first", asked)
+    for number in range(31):
+        agent.ask(str(number), asked)
+    agent.labels["torch"] = "other"  # whoever asks anew sees it
+    assert agent.ask("first", asked) is first
+    assert agent.ask("new", asked) != first.replace("first", "new")
+    assert agent.ask("first", asked) is not first  # the oldest is forgotten
