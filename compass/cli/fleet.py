@@ -12,7 +12,7 @@ import typer
 from compass.cli.examples import epilog
 from compass.cli.flags import PlainCommand, PlainGroup
 from compass.cli.json_text import print_json
-from compass.cli.optimize import LogLevelOption, StagesOption
+from compass.cli.optimize import ForceOption, LogLevelOption, StagesOption
 from compass.cli.options import (
     AsJsonOption,
     CacheOption,
@@ -116,6 +116,7 @@ def optimize_command_of_fleet(
     cache: CacheOption = None,
     log_level: LogLevelOption = None,
     as_json: AsJsonOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Plan every stage on each kind of node, and show which stage runs best on which kind.
 
@@ -133,6 +134,7 @@ def optimize_command_of_fleet(
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
         dataset_size=parse.dataset_size(dataset_size, asked.request.config, asked.request.workload),
         cache=cache,
+        force=force,
     )
     names = tuple(name.strip() for entry in kinds or () for name in entry.split(","))
     asked = dataclasses.replace(asked, request=request, kinds=names, folder=out or asked.folder)

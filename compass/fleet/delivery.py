@@ -38,15 +38,16 @@ def delivering(request: Request, file: FleetFile, engine: FleetEngine) -> Iterat
         return
     folder = TemporaryFolder()
     try:
-        delivered = {}
+        root, delivered = folder.path / "sent", {}
+        root.mkdir()
         if workload:
-            delivered[workload] = _sent_workload(Path(workload), folder.path / "workload")
+            delivered[workload] = _sent_workload(Path(workload), root / "workload")
         if dataset is not None and dataset.path:
-            delivered[dataset.path] = _sent(Path(dataset.path), folder.path / "dataset")
+            delivered[dataset.path] = _sent(Path(dataset.path), root / "dataset")
             if dataset.index and dataset.index not in delivered:
-                delivered[dataset.index] = _sent(Path(dataset.index), folder.path / "index")
-        _check_size(folder.path)
-        engine.send(folder.path)
+                delivered[dataset.index] = _sent(Path(dataset.index), root / "index")
+        _check_size(root)
+        engine.send(root)
         yield delivered
     finally:
         folder.remove()

@@ -112,21 +112,18 @@ class KindPlanner:
     def plan(self, kind: NodeKind) -> KindRecord:
         """The record of `kind`, whose profile is written beside it."""
         with kind_named(kind.name):
-            n_before = len(self.head.connections.losses)
             kind, notes = without_slow_first(kind, self.head)
+            nodes = self.head.connections.engine.nodes()
+            substitutes = Substitutes(kind, self.head, self.asked.file.wait_s, nodes)
             file, failure = f"{kind.name}.json", ""
             try:
-                self._optimize(kind, self.asked.folder / file)
+                self._optimize(kind, substitutes, self.asked.folder / file)
             except CompassError as error:
                 file, failure = "", str(error)
                 log.error("%s: no profile: %s", kind.name, error)  # noqa: TRY400 - a line for the user, not a bug
-            ids = {place.node.id for place in kind.places}
-            lost = [(node, why) for node, why in self.head.connections.losses[n_before:] if node.id in ids]
-            notes += tuple(f"{node.name} was lost: {why}" for node, why in lost)
-            return kind_record(kind, file, failure, notes)
+            return kind_record(kind, file, failure, (*notes, *substitutes.losses))
 
-    def _optimize(self, kind: NodeKind, out: Path) -> None:
-        substitutes = Substitutes(kind, self.head, self.asked.file.wait_s, self.head.connections.engine.nodes())
+    def _optimize(self, kind: NodeKind, substitutes: Substitutes, out: Path) -> None:
         site = Site(
             open_runner=lambda settings: RemoteRunner(self.head, substitutes, settings),
             store=self.ledger,

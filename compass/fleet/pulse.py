@@ -43,6 +43,7 @@ def without_slow_first(kind: NodeKind, head: Head) -> tuple[NodeKind, tuple[str,
     )
     for note in notes:
         log.warning("%s", note)
+    notes += tuple(f"{place.name} did not answer the pulse" for place in kind.places if place.name not in step_s)
     places = sorted(kind.places, key=lambda place: (place.name not in step_s, place.name in slow))
     return replace(kind, places=tuple(places)), notes
 

@@ -28,6 +28,8 @@ class Substitutes:
         """`others` are the nodes that were there from the start, whatever their kind."""
         self.kind, self._head, self._wait_s = kind, head, wait_s
         self.present = kind.places[0]
+        self.losses: list[str] = []
+        """Every loss in the middle of a request, a sentence each."""
         self._known = {node.id for node in others} | {place.node.id for place in kind.places}
 
     def after_loss(self) -> Place:
@@ -147,11 +149,13 @@ class RemoteRunner:
         try:
             return ask(first)
         except NodeLostError as error:
-            log.warning("%s: %s is made again, because %s was lost: %s", self._substitutes.kind.name, what, first.name, error)  # fmt: skip
+            self._substitutes.losses.append(f"{first.name} was lost: {error}")
+            log.warning("%s: %s is made again, because %s was lost", self._substitutes.kind.name, what, first.name)
         second = self._substitutes.after_loss()
         try:
             return ask(second)
         except NodeLostError as error:
+            self._substitutes.losses.append(f"{second.name} was lost: {error}")
             raise WorkerError(
                 f"kind {self._substitutes.kind.name}: {what} was lost twice, last with {second.name}: {error}"
             ) from error

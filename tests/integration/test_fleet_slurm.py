@@ -135,7 +135,7 @@ def started(folder):
             f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed", "--num-threads=2",
         ],
         ["slurmctld", "-D", "-f", str(folder / "slurm.conf")],
-        ["slurmd", "-D", "-N", host, "-f", str(folder / "slurm.conf")],
+        ["slurmd", "-D", "-f", str(folder / "slurm.conf")],
     ]  # fmt: skip
     daemons = []
     for command in commands:

@@ -1,6 +1,10 @@
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from compass.errors import InputError
+from compass.fleet.agent import n_different_cards
 from compass.fleet.fleet_file import FleetFile, KindRules
 from compass.fleet.kinds import group_places, wanted_kinds
 from compass.fleet.simulated import SimulatedAgent, simulated_node
@@ -149,3 +153,50 @@ def test_an_agent_knows_its_last_answers():
     assert agent.ask("first", asked) is first
     assert agent.ask("new", asked) != first.replace("first", "new")
     assert agent.ask("first", asked) is not first  # the oldest is forgotten
+
+
+class TwoCards(SimulatedAgent):
+    """A node with two cards that differ."""
+
+    def open_runner(self, opening, settings):
+        self.labels["machine"] = {"cuda:0": "A100", "cuda:1": "Tesla T4"}[opening.device]
+        return super().open_runner(opening, settings)
+
+
+def test_two_cards_in_one_machine_are_two_kinds(engine_of, head_of, monkeypatch):
+    monkeypatch.setattr("compass.fleet.agent.n_different_cards", lambda: 2)
+    engine = engine_of(simulated_node("workstation", "A100"))
+    engine.make = TwoCards
+    kinds = kinds_of(head_of(engine))
+    assert [(kind.name, kind.places[0].name) for kind in kinds] == [
+        ("a100-40gb", "workstation cuda:0"),
+        ("tesla-t4-16gb", "workstation cuda:1"),
+    ]
+
+
+def nvml(*names):
+    """NVIDIA's management library with these cards; without any, there is no driver."""
+    return SimpleNamespace(
+        nvmlInit=lambda: names[0],
+        nvmlDeviceGetCount=lambda: len(names),
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda index: names[index],
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "visible", "n"),
+    [
+        ((), None, 0),
+        (("T4", "T4"), None, 1),
+        (("T4", "A100"), None, 2),
+        (("T4", "A100"), "1", 1),
+        (("T4", "A100"), "", 0),
+    ],
+)
+def test_cards_are_told_apart_only_where_they_differ(monkeypatch, names, visible, n):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(*names))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert n_different_cards() == n
