@@ -6,7 +6,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class InjectingEngine:
         """As `inner`."""
         self.inner.send(folder)
 
-    def nodes(self) -> Sequence[FleetNode]:  # type: ignore[override]
+    def nodes(self) -> tuple[FleetNode, ...]:
         """As `inner`."""
         return self.inner.nodes()
 

@@ -16,7 +16,7 @@ from compass.profile import Profile
 from compass.records import Stage
 from compass.units import GIB
 
-NEAR = 0.15
+NEARLY_SHARE = 0.15
 """A card has the memory in its name if its driver reports within this share of it: some is reserved."""
 UNNAMED_GB = {"A100": 40, "V100": 16, "P100": 16}
 """Cards that come with several sizes of memory, of which SkyPilot's plain name is one."""
@@ -72,7 +72,7 @@ def is_card(sky_name: str, device: str, total_bytes: int) -> bool:
     if size and not re.fullmatch(r"\d+GB", size):  # L4-…, or a variant such as A100-SXM: part of the name
         base, size = sky_name.upper().replace("-", ""), ""
     n_gb = int(size.removesuffix("GB")) if size else UNNAMED_GB.get(base)
-    if n_gb is not None and abs(total_bytes / GIB - n_gb) > NEAR * n_gb:
+    if n_gb is not None and abs(total_bytes / GIB - n_gb) > NEARLY_SHARE * n_gb:
         return False
     words = re.findall(r"[A-Z0-9]+", device.upper())
     runs = {"".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1)}
