@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 RAY_CLIENT = "ray://"
 _ADDRESS = re.compile(r"auto|(?:ray://)?[A-Za-z0-9_.\-\[\]:]+:\d{1,5}")
 NAMESPACE = "compass"
+_ENDED_BY_MONITOR = re.compile(r"NODE_OUT_OF_MEMORY|running low on memory|memory usage threshold|memory monitor")
+"""What Ray says of an actor that its memory monitor ended. Of any killed one it says that "the OOM killer" may have been it."""
 _LOST = (exceptions.RayError, ConnectionError, TimeoutError)
 """What a question to an actor raises if the actor, its node or Ray itself is gone."""
 
@@ -178,7 +180,7 @@ class RayLink:
 def why_lost(error: BaseException) -> str:
     """Why an actor is lost, in a line. Ray's memory monitor is named, because what it does is no model's out-of-memory."""
     text = str(error)
-    if isinstance(error, exceptions.OutOfMemoryError) or re.search(r"memory monitor|out of memory|OOM", text):
+    if isinstance(error, exceptions.OutOfMemoryError) or _ENDED_BY_MONITOR.search(text):
         return "Ray's memory monitor ended the agent, because the node's memory was nearly full"
     if isinstance(error, exceptions.ActorUnavailableError):
         return "the agent cannot be reached"

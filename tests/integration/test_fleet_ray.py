@@ -180,3 +180,28 @@ def test_a_probe_has_a_process_of_its_own_which_ends_with_its_agent(cluster, tmp
             (worker,) = workers_of_agents()
     _, alive = psutil.wait_procs([worker], timeout=30)
     assert alive == []
+
+
+def test_why_an_agent_was_lost():
+    """Ray's memory monitor is named; a killed process, for which Ray suspects the kernel's, is not."""
+    from ray import exceptions
+
+    from compass.fleet.ray_engine import why_lost
+
+    class Died(exceptions.ActorDiedError):
+        """As Ray makes it of a death in its control store, with these words."""
+
+        def __init__(self, words):
+            self.words = words
+
+        def __str__(self):
+            return self.words
+
+    monitor = "Ray's memory monitor ended the agent, because the node's memory was nearly full"
+    low = "The actor's worker was killed: Worker exit type: NODE_OUT_OF_MEMORY, the node running low on memory"
+    killed = "Worker exit type: SYSTEM_ERROR. Some common causes include: (1) the process was killed by the OOM killer"
+    assert why_lost(exceptions.OutOfMemoryError("Task was killed")) == monitor
+    assert why_lost(Died(low)) == monitor
+    assert why_lost(Died(killed)) == "the agent ended"
+    assert why_lost(Died("The actor died because its node has died.")) == "the node died"
+    assert why_lost(exceptions.ActorUnavailableError("unavailable", None)) == "the agent cannot be reached"
