@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from compass.config_files import load_config
 from compass.fleet.fleet_file import FleetFile, KindRules
 from compass.fleet.optimize import FleetRequest
 from compass.fleet.record import read_fleet
 from compass.fleet.slurm import Partition, optimize_on_slurm, partitions_of
-from compass.optimizer_config import OptimizerConfig, ProbeRules, RuntimeRules
 from compass.planning.request import Request
 from compass.probe.store import LEDGER, read_ledger
 from compass.units import GIB
@@ -24,6 +24,14 @@ from compass.units import GIB
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
+SHORT = [
+    *(f"stages.{stage}.allocator=['fast']" for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
+    *(f"stages.{stage}.fused=[false]" for stage in ("smoke_test", "prototyping", "validation", "production")),
+    "runtime.threads=1", "runtime.waiting=sleep", "space.layers=[2,3]", "space.channels=[16,48]",
+    "probe.anchor_architectures_cpu=[[2,16],[3,48]]", "probe.anchor_step_s_cpu=[0.1]", "probe.smoke_steps=4", "probe.certify_again=0",
+]  # fmt: skip
+"""A small space, and as few probes as a calibration can have."""
 DAEMONS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "scancel")
 CONF = """\
 ClusterName=compass
@@ -54,10 +62,9 @@ PartitionName=large Nodes={host} MaxTime=INFINITE State=UP
 
 
 def asked(folder, **changes) -> FleetRequest:
-    """The quick stage of a small model, with as few probes as a calibration can have."""
-    config = OptimizerConfig(runtime=RuntimeRules(threads=1, waiting="sleep"), probe=ProbeRules(certify_again=0))
+    """The quick stage of a small model."""
     request = Request(
-        config=config,
+        config=load_config(None, SHORT),
         workload="schnet",
         device="cpu",
         memory_limit_bytes=int(1.5 * GIB),
