@@ -166,7 +166,11 @@ def on_ray(machines: Sequence[Machine]) -> Iterator[Ground]:
 
     def mend() -> None:
         with contextlib.suppress(queue.Empty):
-            add(*killed.get(timeout=MOMENT_S))
+            missing = killed.get(timeout=MOMENT_S)
+            try:
+                add(*missing)
+            except Exception:  # noqa: BLE001 - a busy computer starts a node too slowly for Ray
+                killed.put(missing)
 
     try:
         for machine in machines:

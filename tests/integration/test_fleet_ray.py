@@ -1,5 +1,6 @@
 """A real Ray cluster on this machine: nodes that die, agents that end, kinds that are absent, and no process left behind."""
 
+import socket
 import threading
 import time
 from contextlib import closing
@@ -26,6 +27,9 @@ pytest.importorskip("ray", reason="the extra `fleet` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 WAIT_S = 60.0
+with socket.socket() as _free:
+    _free.bind(("127.0.0.1", 0))
+    CLIENT_PORT = _free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,10 @@ def cluster():
     import ray
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": CLIENT_PORT},
+    )
     for name, machine in (("a100-0", "A100"), ("a100-1", "A100"), ("t4-0", "Tesla")):
         made.add_node(num_cpus=1, labels={"name": name, "machine": machine, "hold_s": "0.05"})
     yield made
@@ -180,6 +187,23 @@ def test_a_probe_has_a_process_of_its_own_which_ends_with_its_agent(cluster, tmp
             (worker,) = workers_of_agents()
     _, alive = psutil.wait_procs([worker], timeout=30)
     assert alive == []
+
+
+def test_a_cluster_elsewhere_through_rays_client(cluster, tmp_path):
+    pytest.importorskip("grpc", reason="the extra `fleet` is not installed")
+    from compass.fleet.ray_engine import connect_to_ray
+
+    address = f"ray://127.0.0.1:{CLIENT_PORT}"
+    with closing(connect_to_ray(address, WAIT_S, SimulatedAgent)) as engine:
+        head = head_of(engine, tmp_path)
+        with closing(head.connections):
+            kind = kinds_of(head)["a100-40gb"]
+            spec = pulse_spec(head.request, kind.places[0])
+            runner = RemoteRunner(head, Substitutes(kind, head, WAIT_S, engine.nodes()), spec.runtime)
+            assert runner.probe(spec) == SimulatedRunner(machine_named("A100")).probe(spec)
+            (link,) = (head.connections._links[kind.places[0].node.id],)
+            link.close()
+            assert runner.probe(spec).ok
 
 
 def test_why_an_agent_was_lost():

@@ -127,3 +127,21 @@ def test_a_host_elsewhere_decides_threads_and_allocators():
     settings = first_settings(Request().config, host=host)
     assert (settings.threads, settings.library) == (48, host.library(settings.allocator))
     assert (host.offers("tcmalloc"), host.offers("mimalloc")) == (True, False)
+
+
+def test_as_a_python_call(engine_of, tmp_path, monkeypatch, profile):
+    import compass
+    from compass.profile import write_profile
+
+    monkeypatch.setattr("compass.fleet.engines.InProcessEngine.here", lambda: engine_of(A100=1, H100=1))
+    monkeypatch.setattr("compass.fleet.optimize.optimize", lambda request, **_: write_profile(profile, request.out))
+    (tmp_path / "fleet.yaml").write_text("kinds: {big: {device: 'H100*', price_per_hour: 4.0}}\ncurrency: EUR\n")
+    table = compass.optimize_fleet(
+        dataset_size=19_000,
+        kinds=["big"],
+        fleet_file=tmp_path / "fleet.yaml",
+        out=tmp_path / "fleet",
+        cache=tmp_path / "cache",
+    )
+    assert {cell.kind for cell in table.cells} == {"big"}
+    assert (table.currency, table.recommendations[0].fastest) == ("EUR", None)
