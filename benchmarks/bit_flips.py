@@ -36,6 +36,7 @@ from compass.data.scan.catalogue import Catalogue
 from compass.data.structures.graphs import Graph
 from compass.demo.writing import write_demo
 from compass.errors import CompassError
+from compass.fleet.record import FLEET_NAME, FleetRecord, KindRecord, read_fleet, write_fleet
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.request import Request
 from compass.planning.session import scanned
@@ -126,6 +127,9 @@ def kinds(folder: Path) -> Iterator[Kind]:
     yield Kind("graph store", graphs, lambda: _graphs(graphs, digest, n_graphs))
     profile = _profile(folder)
     yield Kind("profile", folder / "p.json", lambda: read_profile(folder / "p.json").model_dump_json())
+    (folder / "fleet").mkdir()
+    write_fleet(_fleet(), folder / "fleet")
+    yield Kind("fleet", folder / "fleet" / FLEET_NAME, lambda: read_fleet(folder / "fleet")[0])
     yield Kind("ledger", folder / LEDGER, lambda: _ledger(folder / LEDGER))
     spec = _run_spec(profile)
     write_run_spec(spec, folder / "run")
@@ -159,6 +163,15 @@ def _graphs(path: Path, digest: str, n_graphs: int) -> object:
         for one in graphs
         if one is not None
     ]
+
+
+def _fleet() -> FleetRecord:
+    """A fleet of two kinds, none of which has a profile."""
+    kinds = tuple(
+        KindRecord(name=name, device=name.upper(), nodes=("n1", "n2"), price_per_hour=1.5, failure="no worker started")
+        for name in ("a100", "t4")
+    )
+    return FleetRecord(compass_version="0.2.0", created="2026-12-01T00:00:00+00:00", engine="local", kinds=kinds)
 
 
 def _ledger(path: Path) -> object:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 from compass.version import __version__
 
 if TYPE_CHECKING:
+    from compass.api.estimator import time_estimator
     from compass.api.fitting import fit
+    from compass.api.fleet import optimize_fleet
     from compass.api.looking import report, scan
     from compass.api.optimizing import estimate, optimize, verify
     from compass.api.training import predict, train
@@ -41,9 +43,11 @@ __all__ = [
     "fit",
     "load_profile",
     "optimize",
+    "optimize_fleet",
     "predict",
     "report",
     "scan",
+    "time_estimator",
     "train",
     "trainer_settings",
     "verify",
@@ -58,9 +62,11 @@ _HOMES = {
     "fit": "compass.api.fitting:fit",
     "load_profile": "compass.profile:read_profile",
     "optimize": "compass.api.optimizing:optimize",
+    "optimize_fleet": "compass.api.fleet:optimize_fleet",
     "predict": "compass.api.training:predict",
     "report": "compass.api.looking:report",
     "scan": "compass.api.looking:scan",
+    "time_estimator": "compass.api.estimator:time_estimator",
     "train": "compass.api.training:train",
     "trainer_settings": "compass.integrations.settings:trainer_settings",
     "verify": "compass.api.optimizing:verify",

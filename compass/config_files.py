@@ -210,6 +210,16 @@ def _read_yaml(text: str) -> Any:
     return {} if found is None else found
 
 
+def read_yaml_file(path: Path) -> Any:
+    """What the YAML file at `path` says, by the rules of a file of settings: numbers are those of JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8 or no YAML, or holds more than any settings.
+    """
+    return _read_yaml(_text_of(path))
+
+
 @functools.cache
 def _yaml_loader() -> Any:
     """PyYAML's safe loader with the numbers of YAML 1.2 and of JSON: 1.1 takes 010 for eight and 1:30 for ninety."""

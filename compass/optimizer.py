@@ -30,6 +30,7 @@ from compass.planning.session import (
 )
 from compass.planning.strategies import search_stage
 from compass.probe.runner import Runner
+from compass.probe.site import Site
 from compass.profile import ProbeCosts, Profile, read_earlier, write_profile
 from compass.records import STAGES, Stage, StageFailure, StagePlan
 from compass.stages import POLICIES
@@ -48,8 +49,10 @@ Stages of one group are all searched before one is certified: a certificate runs
 """
 
 
-def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = ignore_progress) -> Profile:
+def optimize(request: Request, *, runner: Runner | Site | None = None, watch: Watch = ignore_progress) -> Profile:
     """Find and certify a plan for each stage, write the profile after each, and return it.
+
+    The plans are for this machine, or for that of `runner`. A site has a ledger, and builds its graphs itself.
 
     Raises:
         InputError: something in the request cannot be used.
@@ -80,7 +83,7 @@ def optimize(request: Request, *, runner: Runner | None = None, watch: Watch = i
             for policy in policies:
                 result = certify_stage(policy, experiment, prober)
                 log_result(result)
-                profile = with_result(profile, result)
+                profile = with_result(profile, result, experiment)
                 profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
                 write_profile(profile, request.out)
         return profile
@@ -130,15 +133,19 @@ def log_result(result: StagePlan | StageFailure) -> None:
         log.error("%s: no plan found, limited by %s: %s", result.stage, result.limited_by, result.reason)
 
 
-def with_result(profile: Profile, result: StagePlan | StageFailure) -> Profile:
+def with_result(profile: Profile, result: StagePlan | StageFailure, experiment: Experiment) -> Profile:
     """`profile` with one stage's plan and its loaders, or with its failure."""
     plans = {stage: plan for stage, plan in profile.plans.items() if stage != result.stage}
     failures = {stage: failure for stage, failure in profile.failures.items() if stage != result.stage}
     runtime = tuple(choice for choice in profile.runtime if choice.stage != result.stage)
     if isinstance(result, StagePlan):
-        on_cpu = profile.hardware.on_host
+        n_cores = experiment.host.n_cores if experiment.host else available_cores()
         loading = choose_loaders(
-            result, available_cores() // profile.asked.devices, profile.config.runtime, on_cpu=on_cpu, noun=profile.noun
+            result,
+            n_cores // profile.asked.devices,
+            profile.config.runtime,
+            on_cpu=profile.hardware.on_host,
+            noun=profile.noun,
         )
         plan = result.model_copy(update={"loader_workers": int(loading.chosen)})
         plans[result.stage] = plan.with_times(profile.dataset_size, profile.config.training.epochs)

@@ -30,6 +30,7 @@ from benchmarks.mutated_files import FILES
 from compass.data.graphs.graph_store import GraphStore
 from compass.data.scan.catalogue import Catalogue, ScanStore
 from compass.errors import InputError
+from compass.fleet.record import FLEET_NAME, read_fleet
 from compass.probe.process import answer_in
 from compass.probe.store import Store, read_ledger
 from compass.profile import read_earlier, read_profile
@@ -229,6 +230,9 @@ def record_readers(made: Made) -> Iterator[FuzzedReader]:
     profile = made.content["profile"]
     small = _small_profile(profile)
     ledger_file = Path("empty.jsonl").absolute()
+    reading, path, place = _of_file(FLEET_NAME, lambda file: read_fleet(file.parent))
+    fleet = [made.content["fleet"]]
+    yield FuzzedReader("fleet", fleet, reading, spliced(json_change, fleet), special=_BAD_JSON, path=path, read_place=place, weight=0.3)  # fmt: skip
     for title, read, weight, seeds in (
         ("profile", _profile, 0.8, [profile, small, small]),
         ("profile of schema 1", _profile, 0.3, [schema_1, _small_profile(schema_1)]),

@@ -13,6 +13,7 @@ from benchmarks.fuzz.standing import invented_leaves
 from compass.cli.parse import named, parse_axes, parse_count, parse_stages
 from compass.config_files import changed_settings, load_config, project_file
 from compass.data.structures.affinity import parse_affinity
+from compass.fleet.fleet_file import read_fleet_file
 from compass.units import parse_bytes, parse_seconds
 
 _TOML = b"""seed = 3
@@ -36,6 +37,14 @@ dataset:
   pocket_radius: 6.5
 space:
   options: {cutoff: 5}
+"""
+_FLEET = b"""kinds:
+  a100: {device: "NVIDIA A100*", price_per_hour: 3.2, power_w: 400}
+  t4: {node: "cloud-*", partition: gpu-t4}
+currency: EUR
+priced_on: 2026-11-30
+workload: runtime_env
+wait_s: 30
 """
 _JSON = b'{"seed": 3, "memory": {"reserve_share": 0.1}, "stages": {"prototyping": {"target_s": "30min"}}, "dataset": {"path": "data"}}'
 _PROJECT = b"[project]\nname = 'x'\n[tool.compass]\nseed = 3\n[tool.compass.stages.prototyping]\ntarget_s = '30min'\n[tool.other]\nx = 1\n"
@@ -145,6 +154,34 @@ def _affinity(text: str) -> Any:
     return parse_affinity(text, where="x").molar
 
 
+def _fleet_file_reader() -> FuzzedReader:
+    path = Path("fleet.yaml")
+
+    def read(data: bytes) -> Any:
+        path.write_bytes(data)
+        return read_fleet_file(path)
+
+    words = (
+        b"kinds",
+        b"device",
+        b"price_per_hour",
+        b"power_w",
+        b"wait_s",
+        b"runtime_env",
+        b"*",
+        b"{",
+        b"}",
+        b": ",
+        b"- ",
+        b".nan",
+        b"-1",
+    )
+    return FuzzedReader(
+        "fleet file", [_FLEET], read, text_change(*words), special=_BOMBS["yaml"], path=path,
+        read_place=lambda: read_fleet_file(path), weight=0.3,
+    )  # fmt: skip
+
+
 def settings_readers() -> Iterator[FuzzedReader]:
     """The readers of settings and of words on the command line."""
     for title, name, seed in (("settings, TOML", "c.toml", _TOML), ("settings, YAML", "c.yaml", _YAML), ("settings, JSON", "c.json", _JSON),
@@ -155,6 +192,7 @@ def settings_readers() -> Iterator[FuzzedReader]:
         yield FuzzedReader(
             title, [seed], read, text_change(*_KEYS, *signs), invented_leaves, bombs, path, place, weight=0.3
         )
+    yield _fleet_file_reader()
     deepest = [
         deep(b"seed=["),
         deep(b"seed=("),

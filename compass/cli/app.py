@@ -19,6 +19,7 @@ from compass.cli import (
     explain,
     export,
     fit,
+    fleet,
     optimize,
     predict,
     report,
@@ -130,6 +131,7 @@ for _name, _command in CLI_COMMANDS.items():
     app.command(_name, cls=PlainCommand, epilog=epilog(_name))(with_verbosity(_command))
 app.command("train-run", cls=PlainCommand, hidden=True)(with_verbosity(train.train_run))
 app.add_typer(workload.group, name="workload")
+app.add_typer(fleet.fleet_group, name="fleet")
 
 
 def _print_version(wanted: bool) -> None:

@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "export": (
         "compass export production --format yaml --out production.yaml",
         'eval "$(compass export prototyping --format env)"',
-        "compass export production --format slurm --out train.sbatch",
+        "compass export production --format slurm --seeds 5 --out train.sbatch",
     ),
     "verify": ("compass verify", "compass verify production --update"),
     "explain": ("compass explain production",),
@@ -39,6 +39,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "env": ("compass env", "compass env --json"),
     "config": ("compass config --out my_config.py",),
     "workload check": ("compass workload check my_model.py:build",),
+    "fleet describe": ("compass fleet describe", "compass fleet describe --address auto --fleet fleet.yaml"),
+    "fleet optimize": (
+        "compass fleet optimize --dataset data/pdbbind",
+        "compass fleet optimize --address ray://head:10001 --fleet fleet.yaml --kinds a100,t4",
+    ),
+    "fleet show": ("compass fleet show", "compass fleet show fleet --json"),
     "schema": ("compass schema",),
 }
 

@@ -20,6 +20,9 @@ def export(
     form: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra, slurm or torchrun.")
     ] = "json",
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="With slurm: an array of N jobs, each with its own seed.")
+    ] = 1,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
 ) -> None:
     """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.
@@ -36,9 +39,11 @@ def export(
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
+    if seeds > 1 and form != "slurm":
+        raise InputError("--seeds", got=f"format {form}", expected="slurm", fix="Add --format slurm, or leave it out.")
     stages, path = named(words, [stage] if stage else [], profile_path)
     profile = read_profile(path or Path(PROFILE_NAME))
-    text = exported(profile, one_stage(stages) or "production", form)
+    text = exported(profile, one_stage(stages) or "production", form, seeds)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -64,17 +64,18 @@ SETTINGS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "env": as_env,
     "hydra": as_hydra,
 }
-SCRIPTS: dict[str, Callable[[Profile, Stage], str]] = {"slurm": slurm_script, "torchrun": torchrun_script}
-FORMATS = (*SETTINGS, *SCRIPTS)
+FORMATS = (*SETTINGS, "slurm", "torchrun")
 
 
-def exported(profile: Profile, stage: Stage, form: str) -> str:
-    """The plan of `stage` in one of `FORMATS`.
+def exported(profile: Profile, stage: Stage, form: str, n_seeds: int = 1) -> str:
+    """The plan of `stage` in one of `FORMATS`; a script for Slurm trains with so many seeds.
 
     Raises:
         InputError: there is no such plan.
     """
-    return SCRIPTS[form](profile, stage) if form in SCRIPTS else SETTINGS[form](settings_of(profile, stage))
+    if form == "slurm":
+        return slurm_script(profile, stage, n_seeds)
+    return torchrun_script(profile, stage) if form == "torchrun" else SETTINGS[form](settings_of(profile, stage))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

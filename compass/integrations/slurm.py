@@ -34,12 +34,12 @@ _SCRIPT = """\
 #SBATCH --signal=B:USR1@{warning}
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output=compass-{stage}-%j.log
-##SBATCH --partition=
+#SBATCH --output=compass-{stage}-{log}.log
+{array}##SBATCH --partition=
 ##SBATCH --account=
 set -u
 {folder}
-run=runs/{stage}-"$SLURM_JOB_ID"
+run=runs/{stage}-{run}
 more=()
 if [ -d "$run/checkpoints" ]; then more=(--resume); fi
 
@@ -47,7 +47,7 @@ if [ -d "$run/checkpoints" ]; then more=(--resume); fi
 # A job that is cancelled stays cancelled.
 again=no
 trap 'again=yes; kill -TERM "$child"' USR1
-{train} --out "$run" ${{more[@]+"${{more[@]}}"}} &
+{train}{seed} --out "$run" ${{more[@]+"${{more[@]}}"}} &
 child=$!
 wait "$child"
 code=$?
@@ -59,9 +59,19 @@ fi
 exit "$code"
 """
 
+_OF_ONE = {"log": "%j", "run": '"$SLURM_JOB_ID"', "seed": ""}
+_OF_ARRAY = {
+    "log": "%A-%a",
+    "run": '"$SLURM_ARRAY_JOB_ID"-seed"$SLURM_ARRAY_TASK_ID"',
+    "seed": ' --set seed="$SLURM_ARRAY_TASK_ID"',
+}
+"""What differs between a job and a job of an array."""
 
-def slurm_script(profile: Profile, stage: Stage) -> str:
+
+def slurm_script(profile: Profile, stage: Stage, n_seeds: int = 1) -> str:
     """The batch script that trains the plan of `stage` on one machine of the kind that it was planned on.
+
+    With several seeds it is an array: each of its jobs trains with a seed of its own, from 0, into a folder of its own.
 
     Raises:
         InputError: there is no such plan.
@@ -84,6 +94,8 @@ def slurm_script(profile: Profile, stage: Stage) -> str:
         limit=_limit(training_s),
         warning=WARNING_S,
         folder=f"cd {shlex.quote(str(path.resolve().parent))} || exit 1",
+        **(_OF_ARRAY if n_seeds > 1 else _OF_ONE),
+        array=f"#SBATCH --array=0-{n_seeds - 1}\n" if n_seeds > 1 else "",
         train=_start(profile, stage, str(path.resolve())),
     )
 

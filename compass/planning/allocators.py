@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import ALLOCATORS as ALLOCATORS_PART
@@ -37,9 +37,8 @@ def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[
         return None
     base = experiment.calibrated_allocator
     allowed = [experiment.config.stages[stage].allocator for stage in stages]
-    wanted = [
-        name for name in _order() if name != base and any(name in names for names in allowed) and is_offered(name)
-    ]
+    offers = _offers(experiment)
+    wanted = [name for name in _order() if name != base and any(name in names for names in allowed) and offers(name)]
     knobs = trial_model(experiment)
     tried: dict[Allocator, Probed] = {}
 
@@ -62,6 +61,11 @@ def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[
     return choice if hint is None else choice.model_copy(update={"why": f"{choice.why}; {hint}"})
 
 
+def _offers(experiment: Experiment) -> Callable[[Allocator], bool]:
+    """Whether an allocator is offered where the experiment's probes run."""
+    return is_offered if experiment.host is None else experiment.host.offers
+
+
 def _needs_tight(experiment: Experiment, allowed: Sequence[tuple[Allocator, ...]]) -> bool:
     """Whether only an allocator that returns memory lets the largest model run, or is all that a stage allows."""
     if any(all(ALLOCATORS[name].returns_memory for name in names) for names in allowed):
@@ -80,7 +84,7 @@ def _needs_tight(experiment: Experiment, allowed: Sequence[tuple[Allocator, ...]
 def missing_allocator(experiment: Experiment, knobs: Knobs, wanted: Collection[Allocator]) -> str | None:
     """What installing an allocator that wastes little would gain here, by estimate; None if none is missing."""
     missing = next((kind for kind in ALLOCATORS.values() if kind.joins_pieces and kind.name in wanted), None)
-    if sys.platform != "linux" or missing is None or is_offered(missing.name):
+    if sys.platform != "linux" or missing is None or _offers(experiment)(missing.name):
         return None
     known, base = experiment.known(), experiment.calibrated_allocator
     rules = known.config.stages.production

@@ -14,6 +14,7 @@ from compass.optimizer_config import OptimizerConfig
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
 from compass.probe.requests import synthetic_batches
+from compass.probe.site import Host
 from compass.records import (
     Allocator,
     Batch,
@@ -74,6 +75,8 @@ class Experiment:
     """What a rank costs beyond a process alone; None: one device, or not measured yet."""
     shares: tuple[RankShare, ...] = ()
     """What each rank may hold and how fast it is, where they differ."""
+    host: Host | None = None
+    """The computer around the device; None: the one that this process runs on."""
     _fitted: tuple[Probes, CostModels] | None = None
 
     @property
@@ -113,7 +116,8 @@ class Experiment:
 
     def runtime(self, allocator: Allocator) -> RuntimeSettings:
         """The runtime settings of a worker under `allocator`."""
-        return self.settings.model_copy(update={"allocator": allocator, "library": library_name(allocator)})
+        library = library_name(allocator) if self.host is None else self.host.library(allocator)
+        return self.settings.model_copy(update={"allocator": allocator, "library": library})
 
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""

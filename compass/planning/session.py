@@ -28,6 +28,7 @@ from compass.probe.local import LocalRunner
 from compass.probe.preload import library_name
 from compass.probe.recorded import Recorded
 from compass.probe.runner import Runner
+from compass.probe.site import Host, Site
 from compass.probe.store import LEDGER, Store, default_cache
 from compass.profile import Profile
 from compass.records import (
@@ -119,8 +120,8 @@ def dataset_of(config: OptimizerConfig) -> DatasetSummary | None:
     return summarise_sizes(Catalogue.open(Path(config.dataset.catalogue)), config.dataset)
 
 
-def study_place(request: Request, runner: Runner | None) -> str | Path | None:
-    """Where Optuna's study is written; None: nowhere.
+def study_place(request: Request, runner: Runner | Site | None) -> str | Path | None:
+    """Where Optuna's study is written; None: nowhere, as by default of another machine.
 
     Raises:
         InputError: the place cannot be used. It is checked here, before anything is measured.
@@ -137,51 +138,54 @@ def study_place(request: Request, runner: Runner | None) -> str | Path | None:
 @contextmanager
 def open_experiment(
     request: Request,
-    runner: Runner | None,
+    runner: Runner | Site | None,
     watch: Watch = ignore_progress,
     also: NamedModels = no_models,
     earlier: Profile | None = None,
     forecast: Forecast | None = None,
 ) -> Iterator[tuple[Experiment, Prober]]:
-    """The experiment on this machine, and its prober; or on `runner`, whose probes are not kept. Processes end with the block.
+    """The experiment on this machine, and its prober; or on another site, or on a runner. Processes end with the block.
 
-    Runtime settings that an `earlier` profile of this machine chose are not measured again.
+    Runtime settings that an `earlier` profile of this machine chose are not measured again. With a runner, none are, and its
+    probes are not kept.
     """
     # A worker takes seconds to start. Meanwhile, this process loads the module that fitting needs.
     threading.Thread(target=importlib.import_module, args=("scipy.optimize",), daemon=True).start()
     forecast = forecast or Forecast()
     watch(Progress(phase="runtime", what="starting a worker", n_done=0, n_expected=1, in_all_s=forecast.left_s()))
     remember_workload(request.workload)
+    if isinstance(runner, Site):
+        with closing(_Machine(request, runner, watch, also, forecast)) as machine:
+            yield machine.open_with_chosen_settings(earlier)
+        return
     if runner is not None:
         with closing(runner):
-            experiment = make_experiment(
-                request, runner, None, first_settings(request.config, earlier, request.n_devices), also
-            )
+            settings = first_settings(request.config, earlier, n_ranks=request.n_devices)
+            experiment = make_experiment(request, runner, None, settings, also)
             yield experiment, make_prober(experiment, watch, forecast)
         return
     store = Store((request.cache or default_cache()) / LEDGER)
-    with closing(store), closing(_LocalMachine(request, store, watch, also, forecast)) as machine:
+    here = Site(lambda settings: local_runner(request, settings), store)
+    with closing(store), closing(_Machine(request, here, watch, also, forecast)) as machine:
         yield machine.open_with_chosen_settings(earlier)
 
 
-class _LocalMachine:
-    """This machine, through one worker at a time: other runtime settings need another worker."""
+class _Machine:
+    """A machine, through one runner at a time: other runtime settings need another one."""
 
-    def __init__(self, request: Request, store: Store, watch: Watch, also: NamedModels, forecast: Forecast) -> None:
-        self._request, self._store, self._watch, self._also, self._forecast = request, store, watch, also, forecast
-        self._runner: LocalRunner | None = None
+    def __init__(self, request: Request, site: Site, watch: Watch, also: NamedModels, forecast: Forecast) -> None:
+        self._request, self._site, self._watch, self._also, self._forecast = request, site, watch, also, forecast
+        self._runner: Runner | None = None
 
     def open_with_chosen_settings(self, earlier: Profile | None) -> tuple[Experiment, Prober]:
         """The experiment under the settings that `earlier` chose on this machine, else under those that are measured now."""
-        config = self._request.config
-        experiment, prober = self._open(first_settings(config, earlier, self._request.n_devices))
+        config, host, n_ranks = self._request.config, self._site.host, self._request.n_devices
+        experiment, prober = self._open(first_settings(config, earlier, host, n_ranks))
         config = follow(config, experiment.description.family)
         kept = kept_settings(earlier, experiment)
         if kept is None:
             # `earlier` may be of another machine, with fewer threads than this one has cores.
-            experiment, prober = self._reopened(
-                experiment, prober, first_settings(config, n_ranks=self._request.n_devices)
-            )
+            experiment, prober = self._reopened(experiment, prober, first_settings(config, None, host, n_ranks))
             kept = choose_settings(experiment, prober)
         settings, choices = kept
         experiment, prober = self._reopened(experiment, prober, settings)
@@ -192,8 +196,9 @@ class _LocalMachine:
         return experiment, prober
 
     def _open(self, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
-        self._runner = local_runner(self._request, settings)
-        experiment = make_experiment(self._request, self._runner, self._store, settings, self._also)
+        self._runner = self._site.open_runner(settings)
+        experiment = make_experiment(self._request, self._runner, self._site.store, settings, self._also)
+        experiment.host = self._site.host
         return experiment, make_prober(experiment, self._watch, self._forecast)
 
     def _reopened(self, experiment: Experiment, prober: Prober, settings: RuntimeSettings) -> tuple[Experiment, Prober]:
@@ -206,7 +211,7 @@ class _LocalMachine:
         return reopened, its_prober
 
     def close(self) -> None:
-        """End the worker."""
+        """End its processes."""
         if self._runner:
             self._runner.close()
 
@@ -223,18 +228,21 @@ def local_runner(request: Request, settings: RuntimeSettings) -> LocalRunner:
     )
 
 
-def first_settings(config: OptimizerConfig, earlier: Profile | None = None, n_ranks: int = 1) -> RuntimeSettings:
-    """The settings to start with: as configured, else as chosen in `earlier`, else those that usually win on an idle machine.
+def first_settings(
+    config: OptimizerConfig, earlier: Profile | None = None, host: Host | None = None, n_ranks: int = 1
+) -> RuntimeSettings:
+    """The settings to start with on `host`, or here, where `n_ranks` share out the cores.
 
-    `n_ranks` on this machine share out its cores.
+    They are as configured, else as chosen in `earlier`, else those that usually win on an idle machine.
     """
-    rules = config.runtime
+    rules, allocator = config.runtime, config.stages.calibration_allocator
+    n_cores = available_cores() if host is None else host.n_cores
     same = earlier is not None and earlier.config.runtime == rules and earlier.asked.devices == n_ranks
     before = earlier.calibrated_runtime if earlier and same else None
     return RuntimeSettings(
-        threads=rules.threads or (before.threads if before else max(1, available_cores() // n_ranks)),
-        allocator=config.stages.calibration_allocator,
-        library=library_name(config.stages.calibration_allocator),
+        threads=rules.threads or (before.threads if before else max(1, n_cores // n_ranks)),
+        allocator=allocator,
+        library=library_name(allocator) if host is None else host.library(allocator),
         waiting=rules.waiting or (before.waiting if before else "spin"),
     )
 
@@ -246,7 +254,7 @@ def kept_settings(
 
     None too if they are those to start with: then the ledger holds their trials.
     """
-    if experiment.settings == first_settings(experiment.config, n_ranks=experiment.n_devices):
+    if experiment.settings == first_settings(experiment.config, None, experiment.host, experiment.n_devices):
         return None
     if earlier is None or earlier.fingerprint != experiment.description.fingerprint:
         return None

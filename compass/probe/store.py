@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -61,7 +62,7 @@ def append(path: Path, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> N
 
 
 class Store:
-    """Finished probes by fingerprint and spec, in memory and on disk."""
+    """Finished probes by fingerprint and spec, in memory and on disk. Several threads may share one."""
 
     def __init__(self, path: Path) -> None:
         """Open the ledger at `path`; create it if there is none.
@@ -69,8 +70,11 @@ class Store:
         Raises:
             InputError: the file cannot be written.
         """
-        self._known: dict[tuple[str, str], tuple[ProbeSpec, Outcome]] = {}
+        self._known: dict[str, dict[str, tuple[ProbeSpec, Outcome]]] = {}
+        """By fingerprint and key of the probe, in the order of the outcomes."""
         self._path = path
+        self._turn = threading.Lock()
+        """Held while a line is written and remembered: the file's own lock is this process's as a whole."""
         self._file = _open(path)
         try:
             with _locked(self._file):
@@ -84,7 +88,7 @@ class Store:
         Repeated are timeouts and crashes, and out of memory without an enforced ceiling: another program may have held the
         memory.
         """
-        _, outcome = self._known.get((fingerprint, spec.key), (spec, None))
+        _, outcome = self._known.get(fingerprint, {}).get(spec.key, (spec, None))
         if outcome is None:
             return None
         hit_ceiling = outcome.status is Status.OUT_OF_MEMORY and outcome.enforced
@@ -92,7 +96,8 @@ class Store:
 
     def under(self, fingerprint: str) -> list[tuple[ProbeSpec, Outcome]]:
         """Every probe under `fingerprint`: each spec with its latest outcome, in the order of the outcomes."""
-        return [known for (owner, _), known in self._known.items() if owner == fingerprint]
+        with self._turn:
+            return list(self._known.get(fingerprint, {}).values())
 
     def add(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
         """Keep `outcome`; it is on disk when this returns.
@@ -100,17 +105,18 @@ class Store:
         Raises:
             InputError: the file can no longer be written.
         """
-        _write(self._path, self._file, fingerprint, spec, outcome)
-        self._remember(fingerprint, spec, outcome)
+        with self._turn:
+            _write(self._path, self._file, fingerprint, spec, outcome)
+            self._remember(fingerprint, spec, outcome)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def _remember(self, fingerprint: str, spec: ProbeSpec, outcome: Outcome) -> None:
-        question = fingerprint, spec.key
-        self._known.pop(question, None)  # the latest outcome goes to the end
-        self._known[question] = spec, outcome
+        known, key = self._known.setdefault(fingerprint, {}), spec.key
+        known.pop(key, None)  # the latest outcome goes to the end
+        known[key] = spec, outcome
 
     def _take_in(self, content: bytes) -> int:
         """Remember the lines in `content`. Returns where the last complete one ends."""

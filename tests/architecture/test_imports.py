@@ -8,7 +8,19 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torch_geometric", "rdkit", "gemmi", "botorch", "optuna", "pandas", "scipy", "matplotlib")
+HEAVY = (
+    "torch",
+    "torch_geometric",
+    "rdkit",
+    "gemmi",
+    "botorch",
+    "optuna",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "ray",
+    "submitit",
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +81,8 @@ HELP = "import compass.cli, sys\nsys.argv = ['compass', *{}]\ntry: compass.cli.m
         ["scan", "-h"],
         ["export", "-h"],
         ["workload", "check", "-h"],
+        ["fleet", "--help"],
+        ["fleet", "optimize", "-h"],
     ],
 )
 def test_help_loads_nothing_heavy(args):
@@ -85,6 +99,7 @@ def test_help_loads_nothing_heavy(args):
         "import compass.probe.local",
         "import compass.config_files",
         "import compass.doctor.examination",
+        "import compass.fleet.optimize, compass.fleet.engines, compass.fleet.agent, compass.fleet.table",
         "import compass.data.scan.catalogue, compass.data.scan.scan",
         "from compass import optimize, load_profile, Profile, Request, OptimizerConfig",
     ],

@@ -13,6 +13,7 @@ MOST_UNFORMATTED = 20
 
 SAME_MEANING = {
     "optimize": "the Python call with keywords, and the story that it calls with a Request",
+    "optimize_fleet": "the Python call with keywords, and the story that it calls with a FleetRequest",
     "estimate": "the Python call with keywords, and what it calls with a Request",
     "verify": "the Python call with keywords, and what it calls with a Profile",
 }

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from compass.cli.app import CLI_COMMANDS, app
 from compass.cli.examples import EXAMPLES
+from compass.cli.fleet import FLEET_COMMANDS
 from compass.cli.options import FAMILY_NAMES, STAGES_TEXT
 from compass.errors import InputError
 from compass.optimizer import Request
@@ -47,7 +48,8 @@ def test_every_command_has_examples_and_both_flags(command):
 
 
 def test_no_command_is_without_examples():
-    assert {*CLI_COMMANDS, "workload check"} == set(EXAMPLES)
+    of_fleet = {f"fleet {name}" for name in FLEET_COMMANDS}
+    assert {*CLI_COMMANDS, "workload check", *of_fleet} == set(EXAMPLES)
 
 
 def commands_of(example: str) -> list[list[str]]:

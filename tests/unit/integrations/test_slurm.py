@@ -93,3 +93,26 @@ def test_what_a_job_asks_for(profile):
     text = slurm_script(profile.model_copy(update={"plans": {"prototyping": timed}, "hardware": card}), "prototyping")
     assert "#SBATCH --gres=gpu:1    # planned on one NVIDIA A100: name its type if the cluster has several\n" in text
     assert "--mem" not in text
+
+
+def test_an_array_trains_with_a_seed_each(profile, tmp_path):
+    write_profile(profile, tmp_path / "p.json")
+    script = slurm_script(profile, "prototyping", n_seeds=5)
+    assert "#SBATCH --array=0-4\n" in script
+    assert "#SBATCH --output=compass-prototyping-%A-%a.log\n" in script
+    assert 'run=runs/prototyping-"$SLURM_ARRAY_JOB_ID"-seed"$SLURM_ARRAY_TASK_ID"\n' in script
+    assert ' --set seed="$SLURM_ARRAY_TASK_ID" --out "$run"' in script
+    assert "--array" not in slurm_script(profile, "prototyping")
+
+
+def test_seeds_are_for_slurm_alone(tmp_path, profile):
+    from typer.testing import CliRunner
+
+    from compass.cli.app import app
+
+    write_profile(profile, tmp_path / "p.json")
+    done = CliRunner().invoke(app, ["export", "prototyping", str(tmp_path / "p.json"), "--seeds", "3"])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: --seeds: got format json; expected slurm. Add --format slurm, or leave it out.\n",
+    )

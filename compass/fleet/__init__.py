@@ -1,0 +1,1 @@
+"""Several machines: their nodes, one profile for each kind of node, and which stage runs best on which."""
