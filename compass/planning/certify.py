@@ -15,7 +15,7 @@ from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
 from compass.planning.prober import Probed, Prober
 from compass.probe.requests import certificate_probe
-from compass.probe.settle import is_settled
+from compass.probe.settle import LEAST_REST, is_settled
 from compass.records import (
     Affine,
     BytesLaw,
@@ -311,7 +311,8 @@ def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -
         ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,
     )
-    return spec.model_copy(update={"max_steps": spec.min_steps})
+    n_steps = spec.min_steps + (experiment.n_warming + LEAST_REST if experiment.n_warming else 0)
+    return spec.model_copy(update={"min_steps": n_steps, "max_steps": n_steps})
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan

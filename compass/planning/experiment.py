@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
 from compass.optimizer_config import OptimizerConfig
@@ -28,7 +26,7 @@ from compass.records import (
     RuntimeSettings,
     Status,
 )
-from compass.search.knowledge import Knowledge
+from compass.search.knowledge import Knowledge, sizes_row
 from compass.search.pruning import Pruned
 from compass.search.sample_loads import SampleLoads
 from compass.search.space import has_one_model
@@ -60,6 +58,8 @@ class Experiment:
     """Those beside the calibration's that were measured."""
     least_batch: int = 1
     """Fewest graphs that a model can be trained on: two with a layer that normalises over samples."""
+    n_warming: int = 0
+    """Steps that are slow at first beyond the usual two, as where kernels are chosen by trying them."""
     reference: Choice | None = None
     """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
@@ -157,9 +157,10 @@ class Experiment:
         memory = self.expected_memory(spec, costs)
         if memory is None or not costs.time.knows(knobs.variant):
             return memory
-        sizes = np.array([[size for _, size in self.sample_loads.load(spec.sequence[-1]).sizes]])
-        step_s = float(costs.step_s(knobs, self.capacities.get(knobs, 0), sizes, allocator)[0])
-        spread = costs.spread_of_runs(knobs, step_s, allocator)
+        sizes = sizes_row(self.sample_loads.load(spec.sequence[-1]))
+        capacity = self.capacities.get(knobs, 0)
+        step_s = float(costs.step_s(knobs, capacity, sizes, allocator)[0])
+        spread = costs.spread_of_runs(knobs, capacity, sizes, allocator)
         return memory.model_copy(update={"step_s": step_s, "spread": spread})
 
     def expected_memory(self, spec: ProbeSpec, costs: CostModels) -> Expectation | None:

@@ -98,7 +98,9 @@ def test_what_is_far_from_what_was_timed_is_less_sure():
     near, far = Knobs(layers=3, channels=48), Knobs(layers=10, channels=256)
     assert MODEL.is_timed(near)
     assert not MODEL.is_timed(far)
-    assert MODEL.spread(near, 0.05) < MODEL.spread(far, 0.05) < MODEL.spread(far, 50.0)
+    small, large = np.array([[5_000.0]]), np.array([[500_000.0]])
+    assert MODEL.spread(near, 4_800, small) < MODEL.spread(far, 25_600, small) < MODEL.spread(far, 25_600, large)
+    assert MODEL.spread(near, 4_800, small) < MODEL.spread(near, 4_800, large)
 
 
 def test_recomputing_is_guessed_until_it_was_timed():

@@ -2,8 +2,10 @@
 
 import pytest
 
+from benchmarks.foreign.runner import ForeignRunner
+from benchmarks.foreign.scenarios import make_scenario
 from compass.config_files import load_config
-from compass.planning.calibration import calibrate, launching, timing_spec
+from compass.planning.calibration import calibrate, launching, learn_warming, timing_spec
 from compass.planning.request import Request
 from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
@@ -56,3 +58,18 @@ def test_later_probes_have_a_predicted_time(calibrated):
     assert expected.step_s > 0
     assert expected.spread > 0
     assert expected.footprint_bound_bytes <= experiment.budget_bytes
+
+
+@pytest.mark.parametrize(("kind", "slow"), [("linear", set()), ("autotuned", {1, 2})])
+def test_steps_that_are_slow_at_first_are_counted_once_and_added_to_every_timing(kind, slow):
+    scenario = make_scenario(kind, 3, seed=0)
+    experiment = make_experiment(
+        Request(config=scenario.config), ForeignRunner(scenario), None, RuntimeSettings(threads=1)
+    )
+    prober = make_prober(experiment)
+    learn_warming(experiment, prober, wanted_variants(experiment.config))
+    assert experiment.n_warming in (slow or {0})
+    assert len(prober.probed) == 1
+    calibrate(experiment, prober, wanted_variants(experiment.config))
+    spec = timing_spec(experiment, next(iter(experiment.capacities)))
+    assert spec.min_steps == experiment.config.probe.anchor_steps[0] + experiment.n_warming
