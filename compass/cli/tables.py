@@ -76,7 +76,7 @@ def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> 
     if POLICIES[plan.stage].certified:
         says.append(training_words(plan, profile.dataset_size, profile.config, profile.noun))
     limited_by = limit_words(plan.limited_by, profile.noun)
-    says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun)]
+    says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun), *plan.doubts]
     console.print(plan.stage)
     for text in says:
         sentence = f"{text[0].upper()}{text[1:].removesuffix('.')}."
@@ -289,6 +289,7 @@ def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
         ("why", plan.why),
     ]
     rows += [("alternative", line) for line in _batch_lines(plan, noun)]
+    rows += [("doubt", doubt) for doubt in plan.doubts]
     if plan.follows:
         rows.append(("follows", plan.follows))
     beside = {"throughput alone": plan.fastest, "largest batch": plan.largest_batch, "a little smaller": plan.smaller}

@@ -10,7 +10,7 @@ probes do not determine them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,8 @@ class TimeModel:
     """None: nothing was timed on real samples."""
     unrest: float = 0.0
     """The machine's noise: the relative half interval of the median probe, and the pace. Every repeated measurement includes it."""
+    misfits: dict[Variant, float] = field(default_factory=dict)
+    """By variant, the largest share by which a timing on real samples differs from the form."""
 
     def knows(self, variant: Variant) -> bool:
         """Whether a form was fitted that predicts steps of `variant`."""
@@ -142,7 +144,17 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
         return TimeModel(forms, None)
     pace = PACE if overlapping else PACE_CPU  # of the few seconds that a timing takes
     unrest = float(np.hypot(np.median([half_interval(p) for p in telling]), pace))
-    return TimeModel(forms, _process(features, forms, timed, pace=pace), unrest)
+    process = _process(features, forms, timed, pace=pace)
+    return TimeModel(forms, process, unrest, _misfits(telling, process))
+
+
+def _misfits(telling: Sequence[Probe], process: _Process) -> dict[Variant, float]:
+    """By variant, of the probes on real samples."""
+    found: dict[Variant, float] = {}
+    for probe, log_s in zip(telling, process.log_s, strict=True):
+        off = abs(float(np.exp(np.log(timed_step_s(probe)) - log_s)) - 1)
+        found[probe.spec.knobs.variant] = max(off, found.get(probe.spec.knobs.variant, 0.0))
+    return found
 
 
 def _process(

@@ -101,6 +101,9 @@ class Experiment:
 
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""
+        for spec, outcome in self.runner.probes:
+            if outcome.ok or outcome.status is Status.INVALID:
+                self.pruned.observe(spec.knobs, None if outcome.ok else outcome.summary)
         return Knowledge(
             config=self.config,
             costs=self.costs(),

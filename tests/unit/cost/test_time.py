@@ -144,3 +144,9 @@ def test_a_depth_that_is_held(layers):
     for width in (96, 192, 512):
         found = model.step_s(Knobs(layers=layers, channels=width), 100 * width, np.array([[6_000.0]]))[0]
         assert found == pytest.approx(shallow(width, 6_000.0), rel=0.15)
+
+
+def test_a_timing_that_no_form_explains_is_told():
+    odd = timed(Knobs(layers=8, channels=96), 3_000.0, slower=1.5)
+    assert max(fit_time(FEATURES, anchors(), overlapping=False).misfits.values()) < 0.1
+    assert fit_time(FEATURES, [*anchors(), odd], overlapping=False).misfits[Variant()] > 0.3
