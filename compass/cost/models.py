@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -32,10 +32,14 @@ class CostModels:
     time: TimeModel
     allocators: AllocatorTimes
 
+    def hopeful(self) -> CostModels:
+        """The same with the memory margins that models would have if they were probed."""
+        return replace(self, memory=self.memory.hopeful())
+
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
         law = self.footprint.complete(self.memory.law(knobs), knobs, allocator)
-        extra_bytes = law.footprint_ratio * self.memory.margins_bytes.get(knobs.variant.of_memory, 0.0)
+        extra_bytes = law.footprint_ratio * self.memory.margin(knobs)[1]
         return law.model_copy(update={"baseline_bytes": law.baseline_bytes + math.ceil(extra_bytes)})
 
     def step_s(

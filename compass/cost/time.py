@@ -32,7 +32,7 @@ from compass.records import Knobs, Scalar, Variant
 
 _Floats = NDArray[np.float64]
 
-SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.02, 0.02, 0.02
+SMOOTH_SPREAD, OWN_SPREAD, LOAD_SPREAD = 0.02, 0.02, 0.03
 """Relative spreads of the residual: the part shared by neighbours, the part of one configuration, the part of one load."""
 LENGTH = 0.7
 """Of the shared part, in log layers and log channels: a factor of two."""

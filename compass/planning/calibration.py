@@ -8,14 +8,17 @@ from dataclasses import replace
 
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
-from compass.probe.requests import micro_probes, more_micro_probes, timing_probe
+from compass.probe.requests import micro, micro_probes, more_micro_probes, timing_probe
 from compass.probe.settle import N_WARM_STEPS
 from compass.records import Batch, Knobs, ProbeSpec, Status, Variant
+from compass.stages.policy import Policy
 
 log = logging.getLogger(__name__)
 
 N_WARMING_STEPS = 14
 """Steps of the micro-probe that shows how many are slow at first: twelve after the usual two."""
+MOST_LOOKED_AT = 6
+"""Micro-probes of models that a stage would pick, where no memory law holds for their variant."""
 TIMING_TAKES = 4
 """A timing takes as long as so many micro-probes; only the progress shown depends on it."""
 
@@ -157,6 +160,27 @@ def resolve_doubts(experiment: Experiment, prober: Prober, variant: Variant) -> 
     misfit = experiment.costs().memory.misfits[variant]
     if misfit > rules.poor_fit:
         log.warning("%s: memory predictions for this variant may be off by %.1f%%", variant, 100 * misfit)
+
+
+def look_at_models(policy: Policy, experiment: Experiment, prober: Prober) -> None:
+    """A micro-probe of each model that the policy would pick, if it fits, where no law holds for its variant.
+
+    What such a model needs is not known from others, and the margin for that would leave much of the memory empty.
+    """
+    rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
+    for _ in range(MOST_LOOKED_AT):
+        known, memory = experiment.known(), experiment.costs().memory
+        if not memory.own_margins:
+            return
+        ranking = policy.rank(replace(known, costs=experiment.costs().hopeful()))
+        if ranking is None or memory.observed(ranking.pick.knobs):
+            return
+        knobs, batch = ranking.pick.knobs, experiment.micro_batches[0]
+        design = [((knobs.layers, knobs.channels), batch)]
+        (spec,) = micro(rules, knobs.variant, design, runtime, n_steps=_micro_steps(experiment))
+        outcome = prober.probe("calibrate", spec).outcome
+        if not outcome.ok:
+            return
 
 
 def _probe_all(

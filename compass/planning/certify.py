@@ -46,6 +46,9 @@ CAPPED_SHARE = 0.01
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
 POOR_TIME = 0.15
 """Step times are said to be doubtful where a timing misses the form by more: the usual error of a model never timed is 3 to 4 %."""
+SPILLING_FILL, SPILLING_SLOWS = 0.7, 1.5
+"""A certificate seems to have spilled if it filled more than this share of the budget, in so many times the predicted step: a bus moves
+bytes at a hundredth of a device's pace."""
 MOST_FAILED = 2
 """Failures of a stage before it gives up, in rounds: each costs a process, and models that all fail would take a day."""
 START_S = 8.0
@@ -148,10 +151,31 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
         if probed.outcome.ok and probed.outcome.step is not None:
             timed = _believed(experiment, pick, probed)
             certified.append(Certified(pick, known, probed.spec, probed.outcome, timed))
+            if seems_spilled(experiment, probed):
+                log.warning("%s: %s is so slow that memory seems to have moved to the host", policy.stage, text)
+                experiment.spilled.add(probed.spec.key)
         else:
             failed.append(Failed(pick, probed.outcome))
             _learn(policy, experiment, failed[-1])
     return certified, failed
+
+
+def seems_spilled(experiment: Experiment, probed: Probed) -> bool:
+    """Whether a certificate was slowed down as by memory that the driver moves to the host instead of failing.
+
+    It looks like success, so it stays a certificate; but the memory that it needed counts as not there, and a smaller batch is tried.
+    """
+    expected, step, held = probed.expected, probed.outcome.step, probed.outcome.footprint_bytes
+    if (
+        experiment.on_cpu
+        or not probed.is_slow
+        or expected is None
+        or not expected.step_s
+        or step is None
+        or held is None
+    ):
+        return False
+    return held > SPILLING_FILL * experiment.budget_bytes and step.median_s > SPILLING_SLOWS * expected.step_s
 
 
 def certificate_s(spec: ProbeSpec, step_s: float, *, budgeted: bool = False) -> float:

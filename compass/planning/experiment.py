@@ -63,7 +63,9 @@ class Experiment:
     reference: Choice | None = None
     """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
-    _fitted: tuple[Probes, CostModels] | None = None
+    spilled: set[str] = field(default_factory=set)
+    """Keys of certificates whose memory seems to have moved to the host: they count as having run out of it."""
+    _fitted: tuple[Probes, int, CostModels] | None = None
 
     @property
     def budget_bytes(self) -> int:
@@ -122,13 +124,13 @@ class Experiment:
     def costs(self) -> CostModels:
         """The cost models, fitted to all probes so far."""
         probes = tuple(self.runner.probes)
-        if self._fitted is None or self._fitted[0] != probes:
+        if self._fitted is None or self._fitted[:2] != (probes, len(self.spilled)):
             samples = dict(self.description.samples)
             observed = [Probe(spec, with_load(spec, outcome, samples)) for spec, outcome in self._evidence()]
             runtime = self.runtime(self.calibrated_allocator)
             models = fit_costs(self.description, observed, self.config.memory, runtime, self.capacities)
-            self._fitted = (probes, models)
-        return self._fitted[1]
+            self._fitted = (probes, len(self.spilled), models)
+        return self._fitted[2]
 
     def _evidence(self) -> list[tuple[ProbeSpec, Outcome]]:
         """The outcomes to fit: training under this fingerprint and this run's probes, of the variants that a stage may choose.
@@ -139,6 +141,8 @@ class Experiment:
         searched = {knobs.variant for knobs in self.capacities}
         of_run = [(spec, outcome) for spec, outcome in self.runner.probes if spec.knobs.variant in searched]
         probed = {spec.knobs.variant for spec, _ in of_run}
+        refused = {"status": Status.OUT_OF_MEMORY, "step": None, "segments": (), "detail": "it seems to have spilled"}
+        of_run = [(spec, one.model_copy(update=refused) if spec.key in self.spilled else one) for spec, one in of_run]
         trained = [(spec, outcome) for spec, outcome in self.runner.trained if spec.knobs.variant in probed]
         return trained + list({spec.key: (spec, outcome) for spec, outcome in of_run}.values())
 
