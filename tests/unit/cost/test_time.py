@@ -150,3 +150,16 @@ def test_a_timing_that_no_form_explains_is_told():
     odd = timed(Knobs(layers=8, channels=96), 3_000.0, slower=1.5)
     assert max(fit_time(FEATURES, anchors(), overlapping=False).misfits.values()) < 0.1
     assert fit_time(FEATURES, [*anchors(), odd], overlapping=False).misfits[Variant()] > 0.3
+
+
+@pytest.mark.parametrize("wasted", [0.0, 0.6])
+def test_tiles_count_as_wasted_where_the_timings_tell(wasted):
+    """Two widths that are no multiples of 64 are slower by as much; on a CPU nothing is."""
+    probes = [
+        timed(knobs, nodes, slower=1 + wasted * (width % 64 != 0))
+        for depth, width in ((2, 64), (3, 80), (4, 112), (4, 128), (5, 192), (3, 48))
+        for knobs in [Knobs(layers=depth, channels=width)]
+        for nodes in (30_000.0, 90_000.0)
+    ]
+    tiles = fit_time(FEATURES, probes).forms[Variant().time_key].aligned[1]
+    assert tiles == pytest.approx(wasted, abs=0.1)
