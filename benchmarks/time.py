@@ -36,6 +36,7 @@ from compass.planning.session import local_runner, open_experiment, wanted_varia
 from compass.probe.local import LocalRunner
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, Variant
+from compass.search.knowledge import sizes_row
 from compass.units import GIB
 
 SEED = 11
@@ -224,9 +225,9 @@ def first_visit(
             is_crop=source is not sources[0],
             visits_s=(took_s,),
             predicted_s=before_s,
-            spread=costs.spread_of_runs(knobs, before_s),
+            spread=costs.spread_of_runs(knobs, capacity, sizes_row(load)),
             after_s=_predict(after, knobs, capacity, load) if is_other else None,
-            after_spread=after.spread_of_runs(knobs, before_s) if is_other else None,
+            after_spread=after.spread_of_runs(knobs, capacity, sizes_row(load)) if is_other else None,
         )
         visited.append(Visited(source, n, point))
     return visited

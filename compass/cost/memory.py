@@ -13,13 +13,16 @@ itself is wrong by up to 5 %, because the peak moves from one segment to another
 Some models hold a matrix for every node or edge (a tensor product contracted with its weights first): s · (… + k_s·C² + l_s·L·C²).
 In others the weights grow with another power of the channels (in NequIP the cube): … + m·P, with P the parameters, which are counted.
 Such a form is used where leave-one-out errors show the usual one wrong and this one right.
+
+Where no form holds, as where a library's workspace grows in steps of the width, a model that was probed itself is known better than
+its variant: what its segments exceeded the law by is added to them, and its margin is that of the loads, not of other models.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -80,12 +83,33 @@ class MemoryModel:
     """The terms beside the usual ones."""
     parameters: Mapping[Shape, int] = field(default_factory=dict)
     """Counted parameters of models."""
+    offsets: dict[Knobs, dict[str, float]] = field(default_factory=dict)
+    """Bytes by which each segment of a probed model exceeded the law, where no form holds for its variant. By knobs `of_memory`."""
+    own_margins: dict[Variant, tuple[float, float]] = field(default_factory=dict)
+    """The margin, share and bytes, of models that were probed themselves, where no form holds for their variant."""
     shallowest: dict[Variant, dict[str, int]] = field(default_factory=dict)
     """Fewest layers that a segment was seen with; a family whose layers are split in halves has every segment with fewer layers."""
 
     def knows(self, variant: Variant) -> bool:
         """Whether memory laws of `variant` were fitted."""
         return variant.of_memory in self.coefficients
+
+    def observed(self, knobs: Knobs) -> bool:
+        """Whether the law of `knobs` needs no probe of theirs: a form holds for their variant, or they were probed."""
+        return knobs.variant.of_memory not in self.own_margins or _of_memory(knobs) in self.offsets
+
+    def margin(self, knobs: Knobs) -> tuple[float, float]:
+        """The share and the bytes by which the truth may exceed the prediction of `knobs`."""
+        variant = knobs.variant.of_memory
+        if _of_memory(knobs) in self.offsets:
+            return self.own_margins[variant]
+        return self.margins.get(variant, 0.0), self.margins_bytes.get(variant, 0.0)
+
+    def hopeful(self) -> MemoryModel:
+        """The same with the margins that models would have if they were probed: what one probe may show to fit."""
+        shares = {variant: share for variant, (share, _) in self.own_margins.items()}
+        n_bytes = {variant: extra for variant, (_, extra) in self.own_margins.items()}
+        return replace(self, margins={**self.margins, **shares}, margins_bytes={**self.margins_bytes, **n_bytes})
 
     def law(self, knobs: Knobs) -> BytesLaw:
         """The affine law of live bytes for `knobs`; footprint fields are left at their neutral values.
@@ -106,9 +130,10 @@ class MemoryModel:
                 continue
             rates = [float(shape @ w[i * n_unit : (i + 1) * n_unit]) for i in range(len(self.features))]
             base = float(fixed @ w[len(self.features) * n_unit :])
+            base += self.offsets.get(_of_memory(knobs), {}).get(segment, 0.0)
             per_unit = tuple(zip(self.features, rates, strict=True))
             pieces.append((segment, Affine(base=base, per_unit=per_unit)))
-        return BytesLaw(segments=tuple(pieces), margin_share=self.margins.get(variant, 0.0))
+        return BytesLaw(segments=tuple(pieces), margin_share=self.margin(knobs)[0])
 
 
 def fit_memory(
@@ -138,7 +163,37 @@ def fit_memory(
         margins[variant] = max(margin_floor, share)
         misfits[variant] = float(np.abs(errors).max(initial=0.0))
     shallowest = {variant: _shallowest(group) for variant, group in by_variant.items()}
-    return MemoryModel(features, coefficients, margins, margins_bytes, misfits, forms, counted, shallowest)
+    offsets: dict[Knobs, dict[str, float]] = {}
+    own_margins: dict[Variant, tuple[float, float]] = {}
+    for variant, group in by_variant.items():
+        if misfits[variant] <= HOLDS:
+            continue
+        errors, peaks = _left_out(features, group, forms[variant], own=True)
+        largest = max(map(_peak, group))
+        share, n_bytes = _margins(errors, peaks, largest=largest)
+        if len(errors) and share * largest + n_bytes < margins[variant] * largest + margins_bytes[variant]:
+            own_margins[variant] = max(margin_floor, share), n_bytes
+            offsets |= _offsets(features, group, forms[variant], coefficients[variant])
+    return MemoryModel(
+        features, coefficients, margins, margins_bytes, misfits, forms, counted, offsets, own_margins, shallowest
+    )
+
+
+def _of_memory(knobs: Knobs) -> Knobs:
+    return knobs.model_copy(update={"variant": knobs.variant.of_memory})
+
+
+def _offsets(
+    features: tuple[str, ...], probes: Sequence[Probe], form: Form, coefficients: Mapping[str, _Floats]
+) -> dict[Knobs, dict[str, float]]:
+    """The most by which each segment of each probed model exceeded the law of these coefficients."""
+    found: dict[Knobs, dict[str, float]] = {}
+    for probe, row in zip(probes, _rows(features, probes, form), strict=True):
+        mine = found.setdefault(_of_memory(probe.spec.knobs), {})
+        for segment, n_bytes in probe.outcome.segments:
+            excess = n_bytes - float(row @ coefficients[segment])
+            mine[segment] = max(excess, mine.get(segment, excess))
+    return found
 
 
 def _without_exceptions(features: tuple[str, ...], probes: list[Probe]) -> list[Probe]:
@@ -221,26 +276,33 @@ def _solve(rows: _Floats, n_bytes: _Floats) -> _Floats:
     return np.asarray(solution / scale, dtype=np.float64)
 
 
-def _left_out(features: tuple[str, ...], probes: Sequence[Probe], form: Form) -> tuple[_Floats, _Floats]:
+def _left_out(
+    features: tuple[str, ...], probes: Sequence[Probe], form: Form, *, own: bool = False
+) -> tuple[_Floats, _Floats]:
     """(k,) relative excesses of probes over the prediction of the others, and their peaks, for the k that the others determine well.
 
-    Empty where `probes` do not determine the wider form.
+    With `own`, of the k whose model has other probes too: what those exceeded the prediction by is added to it. Empty where `probes`
+    do not determine the wider form.
     """
     rows, segments = _rows(features, probes, form), _by_segment(probes)
     if form.wide and _rank(rows) < _attainable(features, probes):
         return np.zeros(0), np.zeros(0)
     peaks = np.array([_peak(p) for p in probes])
     relative = rows / peaks[:, None]
+    models = [_of_memory(p.spec.knobs) for p in probes]
     errors, judged = [], []
     for index in range(len(probes)):
         others = np.arange(len(probes)) != index
-        if _amplified(relative[others], relative[index]) > AMPLIFIED:
+        kin = others & np.array([model == models[index] for model in models])
+        if (own and not kin.any()) or (not own and _amplified(relative[others], relative[index]) > AMPLIFIED):
             continue
-        predicted = [
-            rows[index] @ _solve(rows[seen & others], n_bytes[seen & others])
-            for _, n_bytes, seen in segments
-            if seen[index] and (seen & others).any()
-        ]
+        predicted = []
+        for _, n_bytes, seen in segments:
+            if not (seen[index] and (seen & others).any()):
+                continue
+            w = _solve(rows[seen & others], n_bytes[seen & others])
+            excess = (n_bytes - rows @ w)[seen & kin] if own else np.zeros(0)
+            predicted.append(float(rows[index] @ w) + float(excess.max(initial=-np.inf) if len(excess) else 0.0))
         errors.append(peaks[index] / max(predicted, default=peaks[index]) - 1.0)
         judged.append(peaks[index])
     return np.array(errors), np.array(judged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -14,7 +14,8 @@ from compass.cost.allocator_time import AllocatorTimes, fit_allocator_times
 from compass.cost.footprint import FootprintModel, fit_footprint
 from compass.cost.memory import MemoryModel, fit_memory, shape_of
 from compass.cost.observation import Probe
-from compass.cost.time import TimeModel, fit_time, has_timing
+from compass.cost.time import TimeModel, fit_time
+from compass.cost.time_form import has_timing
 from compass.optimizer_config import MemoryRules
 from compass.records import Allocator, BytesLaw, Description, Knobs, RuntimeSettings
 
@@ -31,10 +32,14 @@ class CostModels:
     time: TimeModel
     allocators: AllocatorTimes
 
+    def hopeful(self) -> CostModels:
+        """The same with the memory margins that models would have if they were probed."""
+        return replace(self, memory=self.memory.hopeful())
+
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
         law = self.footprint.complete(self.memory.law(knobs), knobs, allocator)
-        extra_bytes = law.footprint_ratio * self.memory.margins_bytes.get(knobs.variant.of_memory, 0.0)
+        extra_bytes = law.footprint_ratio * self.memory.margin(knobs)[1]
         return law.model_copy(update={"baseline_bytes": law.baseline_bytes + math.ceil(extra_bytes)})
 
     def step_s(
@@ -50,22 +55,28 @@ class CostModels:
         """Predicted seconds for launching a step's kernels, which is the same for every load."""
         return self.time.form_of(knobs.variant).launch_s(knobs)
 
-    def spread(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
-        """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
-        base_s, own = self._of_base(knobs, step_s, allocator)
-        return float(np.hypot(self.time.spread(knobs, base_s), own))
+    def spread(
+        self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None = None
+    ) -> float:
+        """Relative standard deviation of the prediction for `knobs` at one load of `sizes` (1, features)."""
+        own = self._spread_of_factor(knobs, capacity, sizes, allocator)
+        return float(np.hypot(self.time.spread(knobs, capacity, sizes), own))
 
-    def spread_of_runs(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
+    def spread_of_runs(
+        self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None = None
+    ) -> float:
         """The same for the measurement of a run, which includes the machine's noise."""
-        base_s, own = self._of_base(knobs, step_s, allocator)
-        return float(np.hypot(self.time.spread_of_runs(knobs, base_s), own))
+        own = self._spread_of_factor(knobs, capacity, sizes, allocator)
+        return float(np.hypot(self.time.spread_of_runs(knobs, capacity, sizes), own))
 
-    def _of_base(self, knobs: Knobs, step_s: float, allocator: Allocator | None) -> tuple[float, float]:
-        """About how long the step takes under the calibration's allocator, and the spread of the factor between them."""
+    def _spread_of_factor(
+        self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None
+    ) -> float:
+        """The spread of the factor between the calibration's allocator and `allocator`."""
         if allocator is None:
-            return step_s, 0.0
-        factor = float(np.exp(self.allocators.log_factor(allocator, knobs, np.array([step_s]))[0]))
-        return step_s / factor, self.allocators.spread(allocator, knobs, step_s / factor)
+            return 0.0
+        base_s = float(self.time.step_s(knobs, capacity, sizes)[0])
+        return self.allocators.spread(allocator, knobs, base_s)
 
     def is_timed(self, knobs: Knobs) -> bool:
         """Whether `knobs` themselves were timed."""

@@ -8,11 +8,17 @@ from dataclasses import replace
 
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
-from compass.probe.requests import micro_probes, more_micro_probes, timing_probe
+from compass.probe.requests import micro, micro_probes, more_micro_probes, timing_probe
+from compass.probe.settle import N_WARM_STEPS
 from compass.records import Batch, Knobs, ProbeSpec, Status, Variant
+from compass.stages.policy import Policy
 
 log = logging.getLogger(__name__)
 
+N_WARMING_STEPS = 14
+"""Steps of the micro-probe that shows how many are slow at first: twelve after the usual two."""
+MOST_LOOKED_AT = 6
+"""Micro-probes of models that a stage would pick, where no memory law holds for their variant."""
 TIMING_TAKES = 4
 """A timing takes as long as so many micro-probes; only the progress shown depends on it."""
 
@@ -26,6 +32,7 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
     variants = tuple(variants)
     progress = _Progress(prober, len(micro_specs(experiment, variants)), _n_timings(experiment, variants))
     probe_micro(experiment, prober, variants, progress)
+    learn_warming(experiment, prober, variants)
     running = [variant for variant in variants if _runs(experiment, variant)]
     anchors = [knobs for variant in running for knobs in _anchors(experiment, variant)]
     time_single_graphs(experiment, prober, anchors)
@@ -75,6 +82,22 @@ def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence
     alone = anchors if experiment.on_cpu else launching(anchors)
     specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in alone]
     _probe_all(experiment, prober, [spec for spec in specs if spec is not None])
+
+
+def learn_warming(experiment: Experiment, prober: Prober, variants: Sequence[Variant]) -> None:
+    """One micro-probe of many steps on an accelerator: where kernels are chosen by trying them, more than two steps are slow.
+
+    A probe of a few steps would take them for the step's time. Those that time models then make as many more.
+    """
+    if experiment.on_cpu:
+        return
+    first = next(spec for spec in micro_specs(experiment, variants))
+    steps = {"min_steps": N_WARMING_STEPS, "max_steps": N_WARMING_STEPS, "profile": False}
+    step = prober.probe("calibrate", first.model_copy(update=steps)).outcome.step
+    if step is not None:
+        experiment.n_warming = N_WARMING_STEPS - N_WARM_STEPS - step.n_steps
+    if experiment.n_warming:
+        log.info("%d more steps than usual are slow at first", experiment.n_warming)
 
 
 def learn_least_batch(experiment: Experiment) -> None:
@@ -137,6 +160,27 @@ def resolve_doubts(experiment: Experiment, prober: Prober, variant: Variant) -> 
     misfit = experiment.costs().memory.misfits[variant]
     if misfit > rules.poor_fit:
         log.warning("%s: memory predictions for this variant may be off by %.1f%%", variant, 100 * misfit)
+
+
+def look_at_models(policy: Policy, experiment: Experiment, prober: Prober) -> None:
+    """A micro-probe of each model that the policy would pick, if it fits, where no law holds for its variant.
+
+    What such a model needs is not known from others, and the margin for that would leave much of the memory empty.
+    """
+    rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
+    for _ in range(MOST_LOOKED_AT):
+        known, memory = experiment.known(), experiment.costs().memory
+        if not memory.own_margins:
+            return
+        ranking = policy.rank(replace(known, costs=experiment.costs().hopeful()))
+        if ranking is None or memory.observed(ranking.pick.knobs):
+            return
+        knobs, batch = ranking.pick.knobs, experiment.micro_batches[0]
+        design = [((knobs.layers, knobs.channels), batch)]
+        (spec,) = micro(rules, knobs.variant, design, runtime, n_steps=_micro_steps(experiment))
+        outcome = prober.probe("calibrate", spec).outcome
+        if not outcome.ok:
+            return
 
 
 def _probe_all(
@@ -242,7 +286,7 @@ def _anchor_specs(
     smallest = experiment.micro_batches[0]
     return [
         timing_spec(experiment, knobs, longest_s=step_s, profile=True, batch_of=batch_of)
-        or timing_probe(rules, knobs, smallest, runtime, on_cpu=experiment.on_cpu)
+        or timing_probe(rules, knobs, smallest, runtime, on_cpu=experiment.on_cpu, n_warming=experiment.n_warming)
         for knobs in anchors
     ]
 
@@ -272,7 +316,14 @@ def timing_spec(
     step_s = experiment.known().step_s(knobs, experiment.sample_loads.load(batch)) if is_timed else 0.0
     runtime = experiment.runtime(experiment.calibrated_allocator)
     return timing_probe(
-        experiment.config.probe, knobs, batch, runtime, on_cpu=experiment.on_cpu, profile=profile, step_s=step_s
+        experiment.config.probe,
+        knobs,
+        batch,
+        runtime,
+        on_cpu=experiment.on_cpu,
+        profile=profile,
+        step_s=step_s,
+        n_warming=experiment.n_warming,
     )
 
 

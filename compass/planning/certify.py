@@ -14,11 +14,11 @@ from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
-from compass.planning.prober import Probed, Prober
+from compass.planning.prober import BEYOND_DOUBT, Probed, Prober
 from compass.planning.ranks import with_ranks
 from compass.planning.unequal import with_shares
 from compass.probe.requests import certificate_probe
-from compass.probe.settle import is_settled
+from compass.probe.settle import LEAST_REST, is_settled
 from compass.records import (
     Affine,
     BytesLaw,
@@ -48,6 +48,13 @@ log = logging.getLogger(__name__)
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
+POOR_TIME = 0.15
+"""Step times are said to be doubtful where a timing misses the form by more: the usual error of a model never timed is 3 to 4 %."""
+SPILLING_FILL, SPILLING_SLOWS = 0.7, 1.5
+"""A certificate seems to have spilled if it filled more than this share of the budget, in so many times the predicted step: a bus moves
+bytes at a hundredth of a device's pace."""
+MOST_FAILED = 2
+"""Failures of a stage before it gives up, in rounds: each costs a process, and models that all fail would take a day."""
 START_S = 8.0
 """Seconds until a fresh process has imported torch and warmed up, on two cores."""
 REPETITIONS = 1.3
@@ -86,6 +93,11 @@ class Failed:
     outcome: Outcome
 
     @property
+    def rules_out(self) -> bool:
+        """Whether it removes models from the choice; running out of memory only makes the batch smaller."""
+        return self.outcome.status is not Status.OUT_OF_MEMORY
+
+    @property
     def reason(self) -> str:
         """Status and reason in a line."""
         return self.outcome.summary
@@ -113,10 +125,22 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
 
 
 def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> tuple[list[Certified], list[Failed]]:
-    """Certify the stage's pick, and again if the measurements make another pick better."""
+    """Certify the stage's pick, and again if the measurements make another pick better.
+
+    A failure that rules models out is no round, because without it the stage would end with a model that it did not want; but in a
+    smoke test, whose models are all as good.
+    """
     certified: list[Certified] = []
     failed: list[Failed] = []
-    for n_round in range(experiment.config.probe.certify_rounds):
+    n_rounds = experiment.config.probe.certify_rounds
+    most_failed = MOST_FAILED * n_rounds if policy.certified else 0
+
+    def has_rounds() -> bool:
+        taught = sum(one.rules_out for one in failed) if len(failed) < most_failed else 0
+        return len(certified) + len(failed) - taught < n_rounds
+
+    while has_rounds():
+        n_round = len(certified) + len(failed)
         known = experiment.known()
         pick = next_pick(policy, known, certified)
         if pick is None:
@@ -132,10 +156,31 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
         if probed.outcome.ok and probed.outcome.step is not None:
             timed = _believed(experiment, pick, probed)
             certified.append(Certified(pick, known, probed.spec, probed.outcome, timed))
+            if seems_spilled(experiment, probed):
+                log.warning("%s: %s is so slow that memory seems to have moved to the host", policy.stage, text)
+                experiment.spilled.add(probed.spec.key)
         else:
             failed.append(Failed(pick, probed.outcome))
             _learn(policy, experiment, failed[-1])
     return certified, failed
+
+
+def seems_spilled(experiment: Experiment, probed: Probed) -> bool:
+    """Whether a certificate was slowed down as by memory that the driver moves to the host instead of failing.
+
+    It looks like success, so it stays a certificate; but the memory that it needed counts as not there, and a smaller batch is tried.
+    """
+    expected, step, held = probed.expected, probed.outcome.step, probed.outcome.footprint_bytes
+    if (
+        experiment.on_cpu
+        or not probed.is_slow
+        or expected is None
+        or not expected.step_s
+        or step is None
+        or held is None
+    ):
+        return False
+    return held > SPILLING_FILL * experiment.budget_bytes and step.median_s > SPILLING_SLOWS * expected.step_s
 
 
 def certificate_s(spec: ProbeSpec, step_s: float, *, budgeted: bool = False) -> float:
@@ -242,8 +287,9 @@ def _is_larger_or_faster(policy: Policy, known: Knowledge, pick: Choice, certifi
         return True
     if pick.capacity < best.choice.capacity * (1 - share):
         return False
-    if (pick.knobs, pick.allocator) == (best.choice.knobs, best.choice.allocator):
-        return best.choice.batch_size < rules.refill_share * pick.batch_size
+    is_refill = (pick.knobs, pick.allocator) == (best.choice.knobs, best.choice.allocator)
+    if is_refill and best.choice.batch_size < rules.refill_share * pick.batch_size:
+        return True
     return pick.throughput > (1 + rules.worthwhile_gain) * measured_choice(policy, known, best).throughput
 
 
@@ -318,7 +364,8 @@ def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -
         runtime=runtime,
         ranks=experiment.n_devices,
     )
-    return spec.model_copy(update={"max_steps": spec.min_steps})
+    n_steps = spec.min_steps + (experiment.n_warming + LEAST_REST if experiment.n_warming else 0)
+    return spec.model_copy(update={"min_steps": n_steps, "max_steps": n_steps})
 
 
 # ------------------------------------------------------------------------------------------------------------ the plan
@@ -349,6 +396,7 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         or unsettled
         or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
         unsettled=unsettled,
+        doubts=doubts(policy, experiment, certified),
         limited_by=policy.limited_by(certified.known, pick),
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest))
         + options_words(certified.known, certified.choice, others),
@@ -361,6 +409,32 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         candidates=candidates(policy, known, ranking, certified.choice),
         what_ifs=what_ifs(policy, known),
     )
+
+
+def doubts(policy: Policy, experiment: Experiment, certified: Certified) -> tuple[str, ...]:
+    """What the laws of the choice's variant are known to miss, in sentences without a full stop.
+
+    Nothing of a stage that only shows that a model runs: it rests on no law.
+    """
+    if not policy.certified:
+        return ()
+    costs, variant, rules = experiment.costs(), certified.choice.knobs.variant, experiment.config.probe
+    off = costs.memory.misfits.get(variant.of_memory, 0.0)
+    late, before_s = costs.time.misfits.get(variant, 0.0), certified.choice.step_s
+    found = []
+    if off > rules.poor_fit:
+        found.append(
+            f"memory laws of this kind of model missed a probe by {off:.0%}, so other models and batches of it may be missed too"
+        )
+    if late > POOR_TIME:
+        found.append(f"step times of this kind of model follow the usual form only within {late:.0%}")
+    spread = certified.known.spread_of(certified.choice)
+    if abs(math.log(certified.step.median_s / before_s)) > BEYOND_DOUBT * spread:
+        found.append(
+            f"the step took {certified.step.median_s / before_s:.2f} times as long as predicted, more than the prediction allowed: "
+            "other predictions may be as wrong"
+        )
+    return tuple(found)
 
 
 def _measured(policy: Policy, known: Knowledge, certified: Certified) -> Measured:

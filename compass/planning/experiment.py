@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
 from compass.cost.ranks import RankedCosts
@@ -32,7 +30,7 @@ from compass.records import (
     RuntimeSettings,
     Status,
 )
-from compass.search.knowledge import Knowledge
+from compass.search.knowledge import Knowledge, sizes_row
 from compass.search.pruning import Pruned
 from compass.search.sample_loads import SampleLoads
 from compass.search.space import has_one_model
@@ -64,6 +62,8 @@ class Experiment:
     """Those beside the calibration's that were measured."""
     least_batch: int = 1
     """Fewest graphs that a model can be trained on: two with a layer that normalises over samples."""
+    n_warming: int = 0
+    """Steps that are slow at first beyond the usual two, as where kernels are chosen by trying them."""
     reference: Choice | None = None
     """The production stage's choice, to which scores relate: on paper until it is certified."""
     pruned: Pruned = field(default_factory=Pruned)
@@ -77,7 +77,9 @@ class Experiment:
     """What each rank may hold and how fast it is, where they differ."""
     host: Host | None = None
     """The computer around the device; None: the one that this process runs on."""
-    _fitted: tuple[Probes, CostModels] | None = None
+    spilled: set[str] = field(default_factory=set)
+    """Keys of certificates whose memory seems to have moved to the host: they count as having run out of it."""
+    _fitted: tuple[Probes, int, CostModels] | None = None
 
     @property
     def n_ranks(self) -> int:
@@ -121,6 +123,9 @@ class Experiment:
 
     def known(self) -> Knowledge:
         """Everything that a stage decides from."""
+        for spec, outcome in self.runner.probes:
+            if outcome.ok or outcome.status is Status.INVALID:
+                self.pruned.observe(spec.knobs, None if outcome.ok else outcome.summary)
         return Knowledge(
             n_ranks=self.n_ranks,
             config=self.config,
@@ -145,13 +150,13 @@ class Experiment:
     def _costs_alone(self) -> CostModels:
         """The cost models of a process alone. Probes of ranks count without what ranks add, once that is known."""
         probes = tuple(self.runner.probes)
-        if self._fitted is None or self._fitted[0] != probes:
+        if self._fitted is None or self._fitted[:2] != (probes, len(self.spilled)):
             samples = dict(self.description.samples)
             observed = [Probe(spec, with_load(spec, outcome, samples)) for spec, outcome in self._evidence()]
             runtime = self.runtime(self.calibrated_allocator)
             models = fit_costs(self.description, observed, self.config.memory, runtime, self.capacities)
-            self._fitted = (probes, models)
-        return self._fitted[1]
+            self._fitted = (probes, len(self.spilled), models)
+        return self._fitted[2]
 
     def _evidence(self) -> list[tuple[ProbeSpec, Outcome]]:
         """The outcomes to fit: training under this fingerprint and this run's probes, of the variants that a stage may choose.
@@ -162,6 +167,8 @@ class Experiment:
         searched = {knobs.variant for knobs in self.capacities}
         of_run = [pair for pair in map(self._alone, self.runner.probes) if pair and pair[0].knobs.variant in searched]
         probed = {spec.knobs.variant for spec, _ in of_run}
+        refused = {"status": Status.OUT_OF_MEMORY, "step": None, "segments": (), "detail": "it seems to have spilled"}
+        of_run = [(spec, one.model_copy(update=refused) if spec.key in self.spilled else one) for spec, one in of_run]
         trained = [(spec, outcome) for spec, outcome in self.runner.trained if spec.knobs.variant in probed]
         return trained + list({spec.key: (spec, outcome) for spec, outcome in of_run}.values())
 
@@ -193,9 +200,10 @@ class Experiment:
         memory = self.expected_memory(spec, costs)
         if memory is None or not costs.time.knows(knobs.variant):
             return memory
-        sizes = np.array([[size for _, size in self.sample_loads.load(spec.sequence[-1]).sizes]])
-        step_s = float(costs.step_s(knobs, self.capacities.get(knobs, 0), sizes, allocator)[0])
-        spread = costs.spread_of_runs(knobs, step_s, allocator)
+        sizes = sizes_row(self.sample_loads.load(spec.sequence[-1]))
+        capacity = self.capacities.get(knobs, 0)
+        step_s = float(costs.step_s(knobs, capacity, sizes, allocator)[0])
+        spread = costs.spread_of_runs(knobs, capacity, sizes, allocator)
         return memory.model_copy(update={"step_s": step_s, "spread": spread})
 
     def expected_memory(self, spec: ProbeSpec, costs: CostModels) -> Expectation | None:

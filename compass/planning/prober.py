@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from compass.planning.forecast import Forecast, stage_part
 from compass.probe.recorded import Recorded
 from compass.probe.requests import Phase
-from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage
+from compass.records import Expectation, Outcome, ProbeSpec, Progress, Stage, Status, Variant
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +64,22 @@ class Prober:
     ) -> None:
         self._runner, self._certify_again, self._watch = runner, certify_again, watch
         self.forecast = forecast or Forecast()
+        self._crashing: set[Variant] = set()
+        """Variants of which a probe crashed twice in a row."""
         self.probed: list[Probed] = []
         """Every probe of this run, in order; repetitions are one."""
 
     def probe(
         self, phase: Phase, spec: ProbeSpec, *, stage: Stage | None = None, expected: Expectation | None = None
     ) -> Probed:
-        """Run a probe, or find it in the ledger."""
+        """Run a probe, or find it in the ledger.
+
+        A crash while calibrating is tried once more, since a device may crash for a reason of its own and all that follows rests on
+        the probe.
+        """
         outcome, reused = self._runner.probe(phase, spec)
+        if phase == "calibrate" and not reused:
+            outcome = self._tried_again(phase, spec, outcome)
         probed = Probed(spec, outcome, expected, reused, phase, stage)
         self.probed.append(probed)
         return probed
@@ -79,9 +87,12 @@ class Prober:
     def certify(self, spec: ProbeSpec, *, stage: Stage, expected: Expectation | None) -> Probed:
         """Run a certificate, and repeat it while it is clearly slower than predicted: another program may have run beside it.
 
-        If a repetition is not faster, the measurement is believed and not the prediction.
+        If a repetition is not faster, the measurement is believed and not the prediction. One that crashed is tried once more.
         """
         probed = self.probe("certify", spec, stage=stage, expected=expected)
+        if not probed.reused:
+            outcome = self._tried_again("certify", spec, probed.outcome)
+            self.probed[-1] = probed = replace(probed, outcome=outcome)
         for _ in range(self._certify_again):
             if probed.reused or not probed.is_slow:
                 break
@@ -90,6 +101,16 @@ class Prober:
             if not probed.is_faster_than(before):
                 break
         return probed
+
+    def _tried_again(self, phase: Phase, spec: ProbeSpec, outcome: Outcome) -> Outcome:
+        """The `outcome` of `spec`, or that of a second try if it crashed; not for a variant of which a second try crashed too."""
+        if outcome.status is not Status.CRASHED or spec.knobs.variant in self._crashing:
+            return outcome
+        log.info("%s: crashed, trying again", spec.knobs)
+        again = self._runner.again(phase, spec)
+        if again.status is Status.CRASHED:
+            self._crashing.add(spec.knobs.variant)
+        return again
 
     def repeat(self, probed: Probed) -> Probed:
         """Run a probe of this run once more; the outcome of both takes its place."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection
 from functools import partial
 
-from compass.planning.calibration import longest_timed_s, timing_spec
+from compass.planning.calibration import longest_timed_s, look_at_models, timing_spec
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
 from compass.records import Knobs, Outcome, Stage, Status
@@ -25,7 +25,12 @@ Strategy = Callable[[Policy, Experiment, Prober], Policy]
 
 
 def search_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
-    """Time models of a timed stage by the configured strategy; returns the policy that chooses among them."""
+    """Time models of a timed stage by the configured strategy; returns the policy that chooses among them.
+
+    Where memory laws are in doubt, the models that the stage would pick are looked at first.
+    """
+    if policy.certified:
+        look_at_models(policy, experiment, prober)
     if not policy.timed:
         return policy
     return STRATEGIES[experiment.config.search.sampler](policy, experiment, prober)

@@ -79,7 +79,9 @@ class Recorded:
         return kept or self._failed.get(spec.key)
 
     def _keep(self, spec: ProbeSpec, outcome: Outcome) -> None:
-        if not outcome.ok:
+        if outcome.ok:
+            self._failed.pop(spec.key, None)
+        else:
             self._failed[spec.key] = outcome
         if self._store:
             self._store.add(self._fingerprint, spec, outcome)

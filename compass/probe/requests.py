@@ -67,12 +67,13 @@ def timing_probe(  # noqa: PLR0913 - each varies on its own
     on_cpu: bool = False,
     profile: bool = False,
     step_s: float = 0.0,
+    n_warming: int = 0,
 ) -> ProbeSpec:
     """A few timed steps on real samples; with `profile`, one more whose live bytes test the memory model.
 
-    `step_s` is the expected time of a step in seconds; 0 if unknown.
+    `step_s` is the expected time of a step in seconds; 0 if unknown. `n_warming` steps are slow beyond the usual two.
     """
-    fewest, most = rules.anchor_steps_cpu if on_cpu else rules.anchor_steps
+    fewest, most = (n + n_warming for n in (rules.anchor_steps_cpu if on_cpu else rules.anchor_steps))
     return ProbeSpec(
         knobs=knobs,
         batches=(batch,),

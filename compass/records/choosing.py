@@ -354,6 +354,8 @@ class StagePlan(Record):
     """The measured cycle is a hint only: too few steps, a step that an accelerator spends waiting for the host, or `unsettled`."""
     unsettled: bool = False
     """The certificate ended before its step time was known as well as configured: its interval tells how well."""
+    doubts: tuple[str, ...] = ()
+    """What the fitted laws that this plan was chosen by are known to miss, a sentence for each; its own certificate holds all the same."""
     limited_by: str
     """The limit that keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke
     test, `nothing`."""

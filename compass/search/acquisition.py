@@ -12,7 +12,7 @@ import numpy as np
 
 from compass.optimizer_config import StageRules
 from compass.records import Choice
-from compass.search.knowledge import Knowledge
+from compass.search.knowledge import Knowledge, sizes_row
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -20,7 +20,8 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 def expected_gain(known: Knowledge, stage: StageRules, choice: Choice, best: float) -> float:
     """The expected improvement over the `best` score if `choice` is timed, in units of the score."""
-    step_s = choice.step_s * np.exp(known.costs.spread(choice.knobs, choice.step_s, choice.allocator) * NODES)
+    spread = known.costs.spread(choice.knobs, choice.capacity, sizes_row(choice.load), choice.allocator)
+    step_s = choice.step_s * np.exp(spread * NODES)
     scores = known.score(choice.capacity, choice.batch_size, step_s, stage)
     gains = [max(0.0, best - value) if value is not None and np.isfinite(value) else 0.0 for value in scores]
     return float(WEIGHTS @ np.array(gains))

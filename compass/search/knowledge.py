@@ -36,11 +36,11 @@ class Costs(Protocol):
         """Predicted seconds of a step (n,) at `sizes` (n, features)."""
         ...
 
-    def spread(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
-        """Relative standard deviation of the prediction for `knobs` at a load that takes about `step_s`."""
+    def spread(self, knobs: Knobs, capacity: int, sizes: _Floats, allocator: Allocator | None = None) -> float:
+        """Relative standard deviation of the prediction for `knobs` at one load of `sizes` (1, features)."""
         ...
 
-    def spread_of_runs(self, knobs: Knobs, step_s: float, allocator: Allocator | None = None) -> float:
+    def spread_of_runs(self, knobs: Knobs, capacity: int, sizes: _Floats, allocator: Allocator | None = None) -> float:
         """The same for the measurement of a run, which includes the machine's noise."""
         ...
 
@@ -190,13 +190,12 @@ class Knowledge:
 
     def spread_of(self, choice: Choice) -> float:
         """Relative standard deviation of a choice's predicted step time, as a run would measure it."""
-        return self.costs.spread_of_runs(choice.knobs, choice.step_s, choice.allocator)
+        return self.costs.spread_of_runs(choice.knobs, choice.capacity, sizes_row(choice.load), choice.allocator)
 
     def step_s(self, knobs: Knobs, load: Load, allocator: Allocator | None = None) -> float:
         """Predicted seconds of a step on `load`."""
-        sizes = np.array([[size for _, size in load.sizes]])
         # An anchor need not be in the space; the parameters matter least to a step's time.
-        return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes, allocator)[0])
+        return float(self.costs.step_s(knobs, self.capacities.get(knobs, 0), sizes_row(load), allocator)[0])
 
     def step_law(self, choice: Choice, step_s: float, load: Load) -> Affine:
         """The time model near the batch of `choice` as an affine law of the load, scaled to the `step_s` measured at `load`.
@@ -230,3 +229,8 @@ class Knowledge:
         softened = self.soften(batch_size / step_s, step_s, stage)
         values = score(softened, np.array([capacity]), self.reference, stage.quality_weight, self.config.score)
         return [float(value) for value in values]
+
+
+def sizes_row(load: Load) -> _Floats:
+    """(1, features) of one load."""
+    return np.array([[size for _, size in load.sizes]])

@@ -105,3 +105,35 @@ def test_settings_of_another_machine_are_not_compared_from(earlier, monkeypatch,
     with session.open_experiment(request, None, lambda _: None, earlier=moved) as (experiment, _):
         assert experiment.settings.threads == 16
     assert [settings.threads for settings in opened] == [2, 16]
+
+
+def test_models_that_are_invalid_as_a_kind_do_not_use_up_the_rounds(tmp_path):
+    """Every wide model fails, in whatever probe: a stage learns that and takes the largest that runs."""
+    asked = []
+
+    def is_wide(spec):
+        asked.append(spec)
+        return spec.knobs.channels >= 80
+
+    profile = optimize(
+        Request(config=load_config(None, []), out=tmp_path / "p.json", dataset_size=19_000), runner=Failing(is_wide)
+    )
+    assert not profile.failures
+    assert all(plan.choice.knobs.channels < 80 for plan in profile.plans.values())
+    assert profile.plans["production"].choice.knobs.channels == 64
+    assert sum(spec.fresh and spec.knobs.channels >= 80 for spec in asked) <= 3
+
+
+def test_models_that_fail_only_as_certificates_end_a_stage_in_time(tmp_path):
+    asked = []
+
+    def is_certificate(spec):
+        asked.append(spec.fresh)
+        return spec.fresh
+
+    request = Request(
+        config=load_config(None, []), out=tmp_path / "p.json", dataset_size=19_000, stages=("production",)
+    )
+    profile = optimize(request, runner=Failing(is_certificate))
+    assert "no such sample" in profile.failures["production"].reason
+    assert sum(asked) == 6  # twice the rounds

@@ -148,10 +148,10 @@ class MadeUpCosts:
         factor = self.models[knobs].slower.get(allocator, 1.0)
         return np.asarray(factor * self.models[knobs].step_s(sizes[:, 0]), dtype=np.float64)
 
-    def spread(self, knobs, step_s, allocator=None):
+    def spread(self, knobs, capacity, sizes, allocator=None):
         return 0.05
 
-    def spread_of_runs(self, knobs, step_s, allocator=None):
+    def spread_of_runs(self, knobs, capacity, sizes, allocator=None):
         return 0.05
 
     def is_timed(self, knobs):

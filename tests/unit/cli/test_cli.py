@@ -372,6 +372,12 @@ def test_show_one_stage(profile):
     assert json.loads(as_json) == json.loads(profile.plans["prototyping"].model_dump_json())
 
 
+def test_show_a_doubt(profile):
+    plan = profile.plans["prototyping"].model_copy(update={"doubts": ("memory laws missed a probe by 4%",)})
+    write_profile(profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}}), Path("p.json"))
+    assert "memory laws missed a probe by 4%" in compass("show", "p.json", "--stage", "prototyping").stdout
+
+
 def test_show_a_failed_stage(profile):
     write_profile(profile, Path("p.json"))
     assert "Nearest miss" in compass("show", "p.json", "--stage", "validation").stdout

@@ -220,3 +220,29 @@ def test_a_workspace_that_grows_in_steps_costs_bytes_and_no_share_of_the_load():
     held = max(n_bytes for _, n_bytes in stepped(knobs, large_load))
     bounds = [one.law(knobs).upper_live(large_load) + one.margins_bytes[PLAIN] for one in (model, only_small)]
     assert held <= bounds[0] < bounds[1]
+
+
+def stepping(knobs, load, noise=0.0):
+    """A library's workspace grows in steps of the width, which no form has."""
+    step = 9_000_000 if knobs.channels >= 96 else 2_000_000 if knobs.channels >= 48 else 0
+    return tuple((name, n_bytes + step) for name, n_bytes in peaks(knobs, load, noise))
+
+
+def test_a_model_that_was_probed_is_known_where_no_form_holds():
+    model = fit_memory(FEATURES, probed(peaks=stepping, more=((8, 112),)), margin_floor=FLOOR)
+    assert model.misfits[PLAIN] > ProbeRules().poor_fit
+    seen, unseen = Knobs(layers=8, channels=112), Knobs(layers=8, channels=128)
+    assert model.observed(seen)
+    assert not model.observed(unseen)
+    assert model.margin(seen)[0] < 0.3 * model.margin(unseen)[0]
+    assert model.hopeful().margin(unseen) == model.margin(seen)
+    load = load_of(2_000, 30_000)
+    truth = max(n_bytes for _, n_bytes in stepping(seen, load))
+    assert truth <= model.law(seen).upper_live(load) + model.margin(seen)[1] < 1.5 * truth
+
+
+def test_where_a_form_holds_every_model_counts_as_observed():
+    model = fit_memory(FEATURES, probed(), margin_floor=FLOOR)
+    assert (model.offsets, model.own_margins) == ({}, {})
+    assert model.observed(Knobs(layers=9, channels=256))
+    assert model.hopeful() == model

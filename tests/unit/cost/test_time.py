@@ -98,7 +98,9 @@ def test_what_is_far_from_what_was_timed_is_less_sure():
     near, far = Knobs(layers=3, channels=48), Knobs(layers=10, channels=256)
     assert MODEL.is_timed(near)
     assert not MODEL.is_timed(far)
-    assert MODEL.spread(near, 0.05) < MODEL.spread(far, 0.05) < MODEL.spread(far, 50.0)
+    small, large = np.array([[5_000.0]]), np.array([[500_000.0]])
+    assert MODEL.spread(near, 4_800, small) < MODEL.spread(far, 25_600, small) < MODEL.spread(far, 25_600, large)
+    assert MODEL.spread(near, 4_800, small) < MODEL.spread(near, 4_800, large)
 
 
 def test_recomputing_is_guessed_until_it_was_timed():
@@ -142,3 +144,22 @@ def test_a_depth_that_is_held(layers):
     for width in (96, 192, 512):
         found = model.step_s(Knobs(layers=layers, channels=width), 100 * width, np.array([[6_000.0]]))[0]
         assert found == pytest.approx(shallow(width, 6_000.0), rel=0.15)
+
+
+def test_a_timing_that_no_form_explains_is_told():
+    odd = timed(Knobs(layers=8, channels=96), 3_000.0, slower=1.5)
+    assert max(fit_time(FEATURES, anchors(), overlapping=False).misfits.values()) < 0.1
+    assert fit_time(FEATURES, [*anchors(), odd], overlapping=False).misfits[Variant()] > 0.3
+
+
+@pytest.mark.parametrize("wasted", [0.0, 0.6])
+def test_tiles_count_as_wasted_where_the_timings_tell(wasted):
+    """Two widths that are no multiples of 64 are slower by as much; on a CPU nothing is."""
+    probes = [
+        timed(knobs, nodes, slower=1 + wasted * (width % 64 != 0))
+        for depth, width in ((2, 64), (3, 80), (4, 112), (4, 128), (5, 192), (3, 48))
+        for knobs in [Knobs(layers=depth, channels=width)]
+        for nodes in (30_000.0, 90_000.0)
+    ]
+    tiles = fit_time(FEATURES, probes).forms[Variant().time_key].aligned[1]
+    assert tiles == pytest.approx(wasted, abs=0.1)

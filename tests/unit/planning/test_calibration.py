@@ -2,12 +2,15 @@
 
 import pytest
 
+from benchmarks.foreign.runner import ForeignRunner
+from benchmarks.foreign.scenarios import make_scenario
 from compass.config_files import load_config
-from compass.planning.calibration import calibrate, launching, timing_spec
+from compass.planning.calibration import calibrate, launching, learn_warming, look_at_models, timing_spec
 from compass.planning.request import Request
 from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
 from compass.records import Knobs, RuntimeSettings, Variant
+from compass.stages import POLICIES
 
 
 def test_launch_overhead_is_read_from_the_first_of_each_variant_and_the_deepest():
@@ -56,3 +59,41 @@ def test_later_probes_have_a_predicted_time(calibrated):
     assert expected.step_s > 0
     assert expected.spread > 0
     assert expected.footprint_bound_bytes <= experiment.budget_bytes
+
+
+@pytest.mark.parametrize(("kind", "slow"), [("linear", set()), ("autotuned", {1, 2})])
+def test_steps_that_are_slow_at_first_are_counted_once_and_added_to_every_timing(kind, slow):
+    scenario = make_scenario(kind, 3, seed=0)
+    experiment = make_experiment(
+        Request(config=scenario.config), ForeignRunner(scenario), None, RuntimeSettings(threads=1)
+    )
+    prober = make_prober(experiment)
+    learn_warming(experiment, prober, wanted_variants(experiment.config))
+    assert experiment.n_warming in (slow or {0})
+    assert len(prober.probed) == 1
+    calibrate(experiment, prober, wanted_variants(experiment.config))
+    spec = timing_spec(experiment, next(iter(experiment.capacities)))
+    assert spec.min_steps == experiment.config.probe.anchor_steps[0] + experiment.n_warming
+
+
+@pytest.mark.parametrize(("kind", "is_looked_at"), [("linear", False), ("stepped_workspace", True)])
+def test_where_no_memory_law_holds_the_models_to_pick_are_looked_at(kind, is_looked_at):
+    """One library's workspace fills 160 MiB from some width on: the margin for that would leave most of a small memory empty."""
+    scenario = make_scenario(kind, 146, seed=1)
+    experiment = make_experiment(
+        Request(config=scenario.config, dataset_size=scenario.dataset_size),
+        ForeignRunner(scenario),
+        None,
+        RuntimeSettings(threads=1),
+    )
+    prober = make_prober(experiment)
+    calibrate(experiment, prober, wanted_variants(experiment.config))
+    n_before, policy = len(prober.probed), POLICIES["production"]
+    before = policy.rank(experiment.known())
+    look_at_models(policy, experiment, prober)
+    looked_at = prober.probed[n_before:]
+    assert (len(looked_at) > 0) == is_looked_at
+    assert all(one.spec.batches[0].synthetic is not None for one in looked_at)
+    after = policy.rank(experiment.known())
+    assert experiment.costs().memory.observed(after.pick.knobs)
+    assert (after.pick.capacity > before.pick.capacity) == is_looked_at

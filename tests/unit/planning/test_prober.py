@@ -20,13 +20,15 @@ EXPECTED = Expectation(
 
 
 class Machine:
-    """A machine whose steps take the given times, in order."""
+    """A machine whose steps take the given times, in order; None: it crashes."""
 
     def __init__(self, *step_s):
         self.step_s = list(step_s)
 
     def probe(self, spec):
         step_s = self.step_s.pop(0)
+        if step_s is None:
+            return Outcome(status=Status.CRASHED, detail="unspecified launch failure")
         step = StepTime(median_s=step_s, low_s=step_s, high_s=step_s, n_steps=5)
         return Outcome(status=Status.OK, step=step)
 
@@ -70,3 +72,28 @@ def test_progress_is_reported():
     seen = []
     Prober(Recorded(Machine(), None, "f"), certify_again=0, watch=seen.append).report("search", "a model", 1, 3)
     assert [(now.phase, now.what, now.n_done, now.n_expected) for now in seen] == [("search", "a model", 1, 3)]
+
+
+def test_a_crash_is_tried_once_more():
+    prober = prober_of(None, 1.0, 1.0)
+    probed = prober.probe("calibrate", SPEC)
+    assert probed.outcome.ok
+    assert prober.probed == [probed]
+    assert not prober.knows(SPEC)  # the crash is forgotten: nothing keeps the model from being probed again
+    assert prober.probe("calibrate", SPEC).outcome.ok
+
+
+def test_of_a_variant_that_crashed_twice_no_crash_is_tried_again():
+    prober = prober_of(None, None, None, 1.0)
+    other = SPEC.model_copy(update={"knobs": Knobs(layers=3, channels=48)})
+    assert prober.probe("calibrate", SPEC).outcome.status is Status.CRASHED
+    assert prober.probe("calibrate", other).outcome.status is Status.CRASHED
+    assert prober._runner.counts["calibrate_probes"] == 3
+
+
+def test_a_model_that_crashed_while_searched_is_not_tried_again():
+    assert prober_of(None, 1.0).probe("search", SPEC).outcome.status is Status.CRASHED
+
+
+def test_a_certificate_that_crashed_is_tried_once_more():
+    assert prober_of(None, 1.0).certify(SPEC, stage="validation", expected=EXPECTED).outcome.ok

@@ -55,9 +55,19 @@ def test_steps_that_go_on_getting_faster_are_waited_for():
     assert time.median_s == pytest.approx(1.6, rel=0.01)
 
 
-@pytest.mark.parametrize("step_s", [[1.0], [2.0] * 9, [5.0, *[1.0, 1.1] * 10], [1.0, 1.1] * 10 + [5.0]])
+@pytest.mark.parametrize(
+    "step_s", [[1.0], [2.0] * 9, [1.2, *[1.0, 1.1] * 10], [1.0, 5.0, *[1.0, 1.1] * 10], [1.0, 1.1] * 10 + [5.0]]
+)
 def test_chance_and_one_slow_step_are_no_trend(step_s):
     assert after_warming(step_s) == step_s
+
+
+@pytest.mark.parametrize("n_slow", [1, 2, 4])
+def test_first_steps_that_a_gap_parts_from_the_rest_are_warm_up(n_slow):
+    """Kernels that are chosen by trying them: with few steps, halves would mix both."""
+    rest = [1.0, 1.02, 0.99]
+    assert after_warming([6.0] * n_slow + rest) == rest
+    assert after_warming([6.0] * n_slow + rest[:2]) == [6.0] * n_slow + rest[:2]
 
 
 @given(st.lists(st.floats(1.0, 1.2), min_size=1, max_size=60))

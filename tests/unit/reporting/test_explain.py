@@ -144,3 +144,10 @@ def test_the_largest_batch_stands_beside_the_plan(whole, evidence):
     assert any(
         line.startswith("Largest batch at any price, under tight: ") and "batch 999" in line for line in found.beside
     )
+
+
+def test_doubts_stand_beside_the_plan(whole):
+    doubted = whole.plans["validation"].model_copy(update={"doubts": ("memory laws missed a probe by 4%",)})
+    plans = {**whole.plans, "validation": doubted}
+    told = explain_plan(of_profile(whole.model_copy(update={"plans": plans}), "p.json"), "validation")
+    assert "Memory laws missed a probe by 4%." in told.beside

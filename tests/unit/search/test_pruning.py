@@ -61,3 +61,45 @@ def test_pruning_never_removes_what_fits(costs, budget, order):
     left = {(i, j) for i, j in order if pruned.reason(knobs(i + 1, 16 * (j + 1)), "fast") is None}
     assert left == {(i, j) for i, j in order if costs[i][j] <= budget}
     assert tried <= len(order)
+
+
+def test_an_invalid_model_rules_out_those_at_least_as_large():
+    pruned = Pruned()
+    pruned.observe(knobs(2, 32), None)
+    pruned.observe(knobs(4, 64), "invalid: no kernel")
+    assert pruned.broken(knobs(4, 64)) == pruned.broken(knobs(5, 80)) == "invalid: no kernel"
+    assert pruned.broken(knobs(3, 80)) is pruned.broken(knobs(5, 48)) is None
+    assert pruned.broken(knobs(5, 80, RECOMPUTING)) is None
+
+
+def test_the_smallest_model_that_is_invalid_says_nothing_of_the_others():
+    pruned = Pruned()
+    pruned.observe(knobs(3, 16), None)
+    pruned.observe(knobs(2, 32), "invalid: no kernel")
+    assert pruned.broken(knobs(4, 64)) is None
+
+
+def test_an_invalid_model_says_nothing_if_one_as_large_ran():
+    pruned = Pruned()
+    pruned.observe(knobs(2, 32), None)
+    pruned.observe(knobs(4, 64), "invalid: no kernel")
+    pruned.observe(knobs(5, 192), None)
+    assert pruned.broken(knobs(5, 80)) is None
+
+
+@pytest.mark.parametrize(
+    ("ran", "wide", "deep"),
+    [
+        (((8, 96), (12, 128)), True, False),  # deep models run: it is the width
+        (((2, 160), (3, 512)), False, True),  # wide models run: it is the depth
+        (((2, 64),), False, False),  # it may be either
+    ],
+)
+def test_two_invalid_models_show_whether_width_or_depth_is_the_cause(ran, wide, deep):
+    pruned = Pruned()
+    for model in ((2, 32), *ran):
+        pruned.observe(knobs(*model), None)
+    pruned.observe(knobs(5, 160), "invalid: no kernel")
+    pruned.observe(knobs(4, 176), "invalid: no kernel")
+    assert (pruned.broken(knobs(2, 160)) is not None) == wide
+    assert (pruned.broken(knobs(9, 32)) is not None) == deep

@@ -1,0 +1,45 @@
+"""What the laws are known to miss stands in the plan that rests on them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from compass.optimizer_config import ProbeRules
+from compass.planning.certify import doubts
+from compass.records import Knobs, Variant
+
+PLAIN = Variant()
+
+
+def found(*, memory=0.0, time=0.0, took=1.0, certified=True, spread=0.05):
+    costs = SimpleNamespace(
+        memory=SimpleNamespace(misfits={PLAIN.of_memory: memory}), time=SimpleNamespace(misfits={PLAIN: time})
+    )
+    experiment = SimpleNamespace(costs=lambda: costs, config=SimpleNamespace(probe=ProbeRules()))
+    choice = SimpleNamespace(knobs=Knobs(layers=2, channels=32, variant=PLAIN), step_s=1.0)
+    run = SimpleNamespace(
+        choice=choice, step=SimpleNamespace(median_s=took), known=SimpleNamespace(spread_of=lambda _: spread)
+    )
+    return doubts(SimpleNamespace(certified=certified), experiment, run)
+
+
+def test_laws_that_hold_leave_no_doubt():
+    assert found(memory=0.01, time=0.05, took=1.1) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"memory": 0.04}, "missed a probe by 4%"),
+        ({"time": 0.3}, "only within 30%"),
+        ({"took": 1.25}, "took 1.25 times as long as predicted"),
+        ({"took": 0.8}, "took 0.80 times as long as predicted"),
+    ],
+)
+def test_each_doubt_is_a_sentence(given, words):
+    (doubt,) = found(**given)
+    assert words in doubt
+
+
+def test_a_smoke_test_rests_on_no_law():
+    assert found(memory=0.5, time=0.5, took=3.0, certified=False) == ()
