@@ -57,8 +57,7 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         slurm: partitions of Slurm, in place of an address: a job on one node of each.
         fleet_file: a YAML file with kinds, prices, power and delivery.
         kinds: the kinds to plan for; by default all.
-        config: settings, or the path of a file with settings.
-        settings: single settings by dotted key.
+        config, settings: as of `compass.optimize`.
         stages: the stages to plan.
         dataset: a PDBbind-style folder, or a CSV or Parquet manifest, here and on every node.
         index: the index file of the dataset.
@@ -88,10 +87,14 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
     )
     file, folder = read_fleet_file(path_of(fleet_file)), Path(out).expanduser()
     asked = FleetRequest(request, file, tuple(kinds), folder, allow_skew)
-    if names := tuple(slurm):
-        require_extra("submitit", "slurm", "slurm")
-        optimize_on_slurm(asked, partitions_of(names), watch=watch)
-    else:
-        with engine_at(address, file.wait_s) as engine:
-            run(asked, engine, engine_name=address, watch=watch)
+    _plan(asked, address, tuple(slurm), watch)
     return fleet_table(*read_fleet(folder))
+
+
+def _plan(asked: FleetRequest, address: str, partitions: tuple[str, ...], watch: Callable[[Progress], None]) -> None:
+    if partitions:
+        require_extra("submitit", "slurm", "slurm")
+        optimize_on_slurm(asked, partitions_of(partitions), watch=watch)
+        return
+    with engine_at(address, asked.file.wait_s) as engine:
+        run(asked, engine, engine_name=address, watch=watch)
