@@ -57,7 +57,8 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         slurm: partitions of Slurm, in place of an address: a job on one node of each.
         fleet_file: a YAML file with kinds, prices, power and delivery.
         kinds: the kinds to plan for; by default all.
-        config, settings: as of `compass.optimize`.
+        config: settings, or the path of a file with settings.
+        settings: single settings by dotted key.
         stages: the stages to plan.
         dataset: a PDBbind-style folder, or a CSV or Parquet manifest, here and on every node.
         index: the index file of the dataset.
@@ -71,8 +72,7 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         watch: called with the progress.
 
     Raises:
-        InputError: an argument cannot be used, nodes lack something, or a kind is not there.
-        WorkerError: no node can be used.
+        CompassError: an argument cannot be used, nodes lack something, a kind is not there, or no node can be used.
     """
     check_count("dataset_size", dataset_size)
     request = Request(
@@ -85,16 +85,18 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         cache=path_of(cache),
         force=force,
     )
-    file, folder = read_fleet_file(path_of(fleet_file)), Path(out).expanduser()
-    asked = FleetRequest(request, file, tuple(kinds), folder, allow_skew)
-    _plan(asked, address, tuple(slurm), watch)
-    return fleet_table(*read_fleet(folder))
+    file = read_fleet_file(path_of(fleet_file))
+    asked = FleetRequest(request, file, tuple(kinds), Path(out).expanduser(), allow_skew)
+    return _planned(asked, address, tuple(slurm), watch)
 
 
-def _plan(asked: FleetRequest, address: str, partitions: tuple[str, ...], watch: Callable[[Progress], None]) -> None:
+def _planned(
+    asked: FleetRequest, address: str, partitions: tuple[str, ...], watch: Callable[[Progress], None]
+) -> FleetTable:
     if partitions:
         require_extra("submitit", "slurm", "slurm")
         optimize_on_slurm(asked, partitions_of(partitions), watch=watch)
-        return
-    with engine_at(address, asked.file.wait_s) as engine:
-        run(asked, engine, engine_name=address, watch=watch)
+    else:
+        with engine_at(address, asked.file.wait_s) as engine:
+            run(asked, engine, engine_name=address, watch=watch)
+    return fleet_table(*read_fleet(asked.folder))
