@@ -72,8 +72,7 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         watch: called with the progress.
 
     Raises:
-        InputError: an argument cannot be used, nodes lack something, or a kind is not there.
-        WorkerError: no node can be used.
+        CompassError: an argument cannot be used, nodes lack something, a kind is not there, or no node can be used.
     """
     check_count("dataset_size", dataset_size)
     request = Request(
@@ -86,12 +85,18 @@ def optimize_fleet(  # noqa: PLR0913 - all are named
         cache=path_of(cache),
         force=force,
     )
-    file, folder = read_fleet_file(path_of(fleet_file)), Path(out).expanduser()
-    asked = FleetRequest(request, file, tuple(kinds), folder, allow_skew)
-    if names := tuple(slurm):
+    file = read_fleet_file(path_of(fleet_file))
+    asked = FleetRequest(request, file, tuple(kinds), Path(out).expanduser(), allow_skew)
+    return _planned(asked, address, tuple(slurm), watch)
+
+
+def _planned(
+    asked: FleetRequest, address: str, partitions: tuple[str, ...], watch: Callable[[Progress], None]
+) -> FleetTable:
+    if partitions:
         require_extra("submitit", "slurm", "slurm")
-        optimize_on_slurm(asked, partitions_of(names), watch=watch)
+        optimize_on_slurm(asked, partitions_of(partitions), watch=watch)
     else:
-        with engine_at(address, file.wait_s) as engine:
+        with engine_at(address, asked.file.wait_s) as engine:
             run(asked, engine, engine_name=address, watch=watch)
-    return fleet_table(*read_fleet(folder))
+    return fleet_table(*read_fleet(asked.folder))

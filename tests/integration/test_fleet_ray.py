@@ -1,6 +1,8 @@
 """A real Ray cluster on this machine: nodes that die, agents that end, kinds that are absent, and no process left behind."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -27,9 +29,6 @@ pytest.importorskip("ray", reason="the extra `fleet` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 WAIT_S = 60.0
-with socket.socket() as _free:
-    _free.bind(("127.0.0.1", 0))
-    CLIENT_PORT = _free.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def cluster():
 
     made = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": CLIENT_PORT},
+        head_node_args={"num_cpus": 0, "include_dashboard": False},
     )
     for name, machine in (("a100-0", "A100"), ("a100-1", "A100"), ("t4-0", "Tesla")):
         made.add_node(num_cpus=1, labels={"name": name, "machine": machine, "hold_s": "0.05"})
@@ -189,21 +188,35 @@ def test_a_probe_has_a_process_of_its_own_which_ends_with_its_agent(cluster, tmp
     assert alive == []
 
 
-def test_a_cluster_elsewhere_through_rays_client(cluster, tmp_path):
-    pytest.importorskip("grpc", reason="the extra `fleet` is not installed")
-    from compass.fleet.ray_engine import connect_to_ray
+ELSEWHERE = """\
+from ray.cluster_utils import Cluster
+from compass.fleet.connections import Connections
+from compass.fleet.head import Head
+from compass.fleet.ray_engine import connect_to_ray
+from compass.fleet.simulated import SimulatedAgent
+from compass.fleet.survey import survey_nodes
+from compass.planning.request import Request
 
-    address = f"ray://127.0.0.1:{CLIENT_PORT}"
-    with closing(connect_to_ray(address, WAIT_S, SimulatedAgent)) as engine:
-        head = head_of(engine, tmp_path)
-        with closing(head.connections):
-            kind = kinds_of(head)["a100-40gb"]
-            spec = pulse_spec(head.request, kind.places[0])
-            runner = RemoteRunner(head, Substitutes(kind, head, WAIT_S, engine.nodes()), spec.runtime)
-            assert runner.probe(spec) == SimulatedRunner(machine_named("A100")).probe(spec)
-            (link,) = (head.connections._links[kind.places[0].node.id],)
-            link.close()
-            assert runner.probe(spec).ok
+labels = {"name": "a100-0", "machine": "A100"}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "ray_client_server_port": PORT, "labels": labels})
+engine = connect_to_ray("ray://127.0.0.1:PORT", 60, SimulatedAgent)
+head = Head(Connections(engine), Request())
+print("found", *(place.name for place in survey_nodes(head, allow_skew=False)))
+head.connections.close()
+engine.close()
+cluster.shutdown()
+"""
+
+
+def test_a_cluster_elsewhere_through_rays_client():
+    """In a process of its own, whose cluster no other job has joined."""
+    pytest.importorskip("grpc", reason="the extra `fleet` is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = ELSEWHERE.replace("PORT", str(port))
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert "found a100-0\n" in done.stdout, done.stderr
 
 
 def test_why_an_agent_was_lost():
