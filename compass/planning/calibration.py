@@ -15,8 +15,9 @@ from compass.stages.policy import Policy
 
 log = logging.getLogger(__name__)
 
-N_WARMING_STEPS = 14
-"""Steps of the micro-probe that shows how many are slow at first: twelve after the usual two."""
+N_WARMING_STEPS = 11
+"""Steps of the micro-probe that shows how many are slow at first: nine after the usual two. With one more, chance made of half of them a
+trend on two machines in seventy, whose timings then took ten steps each."""
 MOST_LOOKED_AT = 6
 """Micro-probes of models that a stage would pick, where no memory law holds for their variant."""
 TIMING_TAKES = 4
