@@ -125,7 +125,8 @@ def _open_device(spec: RunSpec, ranks: Ranks) -> tuple[str, Meter]:
     device = resolve(spec.device)
     kind = device_kind(device)
     if ranks.n > 1 and kind.has_index:
-        device = f"{kind.name}:{ranks.local}"
+        first = int(device.partition(":")[2] or 0)
+        device = f"{kind.name}:{first + ranks.local}"
     hardware = detect(device, limit_bytes=None, reserve_share=spec.config.memory.reserve_share)
     return device, meter_for(device, hardware)
 

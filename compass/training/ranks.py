@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from compass.errors import InputError
-from compass.records import device_kind
+from compass.records import DeviceKind, device_kind
 from compass.training.loggers import loggers_of
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ def ranks_of(spec: RunSpec) -> Ranks:
     return Ranks(n, rank, local)
 
 
+def local_devices(kind: DeviceKind, index: int, local: int, n_local: int) -> list[int] | int:
+    """The devices of the ranks on this machine, of which number `local` has the device `index`: those from the first one's on."""
+    return list(range(index - local, index - local + n_local)) if kind.has_index else n_local
+
+
 def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, callback: pl.Callback) -> pl.Trainer:
     """A trainer that passes once over the stream; it brings devices, ranks and loggers.
 
@@ -101,7 +106,7 @@ def lightning_trainer(spec: RunSpec, ranks: Ranks, device: str, folder: Path, ca
     return pl.Trainer(
         accelerator=kind.lightning_accelerator,
         plugins=[TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()],
-        devices=[index] if kind.has_index and not several else n_local,
+        devices=local_devices(kind, index, ranks.local, n_local),
         num_nodes=spec.n_nodes,
         strategy=strategy,
         max_epochs=1,

@@ -19,6 +19,7 @@ SHORT = [
 
 
 @pytest.mark.slow
+@pytest.mark.harness
 def test_this_machine_is_a_fleet_of_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

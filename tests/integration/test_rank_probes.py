@@ -54,6 +54,7 @@ def test_two_ranks_make_the_steps_of_one(toys, ask):
     assert (alone.joined_bytes, alone.sync_s, alone.latency_s) == (None, None, None)
 
 
+@pytest.mark.harness
 def test_two_ranks_each_under_a_ceiling(toys, ask):
     outcome = toys.probe(ask("fine", fresh=True, ranks=2, ceiling_bytes=2048 * MIB))
     assert outcome.ok
@@ -61,6 +62,7 @@ def test_two_ranks_each_under_a_ceiling(toys, ask):
     assert outcome.footprint_bytes < 2048 * MIB
 
 
+@pytest.mark.harness
 def test_two_ranks_with_batches_and_ceilings_of_their_own(toys, ask):
     """The second has less memory, and the sample that would not fit there is the first one's."""
 
@@ -84,6 +86,7 @@ def test_one_rank_out_of_memory(toys, ask):
     assert outcome.detail.startswith("rank 1 of 2: ")
 
 
+@pytest.mark.harness
 @pytest.mark.parametrize(
     ("sample", "status", "detail"),
     [
@@ -101,6 +104,7 @@ def test_one_rank_fails(toys, ask, sample, status, detail):
     assert (outcome.status, outcome.detail[: len(detail)]) == (status, detail)
 
 
+@pytest.mark.harness
 def test_one_rank_hangs(toys, ask, notes):
     outcome = toys.probe(ask("rank 1 hangs", fresh=True, ranks=2, timeout_s=3.0))
     assert outcome.status is Status.TIMED_OUT
@@ -118,6 +122,7 @@ LocalRunner(OptimizerConfig(), RuntimeSettings(threads=1), workload=sys.argv[1],
 """
 
 
+@pytest.mark.harness
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing ends a worker with its parent")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_ranks_end_with_their_parent(toys_file, notes, ask, number):
@@ -137,6 +142,7 @@ def test_ranks_end_with_their_parent(toys_file, notes, ask, number):
     assert not any(map(psutil.pid_exists, ranks))
 
 
+@pytest.mark.harness
 def test_a_real_plan_for_two_ranks(tmp_path):
     """From the command to the certificate, with two processes and gloo."""
     asked = Request(

@@ -102,8 +102,8 @@ def test_later_changes_win():
          "--set space.vram_factors: got []: needs at least one point, with rising first values; "
          f"expected values that agree. {HELP}"),
         ("stages.production.target_s=3600", f"--set stages.production.target_s: got 3600; expected None. {HELP}"),
-        ('stages.production.precision=["fp16"]',
-         f"--set stages.production.precision.0: got 'fp16'; expected 'fp32' or 'bf16'. {HELP}"),
+        ('stages.production.precision=["fp8"]',
+         f"--set stages.production.precision.0: got 'fp8'; expected 'fp32', 'bf16' or 'fp16'. {HELP}"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set(change, message):
