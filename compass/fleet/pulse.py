@@ -35,7 +35,8 @@ def without_slow_first(kind: NodeKind, head: Head) -> tuple[NodeKind, tuple[str,
     """`kind` with its slow and its lost places last, and a sentence on each slow one. A place without others has no pulse."""
     if len(kind.places) == 1:
         return kind, ()
-    step_s = {place.name: taken for place in kind.places if (taken := _pulse_s(head, place)) is not None}
+    pulses = {place.name: _pulse(head, place) for place in kind.places}
+    step_s = {name: taken for name, taken in pulses.items() if isinstance(taken, float)}
     median_s = statistics.median_low(step_s.values()) if step_s else 0.0
     slow = {name: taken / median_s for name, taken in step_s.items() if taken > SLOW * median_s}
     notes = tuple(
@@ -43,20 +44,20 @@ def without_slow_first(kind: NodeKind, head: Head) -> tuple[NodeKind, tuple[str,
     )
     for note in notes:
         log.warning("%s", note)
-    notes += tuple(f"{place.name} did not answer the pulse" for place in kind.places if place.name not in step_s)
+    notes += tuple(f"{name} {why}" for name, why in pulses.items() if isinstance(why, str))
     places = sorted(kind.places, key=lambda place: (place.name not in step_s, place.name in slow))
     return replace(kind, places=tuple(places)), notes
 
 
-def _pulse_s(head: Head, place: Place) -> float | None:
-    """Seconds of a step; None if the place was lost, or did not run it."""
+def _pulse(head: Head, place: Place) -> float | str:
+    """Seconds of a step, or why there is none: the place was lost, or did not run it."""
     spec = pulse_spec(head.request, place)
     try:
         outcome = head.probe(place.node, place.device, spec.runtime, spec)
         head.close(place.node, place.device)
-    except NodeLostError:
-        return None
+    except NodeLostError as error:
+        return f"was lost in its pulse: {error}"
     if outcome.step is None:
         log.warning("%s: the pulse did not run: %s", place.name, outcome.summary)
-        return None
+        return f"did not run its pulse: {outcome.summary}"
     return outcome.step.median_s
