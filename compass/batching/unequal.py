@@ -32,8 +32,10 @@ ATTEMPTS = 8
 def loss_weight(n_local: int, n_global: int, n_ranks: int) -> float:
     """The weight of a rank's mean loss, with which the mean over ranks is the gradient of the mean over all graphs of a step.
 
-    >>> [loss_weight(n, 6, 2) for n in (4, 2)]
-    [1.3333333333333333, 0.6666666666666666]
+    Of two ranks with three graphs and one:
+
+    >>> loss_weight(3, 4, 2), loss_weight(1, 4, 2)
+    (1.5, 0.5)
     """
     return n_local * n_ranks / n_global
 
