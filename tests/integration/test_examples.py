@@ -10,13 +10,15 @@ import pytest
 HOME = Path(__file__).parents[2] / "examples"
 NEEDS = {"chemprop_smiles": "chemprop", "mace_molecules": "mace"}
 """Packages that not everybody has; CI installs them (the extra `examples`)."""
+LONG = {*NEEDS, "public_models"}
+"""Minutes each, so that they do not run in `make test`."""
 SCRIPTS = [*sorted(HOME.glob("*.py")), HOME / "transformer" / "train.py", HOME / "transformer" / "optimize.py"]
 ADDED_LINES = 25
 
 
 def arguments(path):
-    slow = [pytest.mark.slow] if path.stem in NEEDS else []
-    return pytest.param(path, id=path.stem, marks=slow)
+    marks = [pytest.mark.slow, pytest.mark.harness] if path.stem in LONG else []
+    return pytest.param(path, id=path.stem, marks=marks)
 
 
 @pytest.mark.timeout(900)
