@@ -19,7 +19,7 @@ def engine_at(address: str, wait_s: float) -> Iterator[FleetEngine]:
     """The engine that `address` names: `local`, `auto`, `ray://HOST:PORT` or `HOST:PORT`. It ends with the block.
 
     Raises:
-        InputError: it names none, Ray is not installed, or nobody answers within `wait_s`.
+        InputError: it names none, Ray is not installed, or no cluster answers within `wait_s`.
     """
     if address == LOCAL:
         yield InProcessEngine.here()

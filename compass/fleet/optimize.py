@@ -106,7 +106,7 @@ class KindPlanner:
     asked: FleetRequest
     head: Head
     ledger: Store
-    """Of all kinds; nobody else writes it."""
+    """The probes of all kinds. This process alone writes it."""
     watch: Watch
 
     def plan(self, kind: NodeKind) -> KindRecord:

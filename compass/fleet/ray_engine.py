@@ -32,7 +32,7 @@ def connect_to_ray(address: str, wait_s: float, agent: type[NodeAgent] = NodeAge
     """The engine of the cluster at `address`.
 
     Raises:
-        InputError: it is no address, or nobody answers there within `wait_s`.
+        InputError: it is no address, or no cluster answers there within `wait_s`.
     """
     if not _ADDRESS.fullmatch(address):
         raise InputError(
@@ -75,7 +75,7 @@ class RayEngine:
         Ray has no limit of time for it, so it runs in a thread of its own.
 
         Raises:
-            InputError: nobody answers in time, or Ray cannot bring the environment to the nodes.
+            InputError: the cluster does not answer in time, or Ray cannot bring the environment to the nodes.
         """
         answer: queue.Queue[BaseException | None] = queue.Queue()
         threading.Thread(target=_connect, args=(self._address, environment, answer), daemon=True).start()

@@ -59,7 +59,7 @@ class Job(Protocol):
 
     @property
     def job_id(self) -> str:
-        """Its number."""
+        """Slurm's number of the job."""
         ...
 
     @property
@@ -76,7 +76,7 @@ class Job(Protocol):
         ...
 
     def cancel(self) -> None:
-        """End it."""
+        """Cancel the job, whether it waits or runs."""
         ...
 
 

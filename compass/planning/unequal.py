@@ -45,9 +45,9 @@ def with_shares(plan: StagePlan, policy: Policy, experiment: Experiment, prober:
 
 
 def _batches(plan: StagePlan, experiment: Experiment) -> UnequalBatches | None:
-    """The training set dealt out to the ranks; None where one complex stands in for it, or it cannot be."""
+    """The training set dealt out to the ranks; None where one complex stands in for it, members are padded, or it cannot be."""
     loads = experiment.sample_loads
-    if loads.stands_for > 1 or plan.step_law is None:
+    if loads.stands_for > 1 or loads.padded or plan.step_law is None:
         return None
     try:
         return UnequalBatches(

@@ -9,6 +9,9 @@ from compass.records import NORMAL_90, Choice
 from compass.search.knowledge import Knowledge
 from compass.search.space import listed_values
 
+MOST_UNSURE = 0.1
+"""A predicted difference of a tenth in speed counts, however unsure it is: probes and the certificate then tell more."""
+
 
 def first_options_first(known: Knowledge, choices: Sequence[Choice]) -> tuple[Choice, ...]:
     """`choices`, which are not empty, with one moved to the front: the model of the best in options that are listed earlier.
@@ -56,10 +59,9 @@ def _only_differs_in(name: str, one: Choice, other: Choice) -> bool:
 def _is_level(known: Knowledge, one: Choice, pick: Choice) -> bool:
     """Whether neither size nor speed tells the two apart: by the share that a certificate may be off, or the prediction's spread."""
     share = known.config.probe.settle_share
-    unsure = NORMAL_90 * math.hypot(known.spread_of(one), known.spread_of(pick))
-    return abs(one.capacity / pick.capacity - 1) <= share and abs(one.throughput / pick.throughput - 1) <= max(
-        share, unsure
-    )
+    unsure = min(MOST_UNSURE, NORMAL_90 * math.hypot(known.spread_of(one), known.spread_of(pick)))
+    near_in_size = abs(one.capacity / pick.capacity - 1) <= share
+    return near_in_size and abs(one.throughput / pick.throughput - 1) <= max(share, unsure)
 
 
 def _departures(known: Knowledge, choice: Choice) -> list[int]:
