@@ -87,7 +87,7 @@ def open_run(spec: RunSpec, folder: Path) -> TrainingRun:
         data=data,
         sampler=sampler,
         stream=stream,
-        guard=Guard(law, data.loads, spec.budget_of(ranks.rank), meter.obtainable_bytes),
+        guard=Guard(law, data.loads, spec.budget_of(ranks.rank), meter.obtainable_bytes, spec.plan.least_batch),
         module=module,
         checkpoints=Checkpoints(folder / "checkpoints", spec.config.training.keep_last, buffers),
         largest=largest,

@@ -20,7 +20,12 @@ class Guard:
     """Cuts batches to the free memory."""
 
     def __init__(
-        self, law: BytesLaw, loads: Mapping[str, Load], budget_bytes: float, obtainable_bytes: Callable[[], float]
+        self,
+        law: BytesLaw,
+        loads: Mapping[str, Load],
+        budget_bytes: float,
+        obtainable_bytes: Callable[[], float],
+        least_batch: int = 1,
     ) -> None:
         """Describe the memory.
 
@@ -30,9 +35,10 @@ class Guard:
             budget_bytes: the largest footprint of this process.
             obtainable_bytes: returns the largest footprint that this process could reach now without touching the memory of
                 other processes.
+            least_batch: the fewest samples that the model can be trained on: two, if it normalises over a batch.
         """
         self._law, self._loads, self._budget_bytes = law, loads, budget_bytes
-        self._obtainable_bytes = obtainable_bytes
+        self._obtainable_bytes, self._least_batch = obtainable_bytes, least_batch
         self._trust = 1.0
         self._asked_s, self._obtained_bytes = -math.inf, 0.0
 
@@ -47,35 +53,40 @@ class Guard:
         return self._law.upper_footprint(Load.total((self._loads[name], 1) for name in members))
 
     def parts(self, batch: Batch) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
-        """(`batch`, halved as often as needed to fit, single samples that do not fit even alone)."""
+        """(`batch`, halved as often as needed to fit, the smallest parts that do not fit even alone)."""
         available_bytes = self.available_bytes()
         members = [name for name, copies in batch.members for _ in range(copies)]
         if self.needs_bytes(members) <= available_bytes:
             return (batch,), ()
         fitting: list[Batch] = []
         beyond: list[Batch] = []
-        waiting = [members]
+        waiting: list[Sequence[str]] = [members]
         while waiting:
             group = waiting.pop()
             if self.needs_bytes(group) <= available_bytes:
                 fitting.append(batch_of(group))
-            elif len(group) == 1:
+            elif len(parts := self._halved(group)) == 1:
                 beyond.append(batch_of(group))
             else:
-                waiting += halves(group)
+                waiting += reversed(parts)
         return tuple(fitting), tuple(beyond)
+
+    def smaller(self, batch: Batch) -> tuple[Batch, ...]:
+        """`batch` in halves; whole, if these were smaller than the model can be trained on."""
+        members = [name for name, copies in batch.members for _ in range(copies)]
+        return tuple(batch_of(part) for part in self._halved(members))
+
+    def _halved(self, members: Sequence[str]) -> list[Sequence[str]]:
+        if len(members) < 2 * self._least_batch:
+            return [members]
+        middle = (len(members) + 1) // 2
+        return [members[:middle], members[middle:]]
 
     def record(self, *, ok: bool) -> None:
         """Record whether an update succeeded: after an out-of-memory less of the budget is used for some time."""
         self._trust = min(1.0, self._trust * RECOVERY) if ok else self._trust * MISTRUST
         if not ok:
             self._asked_s = -math.inf
-
-
-def halves(members: Sequence[str]) -> list[list[str]]:
-    """The second half of `members`, then the first, in the order for a stack."""
-    middle = (len(members) + 1) // 2
-    return [list(members[middle:]), list(members[:middle])]
 
 
 def batch_of(members: Sequence[str]) -> Batch:

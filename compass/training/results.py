@@ -23,7 +23,7 @@ class Results(Record):
     deferred: int
     """Samples that did not fit even alone, and waited."""
     out_of_memory: int
-    """Batches that ran out of memory, and were repeated in halves."""
+    """How often memory ran out; the update was repeated in smaller parts."""
     not_finite: int = 0
     """Updates that were left out because their loss or their gradient was not finite."""
     skipped: tuple[str, ...]

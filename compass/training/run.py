@@ -90,7 +90,7 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
 
     Raises:
         InputError: a setting cannot be used, or the disk is full or read-only.
-        OutOfMemoryAgain: a batch does not fit, not even in halves.
+        OutOfMemoryAgain: a batch does not fit, not even in its smallest parts.
         Diverged: the loss is not a finite number.
         LoaderDied: a process that loads batches was ended from outside.
         RankLost: another process of the run has ended.

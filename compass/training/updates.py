@@ -1,6 +1,6 @@
 """Weight updates from batches that are cut to the free memory.
 
-A batch that is cut, and one that runs out of memory once, give the same weights as a batch that fits.
+A batch that is cut, and one that runs out of memory, give the same weights as a batch that fits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from compass.errors import CompassError, NonFiniteLoss, Overflow
 from compass.probe.failures import classify
 from compass.records import Batch, Status
 from compass.records.nouns import counted, of_batch
-from compass.training.guard import Guard, batch_of, halves, n_graphs
+from compass.training.guard import Guard, n_graphs
 from compass.training.stream import Item
 from compass.units import format_bytes
 from compass.workloads.step import UpdatePart, on_device, training_step, update
@@ -38,7 +39,7 @@ Parts = list[tuple[Batch, float]]
 
 
 class OutOfMemoryAgain(CompassError):  # noqa: N818 - it names what happened
-    """A batch ran out of memory, and so did its halves."""
+    """A batch ran out of memory, and so did its smallest parts."""
 
     exit_code = 3
 
@@ -52,7 +53,7 @@ class Counts:
     deferred: int = 0
     """Samples that did not fit even alone, and waited."""
     out_of_memory: int = 0
-    """Batches that ran out of memory, and were repeated in halves."""
+    """How often memory ran out; the update was repeated in smaller parts."""
     skipped: list[str] = field(default_factory=list)
     """Ids of samples that did not fit during a whole epoch."""
     not_finite: int = 0
@@ -100,7 +101,7 @@ class Updates:
 
         Raises:
             NonFiniteLoss: the loss or the gradient was not finite in too many updates in a row.
-            OutOfMemoryAgain: memory ran out, and again with half the batch.
+            OutOfMemoryAgain: memory ran out, and again with the batch in its smallest parts.
         """
         if item.part.first:
             self._done = []
@@ -124,7 +125,7 @@ class Updates:
         is_whole = [batch for batch, _ in parts] == [item.batch]
         run = partial(self._step, collated) if is_whole else partial(self._run, parts)
         loss = self._unless_out_of_memory(item.batch, partial(run, item.part))
-        return self._repeat_in_halves(item, parts) if loss is None else loss
+        return self._repeat_in_smaller_parts(item, parts) if loss is None else loss
 
     def _leave_out(self, error: NonFiniteLoss) -> None:
         """Count an update that changed no weights, and put back what the forward pass changed.
@@ -151,9 +152,9 @@ class Updates:
 
     def finish_epoch(self) -> None:
         """Give up the samples that still wait, and log their ids."""
-        for batch, _ in self.waiting:
-            self.counts.skipped.append(batch.members[0][0])
-            log.warning("%s did not fit into memory during the whole epoch and was left out", batch.members[0][0])
+        for name in (name for batch, _ in self.waiting for name, _ in batch.members):
+            self.counts.skipped.append(name)
+            log.warning("%s did not fit into memory during the whole epoch and was left out", name)
         self.waiting.clear()
 
     # ------------------------------------------------------------------------------------------------- parts and steps
@@ -166,8 +167,8 @@ class Updates:
             fitting, beyond = (*fitting, *beyond), ()
         per_graph = item.part.weight / n_graphs(item.batch)
         self.counts.split += len(fitting) > 1
-        self.counts.deferred += len(beyond)
-        self.waiting += [(sample, per_graph) for sample in beyond]
+        self.counts.deferred += sum(n_graphs(part) for part in beyond)
+        self.waiting += _weighed(beyond, per_graph)
         if len(fitting) != 1 or beyond:
             log.debug(
                 "%s in %d parts, %d wait: %s free",
@@ -242,24 +243,35 @@ class Updates:
         if self.on_out_of_memory is not None:
             self.on_out_of_memory(batch, detail)
 
-    def _repeat_in_halves(self, item: Item, parts: Parts) -> float:
-        """Repeat the update from its start, with this batch in halves; returns the batch's mean loss.
+    def _repeat_in_smaller_parts(self, item: Item, parts: Parts) -> float:
+        """Repeat the update from its start with this batch in halves, then in quarters, down to the smallest parts.
 
-        The interrupted backward pass left incomplete sums in the gradients. Earlier parts are cut to the guard's new limit,
-        but none of their samples waits: they fitted a moment ago.
+        The system may refuse the half of what it refused a moment ago: an allocator keeps what the whole batch had taken.
+        Returns the batch's mean loss.
         """
-        try:
-            for part, done in self._done:
-                smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
-                self._run(smaller, UpdatePart(part.weight, first=part.first, last=False))
-            return self._run([half for batch, weight in parts for half in _halved(batch, weight)], item.part)
-        except Exception as error:
-            if isinstance(error, CompassError) or classify(error)[0] is not Status.OUT_OF_MEMORY:
-                raise
-            raise OutOfMemoryAgain(
-                f"{self._counted(item.batch)} ran out of memory, and so did their halves. Checkpoints are kept: "
-                f"free memory, or run `{self.again}`, and resume"
-            ) from None
+        parts = self._halved(parts)
+        while (loss := self._unless_out_of_memory(item.batch, partial(self._repeat, item, parts))) is None:
+            n_before, parts = len(parts), self._halved(parts)
+            if len(parts) == n_before:
+                raise OutOfMemoryAgain(
+                    f"{self._counted(item.batch)} ran out of memory, and so did their smallest parts. Checkpoints are "
+                    f"kept: free memory, or run `{self.again}`, and resume"
+                )
+        return loss
+
+    def _repeat(self, item: Item, parts: Parts) -> float:
+        """Repeat the update from its start, for the interrupted backward pass left incomplete sums in the gradients.
+
+        Earlier parts are cut to the guard's new limit, but none of their samples waits: they fitted a moment ago.
+        """
+        for part, done in self._done:
+            smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
+            self._run(smaller, UpdatePart(part.weight, first=part.first, last=False))
+        return self._run(parts, item.part)
+
+    def _halved(self, parts: Parts) -> Parts:
+        halved = [_weighed(self.guard.smaller(batch), weight / n_graphs(batch)) for batch, weight in parts]
+        return list(chain.from_iterable(halved))
 
     def _counted(self, batch: Batch) -> str:
         return counted(n_graphs(batch), of_batch(self.noun))
@@ -288,10 +300,3 @@ def running_statistics(model: torch.nn.Module) -> list[torch.Tensor]:
 def _weighed(batches: Iterable[Batch], per_graph: float) -> Parts:
     """`batches`, each with `per_graph` as weight for each of its graphs."""
     return [(batch, per_graph * n_graphs(batch)) for batch in batches]
-
-
-def _halved(batch: Batch, weight: float) -> Parts:
-    """`batch` in two parts that together have its weight; a single sample stays whole."""
-    members = [name for name, copies in batch.members for _ in range(copies)]
-    groups = [batch_of(group) for group in reversed(halves(members)) if group]
-    return _weighed(groups, weight / len(members))

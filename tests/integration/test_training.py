@@ -189,7 +189,7 @@ def test_out_of_memory_under_the_ceiling_is_survived(make_spec, tmp_path):
     """The law knows nothing, so that the guard lets everything pass; the system does not."""
     wanted = {"batch_size": 10, "shape": (4, 80), "amount": Amount(epochs=2)}
     peak_bytes = finish(start(make_spec(**wanted), tmp_path / "free")).cycles[0].peak_bytes
-    # Halves of the batch take 100 MiB less than the whole.
+    # Halves of the batch take 100 MiB less than the whole, and single complexes 200 MiB less.
     results = finish(start(make_spec(**wanted, budget_bytes=peak_bytes - 50 * MIB), tmp_path / "tight"))
     assert results.finished
     assert results.out_of_memory > 0

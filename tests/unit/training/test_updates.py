@@ -49,9 +49,9 @@ def model():
     return torch.nn.Linear(3, 2)
 
 
-def updates(model, room=1e9, workload=None):
+def updates(model, room=1e9, workload=None, least_batch=1):
     workload = workload or Rows()
-    guard = Guard(LAW, LOADS, 1e9, (lambda: room) if not callable(room) else room)
+    guard = Guard(LAW, LOADS, 1e9, (lambda: room) if not callable(room) else room, least_batch)
     return Updates(workload, model, make_optimizer(workload, model, Variant(), RULES), Variant(), RULES, "cpu", guard)
 
 
@@ -207,19 +207,44 @@ def test_out_of_memory_is_survived_once_with_the_same_weights(model, behind):
     assert made.guard.available_bytes() < calm.guard.available_bytes()
 
 
-def test_a_second_time_in_halves_ends_the_run(model):
+@pytest.mark.parametrize(("n_times", "sizes"), [(2, [8, 4, 2, 2, 2, 2]), (3, [8, 4, 2, *[1] * 8])])
+def test_halves_that_run_out_of_memory_are_halved_again(model, n_times, sizes):
+    twin = copy.deepcopy(model)
+    made, calm = updates(model), updates(twin)
+    made.workload.fail = n_times
+    assert take(made, NAMES) == pytest.approx(take(calm, NAMES))
+    torch.testing.assert_close(weights(model), weights(twin))
+    assert made.workload.sizes == sizes
+    assert made.counts.out_of_memory == n_times
+
+
+def test_a_model_that_needs_two_samples_is_never_given_one(model):
+    made = updates(model, 175, least_batch=2)
+    take(made, NAMES)
+    assert made.workload.sizes == [2, 2]
+    assert made.counts.deferred == 4
+    made.finish_epoch()
+    assert made.counts.skipped == ["e", "f", "g", "h"]
+    made = updates(model, least_batch=2)
+    made.workload.fail = 3
+    with pytest.raises(OutOfMemoryAgain):
+        take(made, NAMES)
+    assert made.workload.sizes == [8, 4, 2]
+
+
+def test_the_smallest_parts_that_run_out_of_memory_end_the_run(model):
     made = updates(model)
-    made.workload.fail = 2
+    made.workload.fail = 4
     with pytest.raises(
-        OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their halves\. Checkpoints are kept"
+        OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their smallest parts\. Checkpoints"
     ):
         take(made, NAMES)
 
 
 def test_what_ran_out_of_memory_has_the_workloads_words(model, caplog):
     made = replace(updates(model), noun="images")
-    made.workload.fail = 2
-    with pytest.raises(OutOfMemoryAgain, match=r"^8 images ran out of memory, and so did their halves\."):
+    made.workload.fail = 4
+    with pytest.raises(OutOfMemoryAgain, match=r"^8 images ran out of memory, and so did their smallest parts\."):
         take(made, NAMES)
     assert "out of memory on 8 images (" in caplog.text
 
