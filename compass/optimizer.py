@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
 from compass.device import available_cores
 from compass.planning.allocators import measure_allocators
-from compass.planning.calibration import calibrate
+from compass.planning.calibration import can_show_steps, learn_memory, learn_times
 from compass.planning.certify import certify_stage, expect_certificates
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import Forecast
@@ -43,10 +45,7 @@ log = logging.getLogger(__name__)
 
 FIRST: tuple[Stage, ...] = ("smoke_test", "production")
 DECIDED = (*((stage,) for stage in FIRST), tuple(stage for stage in STAGES if stage not in FIRST))
-"""The order in which stages are decided: the quick answer, then the plan that all others are compared with, then those.
-
-Stages of one group are all searched before one is certified: a certificate runs alone, and would end the lasting worker.
-"""
+"""The order in which stages are decided: the quick answer, then the plan that all others are compared with, then those."""
 
 
 def optimize(request: Request, *, runner: Runner | Site | None = None, watch: Watch = ignore_progress) -> Profile:
@@ -70,22 +69,34 @@ def optimize(request: Request, *, runner: Runner | Site | None = None, watch: Wa
         open_experiment(request, runner, watch, earlier=earlier, forecast=Forecast(groups)) as (experiment, prober),
         study_of(experiment, storage),
     ):
-        calibrate(experiment, prober, wanted_variants(experiment.config))
-        measure_ranks(experiment, prober)
-        expect_certificates(experiment, prober, request.stages)
+        variants = wanted_variants(experiment.config)
+        learn_memory(experiment, prober, variants)
         blank = blank_profile(request, experiment)
         keep_dropped(request, earlier, blank)
         profile = blank.with_earlier(earlier)
-        for group, stages in zip(DECIDED, groups, strict=True):
-            if stages and group != DECIDED[0]:
-                prepare_to_choose(request, experiment, prober, profile)
-            policies = [search_stage(POLICIES[stage], experiment, prober) for stage in stages]
-            for policy in policies:
+
+        def decide(stages: Sequence[Stage]) -> None:
+            nonlocal profile
+            # All are searched before one is certified: a certificate runs alone, and would end the lasting worker.
+            for policy in [search_stage(POLICIES[stage], experiment, prober) for stage in stages]:
                 result = certify_stage(policy, experiment, prober)
                 log_result(result)
                 profile = with_result(profile, result, experiment)
                 profile = with_records(profile, result.stage, experiment, prober, time.monotonic() - started)
                 write_profile(profile, request.out)
+
+        quick, *others = groups
+        if request.n_devices == 1 and can_show_steps(experiment, variants):
+            decide(quick)
+            quick = []
+        if quick or any(others):
+            learn_times(experiment, prober, variants)
+            measure_ranks(experiment, prober)
+            expect_certificates(experiment, prober, [*quick, *chain.from_iterable(others)])
+        decide(quick)
+        for stages in filter(None, others):
+            prepare_to_choose(request, experiment, prober, profile)
+            decide(stages)
         return profile
 
 

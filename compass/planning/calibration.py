@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from compass.planning.experiment import Experiment
+from compass.planning.forecast import MEMORY, TIMES
 from compass.planning.prober import Prober
 from compass.probe.requests import micro, micro_probes, more_micro_probes, timing_probe
 from compass.probe.settle import N_WARM_STEPS
-from compass.records import Batch, Knobs, ProbeSpec, Status, Variant
+from compass.records import Batch, Knobs, Outcome, ProbeSpec, Status, Variant
 from compass.stages.policy import Policy
 
 log = logging.getLogger(__name__)
@@ -20,23 +21,34 @@ N_WARMING_STEPS = 11
 trend on two machines in seventy, whose timings then took ten steps each."""
 MOST_LOOKED_AT = 6
 """Micro-probes of models that a stage would pick, where no memory law holds for their variant."""
-TIMING_TAKES = 4
-"""A timing takes as long as so many micro-probes; only the progress shown depends on it."""
 
 
 def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant]) -> None:
-    """Probe until the memory and the step time of models can be predicted; variants that do not run are set aside.
-
-    First micro-probes, for memory. Then anchors, a few models on the real sample, for time: with one graph, where launching
-    shows, and with larger batches. The first of those passes has contrasting loads on a CPU, all others have typical ones.
-    """
+    """Probe until the memory and the step time of models can be predicted; variants that do not run are set aside."""
     variants = tuple(variants)
-    progress = _Progress(prober, len(micro_specs(experiment, variants)), _n_timings(experiment, variants))
-    probe_micro(experiment, prober, variants, progress)
+    learn_memory(experiment, prober, variants)
+    learn_times(experiment, prober, variants)
+
+
+def learn_memory(experiment: Experiment, prober: Prober, variants: Sequence[Variant]) -> None:
+    """Micro-probes. On a CPU, their steps give a first idea of time too."""
+    probe_micro(experiment, prober, variants)
     learn_warming(experiment, prober, variants)
+    for variant in variants:
+        _require_memory(experiment, variant)
+
+
+def learn_times(experiment: Experiment, prober: Prober, variants: Sequence[Variant]) -> None:
+    """Anchors, a few models on the real sample: with one graph, where launching shows, and with larger batches.
+
+    The first of those passes has contrasting loads on a CPU, all others have typical ones.
+    """
     running = [variant for variant in variants if _runs(experiment, variant)]
     anchors = [knobs for variant in running for knobs in _anchors(experiment, variant)]
-    time_single_graphs(experiment, prober, anchors)
+    alone = anchors if experiment.on_cpu else launching(anchors)
+    n_probes = len(alone) + len(anchors) * len(anchor_step_s(experiment))
+    progress = _Progress(prober, TIMES, n_probes)
+    time_single_graphs(experiment, prober, alone, progress)
     learn_least_batch(experiment)
     first_s, *other_s = anchor_step_s(experiment)
     if experiment.on_cpu:
@@ -53,17 +65,15 @@ def calibrate(experiment: Experiment, prober: Prober, variants: Iterable[Variant
 
 
 class _Progress:
-    """Counts the probes of a calibration and reports each before it runs."""
+    """Counts the probes of one part of a calibration and reports each before it runs."""
 
-    def __init__(self, prober: Prober, n_micro: int, n_timings: int) -> None:
-        self._prober, self._n_micro, self._n_timings, self._n_done = prober, n_micro, n_timings, 0
+    def __init__(self, prober: Prober, part: str, n_probes: int) -> None:
+        self._prober, self._part, self._n_probes, self._n_done = prober, part, n_probes, 0
 
     def report(self, spec: ProbeSpec) -> None:
-        n_timed = max(0, self._n_done - self._n_micro)
-        done = self._n_done + (TIMING_TAKES - 1) * n_timed
-        share = min(1.0, done / max(1, self._n_micro + TIMING_TAKES * self._n_timings))
+        share = min(1.0, self._n_done / self._n_probes)
         self._prober.report(
-            "calibrate", str(spec.knobs), self._n_done, self._n_micro + self._n_timings, done_share=share
+            "calibrate", str(spec.knobs), self._n_done, self._n_probes, part=self._part, done_share=share
         )
         self._n_done += 1
 
@@ -71,18 +81,19 @@ class _Progress:
 # --------------------------------------------------------------------------------------------------------- the passes
 
 
-def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Variant], progress: _Progress) -> None:
+def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Variant]) -> None:
     """Micro-probes of every variant, which determine the memory model."""
-    for spec in micro_specs(experiment, variants):
+    specs = micro_specs(experiment, variants)
+    progress = _Progress(prober, MEMORY, len(specs))
+    for spec in specs:
         progress.report(spec)
         prober.probe("calibrate", spec)
 
 
-def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence[Knobs]) -> None:
-    """Anchors with one graph; on an accelerator a few of them, whose step time is mostly launch overhead."""
-    alone = anchors if experiment.on_cpu else launching(anchors)
-    specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in alone]
-    _probe_all(experiment, prober, [spec for spec in specs if spec is not None])
+def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence[Knobs], progress: _Progress) -> None:
+    """Anchors with one graph, whose step time on an accelerator is mostly launch overhead."""
+    specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in anchors]
+    _probe_all(experiment, prober, [spec for spec in specs if spec is not None], progress)
 
 
 def learn_warming(experiment: Experiment, prober: Prober, variants: Sequence[Variant]) -> None:
@@ -99,6 +110,16 @@ def learn_warming(experiment: Experiment, prober: Prober, variants: Sequence[Var
         experiment.n_warming = N_WARMING_STEPS - N_WARM_STEPS - step.n_steps
     if experiment.n_warming:
         log.info("%d more steps than usual are slow at first", experiment.n_warming)
+
+
+def can_show_steps(experiment: Experiment, variants: Iterable[Variant]) -> bool:
+    """Whether micro-probes alone say enough to certify a few steps of the smallest model.
+
+    They do on a CPU, where they show the step time of every variant that runs, if one sample was seen to be batch enough.
+    """
+    time, probes = experiment.costs().time, experiment.runner.probes
+    is_timed = all(time.knows(variant) for variant in variants if _runs(experiment, variant))
+    return experiment.on_cpu and is_timed and any(outcome.ok and _n_graphs(spec) == 1 for spec, outcome in probes)
 
 
 def learn_least_batch(experiment: Experiment) -> None:
@@ -198,15 +219,20 @@ def _probe_all(
 # --------------------------------------------------------------------------------------------------------- set aside
 
 
+def _require_memory(experiment: Experiment, variant: Variant) -> None:
+    """Set a variant aside if none of its micro-probes ran."""
+    if not _runs(experiment, variant):
+        experiment.pruned.set_aside(variant, _outcomes(experiment, variant)[-1].summary)
+
+
 def _runs(experiment: Experiment, variant: Variant) -> bool:
-    """Whether any micro-probe of `variant` ran; if none did, the variant is set aside with the reason."""
-    outcomes = [
-        outcome for spec, outcome in experiment.runner.probes if spec.knobs.variant.of_memory == variant.of_memory
-    ]
-    if any(outcome.ok and outcome.segments for outcome in outcomes):  # trials of runtime settings are not profiled
-        return True
-    experiment.pruned.set_aside(variant, outcomes[-1].summary)
-    return False
+    outcomes = _outcomes(experiment, variant)
+    return any(outcome.ok and outcome.segments for outcome in outcomes)  # trials of runtime settings are not profiled
+
+
+def _outcomes(experiment: Experiment, variant: Variant) -> list[Outcome]:
+    probes = experiment.runner.probes
+    return [outcome for spec, outcome in probes if spec.knobs.variant.of_memory == variant.of_memory]
 
 
 def _require_timing(experiment: Experiment, variant: Variant) -> None:
@@ -242,10 +268,6 @@ def _of_memory(variants: Iterable[Variant]) -> tuple[Variant, ...]:
 
 def _micro_steps(experiment: Experiment) -> int:
     return experiment.config.probe.micro_steps if experiment.on_cpu else 1
-
-
-def _n_timings(experiment: Experiment, variants: Iterable[Variant]) -> int:
-    return sum(len(_anchors(experiment, variant)) for variant in variants) * len(anchor_step_s(experiment))
 
 
 def _anchors(experiment: Experiment, variant: Variant) -> list[Knobs]:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from benchmarks.foreign.runner import ForeignRunner
+from benchmarks.foreign.scenarios import make_scenario
 from compass.cli.app import app
 from compass.config_files import load_config
 from compass.errors import InputError
@@ -544,3 +546,41 @@ def test_a_proof_is_of_the_work_it_speaks_of(experiment):
     plan = certify_stage(POLICIES["production"], experiment, make_prober(experiment))
     assert plan.certificate.worst == experiment.description.samples[0][1] * plan.choice.batch_size
     assert isinstance(plan.choice.knobs, Knobs)
+
+
+# ------------------------------------------------------------------------------------------------------ the first answer
+
+
+class Watched(ForeignRunner):
+    """Keeps what it was asked for."""
+
+    def __init__(self, scenario):
+        super().__init__(scenario)
+        self.specs = []
+
+    def probe(self, spec):
+        self.specs.append(spec)
+        return super().probe(spec)
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("numa", False), ("linear", True)])
+def test_the_smoke_test_waits_for_timings_only_where_steps_cannot_be_predicted_without(tmp_path, kind, waits):
+    """They can on a CPU, whose micro-probes show time."""
+    scenario = make_scenario(kind, 0, seed=0)
+    assert (scenario.physics.machine.kind == "cpu") != waits
+    runner = Watched(scenario)
+    asked = Request(config=scenario.config, dataset_size=scenario.dataset_size, out=tmp_path / "p.json")
+    profile = optimize(asked, runner=runner)
+    under_ceiling = [spec.ceiling_bytes is not None for spec in runner.specs]
+    first = under_ceiling.index(True)
+    assert runner.specs[first].knobs == profile.plans["smoke_test"].choice.knobs
+    assert any(spec.batches[0].members for spec in runner.specs[:first]) == waits  # a timing is on real samples
+
+
+def test_a_smoke_test_alone_needs_no_timings(tmp_path):
+    scenario = make_scenario("numa", 0, seed=0)
+    asked = Request(config=scenario.config, dataset_size=scenario.dataset_size, out=tmp_path / "p.json")
+    alone, whole = Watched(scenario), Watched(scenario)
+    few = optimize(dataclasses.replace(asked, stages=("smoke_test",)), runner=alone).plans["smoke_test"]
+    assert few == optimize(asked, runner=whole).plans["smoke_test"]
+    assert not any(spec.batches[0].members for spec in alone.specs if spec.ceiling_bytes is None)

@@ -8,7 +8,7 @@ from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, F
 
 GROUPS = [["smoke_test"], ["production"], ["prototyping", "validation"]]
 PARTS = [
-    "start", "runtime", "calibrate", "certify smoke_test", "allocators", "certify production", "search prototyping",
+    "start", "runtime", "memory", "certify smoke_test", "times", "allocators", "certify production", "search prototyping",
     "search validation", "certify prototyping", "certify validation",
 ]  # fmt: skip
 
@@ -38,19 +38,19 @@ def run(forecast, clock, factor):
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
-def test_a_machine_of_any_speed_is_known_after_its_calibration(clock, factor):
+def test_a_machine_of_any_speed_is_known_after_its_first_plan(clock, factor):
     for place, (true_s, left_s) in enumerate(run(Forecast(GROUPS, clock=clock), clock, factor)):
-        if place > PARTS.index("calibrate"):
+        if place > PARTS.index("certify smoke_test"):
             assert true_s / 1.5 <= left_s <= 1.5 * true_s
 
 
 def test_a_part_that_is_overdue_slows_all_later_ones(clock):
     forecast = Forecast(GROUPS, clock=clock)
-    forecast.enter("calibrate")
+    forecast.enter("memory")
     before_s = forecast.left_s()
-    clock.now_s += 4 * EXPECTED_S["calibrate"]
+    clock.now_s += 4 * EXPECTED_S["memory"]
     assert forecast.left_s() > before_s
-    assert forecast.enter("calibrate", 0.5) > before_s  # half of it took twice of the whole
+    assert forecast.enter("memory", 0.5) > before_s  # half of it took twice of the whole
 
 
 def test_what_is_predicted_replaces_what_was_expected(clock):
