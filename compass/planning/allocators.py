@@ -28,18 +28,19 @@ NEARLY = 1.1
 
 
 def measure_allocators(experiment: Experiment, prober: Prober, stages: Sequence[Stage]) -> RuntimeChoice | None:
-    """Measure the allocators that `stages` may choose from and this machine offers; None on an accelerator, which has its own.
+    """Measure the allocators that `stages` may choose from and this machine offers.
 
+    None on an accelerator, which has its own, and where no model runs.
     The order is that of `ALLOCATORS`, libraries first, and it ends at the first that leaves the others nothing to gain. Those that
     return memory make steps two to three times as long: they are measured only where memory limits the model.
     """
-    if not experiment.on_cpu:
+    knobs = trial_model(experiment) if experiment.on_cpu else None
+    if knobs is None:
         return None
     base = experiment.calibrated_allocator
     allowed = [experiment.config.stages[stage].allocator for stage in stages]
     offers = _offers(experiment)
     wanted = [name for name in _order() if name != base and any(name in names for names in allowed) and offers(name)]
-    knobs = trial_model(experiment)
     tried: dict[Allocator, Probed] = {}
 
     def run(names: Sequence[Allocator]) -> None:
@@ -100,14 +101,18 @@ def _order() -> Iterator[Allocator]:
     yield from sorted(ALLOCATORS, key=lambda name: not ALLOCATORS[name].library)
 
 
-def trial_model(experiment: Experiment) -> Knobs:
-    """The largest model that the data can feed and one graph of which fits, without activation checkpointing if possible."""
+def trial_model(experiment: Experiment) -> Knobs | None:
+    """The largest model that the data can feed and one graph of which fits, without activation checkpointing if possible.
+
+    None: no model runs.
+    """
     known = experiment.known()
     rules = known.config.stages.production
-    models = sorted(known.capacities, key=lambda knobs: (knobs.variant.departures, -known.capacities[knobs]))
+    working = [knobs for knobs in known.capacities if known.pruned.broken(knobs) is None]
+    models = sorted(working, key=lambda knobs: (knobs.variant.departures, -known.capacities[knobs]))
     fed = [knobs for knobs in models if known.capacities[knobs] <= known.data_cap]
     base = experiment.calibrated_allocator
-    return next((knobs for knobs in fed if known.largest_batch(knobs, rules, base)), models[-1])
+    return next((knobs for knobs in fed if known.largest_batch(knobs, rules, base)), models[-1] if models else None)
 
 
 def trial_spec(experiment: Experiment, knobs: Knobs, allocator: Allocator) -> ProbeSpec:

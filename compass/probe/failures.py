@@ -94,6 +94,8 @@ MEMORY_SIGNS: tuple[MemorySign, ...] = (
 _NOT_MEMORY = re.compile(r"device-side assert")
 _LAST_WORDS = 2000
 """The most characters of a traceback or of stderr that are kept."""
+_ENDS = 400
+"""The most characters that are kept of the beginning, and of the end, of an error's own words."""
 _SHOWN = 300
 """The most characters of an out-of-memory message that are shown."""
 _WINDOWS_MEMORY_STATUS = {0xC0000017: "STATUS_NO_MEMORY", 0xC000012D: "STATUS_COMMITMENT_LIMIT"}
@@ -120,8 +122,11 @@ def classify(error: BaseException, *, ceiling: bool = True) -> tuple[Status, str
             return Status.OUT_OF_MEMORY, sign
     if isinstance(error, NonFiniteLoss | RanksDisagree):
         return Status.INVALID, ", ".join([str(error), *getattr(error, "__notes__", ())])
-    lines = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__))).rstrip()
-    return Status.INVALID, _tail(lines)
+    whole = "".join(traceback.format_exception(type(error), error, _theirs(error.__traceback__)))
+    words = "".join(traceback.format_exception_only(error))
+    # What is wrong stands at the beginning: torch may list fifty kernels after it.
+    said = words if len(words) <= 2 * _ENDS else f"{words[:_ENDS]}…{words[-_ENDS:]}"
+    return Status.INVALID, (_tail(whole.removesuffix(words), _LAST_WORDS - len(said)) + said).rstrip()
 
 
 def classify_exit(returncode: int, stderr_tail: str, *, ceiling: bool) -> tuple[Status, str]:
@@ -204,8 +209,8 @@ def _first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:_SHOWN]
 
 
-def _tail(text: str) -> str:
-    return text if len(text) <= _LAST_WORDS else "…" + text[-_LAST_WORDS:]
+def _tail(text: str, most: int = _LAST_WORDS) -> str:
+    return text if len(text) <= most else "…" + text[-most:]
 
 
 def _signal_name(number: int) -> str:

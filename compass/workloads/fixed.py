@@ -1,7 +1,7 @@
 """One model of the user's as a workload: a module, its data loader and its loss, or a LightningModule, as they are.
 
 A sample is an item of the loader's dataset. A batch is collated by the loader's own function, and the step is the module's: its
-loss alone, or the whole update where a LightningModule optimizes manually.
+loss alone, or the whole update where a LightningModule optimizes manually or its optimizer asks for the loss itself.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compass.errors import InputError
 from compass.records import digest
 from compass.records.nouns import SAMPLES
 from compass.workloads.lightning_step import (
+    closure_step,
     is_lightning,
     log_nothing,
     loss_of_step,
@@ -28,6 +29,7 @@ from compass.workloads.lightning_step import (
     own_optimizers,
     unused_members,
 )
+from compass.workloads.optimizers import needs_closure
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
@@ -76,6 +78,8 @@ class FixedModel:
             self.evaluates = module.automatic_optimization
             if not module.automatic_optimization:
                 self.step = manual_step
+            elif _needs_closure(module):
+                self.step = closure_step
 
     @property
     def n_samples(self) -> int | None:
@@ -95,6 +99,24 @@ class FixedModel:
     def features(self) -> tuple[str, ...]:
         """`nodes` and `edges` of graphs; else `samples` and, if these differ in size, the `elements` of their tensors."""
         return tuple(next(iter(self._sizes.values())))
+
+    @cached_property
+    def padded(self) -> tuple[str, ...]:
+        """`elements`, if the loader's `collate_fn` pads items to the longest of a batch."""
+        if "elements" not in self.features:
+            return ()
+        short, long = (self._items[int(f(self._sizes, key=self._n_elements))] for f in (min, max))
+        try:
+            alike, mixed, others = (
+                _n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
+            )
+        except RuntimeError:  # they cannot be in one batch, which the probes of such a batch will say
+            return ()
+        # Without padding, a mixed batch is half of either; with it, it is as large as one of two long items.
+        return ("elements",) if mixed > (alike + 3 * others) / 4 else ()
+
+    def _n_elements(self, name: str) -> float:
+        return self._sizes[name]["elements"]
 
     def samples(self) -> Mapping[str, PlainLoad]:
         """The size of each item that was read."""
@@ -142,6 +164,14 @@ def fixed_model(made: Any) -> FixedModel | None:
         return None
     module, loader, loss = (*parts, None, None)[:3]
     return FixedModel(module, loader_of(module, loader), loss)
+
+
+def _needs_closure(module: torch.nn.Module) -> bool:
+    """Whether one of the module's optimizers does. One that cannot be made yet says so when it is made for a step."""
+    try:
+        return any(needs_closure(one) for one in own_optimizers(module))
+    except Exception:  # noqa: BLE001 - the code is the user's
+        return False
 
 
 def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
@@ -198,7 +228,11 @@ def _size(item: Any) -> dict[str, float]:
     nodes, edges = getattr(item, "num_nodes", None), getattr(item, "num_edges", None)
     if nodes is not None and edges is not None:
         return {"nodes": float(nodes), "edges": float(edges)}
-    return {"samples": 1.0, "elements": float(sum(tensor.numel() for tensor in _tensors(item)))}
+    return {"samples": 1.0, "elements": float(_n_elements(item))}
+
+
+def _n_elements(tree: Any) -> int:
+    return sum(tensor.numel() for tensor in _tensors(tree))
 
 
 def _tensors(tree: Any) -> Iterable[torch.Tensor]:

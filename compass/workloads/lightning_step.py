@@ -90,6 +90,18 @@ def manual_step(model: Any, optimizer: Any, batch: Any) -> Any:
     return told.get("loss") if isinstance(told, dict) else told
 
 
+def closure_step(model: Any, optimizer: Any, batch: Any) -> Any:
+    """A whole update by an optimizer that asks for the loss again and again, as LBFGS does; returns the first loss."""
+
+    def loss_with_gradients() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = loss_of_step(model, batch)
+        torch.autograd.backward(loss)
+        return loss
+
+    return optimizer.step(loss_with_gradients)
+
+
 def _step(model: Any, batch: Any) -> Any:
     n_taken = len(inspect.signature(model.training_step).parameters)
     return model.training_step(*(batch, 0)[:n_taken])

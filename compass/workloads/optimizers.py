@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +146,20 @@ def _optimizers(
             expected="a torch.optim.Optimizer, or a list of them",
             fix="Return from `optimizer(model)` what your training uses.",
         )
+    if getattr(workload, "step", None) is None and any(map(needs_closure, each)):
+        raise InputError(
+            "the workload's optimizer",
+            got=f"{', '.join(type(one).__name__ for one in each)}, whose step asks for the loss again and again",
+            expected="an optimizer that updates weights from gradients, or a workload with a step of its own",
+            fix="Give the workload `step(model, optimizer, batch)`, which calls `optimizer.step(closure)` and returns the loss.",
+        )
     return each
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its step cannot be made without a function that computes the loss, as that of LBFGS."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def as_given(optimizer: AnyOptimizer) -> Any:

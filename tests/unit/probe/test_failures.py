@@ -10,7 +10,7 @@ import pytest
 
 from compass.errors import InputError, NonFiniteLoss
 from compass.probe.failures import MEMORY_SIGNS, classify, classify_exit
-from compass.records import Status
+from compass.records import Outcome, Status
 
 # Every message as the library writes it; (face, message).
 ANYWHERE = [
@@ -244,10 +244,10 @@ def test_a_code_error_shows_the_users_own_lines():
     assert detail.endswith("TypeError: forward() takes 2 positional arguments")
 
 
-def test_a_long_traceback_keeps_its_end():
-    detail = classify(ValueError("x" * 5000 + "the end"))[1]
-    assert len(detail) == 2001
-    assert detail.startswith("…")
+def test_a_long_error_keeps_its_beginning_and_its_end():
+    detail = classify(ValueError("why " + "x" * 5000 + "the end"))[1]
+    assert len(detail) < 2001
+    assert detail.startswith("ValueError: why x")
     assert detail.endswith("the end")
 
 
@@ -378,3 +378,20 @@ def test_openblas_really_gives_up_under_a_limit():
     status, detail = classify_exit(ended.returncode, ended.stderr, ceiling=True)
     assert status is Status.OUT_OF_MEMORY
     assert detail.startswith("OpenBLAS")
+
+
+def test_an_error_of_many_lines_keeps_its_first():
+    def raises(depth):
+        if depth:
+            raises(depth - 1)
+        raise NotImplementedError("Could not run 'aten::norm' on SparseCPU.\n" + "\n".join(["/kernel.cpp:9410"] * 900))
+
+    with pytest.raises(NotImplementedError) as caught:
+        raises(80)
+    status, detail = classify(caught.value)
+    assert status is Status.INVALID
+    assert len(detail) < 2100
+    said = Outcome(status=status, detail=detail).summary
+    assert said.startswith(
+        "invalid: NotImplementedError: Could not run 'aten::norm' on SparseCPU. (test_failures.py, line "
+    )

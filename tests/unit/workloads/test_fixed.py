@@ -142,6 +142,37 @@ def test_manual_optimization():
     assert [weight.requires_grad for weight in built.parameters()] == changed
 
 
+class Precise(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch):
+        return {"loss": mean_square(self.layer, batch)}
+
+    def configure_optimizers(self):
+        return torch.optim.LBFGS(self.parameters(), max_iter=3)
+
+
+def test_an_optimizer_that_asks_for_the_loss_makes_whole_updates():
+    model = FixedModel(Precise(), rows())
+    family = family_of(model)
+    assert (family.own_step, family.evaluates) == (True, True)
+    built = model.build(FIXED)
+    optimizer = make_optimizer(model, built, Variant(), RULES)
+    batch = model.collate(Batch(members=(("0", 4),)))
+    losses = [training_step(model, built, optimizer, batch, Variant(), RULES) for _ in range(2)]
+    assert losses[1] < losses[0]
+
+
+def test_an_optimizer_that_cannot_be_made_yet_is_no_error_here():
+    class Late(Precise):
+        def configure_optimizers(self):
+            return self.trainer.estimated_stepping_batches
+
+    assert not family_of(FixedModel(Late(), rows())).own_step
+
+
 def test_graphs_have_nodes_and_edges():
     graphs = [Data(x=torch.ones(n, 2), edge_index=torch.zeros(2, 3 * n, dtype=torch.long)) for n in (2, 5, 9)]
     model = FixedModel(torch.nn.Linear(2, 1), GraphLoader(graphs), lambda net, batch: net(batch.x).mean())
@@ -153,6 +184,29 @@ def test_items_of_many_sizes_have_elements_too():
     items = [{"x": torch.ones(n)} for n in (2, 5, 9)]
     model = FixedModel(torch.nn.Linear(2, 1), DataLoader(items), mean_square)
     assert samples_of(model)["1"].sizes == (("samples", 1.0), ("elements", 5.0))
+
+
+def cannot_mix(items):
+    return torch.stack([item["x"] for item in items])
+
+
+def one_after_another(items):
+    return torch.cat([item["x"] for item in items]), torch.ones(sum(len(item["x"]) for item in items))
+
+
+def padded_with_mask(items):
+    x = torch.nn.utils.rnn.pad_sequence([item["x"] for item in items], batch_first=True)
+    return {"x": x, "mask": x > 0}
+
+
+@pytest.mark.parametrize(
+    ("collate", "padded"), [(padded_with_mask, ("elements",)), (one_after_another, ()), (cannot_mix, ())]
+)
+def test_a_loader_that_pads_is_noticed(collate, padded):
+    items = [{"x": torch.ones(n)} for n in (2, 5, 9)]
+    model = FixedModel(torch.nn.Linear(2, 1), DataLoader(items, collate_fn=collate), mean_square)
+    assert model.padded == padded
+    assert samples_of(model)["1"].padded == padded
 
 
 class Many:

@@ -191,6 +191,18 @@ def test_a_loss_of_ones_own_step_that_is_not_finite_is_told():
         training_step(workload, model, optimizer, torch.full((2, 200), math.nan), VARIANT, RULES)
 
 
+def test_an_optimizer_that_asks_for_the_loss_needs_a_step_of_the_workload():
+    workload = Plain()
+    workload.optimizer = lambda model: torch.optim.LBFGS(model.parameters())
+    with pytest.raises(InputError) as caught:
+        make_optimizer(workload, Net(), VARIANT, RULES)
+    assert str(caught.value) == (
+        "the workload's optimizer: got LBFGS, whose step asks for the loss again and again; expected an optimizer that updates "
+        "weights from gradients, or a workload with a step of its own. "
+        "Give the workload `step(model, optimizer, batch)`, which calls `optimizer.step(closure)` and returns the loss."
+    )
+
+
 @pytest.mark.parametrize("made", [None, [], "adam", [torch.nn.Linear(1, 1)]])
 def test_what_is_no_optimizer_is_refused(made):
     workload = Plain()
