@@ -7,6 +7,7 @@ loss alone, or the whole update where a LightningModule optimizes manually or it
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -57,7 +58,7 @@ class FixedModel:
         """`loss` may be left out for a LightningModule.
 
         Raises:
-            InputError: there is no loss, or the dataset is empty.
+            InputError: there is no loss, the dataset is empty, or its items are batches.
         """
         if loss is None and not is_lightning(module):
             raise InputError(
@@ -65,6 +66,13 @@ class FixedModel:
                 got=f"none, and a {type(module).__name__} has no training_step",
                 expected="a function loss(model, batch) that returns a scalar",
                 fix="Pass it, or a LightningModule.",
+            )
+        if loader.batch_size is None and loader.batch_sampler is None:
+            raise InputError(
+                "loader",
+                got="batch_size=None: an item of its dataset is a whole batch",
+                expected="a loader that makes batches of samples, so that other batches can be tried",
+                fix="Give the dataset single samples, and the loader a batch_size and, if needed, a collate_fn.",
             )
         self._module, self._loss, self._collate = module, loss, loader.collate_fn
         self.name = type(module).__name__
@@ -215,9 +223,15 @@ def _sizes_of(items: Any) -> dict[str, dict[str, float]]:
     """The size of each item, by its index: of all, if some are alike, else of those that are read."""
     few = [_size(items[i]) for i in _spread(len(items), N_ALIKE)]
     if all(size == few[0] for size in few):
-        size = few[0] if "nodes" in few[0] else {"samples": 1.0}
-        return {str(i): size for i in range(min(len(items), N_SIZED))}
-    return {str(i): _size(items[i]) for i in _spread(len(items), N_SIZED)}
+        sizes = {str(i): few[0] for i in range(min(len(items), N_SIZED))}
+    else:
+        sizes = {str(i): _size(items[i]) for i in _spread(len(items), N_SIZED)}
+    varies = len({size["elements"] for size in sizes.values()}) > 1
+    return sizes if varies else {name: _without(size, "elements") for name, size in sizes.items()}
+
+
+def _without(size: dict[str, float], left_out: str) -> dict[str, float]:
+    return {name: amount for name, amount in size.items() if name != left_out}
 
 
 def _spread(n: int, most: int) -> list[int]:
@@ -225,24 +239,40 @@ def _spread(n: int, most: int) -> list[int]:
 
 
 def _size(item: Any) -> dict[str, float]:
-    nodes, edges = getattr(item, "num_nodes", None), getattr(item, "num_edges", None)
-    if nodes is not None and edges is not None:
-        return {"nodes": float(nodes), "edges": float(edges)}
-    return {"samples": 1.0, "elements": float(_n_elements(item))}
+    """The nodes and edges of all graphs in an item, or that it is one sample; and the elements of its other tensors."""
+    graphs = [part for part in _parts(item) if _is_graph(part)]
+    size = (
+        {"nodes": _sum_of(graphs, "num_nodes"), "edges": _sum_of(graphs, "num_edges")} if graphs else {"samples": 1.0}
+    )
+    return {**size, "elements": float(_n_elements(item))}
+
+
+def _sum_of(graphs: Iterable[Any], name: str) -> float:
+    """The sum over `graphs` of what is a property of PyG's, and a method of DGL's."""
+    counts = (getattr(graph, name) for graph in graphs)
+    return float(sum(count() if callable(count) else count for count in counts))
+
+
+def _is_graph(part: Any) -> bool:
+    return getattr(part, "num_nodes", None) is not None and getattr(part, "num_edges", None) is not None
 
 
 def _n_elements(tree: Any) -> int:
-    return sum(tensor.numel() for tensor in _tensors(tree))
+    return sum(int(np.prod(part.shape)) for part in _parts(tree) if isinstance(part, torch.Tensor | np.ndarray))
 
 
-def _tensors(tree: Any) -> Iterable[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
+def _parts(tree: Any) -> Iterable[Any]:
+    """What a tree of mappings, sequences and dataclasses holds; graphs are not opened."""
+    if _is_graph(tree):
         yield tree
-    elif isinstance(tree, np.ndarray):
-        yield torch.as_tensor(tree)
     elif isinstance(tree, Mapping):
         for part in tree.values():
-            yield from _tensors(part)
+            yield from _parts(part)
     elif isinstance(tree, list | tuple):
         for part in tree:
-            yield from _tensors(part)
+            yield from _parts(part)
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        for field in dataclasses.fields(tree):
+            yield from _parts(getattr(tree, field.name))
+    else:
+        yield tree

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,14 +38,19 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def on_device(batch: Any, device: str) -> Any:
-    """`batch`, or every tensor of a tree of lists, tuples and dictionaries, on `device`."""
+    """`batch`, or every tensor of a tree of lists, tuples, dictionaries and dataclasses, on `device`."""
     if hasattr(batch, "to"):
         return batch.to(device)
-    if isinstance(batch, dict):
+    if isinstance(batch, Mapping):
         return {key: on_device(value, device) for key, value in batch.items()}
     if isinstance(batch, list | tuple):
         moved = [on_device(item, device) for item in batch]
         return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)  # a named tuple, or a plain one
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        moved_too = copy.copy(batch)  # `replace` would call `__init__`, which may do more
+        for field in dataclasses.fields(batch):
+            object.__setattr__(moved_too, field.name, on_device(getattr(batch, field.name), device))
+        return moved_too
     return batch
 
 

@@ -584,3 +584,17 @@ def test_a_smoke_test_alone_needs_no_timings(tmp_path):
     few = optimize(dataclasses.replace(asked, stages=("smoke_test",)), runner=alone).plans["smoke_test"]
     assert few == optimize(asked, runner=whole).plans["smoke_test"]
     assert not any(spec.batches[0].members for spec in alone.specs if spec.ceiling_bytes is None)
+
+
+@pytest.mark.parametrize("kind", ["numa", "linear"])
+def test_where_no_model_runs_every_stage_says_why(tmp_path, kind):
+    class Broken(ForeignRunner):
+        def probe(self, spec):
+            return Outcome(status=Status.INVALID, detail="ImportError: no such kernel")
+
+    scenario = make_scenario(kind, 0, seed=0)
+    asked = Request(config=scenario.config, dataset_size=scenario.dataset_size, out=tmp_path / "p.json")
+    profile = optimize(asked, runner=Broken(scenario))
+    assert profile.plans == {}
+    assert {failure.limited_by for failure in profile.failures.values()} == {"model"}
+    assert all(failure.reason.endswith("no such kernel") for failure in profile.failures.values())

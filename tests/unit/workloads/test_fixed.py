@@ -1,8 +1,10 @@
 """One model of the user's as a workload: what it takes from a module, a loader and a loss, or from a LightningModule."""
 
+import dataclasses
 import threading
 import warnings
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -178,6 +180,53 @@ def test_graphs_have_nodes_and_edges():
     model = FixedModel(torch.nn.Linear(2, 1), GraphLoader(graphs), lambda net, batch: net(batch.x).mean())
     assert samples_of(model)["1"].sizes == (("nodes", 5.0), ("edges", 15.0))
     assert model.collate(Batch(members=(("0", 1), ("2", 1)))).num_nodes == 11
+
+
+class Bonds:
+    """A graph whose counts are methods, as in DGL."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def num_nodes(self):
+        return self.n
+
+    def num_edges(self):
+        return 2 * self.n
+
+
+@dataclasses.dataclass
+class Pair:
+    pocket: Data
+    ligand: Bonds
+    label: torch.Tensor
+
+
+def pocket_of(n):
+    return Data(x=torch.ones(n, 2), edge_index=torch.zeros(2, 3 * n, dtype=torch.long))
+
+
+def test_the_graphs_of_an_item_are_counted_together():
+    items = [Pair(pocket_of(n), Bonds(n + 1), torch.ones(1)) for n in (2, 5)]
+    model = FixedModel(torch.nn.Linear(2, 1), DataLoader(items, collate_fn=list), mean_square)
+    assert samples_of(model)["1"].sizes == (("nodes", 11.0), ("edges", 27.0))
+
+
+def test_tensors_beside_a_graph_count_if_they_differ_in_size():
+    items = [(pocket_of(3), torch.ones(n), np.ones((n, 2))) for n in (2, 5)]
+    model = FixedModel(torch.nn.Linear(2, 1), DataLoader(items, collate_fn=list), mean_square)
+    assert samples_of(model)["1"].sizes == (("nodes", 3.0), ("edges", 9.0), ("elements", 15.0))
+
+
+def test_a_loader_of_whole_batches_is_refused():
+    loader = DataLoader([torch.ones(4, 3)], batch_size=None)
+    with pytest.raises(InputError) as caught:
+        FixedModel(torch.nn.Linear(3, 1), loader, mean_square)
+    assert str(caught.value) == (
+        "loader: got batch_size=None: an item of its dataset is a whole batch; expected a loader that makes batches of samples, "
+        "so that other batches can be tried. "
+        "Give the dataset single samples, and the loader a batch_size and, if needed, a collate_fn."
+    )
 
 
 def test_items_of_many_sizes_have_elements_too():

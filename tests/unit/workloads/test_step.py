@@ -1,4 +1,6 @@
 import copy
+import dataclasses
+from collections import UserDict
 from typing import NamedTuple
 
 import pytest
@@ -160,6 +162,19 @@ def test_a_tree_of_tensors_goes_to_the_device():
     assert moved["pair"].second == "text"
     assert [item.is_meta for item in (moved["list"][0], moved["list"][1][0])] == [True, True]
     assert moved["list"][1][1] is None
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    inputs: dict
+    label: torch.Tensor
+
+
+def test_a_dataclass_goes_to_the_device_as_a_copy():
+    batch = Labelled(UserDict(x=torch.ones(2)), torch.ones(1))
+    moved = on_device(batch, "meta")
+    assert (moved.inputs["x"].is_meta, moved.label.is_meta) == (True, True)
+    assert not batch.label.is_meta
 
 
 def test_what_has_a_to_method_moves_itself():
