@@ -86,8 +86,11 @@ class FixedModel:
             self.evaluates = module.automatic_optimization
             if not module.automatic_optimization:
                 self.step = manual_step
-            elif _needs_closure(module):
+            elif asking := _asking_optimizer(module):
                 self.step = closure_step
+                n_kept = asking.defaults.get("history_size")
+                kept = f"{type(asking).__name__} goes on filling its memory for {n_kept} updates, with two copies of the weights each"
+                self.remarks += (f"{kept}: plans do not count them",) if n_kept else ()
 
     @property
     def n_samples(self) -> int | None:
@@ -174,12 +177,12 @@ def fixed_model(made: Any) -> FixedModel | None:
     return FixedModel(module, loader_of(module, loader), loss)
 
 
-def _needs_closure(module: torch.nn.Module) -> bool:
-    """Whether one of the module's optimizers does. One that cannot be made yet says so when it is made for a step."""
+def _asking_optimizer(module: torch.nn.Module) -> torch.optim.Optimizer | None:
+    """The module's optimizer that asks for the loss itself. One that cannot be made yet says so when it is made for a step."""
     try:
-        return any(needs_closure(one) for one in own_optimizers(module))
+        return next(filter(needs_closure, own_optimizers(module)), None)
     except Exception:  # noqa: BLE001 - the code is the user's
-        return False
+        return None
 
 
 def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:

@@ -165,6 +165,9 @@ def test_an_optimizer_that_asks_for_the_loss_makes_whole_updates():
     batch = model.collate(Batch(members=(("0", 4),)))
     losses = [training_step(model, built, optimizer, batch, Variant(), RULES) for _ in range(2)]
     assert losses[1] < losses[0]
+    assert model.remarks == (
+        "LBFGS goes on filling its memory for 100 updates, with two copies of the weights each: plans do not count them",
+    )
 
 
 def test_an_optimizer_that_cannot_be_made_yet_is_no_error_here():
