@@ -119,3 +119,50 @@ def test_means():
     loads = [found.sizes[batch].sum() for step in found.steps(0) for batch in step]
     assert found.mean_load["nodes"] == pytest.approx(np.mean(loads))
     assert found.mean_step_s == pytest.approx(np.mean([found.step_s(step).max() for step in found.steps(0)]))
+
+
+def test_a_steps_seconds_by_hand():
+    found = UnequalBatches(np.array([[100.0], [100.0], [200.0]]), LAW, TIME, [OLD, NEW], features=("nodes",))
+    assert found.step_s([np.array([0]), np.array([1, 2])]).tolist() == pytest.approx([5 + 10, (5 + 30) / 3])
+
+
+def test_what_a_sample_costs_in_every_feature():
+    time_law = Affine(base=0.0, per_unit=(("edges", 0.5), ("nodes", 0.1)))
+    found = UnequalBatches(np.array([[10.0, 4.0], [20.0, 6.0]]), LAW, time_law, [OLD, OLD])
+    assert found.step_s([np.array([0]), np.array([1])]).tolist() == pytest.approx([3.0, 5.0])
+
+
+def test_samples_are_named_by_their_ids():
+    rows = np.array([[100.0], [30_000.0], [100.0]])
+    given = {"features": ("nodes",), "ids": ("a", "b", "c")}
+    assert UnequalBatches(rows, LAW, TIME, [OLD, NEW], leave_out=True, **given).left_out == ("b",)
+    with pytest.raises(InputError, match="such as b; expected"):
+        UnequalBatches(rows, LAW, TIME, [OLD, NEW], **given)
+
+
+def test_an_order_that_does_not_fit_falls_back_to_the_batches_of_the_first():
+    found = batches([OLD, NEW])
+    first = sorted(tuple(map(tuple, step)) for step in found.steps(0))
+    dealt = found._dealt
+    found._dealt = lambda n_steps, epoch, attempt: dealt(n_steps, 0, 0) if epoch == 0 else None
+    again = found.steps(3)
+    assert sorted(tuple(map(tuple, step)) for step in again) == first
+    assert [tuple(map(tuple, step)) for step in again] != [tuple(map(tuple, step)) for step in found.steps(4)]
+
+
+def test_steps_are_no_more_than_memory_and_speed_ask_for():
+    """Equal ranks with room for ten samples each: twenty a step."""
+    same = RankShare(budget_bytes=1_001, speed=1.0)
+    found = UnequalBatches(np.full((200, 1), 100.0), LAW, TIME, [same, same], features=("nodes",))
+    assert found.n_steps == len(found) == len(found.steps(0)) == 10
+    assert found.mean_graphs == 10.0
+    assert found.mean_load.graphs == 10
+    assert found.mean_step_s == pytest.approx(5 + 100)
+
+
+def test_samples_without_size_are_dealt_out_to_all():
+    same = RankShare(budget_bytes=1_001, speed=1.0)
+    found = UnequalBatches(
+        np.zeros((8, 1)), LAW, Affine(base=0.0, per_unit=()), [same] * 4, features=("nodes",), max_graphs=2
+    )
+    assert [[len(batch) for batch in step] for step in found.steps(0)] == [[2, 2, 2, 2]]
