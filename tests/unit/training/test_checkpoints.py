@@ -232,3 +232,17 @@ def test_whole_numbers_and_tensors_alone_are_judged_as_weights(tmp_path, spec):
     assert checkpoints.newest()["model"]["note"] == "text"
     with pytest.raises(BrokenWeights, match=r"^w is no longer finite, and batch-000000002\.ckpt is not written$"):
         checkpoints.write(spec, Progressed(n_batches=2), {**model, "w": torch.tensor([torch.nan, 1.0])}, {}, [])
+
+
+def test_a_run_begins_at_nothing():
+    assert Progressed().model_dump() == {
+        "position": (0, 0), "n_batches": 0, "n_updates": 0, "n_graphs": 0, "elapsed_s": 0.0, "best": None, "split": "", "waiting": (),
+        "epoch_loss": 0.0, "epoch_graphs": 0,
+    }  # fmt: skip
+
+
+def test_the_folder_of_the_checkpoints_is_made(tmp_path, spec):
+    folder = tmp_path / "a" / "b"
+    Checkpoints(folder, keep_last=1).write_best(spec, 0.5, {"w": torch.ones(2)})
+    assert [path.name for path in folder.iterdir()] == ["best.ckpt"]
+    assert Checkpoints(tmp_path / "none", keep_last=1).newest() is None
