@@ -27,7 +27,7 @@ from pathlib import Path
 from benchmarks.mutation.changes import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60.0
+LIMIT_S = 40.0
 """For the tests of one mutant, which take some seconds."""
 _TRAINING = "tests/unit/training/test_"
 PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

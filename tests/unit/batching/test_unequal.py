@@ -166,3 +166,20 @@ def test_samples_without_size_are_dealt_out_to_all():
         np.zeros((8, 1)), LAW, Affine(base=0.0, per_unit=()), [same] * 4, features=("nodes",), max_graphs=2
     )
     assert [[len(batch) for batch in step] for step in found.steps(0)] == [[2, 2, 2, 2]]
+
+
+@given(st.integers(2, 4), st.integers(8, 60), st.integers(0, 3))
+def test_every_batch_of_every_rank_has_the_fewest(n_ranks, n, seed):
+    shares = [RankShare(budget_bytes=2_000 * (rank + 1), speed=1.0 + rank) for rank in range(n_ranks)]
+    rows = sizes(n, seed, high=400)
+    found = UnequalBatches(rows, LAW, TIME, shares, features=("nodes",), min_graphs=2, seed=seed)
+    steps = found.steps(1)
+    assert min(len(batch) for step in steps for batch in step) >= 2
+    assert sorted(np.concatenate([batch for step in steps for batch in step])) == list(range(n))
+
+
+def test_too_few_samples_for_a_model_that_needs_two():
+    with pytest.raises(
+        InputError, match=r"^samples: got 3; expected at least 2 for each of 2 ranks\. Use fewer ranks\.$"
+    ):
+        UnequalBatches(np.full((3, 1), 10.0), LAW, TIME, [OLD, NEW], features=("nodes",), min_graphs=2)
