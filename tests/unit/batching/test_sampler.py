@@ -316,3 +316,15 @@ def test_too_few_samples_for_the_ranks():
     assert text_of(equal, n=3, per_batch=8, n_ranks=4) == (
         "samples: got 3; expected at least 4, one for each rank. Give more samples or use fewer ranks."
     )
+
+
+def test_every_epoch_has_batches_of_its_own():
+    sampler = equal(40, per_batch=4)
+    first, second = ({tuple(sorted(batch)) for step in sampler.steps(epoch) for batch in step} for epoch in (0, 1))
+    assert len(first) == len(second) == 10
+    assert first != second
+
+
+def test_one_batch_in_a_thousand_is_in_reserve():
+    assert len(equal(3_998, per_batch=2)) == 1_999 + 1
+    assert len(equal(1_998, per_batch=2)) == 999
