@@ -13,6 +13,7 @@ from compass.cost.memory import (
     _left_out,
     _margins,
     _rows,
+    _without_exceptions,
     fit_memory,
     shape_of,
 )
@@ -325,3 +326,48 @@ def test_margins_and_counts_of_models_are_their_own():
     assert MemoryModel(FEATURES, {}).margin(own) == (0.0, 0.0)
     assert model.observed(own.model_copy(update={"variant": RECOMPUTING}))
     assert (model.knows(PLAIN), model.knows(RECOMPUTING)) == (True, False)
+
+
+def of_one_model(*n_bytes):
+    """Probes of one model whose batches have 1, 2, 3 … nodes."""
+    probe = probed()[0]
+    loads = [load_of(float(n), 0.0) for n in range(1, len(n_bytes) + 1)]
+    return [
+        Probe(probe.spec, probe.outcome.model_copy(update={"load": load, "segments": (("step", held),)}))
+        for load, held in zip(loads, n_bytes, strict=True)
+    ]
+
+
+def fitted_line(*n_bytes):
+    model = fit_memory(FEATURES, of_one_model(*n_bytes), margin_floor=FLOOR)
+    return [model.law(probed()[0].spec.knobs).live(load_of(float(n), 0.0)) for n in (1, 10, 100)], model
+
+
+@pytest.mark.parametrize(("small", "n_others"), [([500], 5), ([500], 4), ([100, 400], 4), ([900], 4)])
+def test_the_smallest_loads_may_run_through_other_kernels(small, n_others):
+    line = [1_000 + 100 * n for n in range(len(small) + 1, len(small) + n_others + 1)]
+    found, model = fitted_line(*small, *line)
+    assert found == pytest.approx([1_100, 2_000, 11_000], rel=1e-6)
+    assert model.misfits[PLAIN] == pytest.approx(0, abs=1e-9)
+    assert model.margins[PLAIN] == FLOOR
+
+
+@pytest.mark.parametrize(
+    "n_bytes",
+    [
+        [500, 1_200, 1_300, 1_400],  # too few others
+        [1_100, 1_200, 1_500, 1_200, 1_700, 1_300],  # no line without the smallest either
+        [1_100, 1_200, 1_300, 1_400, 1_500, 2_600],  # the largest is none of the smallest
+    ],
+)
+def test_other_loads_are_no_exceptions(n_bytes):
+    _, model = fitted_line(*n_bytes)
+    assert model.misfits[PLAIN] > 0.02
+    assert model.margins[PLAIN] > FLOOR
+
+
+def test_probes_of_several_models_have_no_exceptions():
+    one, other = of_one_model(500, 1_200, 1_300, 1_400, 1_500), of_one_model(500, 1_200, 1_300, 1_400, 1_500)
+    wider = [Probe(p.spec.model_copy(update={"knobs": Knobs(layers=9, channels=256)}), p.outcome) for p in other]
+    assert _without_exceptions(FEATURES, [*one, *wider]) == [*one, *wider]
+    assert _without_exceptions(FEATURES, one) == one[1:]

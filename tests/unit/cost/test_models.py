@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from compass.cost.allocator_time import fit_allocator_times
-from compass.cost.models import CostModels, _differs_in_allocator, _timings
+from compass.cost.memory import shape_of
+from compass.cost.models import CostModels, _differs_in_allocator, _timings, fit_costs
 from compass.cost.observation import Probe
 from compass.cost.ranks import RankedCosts
+from compass.optimizer_config import MemoryRules
 from compass.records import (
     Affine,
     Batch,
     BytesLaw,
+    Description,
+    Fingerprint,
+    Hardware,
     Knobs,
     Load,
     Outcome,
@@ -121,3 +126,52 @@ def test_a_rank_steps_slower_waits_and_holds_buckets():
     unknown = found.bytes_law(Knobs(layers=1, channels=8), "fast")
     assert dict(unknown.segments)["step"].base == 0
     assert (found.spread(MODEL, 2_000, SIZES[:1]), found.is_timed(MODEL)) == (0.03, True)
+
+
+def description(**changes):
+    hardware = Hardware(kind="cpu", name="", driver="", total_bytes=0, free_bytes=0, others_bytes=0, budget_bytes=0)
+    fingerprint = Fingerprint(device="cpu", driver="x", torch="2", versions=(), workload="w")
+    given = {
+        "fingerprint": fingerprint,
+        "hardware": hardware,
+        "features": ("nodes",),
+        "baseline_bytes": 70,
+        "samples": (),
+    }
+    return Description(**{**given, **changes})
+
+
+def idle(baseline_bytes, *, fresh=True, ceiling_bytes=None):
+    one = probe()
+    spec = one.spec.model_copy(update={"fresh": fresh, "ceiling_bytes": ceiling_bytes})
+    return Probe(spec, one.outcome.model_copy(update={"baseline_bytes": baseline_bytes}))
+
+
+@pytest.mark.parametrize(
+    ("probes", "expected"),
+    [
+        ([], 70),
+        ([idle(90)], 90),
+        ([idle(90, fresh=False)], 70),  # the worker that describes the machine has loaded less
+        ([idle(90, ceiling_bytes=1_000)], 70),
+        ([idle(None), idle(80), idle(95)], 80),
+    ],
+)
+def test_the_baseline_is_that_of_the_first_fresh_process(probes, expected):
+    found = fit_costs(description(), probes, MemoryRules(), RuntimeSettings(threads=2))
+    assert found.footprint.baseline_bytes == expected
+
+
+def test_each_model_is_fitted_to_the_probes_that_tell_it():
+    runtime = RuntimeSettings(threads=2, allocator="fast")
+    probes = [
+        Probe(one.spec, one.outcome.model_copy(update={"parameters": 100, "step_load": one.outcome.load}))
+        for one in (probe(), probe(graphs=8, step_s=1.1), probe("tight", 3.0))
+    ]
+    threads = probes[0].spec.runtime.model_copy(update={"threads": 4})
+    slow = Probe(probes[0].spec.model_copy(update={"runtime": threads}), probes[0].outcome)
+    found = fit_costs(description(), [*probes, slow], MemoryRules(), runtime, {MODEL: 123})
+    assert found.is_timed(MODEL)
+    assert len(found.time.process.knobs) == 2
+    assert list(found.allocators.seen) == ["tight"]
+    assert found.memory.parameters == {shape_of(MODEL): 123}
