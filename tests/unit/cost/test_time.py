@@ -20,7 +20,16 @@ from compass.cost.time import (
     fit_time,
     residual_covariance,
 )
-from compass.cost.time_form import counted_parameters, timed_sizes, timed_step_s
+from compass.cost.time_form import (
+    MICRO_SPREAD,
+    STRAY,
+    _priors,
+    _Timings,
+    counted_parameters,
+    fit_form,
+    timed_sizes,
+    timed_step_s,
+)
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime, Variant
 
 FEATURES = ("nodes",)
@@ -249,3 +258,33 @@ def test_prediction_and_spread_are_those_of_a_gaussian_process():
     missed = np.log([timed_step_s(p) for p in probes]) - log_s
     residual = residual_covariance([asked], at, knobs, log_s) @ np.linalg.solve(alike, missed)
     assert np.log(model.step_s(asked, 12_800, sizes)) == pytest.approx(at + residual, rel=1e-9)
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_the_fit_is_the_most_probable_one(overlapping):
+    """No unknown, moved alone, makes timings and priors together likelier; the search may end a little before."""
+    probes = [*anchors(), timed(ANCHOR, 3_000.0, slower=1.2), timed(Knobs(layers=3, channels=16), 1_000.0, real=False)]
+    form = fit_form(FEATURES, ("all",), probes, overlapping=overlapping)
+    timings = _Timings.of(FEATURES, form.variants, probes, overlapping=overlapping)
+    usual, spreads = _priors(FEATURES, form.variants, timings, form.at_ends, overlapping=overlapping)
+
+    def improbable(vector):
+        """Twice the negative logarithm of the posterior density; misfits beyond `STRAY` spreads count linearly."""
+        log_s, _ = form._log_step(vector, timings.terms, timings.wasted, timings.variant_of)
+        misfits = np.where(
+            timings.real, (timings.log_s - log_s) / timings.spreads, (timings.log_s - log_s) / MICRO_SPREAD
+        )
+        strayed = 2 * STRAY**2 * (np.sqrt(1 + (misfits / STRAY) ** 2) - 1)
+        return strayed.sum() + (((vector - usual) / spreads) ** 2).sum()
+
+    at, least = form._unknowns, improbable(form.vector)
+    assert least < improbable(usual)
+    for place in range(len(usual)):
+        for step in (0.2, -0.2):
+            moved = form.vector.copy()
+            moved[place] += step * spreads[place]
+            if (moved[at.repeated] < 0).any() or (moved[at.aligned] < 0).any() or (moved[at.launches] < 1).any():
+                continue  # bounds
+            if place == at.power and not overlapping:
+                continue
+            assert improbable(moved) > least - 1e-2
