@@ -183,3 +183,11 @@ def test_too_few_samples_for_a_model_that_needs_two():
         InputError, match=r"^samples: got 3; expected at least 2 for each of 2 ranks\. Use fewer ranks\.$"
     ):
         UnequalBatches(np.full((3, 1), 10.0), LAW, TIME, [OLD, NEW], features=("nodes",), min_graphs=2)
+
+
+def test_ranks_with_room_to_spare_take_equally_long():
+    """Memory leaves both the choice; speed alone decides."""
+    shares = [RankShare(budget_bytes=60_000, speed=1.0), RankShare(budget_bytes=60_000, speed=3.0)]
+    found = batches(shares, 900)
+    seconds = np.array([found.step_s(step) for step in found.steps(0)])
+    assert (seconds.max(axis=1) / seconds.mean(axis=1) - 1).max() < 0.03
