@@ -328,3 +328,9 @@ def test_every_epoch_has_batches_of_its_own():
 def test_one_batch_in_a_thousand_is_in_reserve():
     assert len(equal(3_998, per_batch=2)) == 1_999 + 1
     assert len(equal(1_998, per_batch=2)) == 999
+
+
+def test_nobody_is_said_to_sit_out_where_ranks_divide_the_batches(caplog):
+    assert equal(8, per_batch=1, n_ranks=4).sitting_out(0) == ()
+    assert equal(12, per_batch=4).sitting_out(0) == ()
+    assert caplog.messages == []
