@@ -12,7 +12,7 @@ from compass.records import Affine, Batch, BytesLaw, Load, Variant
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
-from compass.training.updates import OutOfMemoryAgain, Updates
+from compass.training.updates import OutOfMemoryAgain, Updates, running_statistics
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.step import WHOLE, UpdatePart, training_step
 
@@ -490,3 +490,40 @@ def test_a_poisoned_sample_that_had_waited_leaves_the_update_before_it_alone(mon
         take(one, ("a", "b"))
     assert (made.counts.not_finite, made.waiting) == (1, [])
     assert all(map(torch.equal, made.model.buffers(), clean.model.buffers()))
+
+
+def test_updates_win_the_budget_back(model):
+    made = updates(model)
+    made.workload.fail = 1
+    take(made, NAMES)
+    mistrusted = made.guard.available_bytes()
+    for _ in range(30):
+        take(made, NAMES)
+    assert mistrusted < made.guard.available_bytes() == 1e9
+
+
+def test_parts_that_fit_exactly_are_cut_no_further():
+    guard = Guard(LAW, LOADS, 100 + 30 + 40, lambda: 1e9)
+    assert guard.parts(batch_of("abcd")) == ((batch_of("ab"), batch_of("cd")), ())
+
+
+def test_a_model_is_trained_on_one_sample_unless_it_says_otherwise():
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9).smaller(batch_of("ab")) == (batch_of("a"), batch_of("b"))
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9, 2).smaller(batch_of("abc")) == (batch_of("abc"),)
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9, 2).smaller(batch_of("abcd")) == (batch_of("ab"), batch_of("cd"))
+
+
+def test_only_what_a_forward_pass_of_normalising_layers_changes_are_running_statistics(model):
+    model.register_buffer("mask", torch.ones(2))
+    assert running_statistics(model) == []
+    plain = torch.nn.BatchNorm1d(2, track_running_stats=False)
+    assert running_statistics(torch.nn.Sequential(model, plain)) == []
+    found = running_statistics(torch.nn.Sequential(model, torch.nn.BatchNorm1d(2)))
+    assert [tuple(buffer.shape) for buffer in found] == [(2,), (2,), ()]
+
+
+def test_samples_that_were_left_out_are_warned_of(model, caplog):
+    made = updates(model, 175)
+    take(made, ("g", "h"))
+    made.finish_epoch()
+    assert "h did not fit into memory during the whole epoch and was left out" in caplog.messages
