@@ -1,7 +1,8 @@
 """One flipped bit in every kind of file that Compass reads back: `python -m benchmarks.bit_flips [--tries N] [--seed S]`.
 
 Each file is real: a scan and the graphs of the demo's structures, a profile and its ledger from a simulated machine, and the
-settings, results and checkpoints of a run. After a flip the file is read as Compass reads it, and the outcome is one of
+settings and checkpoints of a run, and a model of the user's. After a flip the file is read as Compass reads it, and the outcome
+is one of
 
 - refused: an error of one line;
 - noticed: a warning, or an entry that counts as missing and is made anew;
@@ -28,6 +29,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 import compass
 from compass.data.graphs.graph_packing import pack_graphs
@@ -36,6 +38,7 @@ from compass.data.scan.catalogue import Catalogue
 from compass.data.structures.graphs import Graph
 from compass.demo.writing import write_demo
 from compass.errors import CompassError
+from compass.files import MODEL_SUFFIX
 from compass.fleet.record import FLEET_NAME, FleetRecord, KindRecord, read_fleet, write_fleet
 from compass.optimizer_config import OptimizerConfig
 from compass.planning.request import Request
@@ -47,6 +50,8 @@ from compass.records import Outcome, ProbeSpec
 from compass.records.training import RUN_SPEC
 from compass.training.checkpoints import Checkpoints, Progressed, read_checkpoint
 from compass.training.run_spec import RunSpec, read_run_spec, write_run_spec
+from compass.workloads.fixed import FixedModel
+from compass.workloads.model_file import read_model, write_model
 
 TRIES, SEED = 200, 7
 OUTCOMES = ("refused", "noticed", "harmless", "silent", "raw")
@@ -137,6 +142,10 @@ def kinds(folder: Path) -> Iterator[Kind]:
     weights = {"w": torch.randn(400, generator=torch.Generator().manual_seed(1))}
     path = Checkpoints(folder / "run" / "checkpoints", 1).write(spec, Progressed(n_batches=9), weights, {}, [])
     yield Kind("checkpoint", path, lambda: _checkpoint(path))
+    model = folder / f"mine{MODEL_SUFFIX}"
+    module = torch.nn.Linear(400, 1)
+    write_model(model, FixedModel(module, DataLoader(range(100)), _loss))  # type: ignore[arg-type]
+    yield Kind("model", model, lambda: _weights(model))
 
 
 def _scanned(path: Path) -> object:
@@ -182,6 +191,15 @@ def _ledger(path: Path) -> object:
 def _checkpoint(path: Path) -> object:
     content = read_checkpoint(path)
     return content["model"]["w"].tolist(), content["run_spec"], content["progressed"]
+
+
+def _loss(model: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(model(batch)).mean()
+
+
+def _weights(path: Path) -> object:
+    model = read_model(path)
+    return model._module.weight.tolist(), len(model.samples())  # noqa: SLF001 - nothing else shows them
 
 
 def _profile(folder: Path) -> Profile:

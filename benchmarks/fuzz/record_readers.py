@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.bit_flips import Kind, kinds
 from benchmarks.fuzz.changes import (
@@ -26,6 +26,7 @@ from benchmarks.fuzz.changes import (
     wide,
 )
 from benchmarks.fuzz.judging import Change, FuzzedReader
+from benchmarks.fuzz.model_readers import Payload, model_readers
 from benchmarks.mutated_files import FILES
 from compass.data.graphs.graph_store import GraphStore
 from compass.data.scan.catalogue import Catalogue, ScanStore
@@ -43,6 +44,7 @@ from compass.training.begin import finished_results
 from compass.training.checkpoints import Checkpoints, read_checkpoint, run_spec_in
 from compass.training.cycle_report import drop_rows
 from compass.training.run_spec import read_run_spec
+from compass.workloads.model_file import write_model
 
 _BAD_JSON: list[Callable[[], bytes]] = [
     deep(b"["), deep(b"[", b"]"), deep(b'{"a":'), deep(b'{"a":', b"}"), deep(b'{"plans":[', b"]}"), whole(b""), whole(b"\xef\xbb\xbf{}"),
@@ -59,6 +61,8 @@ class Made:
 
     content: dict[str, bytes]
     run: dict[str, bytes]
+    payload: bytes
+    """The file of a model that leaves a trace where it is read."""
     digest: str
     n_graphs: int
 
@@ -81,7 +85,9 @@ def made_files() -> Made:
         names = (RUN_SPEC, RESULTS, CYCLES, EPOCHS, PREDICTIONS)
         run = {name: (folder / "whole" / name).read_bytes() for name in names}
         digest = found["graph store"].path.name.split(".")[-2]
-        return Made(content, run, digest, len(catalogue.usable))
+        write_model(folder / "payload", cast("Any", Payload()))
+        payload = (folder / "payload").read_bytes()
+        return Made(content, run, payload, digest, len(catalogue.usable))
 
 
 def _test_module(name: str) -> Any:
@@ -273,6 +279,7 @@ def record_readers(made: Made) -> Iterator[FuzzedReader]:
         path = Path("run") / name
         yield FuzzedReader(f"run: {name}", [made.run[name]], read_bytes, change, special=special, weight=0.35)
     yield from _binary_readers(made)
+    yield from model_readers(made.content["model"], made.payload)
     answer = _answers(made.content["ledger"])
     yield FuzzedReader("answers of a worker", answer, _answer, json_change, special=_BAD_JSON, weight=0.8)
 

@@ -30,6 +30,7 @@ Five samples of 6, 3, 5, 4 and 1 nodes under a budget of 10 nodes:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -97,6 +98,12 @@ class Limits:
             shared_s = self.max_step_s * (1 - _UNUSED_SHARE) - self.time_law.base
             rows.append(sizes @ _rates(self.time_law, self.features) / shared_s)
         return _without_implied(np.maximum(np.array(rows), 0.0))
+
+    def holds(self, sizes: _Floats, batch: _Indices) -> bool:
+        """Whether a batch of these samples of `sizes` (n, F) keeps the limits, padded to the longest of them."""
+        columns = [self.features.index(name) for name in self.padded]
+        members = as_longest(sizes[batch], np.arange(len(batch)), columns)
+        return bool((self.shares(members).sum(axis=1) <= 1).all())
 
     def _memory_shares(self, piece: Affine, sizes: _Floats) -> _Floats:
         """The shares (n,) of the live bytes that a segment's `piece` leaves to samples."""
@@ -179,10 +186,13 @@ def split_largest(batches: list[_Indices], n_batches: int, sizes: _Floats) -> li
     return batches
 
 
-def evened_out(batches: list[_Indices], least: int, shares: _Floats) -> list[_Indices]:
+def evened_out(
+    batches: list[_Indices], least: int, shares: _Floats, holds: Callable[[_Indices], bool] | None = None
+) -> list[_Indices]:
     """`batches`, of which each that has under `least` samples takes the lightest ones of those with most, as far as they fit.
 
-    `shares` (D, n) are those of the budget; no batch becomes larger than the largest was.
+    `shares` (D, n) are those of the budget; no batch becomes larger than the largest was. `holds` says whether a batch keeps the
+    budget where shares alone do not, because members are padded.
     """
     found, weight = list(batches), shares.max(axis=0)
     for place in [place for place, batch in enumerate(found) if len(batch) < least]:
@@ -193,6 +203,8 @@ def evened_out(batches: list[_Indices], least: int, shares: _Floats) -> list[_In
                 for one in donors
                 if _fits(found[place], found[one][weight[found[one]].argmin()], shares)
             ]
+            if holds is not None:
+                fitting = [one for one in fitting if holds(np.append(found[place], one[-1]))]
             if not fitting:
                 break
             _, donor, sample = max(fitting)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -225,7 +226,8 @@ class BudgetedBatchSampler(BatchSampler):
             batches = next((found for found in packed if len(found) <= self._most), None) or self._pack(0, 0)
             batches, idle = without_idle(batches, len(batches) - self._n_batches, epoch)
             batches = split_largest(batches, self._n_batches, self._shares.max(axis=0))
-            batches = evened_out(batches, self._min_graphs, self._shares)
+            holds = partial(self._limits.holds, self.sizes) if self._limits.padded else None
+            batches = evened_out(batches, self._min_graphs, self._shares, holds)
             self._cached = epoch, (self._group(batches, epoch), idle)
         return self._cached[1]
 

@@ -50,6 +50,8 @@ class _Bins:
     """(n,) of each sample, at speed 1."""
     targets: _Floats
     """(b,) seconds at speed 1 that each bin should hold."""
+    least: int
+    """The fewest samples in each."""
 
     def deal(self, chunk: _Indices) -> tuple[list[list[int]], list[int]]:
         """The samples `chunk` by bin, and those that fit into none: the longest first, each into the bin that is least full."""
@@ -59,9 +61,10 @@ class _Bins:
         left: list[int] = []
         for n_dealt, sample in enumerate(chunk[np.argsort(-self.seconds[chunk], kind="stable")]):
             after = levels + self.seconds[sample] / self.targets
-            # The last and smallest samples are for the batches that have none yet: every rank takes part in every step.
-            empty = [place for place, batch in enumerate(bins) if not batch]
-            open_bins = np.array(empty) if len(chunk) - n_dealt <= len(empty) else np.arange(len(bins))
+            # The last and smallest samples are for the batches that have too few yet: every rank takes part in every step.
+            lacking = {place: self.least - len(batch) for place, batch in enumerate(bins) if len(batch) < self.least}
+            is_short = len(chunk) - n_dealt <= sum(lacking.values())
+            open_bins = np.array([*lacking]) if is_short else np.arange(len(bins))
             for place in open_bins[np.argsort(after[open_bins], kind="stable")]:
                 share = filled[place] + self.shares[place % n_ranks][:, sample]
                 if (share <= 1).all():
@@ -84,11 +87,12 @@ class UnequalBatches:
         features: the names of the columns of `sizes`.
         ids: (n) names of the samples in messages; default: their indices.
         max_graphs: the most samples in a batch of any rank.
+        min_graphs: the fewest.
         leave_out: whether samples that fit no rank are in no batch (see `left_out`); else they are an error.
         seed: of the orders.
 
     Raises:
-        InputError: there are fewer samples than ranks, or one that fits no rank.
+        InputError: there are too few samples for the ranks, or one that fits no rank.
 
     Attributes:
         sizes: (n, F) of every sample.
@@ -106,11 +110,12 @@ class UnequalBatches:
         features: tuple[str, ...] = ("nodes", "edges"),
         ids: Sequence[str] | None = None,
         max_graphs: int | None = None,
+        min_graphs: int = 1,
         leave_out: bool = False,
         seed: int = 0,
     ) -> None:
         self.sizes = np.array(sizes, dtype=np.float64)
-        self._ranks, self._seed, self._features = tuple(shares), seed, features
+        self._ranks, self._seed, self._features, self._least = tuple(shares), seed, features, min_graphs
         self._ids = tuple(map(str, range(len(self.sizes)))) if ids is None else tuple(ids)
         limits = [Limits(law, one.budget_bytes, features, max_graphs) for one in self._ranks]
         self._shares = tuple(one.shares(self.sizes) for one in limits)
@@ -171,11 +176,11 @@ class UnequalBatches:
                 expected=f"each within the {largest} of the largest rank",
                 fix="Leave them out or crop them.",
             )
-        if n_samples < n_ranks:
+        if n_samples < n_ranks * self._least:
             raise InputError(
                 "samples",
                 got=str(n_samples),
-                expected=f"at least one for each of {n_ranks} ranks",
+                expected=f"at least {'one' if self._least == 1 else self._least} for each of {n_ranks} ranks",
                 fix="Use fewer ranks.",
             )
 
@@ -187,7 +192,7 @@ class UnequalBatches:
         # The time at which the first rank is full; from there on others would only wait longer.
         longest_s = min((self._base_s + full) / speed for full, speed in zip(full_s, speeds, strict=True))
         per_step_s = float(np.maximum(longest_s * speeds - self._base_s, 0.0).sum())
-        most = max(1, n_samples // len(self._ranks))
+        most = max(1, n_samples // (len(self._ranks) * self._least))
         n_steps = min(most, max(1, math.ceil(total_s / per_step_s)) if per_step_s else most)
         while n_steps < most and self._dealt(n_steps, 0, 0) is None:
             n_steps = min(most, math.ceil(n_steps * SPARE + 1))
@@ -201,7 +206,7 @@ class UnequalBatches:
         return n_steps
 
     def _dealt(self, n_steps: int, epoch: int, attempt: int) -> list[list[_Indices]] | None:
-        """All samples in `n_steps` steps; None if they do not fit, or a rank would have none."""
+        """All samples in `n_steps` steps; None if they do not fit, or a rank would have too few."""
         rng, n_ranks = np.random.default_rng((self._seed, epoch, attempt)), len(self._ranks)
         order = rng.permutation(self._used)
         ends = np.linspace(0, n_steps, max(1, n_steps // CHUNK_STEPS) + 1).round().astype(int)
@@ -210,8 +215,9 @@ class UnequalBatches:
         left: list[int] = []
         for n_in_chunk, low, high in zip(np.diff(ends), cuts[:-1], cuts[1:], strict=True):
             chunk = np.array([*left, *order[low:high]], dtype=np.int64)
-            bins, left = _Bins(self._shares, self._seconds, self._targets(chunk, int(n_in_chunk))).deal(chunk)
-            if not all(bins):
+            targets = self._targets(chunk, int(n_in_chunk))
+            bins, left = _Bins(self._shares, self._seconds, targets, self._least).deal(chunk)
+            if min(map(len, bins)) < self._least:
                 return None
             batches = [np.array(one, dtype=np.int64) for one in bins]
             steps += [batches[place : place + n_ranks] for place in range(0, len(batches), n_ranks)]

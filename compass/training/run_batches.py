@@ -74,6 +74,7 @@ def _unequal(spec: RunSpec, data: TrainingData, law: BytesLaw) -> UnequalBatches
         features=tuple(name for name, _ in plan.choice.load.sizes),
         ids=ids,
         max_graphs=max(spec.config.batch.cap(len(ids)), plan.choice.batch_size),
+        min_graphs=plan.least_batch,
         leave_out=True,
         seed=spec.config.seed,
     )

@@ -104,8 +104,7 @@ class Updates:
             OutOfMemoryAgain: memory ran out, and again with the batch in its smallest parts.
         """
         if item.part.first:
-            self._done = []
-            self._statistics = [(one, one.clone()) for one in running_statistics(self.model)]
+            self._begin()
         parts = self._fitting(item)
         try:
             loss = self._taken(item, collated, parts)
@@ -121,6 +120,17 @@ class Updates:
             self._catch_up()
         return loss
 
+    def _begin(self) -> None:
+        """Begin an update."""
+        self._done = []
+        self._statistics = [(one, one.clone()) for one in running_statistics(self.model)]
+
+    def _put_back_statistics(self) -> None:
+        """Let normalising layers forget the forward passes of the present update."""
+        with torch.no_grad():
+            for now, before in self._statistics:
+                now.copy_(before)
+
     def _taken(self, item: Item, collated: Any, parts: Parts) -> float:
         is_whole = [batch for batch, _ in parts] == [item.batch]
         run = partial(self._step, collated) if is_whole else partial(self._run, parts)
@@ -133,9 +143,7 @@ class Updates:
         Raises:
             NonFiniteLoss: there were too many of them in a row.
         """
-        with torch.no_grad():
-            for now, before in self._statistics:
-                now.copy_(before)
+        self._put_back_statistics()
         if isinstance(error, Overflow):
             log.info("fp16 gradients overflowed: this update is left out, and the loss is scaled by half as much")
             return
@@ -264,6 +272,7 @@ class Updates:
 
         Earlier parts are cut to the guard's new limit, but none of their samples waits: they fitted a moment ago.
         """
+        self._put_back_statistics()
         for part, done in self._done:
             smaller = [cut for batch, weight in done for cut in self._cut(batch, weight)]
             self._run(smaller, UpdatePart(part.weight, first=part.first, last=False))
@@ -283,8 +292,10 @@ class Updates:
     def _catch_up(self) -> None:
         """Make an update of each waiting sample that fits by now."""
         for batch, weight in [pair for pair in self.waiting if not self.guard.parts(pair[0])[1]]:
+            self._begin()
             try:
                 if self._unless_out_of_memory(batch, partial(self._run, [(batch, weight)], UpdatePart())) is None:
+                    self._put_back_statistics()
                     break  # the sample goes on waiting, and the next update begins without gradients
             except NonFiniteLoss as error:
                 self._leave_out(error)

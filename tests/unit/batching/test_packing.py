@@ -273,3 +273,23 @@ def test_no_company_beyond_the_budget():
     assert (alone.tolist(), rest.tolist()) == ([0], [1, 2, 3])
     [pair, rest] = evened_out([np.array([0]), np.array([1, 2, 3])], 2, shares / 2)
     assert (pair.tolist(), rest.tolist()) == ([0, 2], [1, 3])
+
+
+def test_nobody_gives_what_it_needs_itself():
+    shares = np.full((1, 6), 0.1)
+    untouched = [np.array([0]), np.array([1, 2]), np.array([3, 4])]
+    assert [batch.tolist() for batch in evened_out(untouched, 2, shares)] == [[0], [1, 2], [3, 4]]
+    found = evened_out([np.array([0]), np.array([1, 2]), np.array([3, 4, 5])], 2, shares)
+    assert sorted(map(len, found)) == [2, 2, 2]
+
+
+def test_company_comes_from_the_first_of_the_largest_and_is_its_lightest():
+    shares = np.array([[0.1, 0.3, 0.2, 0.4, 0.3, 0.2, 0.1]])
+    found = evened_out([np.array([0]), np.array([1, 2, 3]), np.array([4, 5, 6])], 2, shares)
+    assert [batch.tolist() for batch in found] == [[0, 2], [1, 3], [4, 5, 6]]
+
+
+def test_company_may_fill_the_budget_exactly():
+    shares = np.array([[0.5, 0.5, 0.75, 0.75]])
+    found = evened_out([np.array([0]), np.array([1, 2, 3])], 2, shares)
+    assert [batch.tolist() for batch in found] == [[0, 1], [2, 3]]

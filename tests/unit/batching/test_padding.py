@@ -41,6 +41,26 @@ def test_every_sample_is_in_one_batch_and_no_padded_batch_exceeds_the_budget(siz
         assert padded_live(sizes[batch]) <= 1000
 
 
+@given(SIZES.filter(lambda sizes: 3 < len(sizes) < 20), st.integers(0, 5))
+def test_company_for_a_sample_alone_never_exceeds_the_budget_padded(sizes, seed):
+    """Of a sample of over half the budget, a short one takes as much again."""
+    sampler = BudgetedBatchSampler(
+        sizes, LAW, 400.0, features=FEATURES, padded=("tokens",), min_graphs=2, oversize="leave_out", seed=seed
+    )
+    batches = [np.array(batch) for batch in sampler]
+    missing = map(int, (*sampler.sitting_out(0), *sampler.left_out))
+    assert sorted([*np.concatenate(batches).tolist(), *missing]) == list(range(len(sizes)))
+    assert all(padded_live(sizes[batch]) <= 400 for batch in batches)
+
+
+def test_a_short_sample_gets_company_from_a_longer_batch():
+    sizes = np.array([[10.0, 0.0], *[[100.0, 0.0]] * 4])
+    sampler = BudgetedBatchSampler(
+        sizes, LAW, 1000.0, features=FEATURES, padded=("tokens",), min_graphs=2, max_graphs=4
+    )
+    assert sorted(map(len, sampler)) == [2, 3]
+
+
 @given(SIZES, st.integers(0, 5))
 def test_the_worst_batch_bounds_every_batch(sizes, seed):
     samples = tuple((str(i), load(*row)) for i, row in enumerate(sizes))

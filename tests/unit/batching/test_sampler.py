@@ -276,3 +276,61 @@ def test_an_unknown_policy():
 )  # fmt: skip
 def test_errors_of_arguments(given, message):
     assert text_of(sampler_of, **given) == message
+
+
+# ------------------------------------------------------------------------------------------------- the fewest in a batch
+
+
+def lengths(sampler, epoch=0):
+    return sorted(len(batch) for step in sampler.steps(epoch) for batch in step)
+
+
+def test_a_small_batch_gets_company():
+    assert lengths(equal(9, per_batch=4)) == [1, 4, 4]
+    sampler = equal(9, per_batch=4, min_graphs=2)
+    assert lengths(sampler) == [2, 3, 4]
+    assert contents(sampler) == list(range(9))
+    assert lengths(equal(10, per_batch=4, min_graphs=2)) == [2, 4, 4]
+
+
+def test_an_isolated_sample_is_made_company_where_one_is_too_few():
+    assert lengths(equal(5, per_batch=4, isolated=[0])) == [1, 4]
+    assert lengths(equal(6, per_batch=4, isolated=[0], min_graphs=2)) == [2, 4]
+    sampler = equal(5, per_batch=4, isolated=[0], min_graphs=2)
+    assert lengths(sampler) == [2, 3]
+    assert contents(sampler) == list(range(5))
+
+
+@pytest.mark.parametrize(("n", "expected"), [(8, [2, 2, 2, 2]), (9, [2, 2, 2, 3]), (17, [2, 4, 4, 7])])
+def test_every_rank_has_the_fewest_too(n, expected):
+    sampler = equal(n, per_batch=8, n_ranks=4, min_graphs=2)
+    for epoch in range(3):
+        assert lengths(sampler, epoch) == expected
+
+
+def test_too_few_samples_for_the_ranks():
+    assert text_of(equal, n=7, per_batch=8, n_ranks=4, min_graphs=2) == (
+        "samples: got 7; expected at least 8, 2 for each rank. Give more samples or use fewer ranks."
+    )
+    assert lengths(equal(8, per_batch=8, n_ranks=4, min_graphs=2)) == [2, 2, 2, 2]
+    assert text_of(equal, n=3, per_batch=8, n_ranks=4) == (
+        "samples: got 3; expected at least 4, one for each rank. Give more samples or use fewer ranks."
+    )
+
+
+def test_every_epoch_has_batches_of_its_own():
+    sampler = equal(40, per_batch=4)
+    first, second = ({tuple(sorted(batch)) for step in sampler.steps(epoch) for batch in step} for epoch in (0, 1))
+    assert len(first) == len(second) == 10
+    assert first != second
+
+
+def test_one_batch_in_a_thousand_is_in_reserve():
+    assert len(equal(3_998, per_batch=2)) == 1_999 + 1
+    assert len(equal(1_998, per_batch=2)) == 999
+
+
+def test_nobody_is_said_to_sit_out_where_ranks_divide_the_batches(caplog):
+    assert equal(8, per_batch=1, n_ranks=4).sitting_out(0) == ()
+    assert equal(12, per_batch=4).sitting_out(0) == ()
+    assert caplog.messages == []

@@ -119,3 +119,75 @@ def test_means():
     loads = [found.sizes[batch].sum() for step in found.steps(0) for batch in step]
     assert found.mean_load["nodes"] == pytest.approx(np.mean(loads))
     assert found.mean_step_s == pytest.approx(np.mean([found.step_s(step).max() for step in found.steps(0)]))
+
+
+def test_a_steps_seconds_by_hand():
+    found = UnequalBatches(np.array([[100.0], [100.0], [200.0]]), LAW, TIME, [OLD, NEW], features=("nodes",))
+    assert found.step_s([np.array([0]), np.array([1, 2])]).tolist() == pytest.approx([5 + 10, (5 + 30) / 3])
+
+
+def test_what_a_sample_costs_in_every_feature():
+    time_law = Affine(base=0.0, per_unit=(("edges", 0.5), ("nodes", 0.1)))
+    found = UnequalBatches(np.array([[10.0, 4.0], [20.0, 6.0]]), LAW, time_law, [OLD, OLD])
+    assert found.step_s([np.array([0]), np.array([1])]).tolist() == pytest.approx([3.0, 5.0])
+
+
+def test_samples_are_named_by_their_ids():
+    rows = np.array([[100.0], [30_000.0], [100.0]])
+    given = {"features": ("nodes",), "ids": ("a", "b", "c")}
+    assert UnequalBatches(rows, LAW, TIME, [OLD, NEW], leave_out=True, **given).left_out == ("b",)
+    with pytest.raises(InputError, match="such as b; expected"):
+        UnequalBatches(rows, LAW, TIME, [OLD, NEW], **given)
+
+
+def test_an_order_that_does_not_fit_falls_back_to_the_batches_of_the_first():
+    found = batches([OLD, NEW])
+    first = sorted(tuple(map(tuple, step)) for step in found.steps(0))
+    dealt = found._dealt
+    found._dealt = lambda n_steps, epoch, attempt: dealt(n_steps, 0, 0) if epoch == 0 else None
+    again = found.steps(3)
+    assert sorted(tuple(map(tuple, step)) for step in again) == first
+    assert [tuple(map(tuple, step)) for step in again] != [tuple(map(tuple, step)) for step in found.steps(4)]
+
+
+def test_steps_are_no_more_than_memory_and_speed_ask_for():
+    """Equal ranks with room for ten samples each: twenty a step."""
+    same = RankShare(budget_bytes=1_001, speed=1.0)
+    found = UnequalBatches(np.full((200, 1), 100.0), LAW, TIME, [same, same], features=("nodes",))
+    assert found.n_steps == len(found) == len(found.steps(0)) == 10
+    assert found.mean_graphs == 10.0
+    assert found.mean_load.graphs == 10
+    assert found.mean_step_s == pytest.approx(5 + 100)
+
+
+def test_samples_without_size_are_dealt_out_to_all():
+    same = RankShare(budget_bytes=1_001, speed=1.0)
+    found = UnequalBatches(
+        np.zeros((8, 1)), LAW, Affine(base=0.0, per_unit=()), [same] * 4, features=("nodes",), max_graphs=2
+    )
+    assert [[len(batch) for batch in step] for step in found.steps(0)] == [[2, 2, 2, 2]]
+
+
+@given(st.integers(2, 4), st.integers(8, 60), st.integers(0, 3))
+def test_every_batch_of_every_rank_has_the_fewest(n_ranks, n, seed):
+    shares = [RankShare(budget_bytes=2_000 * (rank + 1), speed=1.0 + rank) for rank in range(n_ranks)]
+    rows = sizes(n, seed, high=400)
+    found = UnequalBatches(rows, LAW, TIME, shares, features=("nodes",), min_graphs=2, seed=seed)
+    steps = found.steps(1)
+    assert min(len(batch) for step in steps for batch in step) >= 2
+    assert sorted(np.concatenate([batch for step in steps for batch in step])) == list(range(n))
+
+
+def test_too_few_samples_for_a_model_that_needs_two():
+    with pytest.raises(
+        InputError, match=r"^samples: got 3; expected at least 2 for each of 2 ranks\. Use fewer ranks\.$"
+    ):
+        UnequalBatches(np.full((3, 1), 10.0), LAW, TIME, [OLD, NEW], features=("nodes",), min_graphs=2)
+
+
+def test_ranks_with_room_to_spare_take_equally_long():
+    """Memory leaves both the choice; speed alone decides."""
+    shares = [RankShare(budget_bytes=60_000, speed=1.0), RankShare(budget_bytes=60_000, speed=3.0)]
+    found = batches(shares, 900)
+    seconds = np.array([found.step_s(step) for step in found.steps(0)])
+    assert (seconds.max(axis=1) / seconds.mean(axis=1) - 1).max() < 0.03

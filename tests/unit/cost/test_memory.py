@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.cost.memory import USUAL_FORM, Form, fit_memory, shape_of
+from compass.cost.memory import (
+    USUAL_FORM,
+    Form,
+    MemoryModel,
+    _amplified,
+    _left_out,
+    _margins,
+    _rows,
+    _without_exceptions,
+    fit_memory,
+    shape_of,
+)
 from compass.cost.observation import Probe
 from compass.optimizer_config import ProbeRules
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, Variant
@@ -246,3 +257,117 @@ def test_where_a_form_holds_every_model_counts_as_observed():
     assert (model.offsets, model.own_margins) == ({}, {})
     assert model.observed(Knobs(layers=9, channels=256))
     assert model.hopeful() == model
+
+
+@pytest.mark.parametrize(
+    ("errors", "peaks_", "share", "n_bytes"),
+    [
+        ([0.02, -0.01], [100.0, 80.0], 0.02, 0.0),
+        ([0.1, 0.02], [11.0, 102.0], 0.02, (0.1 - 0.02) * 10),  # what a small probe exceeds is an amount of bytes
+        ([0.1, 0.02], [25.0, 100.0], 0.1, 0.0),  # a quarter of the largest is not small
+        ([0.1, 0.05], [11.0, 21.0], 0.1, 0.0),  # without a large one, all is a share
+        ([-0.1, -0.2], [90.0, 100.0], 0.0, 0.0),
+        ([], [], 0.0, 0.0),
+    ],
+)
+def test_a_margin_is_twice_what_probes_exceeded(errors, peaks_, share, n_bytes):
+    found = _margins(np.array(errors), np.array(peaks_), largest=100.0)
+    assert found == pytest.approx((2 * share, 2 * n_bytes))
+
+
+@pytest.mark.parametrize(
+    ("rows", "row", "expected"),
+    [
+        ([[1.0]], [1.0], 1.0),
+        ([[1.0]], [2.0], 2.0),
+        ([[1.0], [1.0]], [1.0], np.sqrt(0.5)),
+        ([[1.0, 0.0]], [0.0, 1.0], np.inf),
+        ([[1.0, 0.0], [1.0, 1.0]], [1.0, 2.0], np.sqrt(5)),
+    ],
+)
+def test_how_much_a_prediction_amplifies_the_errors_of_others(rows, row, expected):
+    assert _amplified(np.array(rows), np.array(row)) == pytest.approx(expected)
+
+
+def test_only_what_the_others_determine_is_judged():
+    three = probed()[:3]  # three loads of one model: none is determined by two others
+    assert [len(found) for found in _left_out(FEATURES, three, USUAL_FORM)] == [0, 0]
+    every = probed(more=ProbeRules().more_architectures)
+    errors, seen = _left_out(FEATURES, every, USUAL_FORM)
+    assert 0 < len(errors) == len(seen) < len(every)
+    assert errors == pytest.approx(0, abs=1e-4)
+
+
+def test_the_rows_of_a_law():
+    probe = probed()[0]
+    depth, width = probe.spec.knobs.layers, probe.spec.knobs.channels
+    nodes, edges = probe.outcome.load["nodes"], probe.outcome.load["edges"]
+    units, fixed = [1, width, depth, depth * width], [1, width, width**2, depth, depth * width, depth * width**2]
+    [row] = _rows(FEATURES, [probe], USUAL_FORM)
+    assert row.tolist() == [*(nodes * unit for unit in units), *(edges * unit for unit in units), *fixed]
+    [wide] = _rows(FEATURES, [probe], Form(wide=True, counted=True))
+    units += [width**2, depth * width**2]
+    assert wide.tolist() == [*(nodes * unit for unit in units), *(edges * unit for unit in units), *fixed, 0.0]
+
+
+def test_margins_and_counts_of_models_are_their_own():
+    own, other = Knobs(layers=2, channels=32), Knobs(layers=4, channels=64)
+    model = MemoryModel(
+        FEATURES,
+        {PLAIN: {}},
+        margins={PLAIN: 0.1},
+        margins_bytes={PLAIN: 7.0},
+        offsets={own: {}},
+        own_margins={PLAIN: (0.02, 3.0)},
+    )
+    assert (model.margin(own), model.margin(other)) == ((0.02, 3.0), (0.1, 7.0))
+    assert (model.observed(own), model.observed(other)) == (True, False)
+    assert model.hopeful().margin(other) == (0.02, 3.0)
+    assert MemoryModel(FEATURES, {}).margin(own) == (0.0, 0.0)
+    assert model.observed(own.model_copy(update={"variant": RECOMPUTING}))
+    assert (model.knows(PLAIN), model.knows(RECOMPUTING)) == (True, False)
+
+
+def of_one_model(*n_bytes):
+    """Probes of one model whose batches have 1, 2, 3 … nodes."""
+    probe = probed()[0]
+    loads = [load_of(float(n), 0.0) for n in range(1, len(n_bytes) + 1)]
+    return [
+        Probe(probe.spec, probe.outcome.model_copy(update={"load": load, "segments": (("step", held),)}))
+        for load, held in zip(loads, n_bytes, strict=True)
+    ]
+
+
+def fitted_line(*n_bytes):
+    model = fit_memory(FEATURES, of_one_model(*n_bytes), margin_floor=FLOOR)
+    return [model.law(probed()[0].spec.knobs).live(load_of(float(n), 0.0)) for n in (1, 10, 100)], model
+
+
+@pytest.mark.parametrize(("small", "n_others"), [([500], 5), ([500], 4), ([100, 400], 4), ([900], 4)])
+def test_the_smallest_loads_may_run_through_other_kernels(small, n_others):
+    line = [1_000 + 100 * n for n in range(len(small) + 1, len(small) + n_others + 1)]
+    found, model = fitted_line(*small, *line)
+    assert found == pytest.approx([1_100, 2_000, 11_000], rel=1e-6)
+    assert model.misfits[PLAIN] == pytest.approx(0, abs=1e-9)
+    assert model.margins[PLAIN] == FLOOR
+
+
+@pytest.mark.parametrize(
+    "n_bytes",
+    [
+        [500, 1_200, 1_300, 1_400],  # too few others
+        [1_100, 1_200, 1_500, 1_200, 1_700, 1_300],  # no line without the smallest either
+        [1_100, 1_200, 1_300, 1_400, 1_500, 2_600],  # the largest is none of the smallest
+    ],
+)
+def test_other_loads_are_no_exceptions(n_bytes):
+    _, model = fitted_line(*n_bytes)
+    assert model.misfits[PLAIN] > 0.02
+    assert model.margins[PLAIN] > FLOOR
+
+
+def test_probes_of_several_models_have_no_exceptions():
+    one, other = of_one_model(500, 1_200, 1_300, 1_400, 1_500), of_one_model(500, 1_200, 1_300, 1_400, 1_500)
+    wider = [Probe(p.spec.model_copy(update={"knobs": Knobs(layers=9, channels=256)}), p.outcome) for p in other]
+    assert _without_exceptions(FEATURES, [*one, *wider]) == [*one, *wider]
+    assert _without_exceptions(FEATURES, one) == one[1:]

@@ -8,7 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.cost.observation import Probe
-from compass.cost.time import fit_time
+from compass.cost.time import (
+    LENGTH,
+    LOAD_SPREAD,
+    NOISE_FLOOR,
+    OWN_SPREAD,
+    PACE,
+    PACE_CPU,
+    SMOOTH_SPREAD,
+    UNLIKE,
+    fit_time,
+    residual_covariance,
+)
+from compass.cost.time_form import (
+    MICRO_SPREAD,
+    STRAY,
+    _priors,
+    _Timings,
+    counted_parameters,
+    fit_form,
+    timed_sizes,
+    timed_step_s,
+)
 from compass.records import Batch, Knobs, Load, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime, Variant
 
 FEATURES = ("nodes",)
@@ -163,3 +184,107 @@ def test_tiles_count_as_wasted_where_the_timings_tell(wasted):
     ]
     tiles = fit_time(FEATURES, probes).forms[Variant().time_key].aligned[1]
     assert tiles == pytest.approx(wasted, abs=0.1)
+
+
+def test_residuals_are_alike_by_model_alignment_and_load():
+    knobs = [Knobs(layers=4, channels=64), Knobs(layers=4, channels=96), Knobs(layers=8, channels=128)]
+    apart = np.log(2) ** 2 + np.log(2) ** 2
+    found = residual_covariance(knobs, np.zeros(3), knobs, np.array([0.0, 0.0, 0.5]))
+    own = SMOOTH_SPREAD**2 + OWN_SPREAD**2
+    assert found[0, 0] == found[1, 1] == pytest.approx(own + LOAD_SPREAD**2)
+    assert found[2, 2] == pytest.approx(own + LOAD_SPREAD**2 * np.exp(-0.125))  # at another load
+    assert found[0, 1] == pytest.approx(UNLIKE * SMOOTH_SPREAD**2 * np.exp(-0.5 * np.log(1.5) ** 2 / LENGTH**2))
+    assert found[0, 2] == pytest.approx(SMOOTH_SPREAD**2 * np.exp(-0.5 * apart / LENGTH**2))
+
+
+def test_without_real_samples_a_spread_is_that_of_the_priors():
+    probes = [timed(Knobs(layers=depth, channels=width), 1_000.0, real=False) for depth, width in ANCHORS]
+    model = fit_time(FEATURES, probes)
+    knobs, sizes = Knobs(layers=3, channels=48), np.array([[5_000.0]])
+    form = model.form_of(knobs.variant)
+    _, gradient = form.log_step(knobs, 4_800, sizes)
+    expected = SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2 + (gradient[0] ** 2 * form.spreads**2).sum()
+    assert model.spread(knobs, 4_800, sizes) == pytest.approx(np.sqrt(expected))
+    assert model.spread_of_runs(knobs, 4_800, sizes) == pytest.approx(np.sqrt(expected))
+    assert not model.is_timed(probes[0].spec.knobs)
+    assert model.step_s(knobs, 4_800, sizes) == pytest.approx(form.step_s(knobs, 4_800, sizes))
+
+
+@pytest.mark.parametrize(("overlapping", "pace"), [(True, PACE), (False, PACE_CPU)])
+def test_a_run_is_as_unsure_as_the_machine_is_restless(overlapping, pace):
+    model = fit_time(FEATURES, anchors(), overlapping=overlapping)
+    assert model.unrest == pytest.approx(np.hypot(0.001, pace))
+    knobs, sizes = Knobs(layers=3, channels=48), np.array([[5_000.0]])
+    spread = model.spread(knobs, 4_800, sizes)
+    assert spread >= NOISE_FLOOR
+    assert model.spread_of_runs(knobs, 4_800, sizes) == pytest.approx(np.hypot(spread, model.unrest))
+
+
+def test_what_was_timed_is_predicted_as_it_was_timed():
+    stray = timed(ANCHOR, 3_000.0, slower=1.1)
+    model = fit_time(FEATURES, [*anchors(), stray], overlapping=False)
+    form = model.form_of(stray.spec.knobs.variant)
+    alone = form.step_s(ANCHOR, 9_600, np.array([[3_000.0]]))[0]
+    assert alone < model.step_of(stray, FEATURES) < stray.outcome.step.median_s
+    assert model.misfits[Variant()] == pytest.approx(
+        max(
+            abs(timed_step_s(p) / form.step_s(p.spec.knobs, counted_parameters(p), timed_sizes(FEATURES, p))[0] - 1)
+            for p in [*anchors(), stray]
+            if p.spec.knobs.variant == Variant()
+        )
+    )
+
+
+def test_prediction_and_spread_are_those_of_a_gaussian_process():
+    """By the textbook, with all timings, whose noises and priors are told."""
+    probes = sorted(anchors(), key=lambda probe: probe.spec.key)
+    model = fit_time(FEATURES, probes, overlapping=False)
+    form = model.form_of(Variant())
+    asked, sizes = Knobs(layers=6, channels=128), np.array([[4_000.0]])
+    log_s, gradients = zip(
+        *(form.log_step(p.spec.knobs, counted_parameters(p), timed_sizes(FEATURES, p)) for p in probes), strict=True
+    )
+    log_s, gradients = np.concatenate(log_s), np.concatenate(gradients)
+    at, gradient = form.log_step(asked, 12_800, sizes)
+    knobs, priors = [p.spec.knobs for p in probes], np.diag(form.spreads**2)
+    noise = max(NOISE_FLOOR, 0.0005) ** 2 + PACE_CPU**2
+    covariance = residual_covariance(knobs, log_s, knobs, log_s) + gradients @ priors @ gradients.T
+    covariance += noise * np.eye(len(probes))
+    cross = residual_covariance([asked], at, knobs, log_s)[0] + (gradient @ priors @ gradients.T)[0]
+    prior = residual_covariance([asked], at, [asked], at)[0, 0] + (gradient @ priors @ gradient.T)[0, 0]
+    expected = prior - cross @ np.linalg.solve(covariance, cross)
+    assert model.spread(asked, 12_800, sizes) == pytest.approx(np.sqrt(expected), rel=1e-6)
+    alike = residual_covariance(knobs, log_s, knobs, log_s) + noise * np.eye(len(probes))
+    missed = np.log([timed_step_s(p) for p in probes]) - log_s
+    residual = residual_covariance([asked], at, knobs, log_s) @ np.linalg.solve(alike, missed)
+    assert np.log(model.step_s(asked, 12_800, sizes)) == pytest.approx(at + residual, rel=1e-9)
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_the_fit_is_the_most_probable_one(overlapping):
+    """No unknown, moved alone, makes timings and priors together likelier; the search may end a little before."""
+    probes = [*anchors(), timed(ANCHOR, 3_000.0, slower=1.2), timed(Knobs(layers=3, channels=16), 1_000.0, real=False)]
+    form = fit_form(FEATURES, ("all",), probes, overlapping=overlapping)
+    timings = _Timings.of(FEATURES, form.variants, probes, overlapping=overlapping)
+    usual, spreads = _priors(FEATURES, form.variants, timings, form.at_ends, overlapping=overlapping)
+
+    def improbable(vector):
+        """Twice the negative logarithm of the posterior density; misfits beyond `STRAY` spreads count linearly."""
+        log_s, _ = form._log_step(vector, timings.terms, timings.wasted, timings.variant_of)
+        misfits = np.where(
+            timings.real, (timings.log_s - log_s) / timings.spreads, (timings.log_s - log_s) / MICRO_SPREAD
+        )
+        strayed = 2 * STRAY**2 * (np.sqrt(1 + (misfits / STRAY) ** 2) - 1)
+        return strayed.sum() + (((vector - usual) / spreads) ** 2).sum()
+
+    at, least = form._unknowns, improbable(form.vector)
+    assert least < improbable(usual)
+    for place in range(len(usual)):
+        for step in (0.2, -0.2):
+            moved = form.vector.copy()
+            moved[place] += step * spreads[place]
+            if (moved[at.repeated] < 0).any() or (moved[at.aligned] < 0).any() or (moved[at.launches] < 1).any():
+                continue  # bounds
+            if place == at.power and not overlapping:
+                continue
+            assert improbable(moved) > least - 1e-2

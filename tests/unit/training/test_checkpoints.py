@@ -6,6 +6,7 @@ import torch
 
 from compass.errors import InputError
 from compass.training.checkpoints import (
+    BrokenWeights,
     Checkpoints,
     Progressed,
     check_split,
@@ -154,3 +155,94 @@ def test_a_checkpoint_without_its_parts_is_refused(tmp_path, content):
         InputError, match="got a file without weights or settings of its run; expected an undamaged checkpoint"
     ):
         read_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_folder_that_is_cleared_has_nothing_left_of_a_run(tmp_path, spec):
+    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    assert checkpoints.is_empty
+    checkpoints.write_best(spec, 0.5, {"w": torch.ones(2)})
+    assert checkpoints.is_empty  # the best model alone is none to go on from
+    write(checkpoints, spec, 7)
+    assert not checkpoints.is_empty
+    for name in (".batch-000000008.ckpt.0123abcd", ".best.ckpt.0123abcd"):  # of a killed process
+        (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    checkpoints.clear()
+    checkpoints.clear()  # nothing is left to delete
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert checkpoints.is_empty
+
+
+def test_what_killed_processes_left_is_swept_and_the_rest_stays(tmp_path, spec):
+    checkpoints = Checkpoints(tmp_path, keep_last=2)
+    path = write(checkpoints, spec, 7)
+    (tmp_path / ".batch-000000008.ckpt.0123abcd").touch()
+    checkpoints.sweep()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_only_checkpoints_of_a_run_are_taken_for_such(tmp_path, spec):
+    checkpoints = Checkpoints(tmp_path, keep_last=1)
+    for name in ("batch-last.ckpt", "batch-000000009.ckpt.old"):
+        (tmp_path / name).touch()
+    assert checkpoints.is_empty
+    write(checkpoints, spec, 7)
+    assert (tmp_path / "batch-last.ckpt").exists()
+    assert Progressed.model_validate_json(checkpoints.newest()["progressed"]).n_batches == 7
+
+
+def test_a_checkpoint_has_all_that_a_run_goes_on_from(tmp_path, spec):
+    path = write(Checkpoints(tmp_path, keep_last=1, buffers=("mask",)), spec, 7)
+    content = read_checkpoint(path)
+    assert set(content) == {"format", "compass", "run_spec", "progressed", "model", "buffers", "optimizer", "random"}
+    assert (content["format"], tuple(content["buffers"]), content["optimizer"]) == (3, ("mask",), {"state": {}})
+    assert set(content["random"][0]) >= {"torch", "numpy", "python"}
+    assert Progressed.model_validate_json(content["progressed"]).waiting == (("a", 0.1),)
+
+
+def test_the_best_model_has_its_score(tmp_path, spec):
+    Checkpoints(tmp_path, keep_last=1).write_best(spec, 0.25, {"w": torch.ones(2)})
+    content = read_checkpoint(tmp_path / "best.ckpt")
+    assert content["score"] == 0.25
+    assert run_spec_in(content) == spec
+
+
+@pytest.mark.parametrize("content", [[1], {}, {"model": {}}])
+def test_a_file_of_another_program_is_told_from_a_checkpoint(tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    torch.save(content, path)
+    with pytest.raises(InputError, match="got a file of another program"):
+        read_checkpoint(path)
+
+
+def test_the_seal_may_be_missing_from_older_formats_only(tmp_path, spec):
+    content = {"model": {"w": torch.ones(1)}, "run_spec": "{}"}
+    path = tmp_path / "x.ckpt"
+    torch.save({"format": 2, **content}, path)
+    assert read_checkpoint(path)["format"] == 2
+    torch.save({"format": 3, **content}, path)
+    with pytest.raises(InputError, match=r"got a file that is damaged \(its checksum is missing\)"):
+        read_checkpoint(path)
+
+
+def test_whole_numbers_and_tensors_alone_are_judged_as_weights(tmp_path, spec):
+    checkpoints = Checkpoints(tmp_path, keep_last=1)
+    model = {"steps": torch.tensor(3), "note": "text", "w": torch.ones(2)}
+    checkpoints.write(spec, Progressed(n_batches=1), model, {}, [])
+    assert checkpoints.newest()["model"]["note"] == "text"
+    with pytest.raises(BrokenWeights, match=r"^w is no longer finite, and batch-000000002\.ckpt is not written$"):
+        checkpoints.write(spec, Progressed(n_batches=2), {**model, "w": torch.tensor([torch.nan, 1.0])}, {}, [])
+
+
+def test_a_run_begins_at_nothing():
+    assert Progressed().model_dump() == {
+        "position": (0, 0), "n_batches": 0, "n_updates": 0, "n_graphs": 0, "elapsed_s": 0.0, "best": None, "split": "", "waiting": (),
+        "epoch_loss": 0.0, "epoch_graphs": 0,
+    }  # fmt: skip
+
+
+def test_the_folder_of_the_checkpoints_is_made(tmp_path, spec):
+    folder = tmp_path / "a" / "b"
+    Checkpoints(folder, keep_last=1).write_best(spec, 0.5, {"w": torch.ones(2)})
+    assert [path.name for path in folder.iterdir()] == ["best.ckpt"]
+    assert Checkpoints(tmp_path / "none", keep_last=1).newest() is None

@@ -12,7 +12,7 @@ from compass.records import Affine, Batch, BytesLaw, Load, Variant
 from compass.training.guard import MISTRUST, STALE_S, Guard, batch_of
 from compass.training.memory_warmup import warm_up_memory
 from compass.training.stream import Item, Position
-from compass.training.updates import OutOfMemoryAgain, Updates
+from compass.training.updates import OutOfMemoryAgain, Updates, running_statistics
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.step import WHOLE, UpdatePart, training_step
 
@@ -380,3 +380,150 @@ def test_a_sample_that_waited_and_runs_out_goes_on_waiting(model, monkeypatch):
     assert (made.counts.out_of_memory, len(made.waiting)) == (1, 1)
     take(made, ("b",))
     assert (made.counts.out_of_memory, made.waiting) == (1, [])
+
+
+def test_a_batch_that_fits_exactly_is_whole(model):
+    made = updates(model, 100 + sum(range(10, 90, 10)))  # base and baseline, and all rows
+    take(made, NAMES)
+    assert made.workload.sizes == [8]
+    assert made.counts.not_whole == 0
+
+
+def test_an_update_ends_although_the_samples_of_its_last_batch_wait(model):
+    twin = copy.deepcopy(model)
+    made, calm = updates(model, 175), updates(twin)
+    first, last = UpdatePart(0.5, last=False), UpdatePart(0.5, first=False)
+    take(made, ("a", "b"), first)
+    take(made, ("h",), last)  # needs 180
+    optimizer = calm.optimizer
+    training_step(Rows(), twin, optimizer, Rows().collate(batch_of("ab")), Variant(), RULES, part=UpdatePart(0.5))
+    assert torch.equal(weights(model), weights(twin))
+    assert (made.counts.deferred, made.counts.not_whole) == (1, 1)
+
+
+def test_an_update_begins_without_gradients_although_the_samples_of_its_first_batch_wait(model):
+    twin = copy.deepcopy(model)
+    made, calm = updates(model, 175), updates(twin)
+    for one in (made, calm):
+        take(one, ("a", "b"))  # leaves its gradients
+    take(made, ("h",), UpdatePart(0.5, last=False))
+    take(made, ("c",), UpdatePart(0.5, first=False))
+    take(calm, ("c",), UpdatePart(0.5))
+    assert torch.equal(weights(model), weights(twin))
+
+
+def test_events_that_kept_batches_from_running_whole_are_summed(model):
+    made = updates(model, 175)
+    take(made, ("a", "g", "h"))  # cut into parts; h waits
+    made.workload.fail = 1
+    take(made, ("a",))
+    counts = made.counts
+    assert (counts.split, counts.deferred, counts.out_of_memory, counts.not_whole) == (1, 1, 1, 3)
+
+
+def test_one_of_several_processes_does_not_repeat_alone(model):
+    made = updates(model)
+    made.several_processes = True
+    made.workload.fail = 1
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        take(made, NAMES)
+    assert made.counts.out_of_memory == 0
+
+
+def test_errors_of_compass_are_no_out_of_memory(model):
+    made, error = updates(model), OutOfMemoryAgain("CUDA out of memory")
+
+    def fail(*_):
+        raise error
+
+    made.workload.loss = fail
+    with pytest.raises(OutOfMemoryAgain):
+        take(made, NAMES)
+    assert made.counts.out_of_memory == 0
+
+
+def test_memory_is_released_before_the_smaller_parts(model):
+    made, seen = updates(model), []
+    made.empty_cache = lambda: seen.append(list(made.workload.sizes))
+    made.workload.fail = 1
+    take(made, NAMES)
+    assert seen == [[8]]
+
+
+def normalised():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+
+
+class FailsBehind(Rows):
+    """Memory runs out behind the forward pass, when running statistics have changed."""
+
+    def loss(self, model, rows):
+        loss = model(rows).square().mean()
+        self.sizes.append(len(rows))
+        if self.fail:
+            self.fail -= 1
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+        return loss
+
+
+def test_running_statistics_count_an_interrupted_pass_once():
+    made, calm = updates(normalised(), workload=FailsBehind()), updates(normalised())
+    made.workload.fail = 1
+    take(made, NAMES)
+    for part in (UpdatePart(0.5, last=False), UpdatePart(0.5, first=False)):
+        take(calm, NAMES[:4] if part.first else NAMES[4:], part)
+    for mine, told in zip(made.model.buffers(), calm.model.buffers(), strict=True):
+        torch.testing.assert_close(mine, told)
+
+
+def test_a_poisoned_sample_that_had_waited_leaves_the_update_before_it_alone(monkeypatch):
+    monkeypatch.setattr("compass.training.guard.STALE_S", -1)
+    free = {"now": 175}
+    made = updates(normalised(), lambda: free["now"], least_batch=2)
+    clean = updates(normalised(), 175, least_batch=2)  # there it goes on waiting
+    for one in (made, clean):
+        take(one, ("g", "h"))
+    monkeypatch.setitem(ROWS, "h", torch.full((3,), float("nan")))
+    free["now"] = 1e9
+    for one in (made, clean):
+        take(one, ("a", "b"))
+    assert (made.counts.not_finite, made.waiting) == (1, [])
+    assert all(map(torch.equal, made.model.buffers(), clean.model.buffers()))
+
+
+def test_updates_win_the_budget_back(model):
+    made = updates(model)
+    made.workload.fail = 1
+    take(made, NAMES)
+    mistrusted = made.guard.available_bytes()
+    for _ in range(30):
+        take(made, NAMES)
+    assert mistrusted < made.guard.available_bytes() == 1e9
+
+
+def test_parts_that_fit_exactly_are_cut_no_further():
+    guard = Guard(LAW, LOADS, 100 + 30 + 40, lambda: 1e9)
+    assert guard.parts(batch_of("abcd")) == ((batch_of("ab"), batch_of("cd")), ())
+
+
+def test_a_model_is_trained_on_one_sample_unless_it_says_otherwise():
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9).smaller(batch_of("ab")) == (batch_of("a"), batch_of("b"))
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9, 2).smaller(batch_of("abc")) == (batch_of("abc"),)
+    assert Guard(LAW, LOADS, 1e9, lambda: 1e9, 2).smaller(batch_of("abcd")) == (batch_of("ab"), batch_of("cd"))
+
+
+def test_only_what_a_forward_pass_of_normalising_layers_changes_are_running_statistics(model):
+    model.register_buffer("mask", torch.ones(2))
+    assert running_statistics(model) == []
+    plain = torch.nn.BatchNorm1d(2, track_running_stats=False)
+    assert running_statistics(torch.nn.Sequential(model, plain)) == []
+    found = running_statistics(torch.nn.Sequential(model, torch.nn.BatchNorm1d(2)))
+    assert [tuple(buffer.shape) for buffer in found] == [(2,), (2,), ()]
+
+
+def test_samples_that_were_left_out_are_warned_of(model, caplog):
+    made = updates(model, 175)
+    take(made, ("g", "h"))
+    made.finish_epoch()
+    assert "h did not fit into memory during the whole epoch and was left out" in caplog.messages

@@ -1,8 +1,10 @@
 """One model of the user's as a workload: what it takes from a module, a loader and a loss, or from a LightningModule."""
 
 import dataclasses
+import os
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -388,6 +390,44 @@ def test_a_model_in_a_file_comes_back(tmp_path):
     assert (made.name, len(made.samples())) == ("Local", 100)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"mine\.model\.pkl: got .*; expected a file that compass\.fit wrote"):
+        read_model(path)
+
+
+class Payload:
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def damaged(content):
+    middle = len(content) // 2
+    yield content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    yield content[:-1]
+    yield content + b" "
+    yield content[:-80]  # a whole pickle without its checksum
+    yield b"\x80\x05\x96" + b"\xff" * 7 + b"\x7f."  # asks for 8 EiB
+
+
+def test_nothing_of_a_damaged_model_is_unpickled(tmp_path):
+    trace, path = tmp_path / "trace", tmp_path / f"mine{MODEL_SUFFIX}"
+    write_model(path, Payload(trace))
+    whole = path.read_bytes()
+    for content in damaged(whole):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"mine\.model\.pkl: got ValueError: its checksum is missing, or not that"):
+            read_model(path)
+    assert not trace.exists()
+    path.write_bytes(whole)
+    read_model(path)
+    assert trace.exists()  # the payload is a working one
+
+
+def test_a_pipe_is_no_model(tmp_path):
+    path = tmp_path / f"mine{MODEL_SUFFIX}"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="a pipe or a device, not a file"):
         read_model(path)
 
 
