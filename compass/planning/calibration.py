@@ -81,7 +81,7 @@ def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Varia
 def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence[Knobs]) -> None:
     """Anchors with one graph; on an accelerator a few of them, whose step time is mostly launch overhead."""
     alone = anchors if experiment.on_cpu else launching(anchors)
-    specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in alone]
+    specs = [timing_spec(experiment, knobs, at_most=1) for knobs in alone]
     _probe_all(experiment, prober, [spec for spec in specs if spec is not None])
 
 
@@ -279,14 +279,15 @@ def longest_timed_s(experiment: Experiment) -> float:
 def _anchor_specs(
     experiment: Experiment, anchors: Sequence[Knobs], step_s: float, batch_of: Callable[[int], Batch]
 ) -> list[ProbeSpec]:
-    """One profiled timing of each anchor: it shows too whether the memory model holds on real samples and at other widths.
+    """One timing of each anchor. With the largest steps it is profiled too, to show whether the memory model holds on real samples.
 
-    Where no graph fits, a small batch of the micro-probes takes its place.
+    So is one with contrasting loads. Where no graph fits, a small batch of the micro-probes takes its place.
     """
     rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
-    smallest = experiment.micro_batches[0]
+    smallest, loads = experiment.micro_batches[0], experiment.sample_loads
+    is_telling = step_s == longest_timed_s(experiment) or batch_of == loads.contrasting
     return [
-        timing_spec(experiment, knobs, longest_s=step_s, profile=True, batch_of=batch_of)
+        timing_spec(experiment, knobs, longest_s=step_s, profile=is_telling, batch_of=batch_of)
         or timing_probe(rules, knobs, smallest, runtime, on_cpu=experiment.on_cpu, n_warming=experiment.n_warming)
         for knobs in anchors
     ]
