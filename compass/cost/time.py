@@ -82,7 +82,7 @@ class _Process:
         cross[:, self.real] = residual_covariance(knobs, log_s, self.knobs, self.log_s)
         for form in {form.key: form for form in forms}.values():
             mine = np.flatnonzero([other.key == form.key for other in forms])
-            rows = np.array([gradients[place] for place in mine])
+            rows = np.array([row for row, other in zip(gradients, forms, strict=True) if other.key == form.key])
             found[np.ix_(mine, mine)] += (rows * form.spreads**2) @ rows.T
             cross[mine] += (rows * form.spreads**2) @ self.gradients[form.key].T
         return np.asarray(found - cross @ self.inverse @ cross.T, dtype=np.float64)

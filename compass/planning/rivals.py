@@ -45,7 +45,7 @@ def losses_of(policy: Policy, known: Knowledge, choices: Sequence[Choice]) -> Lo
 
     def losses(step_s: _Floats) -> _Floats:
         if not policy.timed or known.reference is None:
-            return step_s / batch
+            return np.asarray(step_s / batch)
         softened = known.soften(batch / step_s, step_s, rules)
         return score(softened, capacity, known.reference, rules.quality_weight, known.config.score)
 
