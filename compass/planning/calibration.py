@@ -293,7 +293,7 @@ def _anchor_specs(
     ]
 
 
-def timing_spec(
+def timing_spec(  # noqa: PLR0913 - each varies on its own
     experiment: Experiment,
     knobs: Knobs,
     *,
@@ -301,13 +301,16 @@ def timing_spec(
     at_most: int | None = None,
     profile: bool = False,
     batch_of: Callable[[int], Batch] | None = None,
+    fill_share: float | None = None,
 ) -> ProbeSpec | None:
     """The timing of `knobs` on as many graphs as memory and a step of `longest_s` allow; None if no graph fits the budget.
 
-    `batch_of` makes a batch of so many graphs: a typical one by default.
+    `batch_of` makes a batch of so many graphs: a typical one by default. `fill_share` is the share of the memory that it may fill, by
+    default an anchor's.
     """
     costs, batch_of = experiment.costs(), batch_of or experiment.sample_loads.typical
-    n_graphs = _most_graphs(experiment, knobs, batch_of, longest_s or longest_timed_s(experiment))
+    fill_share = fill_share or experiment.config.probe.anchor_share
+    n_graphs = _most_graphs(experiment, knobs, batch_of, longest_s or longest_timed_s(experiment), fill_share)
     law = costs.bytes_law(knobs, experiment.calibrated_allocator)
     if n_graphs == 0:
         if law.upper_footprint(experiment.sample_loads.load(batch_of(1))) > experiment.budget_bytes:
@@ -329,12 +332,14 @@ def timing_spec(
     )
 
 
-def _most_graphs(experiment: Experiment, knobs: Knobs, batch_of: Callable[[int], Batch], longest_s: float) -> int:
-    """The most graphs that fill no more than their share of the memory, in a predicted step of at most `longest_s`."""
+def _most_graphs(
+    experiment: Experiment, knobs: Knobs, batch_of: Callable[[int], Batch], longest_s: float, fill_share: float
+) -> int:
+    """The most graphs that fill no more than `fill_share` of the memory, in a predicted step of at most `longest_s`."""
     known, costs = experiment.known(), experiment.costs()
     law = costs.bytes_law(knobs, experiment.calibrated_allocator)
     free_bytes = experiment.budget_bytes - law.baseline_bytes
-    most_bytes = law.baseline_bytes + experiment.config.probe.anchor_share * free_bytes
+    most_bytes = law.baseline_bytes + fill_share * free_bytes
     is_timed = costs.time.knows(knobs.variant)
 
     def suits(n_graphs: int) -> bool:

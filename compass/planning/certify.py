@@ -16,6 +16,7 @@ from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
 from compass.planning.prober import BEYOND_DOUBT, Probed, Prober
 from compass.planning.ranks import with_ranks
+from compass.planning.strategies import time_rivals
 from compass.planning.unequal import with_shares
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import LEAST_REST, is_settled
@@ -45,6 +46,8 @@ from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
 
+WORTH_TIMING = 0.01
+"""Share of production's throughput that a timing must be expected to gain."""
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
@@ -161,6 +164,9 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             if seems_spilled(experiment, probed):
                 log.warning("%s: %s is so slow that memory seems to have moved to the host", policy.stage, text)
                 experiment.spilled.add(probed.spec.key)
+            if policy.certified and not policy.timed and len(certified) == 1:
+                # What the first certificate showed of all choices is known now; the rest is what they may differ by.
+                time_rivals(policy, experiment, prober, gain_share=WORTH_TIMING)
         else:
             failed.append(Failed(pick, probed.outcome))
             _learn(policy, experiment, failed[-1])

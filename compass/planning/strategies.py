@@ -22,9 +22,6 @@ from compass.search.samplers import SamplerName, TrialResult, sample
 from compass.search.study import NO_SCORE, REFUSED, lateness
 from compass.stages.policy import NearMiss, Policy, Ranking, models_of
 
-PRODUCTION_GAIN = 0.01
-"""Share of the throughput that a timing must be expected to gain: a certificate tells no smaller difference than its settling share."""
-
 Strategy = Callable[[Policy, Experiment, Prober], Policy]
 
 
@@ -36,15 +33,20 @@ def search_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Poli
     if policy.certified:
         look_at_models(policy, experiment, prober)
     if not policy.timed:
-        return structured(policy, experiment, prober) if policy.certified else policy
+        return policy
     return STRATEGIES[experiment.config.search.sampler](policy, experiment, prober)
 
 
 def structured(policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
-    """Time what is expected to improve the stage's pick most, until the expected gain is not worth a probe."""
-    search = experiment.config.search
-    gain_share = search.gain_share if policy.timed else PRODUCTION_GAIN
-    for n_done in range(search.probes_per_stage):
+    """Time what is expected to improve the stage's score most, until the expected gain is not worth a probe."""
+    time_rivals(policy, experiment, prober, gain_share=experiment.config.search.gain_share)
+    return policy
+
+
+def time_rivals(policy: Policy, experiment: Experiment, prober: Prober, *, gain_share: float) -> None:
+    """Time what is expected to improve the stage's pick most, until no probe is expected to gain more than `gain_share`."""
+    n_most = experiment.config.search.probes_per_stage
+    for n_done in range(n_most):
         known = experiment.known()
         ranking = policy.rank(known)
         if ranking is None:
@@ -55,9 +57,8 @@ def structured(policy: Policy, experiment: Experiment, prober: Prober) -> Policy
         choice = most_promising(known, losses_of(policy, known, choices), choices, probes, gain_share=gain_share)
         if choice is None:
             break
-        prober.report("search", str(choice.knobs), n_done, search.probes_per_stage, stage=policy.stage)
+        prober.report("search", str(choice.knobs), n_done, n_most, stage=policy.stage)
         _probe(policy, experiment, prober, dict(specs)[choice])
-    return policy
 
 
 def sampled(name: SamplerName, policy: Policy, experiment: Experiment, prober: Prober) -> Policy:

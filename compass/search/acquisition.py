@@ -24,6 +24,8 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 NOISE = 0.02
 """Relative noise of a short timing: of its few steps, and of the pace of its process."""
+READY_S = 0.25
+"""What a probe takes beyond its steps, for each of them: a model is built and warmed up. Without it, the tiniest batch is always cheapest."""
 TAILS = 1.5
 """Two predictions differ from the truth by more than their covariance says where no form holds: on 23 foreign machines a tenth of the
 pairs of choices by over 2.4 spreads, where a normal distribution has 1.64. Half of them are within the spreads that are said."""
@@ -46,10 +48,12 @@ def expected_gains(known: Knowledge, losses: Losses, choices: Sequence[Choice], 
 def most_promising(
     known: Knowledge, losses: Losses, choices: Sequence[Choice], probes: Sequence[Choice], *, gain_share: float
 ) -> Choice | None:
-    """The probe with the largest expected gain per second of its step; None if none gains more than `gain_share`.
+    """The probe with the largest expected gain per second; None if none gains more than `gain_share`.
 
     Every probe makes about as many steps.
     """
     gains = expected_gains(known, losses, choices, probes) if choices and probes else np.zeros(0)
-    worthwhile = [(gain / probe.step_s, probe) for gain, probe in zip(gains, probes, strict=True) if gain > gain_share]
+    worthwhile = [
+        (gain / (READY_S + probe.step_s), probe) for gain, probe in zip(gains, probes, strict=True) if gain > gain_share
+    ]
     return max(worthwhile, key=lambda one: one[0])[1] if worthwhile else None
