@@ -20,7 +20,7 @@ _Floats = NDArray[np.float64]
 
 OTHER_BATCHES = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0)
 """Of the leading choices, as multiples of their own batch: throughput that falls where a cache ends is seen at no other one."""
-FILL_SHARE = 0.6
+RIVAL_FILL_SHARE = 0.6
 """Of the memory that a rival's timing may fill by its bound: calibration has measured what an allocator wastes, and a timing near the
 batch in question tells most."""
 LEADING, CONSIDERED = 6, 24
@@ -62,7 +62,7 @@ def timings_of(
     known, seen = experiment.known(), set[tuple[Knobs, int]]()
     rules = known.config.stages[policy.stage]
     for choice in choices[:CONSIDERED]:
-        spec = timing_spec(experiment, choice.knobs, at_most=choice.batch_size, fill_share=FILL_SHARE)
+        spec = timing_spec(experiment, choice.knobs, at_most=choice.batch_size, fill_share=RIVAL_FILL_SHARE)
         if spec is None or prober.knows(spec):
             continue
         n_graphs = sum(copies for _, copies in spec.batches[-1].members)

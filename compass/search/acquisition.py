@@ -22,7 +22,7 @@ Losses = Callable[[_Floats], _Floats]
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(15)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
-NOISE = 0.02
+TIMING_NOISE = 0.02
 """Relative noise of a short timing: of its few steps, and of the pace of its process."""
 READY_S = 0.25
 """What a probe takes beyond its steps, for each of them: a model is built and warmed up. Without it, the tiniest batch is always cheapest."""
@@ -38,7 +38,7 @@ def expected_gains(known: Knowledge, losses: Losses, choices: Sequence[Choice], 
     step_s = np.array([choice.step_s for choice in choices])[:, None]
     gains = []
     for place in range(n_choices, n_choices + len(probes)):
-        moves = TAILS * covariance[:n_choices, place] / np.sqrt(max(0.0, covariance[place, place]) + NOISE**2)
+        moves = TAILS * covariance[:n_choices, place] / np.sqrt(max(0.0, covariance[place, place]) + TIMING_NOISE**2)
         after = losses(step_s * np.exp(moves[:, None] * NODES))
         now = (after @ WEIGHTS).min()
         gains.append(1 - float(after.min(axis=0) @ WEIGHTS / now) if np.isfinite(now) else 0.0)
