@@ -23,7 +23,7 @@ OTHER_BATCHES = (1 / 8, 1 / 4, 1 / 2, 2.0, 4.0)
 RIVAL_FILL_SHARE = 0.6
 """Of the memory that a rival's timing may fill by its bound: calibration has measured what an allocator wastes, and a timing near the
 batch in question tells most."""
-LEADING, CONSIDERED = 6, 24
+LEADING, CONSIDERED = 4, 12
 """Choices of which other batches are looked at, and rivals that may be timed: those beyond are far behind."""
 
 
