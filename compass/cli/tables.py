@@ -81,6 +81,7 @@ def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> 
     limited_by = limit_words(plan.limited_by, profile.noun)
     says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun)]
     says += [devices_words(plan, profile.noun)] if plan.ranks is not None else []
+    says += [f"not recommended: {plan.discouraged}"] if plan.discouraged else []
     says += plan.doubts
     console.print(plan.stage)
     for text in says:
@@ -301,6 +302,7 @@ def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
     ]
     rows += [("devices", devices_words(plan, noun))] if plan.ranks is not None else []
     rows += [("alternative", line) for line in _batch_lines(plan, noun)]
+    rows += [("not recommended", plan.discouraged)] if plan.discouraged else []
     rows += [("doubt", doubt) for doubt in plan.doubts]
     if plan.follows:
         rows.append(("follows", plan.follows))

@@ -6,7 +6,7 @@ Allocators hold more than tensors do: rounding, fragmentation, freed memory that
 from three things, of which `FootprintModel.ratio` says which one counts:
 
     prior   the configured ratio of the device, the allocator and activation checkpointing
-    own     the largest ratio that probes of this configuration showed
+    own     the largest ratio that probes of this configuration showed; with less slack if one of them was a certificate
     kin     the largest ratio that probes of any model of this variant showed
 """
 
@@ -34,6 +34,9 @@ checkpointing one model differs from another by 12 %."""
 SEEN_CONSTANT_BYTES = 24 * 1024**2
 """The least that training was ever measured to add to an idle process on a CPU was 28 MB. Where a configuration was seen, the rest of
 its excess counts as growing with live bytes, so that a line through the measurements stays above larger loads."""
+SLACK_CERTIFIED = 0.03
+"""A model that a certificate or a training showed under expandable segments held batches of many sizes, and is no other model: another
+batch of it differs by less, and is certified again."""
 OVERRUN_SHARE, OVERRUN_GROWTH = 0.1, 4
 """A probe that ran out of memory wanted more than the ceiling, by an unknown share: this one, and for each further probe of the same
 configuration so many times the share before. Three probes then find a heap of 2.5 times the live bytes where 1.55 was expected."""
@@ -61,6 +64,8 @@ class FootprintModel:
     baseline_bytes: int
     on_cpu: bool
     seen: dict[_Key, float] = field(default_factory=dict)
+    certified: frozenset[_Key] = frozenset()
+    """Those of `seen` that ran batches of many sizes."""
     constant_bytes: int = SEEN_CONSTANT_BYTES
     """The part of a training process that no model changes: thread stacks and arenas on a CPU, kernels on an accelerator."""
     compiler_bytes: int = 0
@@ -92,6 +97,8 @@ class FootprintModel:
         prior, own = _prior(self.rules, knobs, allocator, on_cpu=self.on_cpu), self._own(knobs, allocator)
         kin, slack = self._kin(knobs, allocator), 1 + self._slack(knobs, allocator)
         if self._grows(allocator) and kin:
+            if own is not None and (_as_seen(allocator, on_cpu=self.on_cpu), knobs) in self.certified:
+                return max(1.0, own * (1 + SLACK_CERTIFIED))
             return max(1.0, kin * slack)
         if own is None:
             return max(prior, kin)
@@ -146,6 +153,7 @@ def fit_footprint(
     fixed_bytes = baseline_bytes + _surely_fixed_bytes(extra, constant_bytes, hardware)
     telling_bytes = _telling_bytes(telling, on_cpu=on_cpu)
     seen: dict[_Key, float] = {}
+    certified: set[_Key] = set()
     overruns: Counter[_Key] = Counter()
     law_of = cache(memory.law)
     for spec, outcome in telling:
@@ -163,8 +171,17 @@ def fit_footprint(
         unsure_bytes = GROWN_SLACK_BYTES if live_bytes < TELLING_BYTES and outcome.ok else 0
         own_bytes = held_bytes - fixed_bytes + unsure_bytes - (compiler_bytes if spec.knobs.variant.compiled else 0)
         seen[key] = max(seen.get(key, 0.0), overrun * own_bytes / live_bytes)
+        if outcome.ok and (len(spec.batches) > 1 or outcome.source == "training"):
+            certified.add(key)
     return FootprintModel(
-        rules, baseline_bytes, on_cpu, seen, constant_bytes, compiler_bytes, expandable=hardware.expandable_segments
+        rules,
+        baseline_bytes,
+        on_cpu,
+        seen,
+        frozenset(certified),
+        constant_bytes,
+        compiler_bytes,
+        expandable=hardware.expandable_segments,
     )
 
 

@@ -17,7 +17,7 @@ from compass.cost.observation import Probe
 from compass.cost.time import TimeModel, fit_time
 from compass.cost.time_form import has_timing
 from compass.optimizer_config import MemoryRules
-from compass.records import Allocator, BytesLaw, Description, Knobs, RuntimeSettings
+from compass.records import Allocator, BytesLaw, Choice, Description, Knobs, RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,17 @@ class CostModels:
         """The same for the measurement of a run, which includes the machine's noise."""
         own = self._spread_of_factor(knobs, capacity, sizes, allocator)
         return float(np.hypot(self.time.spread_of_runs(knobs, capacity, sizes), own))
+
+    def covariance(self, choices: Sequence[Choice]) -> NDArray[np.float64]:
+        """(n, n) of the logarithms of the predicted steps of `choices`. What another allocator changes is each choice's own."""
+        found = self.time.covariance(choices)
+        own = [
+            self._spread_of_factor(
+                one.knobs, one.capacity, np.array([[size for _, size in one.load.sizes]]), one.allocator
+            )
+            for one in choices
+        ]
+        return np.asarray(found + np.diag(np.square(own)), dtype=np.float64)
 
     def _spread_of_factor(
         self, knobs: Knobs, capacity: int, sizes: NDArray[np.float64], allocator: Allocator | None

@@ -28,7 +28,7 @@ from compass.cost.time_form import (
     timed_sizes,
     timed_step_s,
 )
-from compass.records import Knobs, Variant
+from compass.records import Choice, Knobs, Variant
 
 _Floats = NDArray[np.float64]
 
@@ -72,6 +72,20 @@ class _Process:
         cross[:, self.real] += self._alike(knobs, log_s)
         prior = float((gradient**2 @ priors)[0]) + SMOOTH_SPREAD**2 + OWN_SPREAD**2 + LOAD_SPREAD**2
         return prior - float(np.squeeze(cross @ self.inverse @ cross.T))
+
+    def covariance(
+        self, knobs: Sequence[Knobs], log_s: _Floats, forms: Sequence[TimeForm], gradients: Sequence[_Floats]
+    ) -> _Floats:
+        """(m, m) of the logarithms predicted for m configurations at one load each, (m,), with their forms and gradients (p,)."""
+        found = residual_covariance(knobs, log_s, knobs, log_s)
+        cross = np.zeros((len(knobs), len(self.real)))
+        cross[:, self.real] = residual_covariance(knobs, log_s, self.knobs, self.log_s)
+        for form in {form.key: form for form in forms}.values():
+            mine = np.flatnonzero([other.key == form.key for other in forms])
+            rows = np.array([row for row, other in zip(gradients, forms, strict=True) if other.key == form.key])
+            found[np.ix_(mine, mine)] += (rows * form.spreads**2) @ rows.T
+            cross[mine] += (rows * form.spreads**2) @ self.gradients[form.key].T
+        return np.asarray(found - cross @ self.inverse @ cross.T, dtype=np.float64)
 
     def _alike(self, knobs: Knobs, log_s: _Floats) -> _Floats:
         """(m, r) covariances with the residuals of the timings."""
@@ -119,6 +133,17 @@ class TimeModel:
             )
         return float(np.sqrt(max(NOISE_FLOOR**2, self.process.variance(knobs, log_s, form, gradient))))
 
+    def covariance(self, choices: Sequence[Choice]) -> _Floats:
+        """(n, n) of the logarithms of the steps predicted for `choices` at their loads: what one shows of the others."""
+        forms = [self.form_of(choice.knobs.variant) for choice in choices]
+        looked_at = [
+            form.log_step(choice.knobs, choice.capacity, np.array([[size for _, size in choice.load.sizes]]))
+            for form, choice in zip(forms, choices, strict=True)
+        ]
+        log_s, gradients = np.array([found[0] for found, _ in looked_at]), [rows[0] for _, rows in looked_at]
+        knobs = [choice.knobs for choice in choices]
+        return (self.process or _nothing_timed(self.forms)).covariance(knobs, log_s, forms, gradients)
+
     def spread_of_runs(self, knobs: Knobs, capacity: int, sizes: _Floats) -> float:
         """The same for the measurement of a run, which includes the machine's noise. No probe can reduce that part."""
         return float(np.hypot(self.spread(knobs, capacity, sizes), self.unrest))
@@ -146,6 +171,13 @@ def fit_time(features: tuple[str, ...], probes: Iterable[Probe], *, overlapping:
     unrest = float(np.hypot(np.median([half_interval(p) for p in telling]), pace))
     process = _process(features, forms, timed, pace=pace)
     return TimeModel(forms, process, unrest, _misfits(telling, process))
+
+
+def _nothing_timed(forms: dict[tuple[Hashable, ...], TimeForm]) -> _Process:
+    """The process of no timings, which leaves the priors as they are."""
+    none = np.zeros(0)
+    gradients = {key: np.zeros((0, len(form.vector))) for key, form in forms.items()}
+    return _Process((), none, none, np.zeros(0, dtype=np.bool_), gradients, np.zeros((0, 0)))
 
 
 def _misfits(telling: Sequence[Probe], process: _Process) -> dict[Variant, float]:
@@ -191,8 +223,9 @@ def residual_covariance(
     other_places, other_aligned = _places_of(others), np.array([alignment(knobs) for knobs in others])
     apart = ((places[:, None, :] - other_places[None, :, :]) ** 2).sum(axis=-1)
     alike = np.where(aligned[:, None] == other_aligned[None, :], 1.0, UNLIKE)
-    rows = {one: [one == other for other in others] for one in dict.fromkeys(some)}
-    own = np.array([rows[one] for one in some], dtype=np.float64)
+    number = {knobs: place for place, knobs in enumerate(dict.fromkeys([*some, *others]))}
+    numbers, other_numbers = (np.array([number[knobs] for knobs in models]) for models in (some, others))
+    own = (numbers[:, None] == other_numbers[None, :]).astype(np.float64)
     loads = np.exp(-0.5 * (some_log_s[:, None] - others_log_s[None, :]) ** 2)
     shared = SMOOTH_SPREAD**2 * alike * np.exp(-0.5 * apart / LENGTH**2)
     return np.asarray(shared + own * (OWN_SPREAD**2 + LOAD_SPREAD**2 * loads), dtype=np.float64)
@@ -200,5 +233,5 @@ def residual_covariance(
 
 def _places_of(models: Sequence[Knobs]) -> _Floats:
     """(n, 2) log layers, log channels."""
-    places = np.array([[float(knobs.layers), float(knobs.channels)] for knobs in models])
+    places = np.array([[float(knobs.layers), float(knobs.channels)] for knobs in models]).reshape(-1, 2)
     return np.asarray(np.log(places), dtype=np.float64)

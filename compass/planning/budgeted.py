@@ -69,7 +69,8 @@ def with_budget(plan: StagePlan, policy: Policy, experiment: Experiment, prober:
         outcome = _certified(plan, epoch, experiment, prober)
         if outcome is not None and outcome.step is not None:
             budget = _batch_budget(plan, known, epoch, outcome, outcome.step)
-            better = "batch_budget" if budget.gain > WORTHWHILE else "batch_size"
+            is_better = budget.gain > WORTHWHILE and not plan.discouraged  # the law alone bounds most of these batches
+            better = "batch_budget" if is_better else "batch_size"
             return plan.model_copy(update={"batch_budget": budget, "recommended": better})
     return plan
 

@@ -92,7 +92,7 @@ def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Varia
 
 def time_single_graphs(experiment: Experiment, prober: Prober, anchors: Sequence[Knobs], progress: _Progress) -> None:
     """Anchors with one graph, whose step time on an accelerator is mostly launch overhead."""
-    specs = [timing_spec(experiment, knobs, at_most=1, profile=experiment.on_cpu) for knobs in anchors]
+    specs = [timing_spec(experiment, knobs, at_most=1) for knobs in anchors]
     _probe_all(experiment, prober, [spec for spec in specs if spec is not None], progress)
 
 
@@ -301,20 +301,21 @@ def longest_timed_s(experiment: Experiment) -> float:
 def _anchor_specs(
     experiment: Experiment, anchors: Sequence[Knobs], step_s: float, batch_of: Callable[[int], Batch]
 ) -> list[ProbeSpec]:
-    """One profiled timing of each anchor: it shows too whether the memory model holds on real samples and at other widths.
+    """One timing of each anchor. With the largest steps it is profiled too, to show whether the memory model holds on real samples.
 
-    Where no graph fits, a small batch of the micro-probes takes its place.
+    So is one with contrasting loads. Where no graph fits, a small batch of the micro-probes takes its place.
     """
     rules, runtime = experiment.config.probe, experiment.runtime(experiment.calibrated_allocator)
-    smallest = experiment.micro_batches[0]
+    smallest, loads = experiment.micro_batches[0], experiment.sample_loads
+    is_telling = step_s == longest_timed_s(experiment) or batch_of == loads.contrasting
     return [
-        timing_spec(experiment, knobs, longest_s=step_s, profile=True, batch_of=batch_of)
+        timing_spec(experiment, knobs, longest_s=step_s, profile=is_telling, batch_of=batch_of)
         or timing_probe(rules, knobs, smallest, runtime, on_cpu=experiment.on_cpu, n_warming=experiment.n_warming)
         for knobs in anchors
     ]
 
 
-def timing_spec(
+def timing_spec(  # noqa: PLR0913 - each varies on its own
     experiment: Experiment,
     knobs: Knobs,
     *,
@@ -322,13 +323,16 @@ def timing_spec(
     at_most: int | None = None,
     profile: bool = False,
     batch_of: Callable[[int], Batch] | None = None,
+    fill_share: float | None = None,
 ) -> ProbeSpec | None:
     """The timing of `knobs` on as many graphs as memory and a step of `longest_s` allow; None if no graph fits the budget.
 
-    `batch_of` makes a batch of so many graphs: a typical one by default.
+    `batch_of` makes a batch of so many graphs: a typical one by default. `fill_share` is the share of the memory that it may fill, by
+    default an anchor's.
     """
     costs, batch_of = experiment.costs(), batch_of or experiment.sample_loads.typical
-    n_graphs = _most_graphs(experiment, knobs, batch_of, longest_s or longest_timed_s(experiment))
+    fill_share = fill_share or experiment.config.probe.anchor_share
+    n_graphs = _most_graphs(experiment, knobs, batch_of, longest_s or longest_timed_s(experiment), fill_share)
     law = costs.bytes_law(knobs, experiment.calibrated_allocator)
     if n_graphs == 0:
         if law.upper_footprint(experiment.sample_loads.load(batch_of(1))) > experiment.budget_bytes:
@@ -350,12 +354,14 @@ def timing_spec(
     )
 
 
-def _most_graphs(experiment: Experiment, knobs: Knobs, batch_of: Callable[[int], Batch], longest_s: float) -> int:
-    """The most graphs that fill no more than their share of the memory, in a predicted step of at most `longest_s`."""
+def _most_graphs(
+    experiment: Experiment, knobs: Knobs, batch_of: Callable[[int], Batch], longest_s: float, fill_share: float
+) -> int:
+    """The most graphs that fill no more than `fill_share` of the memory, in a predicted step of at most `longest_s`."""
     known, costs = experiment.known(), experiment.costs()
     law = costs.bytes_law(knobs, experiment.calibrated_allocator)
     free_bytes = experiment.budget_bytes - law.baseline_bytes
-    most_bytes = law.baseline_bytes + experiment.config.probe.anchor_share * free_bytes
+    most_bytes = law.baseline_bytes + fill_share * free_bytes
     is_timed = costs.time.knows(knobs.variant)
 
     def suits(n_graphs: int) -> bool:

@@ -16,6 +16,7 @@ from compass.planning.experiment import Experiment
 from compass.planning.forecast import stage_part
 from compass.planning.prober import BEYOND_DOUBT, Probed, Prober
 from compass.planning.ranks import with_ranks
+from compass.planning.strategies import time_rivals
 from compass.planning.unequal import with_shares
 from compass.probe.requests import certificate_probe
 from compass.probe.settle import LEAST_REST, is_settled
@@ -45,11 +46,15 @@ from compass.units import format_seconds
 
 log = logging.getLogger(__name__)
 
+WORTH_TIMING = 0.01
+"""Share of production's throughput that a timing must be expected to gain."""
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
 POOR_TIME = 0.15
 """Step times are said to be doubtful where a timing misses the form by more: the usual error of a model never timed is 3 to 4 %."""
+WRONG_LAW = 0.2
+"""A plan is not recommended if a law that it was chosen by is off by more: another model, or another batch, may be better by as much."""
 SPILLING_FILL, SPILLING_SLOWS = 0.7, 1.5
 """A certificate seems to have spilled if it filled more than this share of the budget, in so many times the predicted step: a bus moves
 bytes at a hundredth of a device's pace."""
@@ -159,6 +164,9 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             if seems_spilled(experiment, probed):
                 log.warning("%s: %s is so slow that memory seems to have moved to the host", policy.stage, text)
                 experiment.spilled.add(probed.spec.key)
+            if policy.certified and not policy.timed and len(certified) == 1:
+                # What the first certificate showed of all choices is known now; the rest is what they may differ by.
+                time_rivals(policy, experiment, prober, gain_share=WORTH_TIMING)
         else:
             failed.append(Failed(pick, probed.outcome))
             _learn(policy, experiment, failed[-1])
@@ -397,6 +405,7 @@ def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> S
         or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
         unsettled=unsettled,
         doubts=doubts(policy, experiment, certified),
+        discouraged=discouraged(policy, experiment, certified),
         limited_by=policy.limited_by(certified.known, pick),
         why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest))
         + options_words(certified.known, certified.choice, others),
@@ -435,6 +444,24 @@ def doubts(policy: Policy, experiment: Experiment, certified: Certified) -> tupl
             "other predictions may be as wrong"
         )
     return tuple(found)
+
+
+def discouraged(policy: Policy, experiment: Experiment, certified: Certified) -> str:
+    """Why the plan of a choice is not recommended though it ran, as the end of a sentence; empty if it is.
+
+    A memory law that is off by tens of per cent counts where the model was not probed itself, for then its law holds what that showed.
+    A time law counts where the certificate missed its own prediction by as much.
+    """
+    if not policy.certified:
+        return ""
+    costs, knobs = experiment.costs(), certified.choice.knobs
+    off = 0.0 if costs.memory.observed(knobs) else costs.memory.misfits.get(knobs.variant.of_memory, 0.0)
+    late = certified.step.median_s / certified.choice.step_s - 1
+    if off > WRONG_LAW:
+        return f"the memory law that it was chosen by is off by up to {off:.0%}, so it may be much larger or smaller than it could be"
+    if abs(late) > WRONG_LAW and costs.time.misfits.get(knobs.variant, 0.0) > WRONG_LAW:
+        return f"the time law that it was chosen by is off by {abs(late):.0%} here, so another model may be better"
+    return ""
 
 
 def _measured(policy: Policy, known: Knowledge, certified: Certified) -> Measured:

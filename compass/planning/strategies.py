@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable, Collection
 from functools import partial
 
-from compass.planning.calibration import longest_timed_s, look_at_models, timing_spec
+from compass.planning.calibration import look_at_models, timing_spec
 from compass.planning.experiment import Experiment
 from compass.planning.prober import Prober
-from compass.records import Knobs, Outcome, Stage, Status
+from compass.planning.rivals import losses_of, rivals, timings_of
+from compass.records import Knobs, Outcome, ProbeSpec, Stage, Status
 from compass.search.acquisition import most_promising
 from compass.search.knowledge import Knowledge
 from compass.search.samplers import SamplerName, TrialResult, sample
@@ -37,21 +38,27 @@ def search_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Poli
 
 
 def structured(policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
-    """Time the model that is expected to improve the stage's score most, until the expected gain is not worth a probe."""
-    rules, search = experiment.config.stages[policy.stage], experiment.config.search
-    for n_done in range(search.probes_per_stage):
+    """Time what is expected to improve the stage's score most, until the expected gain is not worth a probe."""
+    time_rivals(policy, experiment, prober, gain_share=experiment.config.search.gain_share)
+    return policy
+
+
+def time_rivals(policy: Policy, experiment: Experiment, prober: Prober, *, gain_share: float) -> None:
+    """Time what is expected to improve the stage's pick most, until no probe is expected to gain more than `gain_share`."""
+    n_most = experiment.config.search.probes_per_stage
+    for n_done in range(n_most):
         known = experiment.known()
         ranking = policy.rank(known)
         if ranking is None:
             break
-        longest_s = longest_timed_s(experiment)
-        choice = most_promising(known, rules, ranking.choices, gain_share=search.gain_share, longest_s=longest_s)
+        choices = rivals(policy, known, ranking)
+        specs = list(timings_of(policy, experiment, prober, choices))
+        probes = [probe for probe, _ in specs]
+        choice = most_promising(known, losses_of(policy, known, choices), choices, probes, gain_share=gain_share)
         if choice is None:
             break
-        prober.report("search", str(choice.knobs), n_done, search.probes_per_stage, stage=policy.stage)
-        if _time(policy, experiment, prober, choice.knobs) is None:
-            break
-    return policy
+        prober.report("search", str(choice.knobs), n_done, n_most, stage=policy.stage)
+        _probe(policy, experiment, prober, dict(specs)[choice])
 
 
 def sampled(name: SamplerName, policy: Policy, experiment: Experiment, prober: Prober) -> Policy:
@@ -93,13 +100,16 @@ def _excess(known: Knowledge, policy: Policy, knobs: Knobs) -> float:
 
 
 def _time(policy: Policy, experiment: Experiment, prober: Prober, knobs: Knobs) -> Outcome | None:
-    """Time `knobs`, and set them aside if they do not run; None if no graph fits."""
+    """Time `knobs`; None if no graph fits."""
     spec = timing_spec(experiment, knobs)
-    if spec is None:
-        return None
+    return None if spec is None else _probe(policy, experiment, prober, spec)
+
+
+def _probe(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Outcome:
+    """Make a timing, and set its model aside if it does not run."""
     outcome = prober.probe("search", spec, stage=policy.stage, expected=experiment.expected(spec)).outcome
     if not outcome.ok:
-        experiment.pruned.set_aside(knobs, outcome.summary)
+        experiment.pruned.set_aside(spec.knobs, outcome.summary)
     return outcome
 
 

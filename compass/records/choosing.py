@@ -356,6 +356,8 @@ class StagePlan(Record):
     """The certificate ended before its step time was known as well as configured: its interval tells how well."""
     doubts: tuple[str, ...] = ()
     """What the fitted laws that this plan was chosen by are known to miss, a sentence for each; its own certificate holds all the same."""
+    discouraged: str = ""
+    """Why the plan is not recommended although it ran as certified: a law that it was chosen by is off by tens of per cent. Usually empty."""
     limited_by: str
     """The limit that keeps the plan from being larger or faster: `memory`, `time`, `data`, `space`, `score` or, in a smoke
     test, `nothing`."""

@@ -52,6 +52,7 @@ def _plan(plan: StagePlan) -> dict[str, Any]:
         "proven_steps": plan.certificate.n_steps,
         "enforced": plan.certificate.enforced,
         "indicative": plan.indicative,
+        "discouraged": plan.discouraged,
         "limited_by": plan.limited_by,
     }
 

@@ -175,6 +175,7 @@ def _beside(evidence: Evidence, plan: StagePlan) -> tuple[str, ...]:
     if plan.runners_up:
         second = plan.runners_up[0]
         found.append(f"Next: {_choice(second, evidence.noun)}{_behind(evidence, plan, second)}.")
+    found += [f"Not recommended: {plan.discouraged}."] if plan.discouraged else []
     found += [f"{doubt[:1].upper()}{doubt[1:]}." for doubt in plan.doubts]
     if plan.follows:
         found.append(f"Follows {plan.follows}.")

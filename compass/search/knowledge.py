@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -42,6 +42,10 @@ class Costs(Protocol):
 
     def spread_of_runs(self, knobs: Knobs, capacity: int, sizes: _Floats, allocator: Allocator | None = None) -> float:
         """The same for the measurement of a run, which includes the machine's noise."""
+        ...
+
+    def covariance(self, choices: Sequence[Choice]) -> _Floats:
+        """(n, n) of the logarithms of the steps predicted for `choices`: what the timing of one shows of the others."""
         ...
 
     def is_timed(self, knobs: Knobs) -> bool:

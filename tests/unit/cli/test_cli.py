@@ -378,6 +378,15 @@ def test_show_a_doubt(profile):
     assert "memory laws missed a probe by 4%" in compass("show", "p.json", "--stage", "prototyping").stdout
 
 
+def test_show_a_plan_that_is_not_recommended(profile):
+    plan = profile.plans["prototyping"].model_copy(update={"discouraged": "the time law is off by 40%"})
+    write_profile(profile.model_copy(update={"plans": {**profile.plans, "prototyping": plan}}), Path("p.json"))
+    one = compass("show", "p.json", "--stage", "prototyping").stdout
+    assert "not recommended" in one
+    assert "the time law is off by 40%" in one
+    assert json.loads(compass("show", "p.json", "--stage", "prototyping", "--json").stdout)["discouraged"]
+
+
 def test_show_a_failed_stage(profile):
     write_profile(profile, Path("p.json"))
     assert "Nearest miss" in compass("show", "p.json", "--stage", "validation").stdout

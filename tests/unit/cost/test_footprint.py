@@ -6,6 +6,7 @@ from compass.cost.footprint import (
     GROWN_SLACK_BYTES,
     OVERRUN_SHARE,
     SEEN_CONSTANT_BYTES,
+    SLACK_CERTIFIED,
     SLACK_EXPANDABLE,
     SLACK_EXPANDABLE_CHECKPOINTING,
     SLACK_HEAP,
@@ -179,6 +180,16 @@ def test_expandable_segments_waste_alike_in_all_models_and_under_either_heap():
     assert model.ratio(RECOMPUTING, "fast") == RULES.footprint_ratio_accelerator_checkpointing  # as none was seen
     recomputing = fitted(*seen, on_segments(RECOMPUTING, 1.07), on_cpu=False, expandable=True)
     assert recomputing.ratio(RECOMPUTING, "tight") == pytest.approx(1.07 * (1 + SLACK_EXPANDABLE_CHECKPOINTING))
+
+
+def test_a_certificate_of_a_model_itself_says_more_than_its_kin():
+    other = on_segments(Knobs(layers=2, channels=32), 1.05)
+    certificate = on_segments(PLAIN, 1.02)
+    batches = (*certificate.spec.batches, *certificate.spec.batches)
+    certificate = certificate._replace(spec=certificate.spec.model_copy(update={"batches": batches}))
+    model = fitted(on_segments(PLAIN, 1.0, 50 * MIB), other, certificate, on_cpu=False, expandable=True)
+    assert model.ratio(PLAIN, "fast") == pytest.approx(1.02 * (1 + SLACK_CERTIFIED))
+    assert model.ratio(Knobs(layers=9, channels=96), "fast") == pytest.approx(1.05 * (1 + SLACK_EXPANDABLE))
 
 
 def test_running_out_says_that_more_than_the_ceiling_was_wanted():

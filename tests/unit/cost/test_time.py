@@ -1,6 +1,7 @@
 """Step times of made-up laws: found again, and not moved by what strays."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -288,3 +289,27 @@ def test_the_fit_is_the_most_probable_one(overlapping):
             if place == at.power and not overlapping:
                 continue
             assert improbable(moved) > least - 1e-2
+
+
+def asked(depth, width, nodes):
+    load = Load(graphs=1, sizes=(("nodes", nodes),))
+    knobs = Knobs(layers=depth, channels=width)
+    return SimpleNamespace(knobs=knobs, capacity=100 * width, load=load)
+
+
+def test_predictions_vary_together_by_what_the_timings_leave_open():
+    near, far, small = asked(3, 48, 6_000.0), asked(7, 192, 30_000.0), asked(7, 192, 15_000.0)
+    covariance = MODEL.covariance([near, far, small])
+    spreads = [MODEL.spread(one.knobs, one.capacity, np.array([[one.load["nodes"]]])) for one in (near, far, small)]
+    assert np.sqrt(np.diag(covariance)) == pytest.approx(spreads, rel=1e-6)
+    of_model = covariance[1, 2] / np.sqrt(covariance[1, 1] * covariance[2, 2])
+    of_both = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    assert of_model > 0.5 > of_both
+
+
+def test_micro_probes_alone_leave_the_covariance_of_the_priors():
+    only = fit_time(FEATURES, [timed(ANCHOR, nodes, real=False) for nodes in LOADS])
+    one, other = asked(3, 48, 6_000.0), asked(3, 48, 7_000.0)
+    covariance = only.covariance([one, other])
+    assert np.sqrt(covariance[0, 0]) == pytest.approx(only.spread(one.knobs, 4_800, np.array([[6_000.0]])))
+    assert covariance[0, 1] > 0

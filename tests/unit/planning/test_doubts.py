@@ -5,22 +5,21 @@ from types import SimpleNamespace
 import pytest
 
 from compass.optimizer_config import ProbeRules
-from compass.planning.certify import doubts
+from compass.planning.certify import discouraged, doubts
 from compass.records import Knobs, Variant
 
 PLAIN = Variant()
 
 
-def found(*, memory=0.0, time=0.0, took=1.0, certified=True, spread=0.05):
-    costs = SimpleNamespace(
-        memory=SimpleNamespace(misfits={PLAIN.of_memory: memory}), time=SimpleNamespace(misfits={PLAIN: time})
-    )
+def found(*, memory=0.0, time=0.0, took=1.0, certified=True, spread=0.05, observed=False, about=doubts):
+    of_memory = SimpleNamespace(misfits={PLAIN.of_memory: memory}, observed=lambda _: observed)
+    costs = SimpleNamespace(memory=of_memory, time=SimpleNamespace(misfits={PLAIN: time}))
     experiment = SimpleNamespace(costs=lambda: costs, config=SimpleNamespace(probe=ProbeRules()))
     choice = SimpleNamespace(knobs=Knobs(layers=2, channels=32, variant=PLAIN), step_s=1.0)
     run = SimpleNamespace(
         choice=choice, step=SimpleNamespace(median_s=took), known=SimpleNamespace(spread_of=lambda _: spread)
     )
-    return doubts(SimpleNamespace(certified=certified), experiment, run)
+    return about(SimpleNamespace(certified=certified), experiment, run)
 
 
 def test_laws_that_hold_leave_no_doubt():
@@ -43,3 +42,28 @@ def test_each_doubt_is_a_sentence(given, words):
 
 def test_a_smoke_test_rests_on_no_law():
     assert found(memory=0.5, time=0.5, took=3.0, certified=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"memory": 0.4}, "memory law that it was chosen by is off by up to 40%"),
+        ({"time": 0.3, "took": 1.5}, "time law that it was chosen by is off by 50% here"),
+        ({"time": 0.3, "took": 0.7}, "off by 30% here"),
+    ],
+)
+def test_a_plan_whose_law_is_off_by_tens_of_per_cent_is_not_recommended(given, words):
+    assert words in found(**given, about=discouraged)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"memory": 0.1, "time": 0.1, "took": 1.5},
+        {"time": 0.3, "took": 1.05},  # the form misses others, and met this one
+        {"memory": 0.4, "observed": True},  # its own probe is part of its law
+        {"memory": 0.4, "time": 0.4, "took": 2.0, "certified": False},
+    ],
+)
+def test_smaller_errors_and_those_of_other_models_discourage_nobody(given):
+    assert found(**given, about=discouraged) == ""

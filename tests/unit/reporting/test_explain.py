@@ -146,6 +146,13 @@ def test_the_largest_batch_stands_beside_the_plan(whole, evidence):
     )
 
 
+def test_that_a_plan_is_not_recommended_stands_beside_it(whole):
+    plan = whole.plans["validation"].model_copy(update={"discouraged": "the time law is off by 40%"})
+    plans = {**whole.plans, "validation": plan}
+    told = explain_plan(of_profile(whole.model_copy(update={"plans": plans}), "p.json"), "validation")
+    assert "Not recommended: the time law is off by 40%." in told.beside
+
+
 def test_doubts_stand_beside_the_plan(whole):
     doubted = whole.plans["validation"].model_copy(update={"doubts": ("memory laws missed a probe by 4%",)})
     plans = {**whole.plans, "validation": doubted}
