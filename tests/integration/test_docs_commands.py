@@ -28,10 +28,11 @@ from compass.demo.writing import write_demo
 
 ROOT = Path(__file__).parents[2]
 RUN, SHOWN = {"bash", "python"}, {"text", "mermaid"}
+ALL_STAGES = ("smoke_test", "prototyping", "validation", "production")
 SHORT = [
-    *(f'stages.{stage}.allocator=["fast"]' for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f'stages.{stage}.allocator=["fast"]' for stage in ALL_STAGES),
     *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
-    *(f"stages.{stage}.fused=[false]" for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f"stages.{stage}.fused=[false]" for stage in ALL_STAGES),
     "runtime.waiting=sleep", "space.layers=[2,3]", "space.channels=[16,48]", "space.channels_per_layer=[4,32]",
     "space.small_share=[0.01,1]", "space.large_share=[0.01,1]", "cycle_batches=10", "training.epochs=2", "batch.max_batch=4",
     "probe.anchor_architectures_cpu=[[2,16],[3,48]]", "probe.anchor_step_s_cpu=[0.1]", "probe.smoke_steps=4",
@@ -66,8 +67,8 @@ def run():
             sys.argv[1 + args.index("--memory-limit") + 1] = {MOST_MEMORY!r}
         else:
             sys.argv += ["--memory-limit", {MOST_MEMORY!r}]
-    if name == "optimize" and "--stages" not in args:
-        sys.argv += ["--stages", {STAGES!r}]
+    if name == "optimize" and not {{"--stage", "--stages", *{ALL_STAGES!r}}} & set(args):
+        sys.argv += ["--stage", {STAGES!r}]
     try:
         main()
     except SystemExit as end:

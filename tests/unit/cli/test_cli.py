@@ -191,13 +191,13 @@ HELP = "`compass config` shows every key with its reason."
     ("args", "message"),
     [
         (["--stages", "prototypin"],
-         "--stages: got 'prototypin'; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got 'prototypin'; expected one of smoke_test, prototyping, validation, production. "
          "Did you mean prototyping?"),
         (["--stages", "xyz"],
-         "--stages: got 'xyz'; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got 'xyz'; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--stages", "smoke_test,"],
-         "--stages: got ''; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got ''; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--dataset-size", "0"],
          "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes, or other samples, that you train on."),
@@ -401,7 +401,7 @@ def test_many_graphs_a_second_are_written_out(profile):
     ("stage", "message"),
     [
         ("production", "stage production: got nothing in this profile; expected a plan. "
-                       "Run `compass optimize --stages production --out p.json`."),
+                       "Run `compass optimize --stage production --out p.json`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
         ("production,prototyping", "--stage: got prototyping, production; expected one stage. Name prototyping or production."),
