@@ -1,5 +1,7 @@
 """The prober repeats a certificate only while it is clearly slower than predicted, and keeps one entry for it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from compass.planning.prober import Prober
@@ -97,3 +99,14 @@ def test_a_model_that_crashed_while_searched_is_not_tried_again():
 
 def test_a_certificate_that_crashed_is_tried_once_more():
     assert prober_of(None, 1.0).certify(SPEC, stage="validation", expected=EXPECTED).outcome.ok
+
+
+def test_the_starts_of_fresh_processes_are_noted(monkeypatch):
+    """What a probe of a fresh process takes beyond its steps; one of a lasting worker says nothing."""
+    now_s = iter([0.0, 20.0, 30.0])
+    monkeypatch.setattr("compass.planning.prober.time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    prober = prober_of(1.0, 1.0)
+    fresh = SPEC.model_copy(update={"fresh": True})
+    for spec in (fresh, SPEC):
+        prober.probe("certify", spec)
+    assert prober.forecast.start_s == 20.0
