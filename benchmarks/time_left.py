@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compass.cli.progress import Rest
 from compass.config_files import SettingChange, load_config
 from compass.optimizer import Request, optimize
 from compass.records import Progress
@@ -35,6 +36,8 @@ class Told:
     part: str
     what: str
     left_s: float | None
+    later_s: float = 0.0
+    """Of these, what comes after the present step."""
 
 
 def announced(told: Sequence[Told], at_s: float) -> float | None:
@@ -43,7 +46,8 @@ def announced(told: Sequence[Told], at_s: float) -> float | None:
     if not seen:
         return None
     last = seen[-1]
-    return max(0.0, (last.left_s or 0.0) - (at_s - last.at_s))
+    rest = Rest("", last.at_s + (last.left_s or 0.0), lambda: at_s, in_all=True, later_s=last.later_s)
+    return max(0.0, rest.left_s or 0.0)
 
 
 def misses(told: Sequence[Told], in_all_s: float) -> dict[float, tuple[float | None, float]]:
@@ -77,7 +81,7 @@ def plan_once(args: argparse.Namespace, folder: Path) -> tuple[list[Told], float
 
     def watch(now: Progress) -> None:
         part = f"{now.phase} {now.stage.partition(', ')[2]}".strip()
-        told.append(Told(time.monotonic() - began_s, part, now.what, now.in_all_s))
+        told.append(Told(time.monotonic() - began_s, part, now.what, now.in_all_s, now.later_s))
 
     optimize(request, watch=watch)
     return told, time.monotonic() - began_s

@@ -122,9 +122,13 @@ class Forecast:
 
     def left_s(self) -> float:
         """Seconds that are left of the whole run."""
+        return self._rest_s() + self.later_s()
+
+    def later_s(self) -> float:
+        """Seconds of the parts after the present one."""
         parts = list(self._expected_s)
         later = [part for part in parts[parts.index(self._now) + 1 :] if part not in self._took_s]
-        return self._rest_s() + sum(self.pace(part) * self._expected_s[part] for part in later)
+        return sum(self.pace(part) * self._expected_s[part] for part in later)
 
     def _rest_s(self) -> float:
         """Seconds that are left of the present part."""

@@ -155,6 +155,7 @@ class Prober:
                 n_done=n_done,
                 n_expected=n_expected,
                 in_all_s=in_all_s,
+                later_s=min(in_all_s, self.forecast.later_s()),
                 stage=self.forecast.place(stage),
             )
         )

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from compass.planning.forecast import EXPECTED_S, Forecast
 from compass.planning.prober import Prober
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Expectation, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime
@@ -110,3 +111,14 @@ def test_the_starts_of_fresh_processes_are_noted(monkeypatch):
     for spec in (fresh, SPEC):
         prober.probe("certify", spec)
     assert prober.forecast.start_s == 20.0
+
+
+def test_progress_has_the_rest_and_what_of_it_comes_later():
+    told = []
+    forecast = Forecast([["production"]], clock=lambda: 0.0)
+    Prober(Recorded(Machine(), None, "f"), certify_again=0, watch=told.append, forecast=forecast).report(
+        "calibrate", "a", 0, 9
+    )
+    assert (
+        told[0].in_all_s == forecast.left_s() == told[0].later_s + EXPECTED_S["calibrate"] * forecast.pace("calibrate")
+    )
