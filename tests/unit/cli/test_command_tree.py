@@ -199,3 +199,24 @@ def test_no_function_of_a_command_is_left_without_help():
     for name, command in COMMANDS.items():
         assert inspect.getdoc(command.callback), name
         assert all(param.help for param in command.params), name
+
+
+WRONG = {
+    "--memory-limit": ("6", "error: --memory-limit: got '6', which would be bytes; "),
+    "--dataset-size": ("19kk", "error: --dataset-size: got '19kk'; expected a whole number above zero, such as 19000 or 19k. "),
+    "--set": ("stages.prototyping.target=1", "error: --set stages.prototyping.target: got the unknown key 'target'; expected a setting "
+              "of Compass. Did you mean target_s?"),
+    "--config": ("none.toml", "error: config none.toml: got No such file or directory; expected a file that can be read. "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [(name, flag) for name, one in COMMANDS.items() for flag in WRONG if flag in options(one)]
+)
+def test_a_wrong_value_is_refused_in_the_same_words_everywhere(name, flag, profile):
+    write_profile(profile, Path("hardware_profile.json"))
+    value, message = WRONG[flag]
+    more = {"estimate": ["--layers", "2", "--channels", "32"], "train": ["prototyping"]}.get(name, [])
+    more += ["--trust"] if "--trust" in options(COMMANDS[name]) else []
+    code, error = said(name, *needed(name), *more, flag, value)
+    assert (code, error[: len(message)]) == (2, message)
