@@ -75,7 +75,7 @@ wheel: $(VENV)/.installed-dev
 		--constraint "$$clean/venv/constraints.txt" dist/*.whl && \
 	export XDG_CACHE_HOME="$$clean/cache" && cd "$$clean" && set -x && \
 	venv/bin/compass demo demo && test -s demo/my_model.py && venv/bin/compass doctor --dataset demo/pdbbind && \
-	venv/bin/compass optimize --stages smoke_test --dataset-size 1000 --memory-limit 4GiB --out profile.json && \
+	venv/bin/compass optimize smoke_test --dataset-size 1000 --memory-limit 4GiB --out profile.json && \
 	venv/bin/compass report profile.json --out report.html && test -s report.html
 
 # A virtual environment does not see the packages of another one, hence the .pth file.

@@ -47,7 +47,7 @@ def optimize_again(
 ) -> str:
     """`compass optimize` as in `asked`, for `stages` or for all; `changes` are flags with other values."""
     flags = {
-        "--stages": ",".join(stages),
+        "--stage": ",".join(stages),
         "--workload": "" if workload == "visnet" else workload,
         "--dataset": "",
         "--index": "",

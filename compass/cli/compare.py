@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.json_text import print_json
-from compass.cli.options import AsJsonOption
+from compass.cli.options import AsJsonOption, ProfileOption
 from compass.cli.say import say
 
 if TYPE_CHECKING:
@@ -17,14 +17,23 @@ if TYPE_CHECKING:
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="First profile.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Second profile.")],
+    b: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="Second profile. Default: hardware_profile.json.", show_default=False),
+    ] = None,
+    profile_path: ProfileOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Compare two profiles, e.g. of two machines or two versions, and describe the differences."""
+    """Compare two profiles, e.g. of two machines or two versions, and describe the differences.
+
+    The second one may be given by --profile too, as in other commands.
+    """
+    from compass.cli.parse import one_profile
+    from compass.profile import PROFILE_NAME
     from compass.reporting.compare import compare_profiles
     from compass.reporting.evidence import read_evidence
 
-    found = compare_profiles(read_evidence(a), read_evidence(b))
+    found = compare_profiles(read_evidence(a), read_evidence(one_profile(b, profile_path) or Path(PROFILE_NAME)))
     if as_json:
         import json
         from dataclasses import asdict

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from compass.cli.json_text import print_json
-from compass.cli.options import AsJsonOption, CacheOption, ConfigOption, DatasetOption, IndexOption, SetOption
+from compass.cli.options import (
+    AsJsonOption,
+    CacheOption,
+    ConfigOption,
+    DatasetOption,
+    IndexOption,
+    ProfileArgument,
+    ProfileOption,
+    SetOption,
+)
 from compass.errors import printable_lines
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def doctor(
+    profile: ProfileArgument = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
-    profile_path: Annotated[
-        Path | None, typer.Option("--profile", metavar="FILE", help="Profile to check. Default: hardware_profile.json.")
-    ] = None,
+    profile_path: ProfileOption = None,
     config_file: ConfigOption = None,
     set_values: SetOption = None,
     cache: CacheOption = None,
@@ -37,14 +44,15 @@ def doctor(
 
     others = OtherPrograms()  # counts while the rest is imported, which is this process's own time
 
-    from compass.cli.parse import dataset_changes, load_settings
+    from compass.cli.parse import dataset_changes, load_settings, one_profile
     from compass.doctor.examination import Examination, examine
     from compass.probe.store import default_cache
     from compass.profile import PROFILE_NAME
 
     flags = dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
     config = load_settings(config_file, [*(set_values or ()), *flags])
-    asked = Examination(config, cache or default_cache(), profile_path or Path(PROFILE_NAME))
+    path = one_profile(profile, profile_path) or Path(PROFILE_NAME)
+    asked = Examination(config, cache or default_cache(), path)
     found = examine(asked, others)
     if as_json:
         print_json(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))

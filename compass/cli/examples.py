@@ -7,7 +7,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "doctor": ("compass doctor", "compass doctor --dataset data/pdbbind"),
     "optimize": (
         "compass optimize --dataset data/pdbbind",
-        "compass optimize --dataset-size 19k --memory-limit 6GiB --stages prototyping,production",
+        "compass optimize prototyping production --dataset-size 19k --memory-limit 6GiB",
         "compass optimize --workload my_model.py:build --set stages.prototyping.target_s=10min --dry-run",
     ),
     "fit": (

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from compass.cli.json_text import print_json
-from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
+from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument, stage_option
 
 if TYPE_CHECKING:
     from compass.reporting.explain import Explanation
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 def explain(
     words: WordsArgument = None,
     profile_path: ProfileOption = None,
-    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Stage to explain. Default: production.")] = None,
+    stage: Annotated[list[str] | None, stage_option("Stage to explain. Default: production.")] = None,
     as_json: AsJsonOption = False,
 ) -> None:
     """Explain a stage's plan: its score, the limit that holds it back, and the effect of more memory or time.
@@ -30,7 +28,7 @@ def explain(
     from compass.reporting.evidence import read_evidence
     from compass.reporting.explain import explain_plan
 
-    stages, path = named(words, [stage] if stage else [], profile_path)
+    stages, path = named(words, stage, profile_path)
     name = one_stage(stages) or "production"
     evidence = read_evidence(path or Path(PROFILE_NAME))
     if name not in evidence.found:

@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from compass.cli.options import ProfileOption, WordsArgument
+from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument, stage_option
 from compass.cli.say import say
 
 
 def export(
     words: WordsArgument = None,
     profile_path: ProfileOption = None,
-    stage: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="Stage whose plan is exported. Default: production.")
-    ] = None,
+    stage: Annotated[list[str] | None, stage_option("Stage whose plan is exported. Default: production.")] = None,
     form: Annotated[
         str, typer.Option("--format", metavar="FORMAT", help="Format: json, yaml, env, hydra, slurm or torchrun.")
     ] = "json",
@@ -24,6 +22,7 @@ def export(
         int, typer.Option(min=1, max=1000, metavar="N", help="With slurm: an array of N jobs, each with its own seed.")
     ] = 1,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write. Default: stdout.")] = None,
+    as_json: AsJsonOption = False,
 ) -> None:
     """Print a stage's plan as settings: model, batch size, accumulation, precision, trainer, environment.
 
@@ -39,9 +38,11 @@ def export(
 
     if form not in FORMATS:
         raise InputError("--format", got=repr(form), expected=f"one of {', '.join(FORMATS)}", fix="Name one of these.")
+    if as_json and form != "json":
+        raise InputError("--json", got=f"format {form}", expected="json", fix="Leave out one of --json and --format.")
     if seeds > 1 and form != "slurm":
         raise InputError("--seeds", got=f"format {form}", expected="slurm", fix="Add --format slurm, or leave it out.")
-    stages, path = named(words, [stage] if stage else [], profile_path)
+    stages, path = named(words, stage, profile_path)
     profile = read_profile(path or Path(PROFILE_NAME))
     text = exported(profile, one_stage(stages) or "production", form, seeds)
     if out is None:

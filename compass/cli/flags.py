@@ -1,4 +1,7 @@
-"""Commands whose flags take no value: none is shown in the help, and one that is given is refused in a sentence."""
+"""Commands whose flags take no value: none is shown in the help, and one that is given is refused in a sentence.
+
+Nor does the help show how an argument is held in Python.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,13 @@ def _without_types(params: list[Any]) -> list[Any]:
     for param in params:
         if getattr(param, "is_flag", False):
             param.metavar = _NO_TYPE
+        elif param.param_type_name == "argument":
+            param.display_type_rich = _no_type  # beside its name, which says what it is
     return params
+
+
+def _no_type(**_: Any) -> None:
+    """Instead of `<path>` or `<list[str]>`."""
 
 
 def _check_flags(params: Sequence[Any], args: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from compass.cli.options import (
     IndexOption,
     MemoryLimitOption,
     SetOption,
+    StagesArgument,
     WorkloadOption,
 )
 from compass.cli.say import say
@@ -98,6 +99,7 @@ def describe_command(
 
 
 def optimize_command_of_fleet(
+    words: StagesArgument = None,
     address: AddressOption = None,
     slurm: SlurmOption = None,
     fleet_file: FleetFileOption = None,
@@ -130,7 +132,7 @@ def optimize_command_of_fleet(
     asked = _asked(fleet_file, workload, dataset, index, device, config_file, set_values, allow_skew=allow_skew)
     request = dataclasses.replace(
         asked.request,
-        stages=parse.parse_stages(stages) if stages else asked.request.stages,
+        stages=parse.wanted_stages(words, stages),
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),
         dataset_size=parse.dataset_size(dataset_size, asked.request.config, asked.request.workload),
         cache=cache,
@@ -145,7 +147,7 @@ def optimize_command_of_fleet(
 
 def show_command_of_fleet(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="Folder of the fleet. Default: fleet.", show_default=False)
+        Path | None, typer.Argument(metavar="FOLDER", help="Folder of the fleet. Default: fleet.", show_default=False)
     ] = None,
     as_json: AsJsonOption = False,
 ) -> None:

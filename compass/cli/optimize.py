@@ -9,7 +9,6 @@ import typer
 
 from compass.cli.json_text import print_json
 from compass.cli.options import (
-    STAGES_TEXT,
     AsJsonOption,
     CacheOption,
     ConfigOption,
@@ -24,7 +23,9 @@ from compass.cli.options import (
     PocketRadiusOption,
     ProteinOption,
     SetOption,
+    StagesArgument,
     WorkloadOption,
+    stage_option,
 )
 from compass.cli.say import say
 
@@ -33,15 +34,7 @@ if TYPE_CHECKING:
     from compass.profile import Profile
 
 
-StagesOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stages",
-        "--stage",
-        metavar="STAGE,…",
-        help=f"Stages to plan, with commas or repeated: {STAGES_TEXT}. Default: all.",
-    ),
-]
+StagesOption = Annotated[list[str] | None, stage_option("Stages to plan, with commas or repeated. Default: all.")]
 DevicesOption = Annotated[
     int,
     typer.Option("--devices", min=1, metavar="N", help="Devices that train together; on a CPU, shares of its cores."),
@@ -71,6 +64,7 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything,
 
 
 def optimize_command(
+    words: StagesArgument = None,
     stages: StagesOption = None,
     dataset: DatasetOption = None,
     index: IndexOption = None,
@@ -112,7 +106,7 @@ def optimize_command(
     config = parse.load_settings(config_file, [*(set_values or ()), *flags])
     request = Request(
         config=config,
-        stages=parse.parse_stages(stages) if stages else Request.stages,
+        stages=parse.wanted_stages(words, stages),
         workload=workload or Request.workload,
         device=device,
         memory_limit_bytes=parse.parse_memory_limit(memory_limit),

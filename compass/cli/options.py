@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,12 +12,23 @@ STAGES_TEXT = "smoke_test, prototyping, validation, production"
 FAMILY_NAMES = ("visnet", "schnet", "dimenet++", "gps")
 """The built-in model families, which help names without loading them; the first is the default."""
 
+
+def stages(incomplete: str) -> list[str]:
+    """The stages that begin with `incomplete`, for a shell that completes a word."""
+    return [name for name in STAGES_TEXT.split(", ") if name.startswith(incomplete)]
+
+
+def stage_option(says: str) -> Any:
+    """The flag of every command that takes stages by position too: one, several with commas, or repeated."""
+    return typer.Option("--stage", "--stages", metavar="STAGE,…", help=says, autocompletion=stages)
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
         metavar="FILE",
-        help="File with settings: .py, .toml, .yaml or .json, or a pyproject.toml with [tool.compass]. See `compass config`.",
+        help="File with settings: .py, .toml, .yaml or .json, or a pyproject.toml with \\[tool.compass]. See `compass config`.",
     ),
 ]
 SetOption = Annotated[
@@ -60,13 +71,24 @@ DatasetSizeOption = Annotated[
 WordsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[STAGE] [PROFILE]",
+        metavar="STAGE|PROFILE",
         help=f"A stage ({STAGES_TEXT}) and a profile. Default: hardware_profile.json.",
         show_default=False,
+        autocompletion=stages,
+    ),
+]
+StagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="STAGE", help=f"Stages to plan: {STAGES_TEXT}. Default: all.", show_default=False, autocompletion=stages
     ),
 ]
 ProfileOption = Annotated[
     Path | None, typer.Option("--profile", metavar="FILE", help="Profile to read. Default: hardware_profile.json.")
+]
+ProfileArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="PROFILE", help="Profile. Default: hardware_profile.json.", show_default=False),
 ]
 ProteinOption = Annotated[str | None, typer.Option(metavar="FILE", help="Protein of the sample complex: PDB or mmCIF.")]
 LigandOption = Annotated[str | None, typer.Option(metavar="FILE", help="Ligand of the sample complex: SDF or MOL2.")]

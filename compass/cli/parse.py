@@ -6,6 +6,7 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -37,14 +38,14 @@ def load_settings(path: Path | None, changes: Sequence[str | SettingChange] | No
     return load_config(path, changes or ())
 
 
-def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Stage, ...]:
+def parse_stages(given: Sequence[str]) -> tuple[Stage, ...]:
     """The stages named in `given`, each entry one name or several with commas, in the order of development."""
     names = [name.strip() for entry in given for name in entry.split(",")]
     for name in names:
         if name not in STAGES:
             close = difflib.get_close_matches(name, STAGES, n=1)
             raise InputError(
-                option,
+                "--stage",
                 got=repr(name),
                 expected=f"one of {', '.join(STAGES)}",
                 fix=f"Did you mean {close[0]}?" if close else "Name one or more of these.",
@@ -53,7 +54,7 @@ def parse_stages(given: Sequence[str], *, option: str = "--stages") -> tuple[Sta
 
 
 def named(
-    words: Sequence[str] | None, stages: Sequence[str] = (), profile: Path | None = None
+    words: Sequence[str] | None, stages: Sequence[str] | None = None, profile: Path | None = None
 ) -> tuple[tuple[Stage, ...], Path | None]:
     """The stages and the profile that are named by position (`words`) or by flag, in either order.
 
@@ -61,16 +62,39 @@ def named(
         InputError: a stage that is none, or two profiles.
     """
     of_stage = [word for word in words or () if _means_stage(word)]
-    paths = [Path(word) for word in words or () if not _means_stage(word)] + ([profile] if profile else [])
-    if len(set(paths)) > 1:
+    paths = [Path(word) for word in words or () if not _means_stage(word)]
+    path = one_profile(*paths, profile, expected=f"one profile, and stages named {', '.join(STAGES)}")
+    found = parse_stages([*of_stage, *(stages or ())]) if of_stage or stages else ()
+    return found, path
+
+
+def wanted_stages(words: Sequence[str] | None, stages: Sequence[str] | None) -> tuple[Stage, ...]:
+    """The stages that a command without a profile plans, by position (`words`) or by flag; all without any.
+
+    Raises:
+        InputError: a word that is no stage.
+    """
+    found, other = named(words, stages)
+    if other is not None:
         raise InputError(
-            "PROFILE",
-            got=" and ".join(map(str, paths)),
-            expected=f"one profile, and stages named {', '.join(STAGES)}",
-            fix="Name one file.",
+            "STAGE",
+            got=repr(str(other)),
+            expected=f"one of {', '.join(STAGES)}",
+            fix=f"A dataset is named by --dataset {shlex.quote(str(other))}, a profile to write by --out.",
         )
-    found = parse_stages([*of_stage, *stages], option="--stage") if of_stage or stages else ()
-    return found, paths[0] if paths else None
+    return found or STAGES
+
+
+def one_profile(*given: Path | None, expected: str = "one profile") -> Path | None:
+    """The profile that is named, by position, by `--profile` or by both; None without one.
+
+    Raises:
+        InputError: several are named.
+    """
+    paths = [path for path in given if path is not None]
+    if len(set(paths)) > 1:
+        raise InputError("PROFILE", got=" and ".join(map(str, paths)), expected=expected, fix="Name one file.")
+    return paths[0] if paths else None
 
 
 def _means_stage(word: str) -> bool:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 PLAIN_S = 30.0
 """Seconds between two lines without a terminal: a log of a day's run stays below three thousand lines."""
+OVERDUE_SHARE = 0.5
+"""A step that takes longer than expected is expected to take so much of its excess once more: it may end at any moment, or late."""
 ENOUGH = 2
 """Steps done before their pace is used to estimate the rest."""
 
@@ -128,11 +130,24 @@ class Rest:
 
     in_all: bool = False
     """Whether it is the time of the whole run."""
+    later_s: float = 0.0
+    """Seconds of what comes after the present step."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left now; below zero where it takes longer than expected, None if nothing is known."""
+        if self.until_s is None:
+            return None
+        left_s = self.until_s - self.clock()
+        overdue_s = self.later_s - left_s
+        if self.in_all and overdue_s > 0:  # what comes after the present step does not become less
+            return self.later_s + OVERDUE_SHARE * overdue_s
+        return left_s
 
     def __str__(self) -> str:
-        if self.until_s is None:
+        left_s = self.left_s
+        if left_s is None:
             return self.count
-        left_s = self.until_s - self.clock()
         if left_s < 1:
             return f"{self.count}, longer than expected"
         return f"{self.count}, {format_duration(left_s)} left{' in all' if self.in_all else ''}"
@@ -149,7 +164,9 @@ class Pace:
         """The rest of the phase: as given by the phase, or at the pace so far."""
         time_s = self._clock()
         if now.in_all_s is not None:
-            return Rest(f"{now.n_done}/{now.n_expected}", time_s + now.in_all_s, self._clock, in_all=True)
+            return Rest(
+                f"{now.n_done}/{now.n_expected}", time_s + now.in_all_s, self._clock, in_all=True, later_s=now.later_s
+            )
         what = now.phase
         if what != self._phase:
             self._phase, self._since_s, self._n_before = what, time_s, now.n_done

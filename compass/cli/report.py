@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compass.cli.json_text import print_json
-from compass.cli.options import AsJsonOption, CacheOption
+from compass.cli.options import AsJsonOption, CacheOption, ProfileOption
 from compass.cli.say import say
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def report_command(
             metavar="PROFILE|RUN", help="A profile, or the folder of a training run. Default: hardware_profile.json."
         ),
     ] = None,
+    profile_path: ProfileOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -52,10 +53,11 @@ def report_command(
     Of a training run: the verdict, the learning curves, predicted against true, and promised against measured time and memory.
     The page needs no network. From damaged files it shows the readable part and lists the gaps.
     """
+    from compass.cli.parse import one_profile
     from compass.profile import PROFILE_NAME
     from compass.reporting.reading import default_page, read_view
 
-    kinds, path = _formats(formats), path or Path(PROFILE_NAME)
+    kinds, path = _formats(formats), one_profile(path, profile_path) or Path(PROFILE_NAME)
     _check_alone(figures, markdown, ledger if os.path.isdir(path) else None, as_json=as_json)  # noqa: PTH112 - Path.is_dir raises for a name that is too long
     page = _checked_page(out or (default_page(path) if markdown is None else None), markdown)
     view, missing = read_view(path, ledger, cache)

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from compass.cli.json_text import print_json
-from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument
+from compass.cli.options import AsJsonOption, ProfileOption, WordsArgument, stage_option
 from compass.errors import InputError
 
 
 def show(
     words: WordsArgument = None,
     profile_path: ProfileOption = None,
-    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Show only this stage, in full.")] = None,
+    stage: Annotated[list[str] | None, stage_option("Show only this stage, in full.")] = None,
     as_json: AsJsonOption = False,
     brief: Annotated[
         bool, typer.Option("--brief", help="With --json: the answers alone, in under 3 kB, for scripts.")
@@ -30,7 +30,7 @@ def show(
 
     if brief and not as_json:
         raise InputError("--brief", got="no --json", expected="--json --brief", fix="Add --json, or leave out --brief.")
-    stages, path = named(words, [stage] if stage else [], profile_path)
+    stages, path = named(words, stage, profile_path)
     name = one_stage(stages)
     profile = read_profile(path or Path(PROFILE_NAME))
     if brief:

@@ -113,8 +113,11 @@ def print_stage(profile: Profile, stage: Stage, *, as_json: bool) -> None:
     if isinstance(entry, StageFailure):
         console.print(failure_line(entry))
         return
-    print_rows(_details(entry, profile.noun))
-    for title, choices in (("runners-up", entry.runners_up), ("front of throughput, capacity and cycle", entry.front)):
+    print_rows(_details(entry, profile.noun, profile.config.training.epochs))
+    for title, choices in (
+        ("runners-up, predicted", entry.runners_up),
+        ("front of throughput, parameters and cycle, predicted", entry.front),
+    ):
         if choices:
             console.print(_choices_table(title, choices, profile.noun))
     if entry.ranks is not None:
@@ -265,7 +268,15 @@ def _hint(plan: StagePlan) -> str:
     return ", indicative only" if plan.indicative else ""
 
 
-def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
+def _batched(plan: StagePlan, noun: str) -> str:
+    """How the throughput is reached where batches of the fixed size, whose step and cycle are shown, are not recommended."""
+    if plan.recommended == "batch_size":
+        return ""
+    fixed = f"{rate(plan.together_throughput)} in batches of {counted(plan.choice.batch_size, of_batch(noun))}"
+    return f" in batches that fill the memory, as recommended; {fixed}"
+
+
+def _details(plan: StagePlan, noun: str, epochs: int) -> list[tuple[str, str]]:
     choice, predicted, measured, certificate = plan.choice, plan.predicted, plan.measured, plan.certificate
     step = measured.step
     ceiling = "enforced" if certificate.enforced else "not enforced"
@@ -278,8 +289,11 @@ def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
         ("step", f"{step.median_s:.3g} s, {step.low_s:.3g} to {step.high_s:.3g} s in {step.n_steps} steps"),
         ("cycle", f"{format_seconds(plan.measured.cycle_s)}{_hint(plan)}"),
         ("epoch", "" if plan.epoch_s is None else format_duration(plan.epoch_s)),
-        ("training", "" if plan.training_s is None else format_duration(plan.training_s)),
-        ("throughput", f"{rate(plan.measured.throughput)} {rate_unit(noun)}"),
+        (
+            "training",
+            "" if plan.training_s is None else f"{format_duration(plan.training_s)} for {counted(epochs, 'epochs')}",
+        ),
+        ("throughput", f"{rate(plan.throughput)} {rate_unit(noun)}{_batched(plan, noun)}"),
         (
             "live memory",
             f"{format_bytes(predicted.live_bytes)} predicted, {format_bytes(measured.live_bytes)} measured",
@@ -306,11 +320,11 @@ def _details(plan: StagePlan, noun: str) -> list[tuple[str, str]]:
     rows += [("doubt", doubt) for doubt in plan.doubts]
     if plan.follows:
         rows.append(("follows", plan.follows))
-    beside = {"throughput alone": plan.fastest, "largest batch": plan.largest_batch, "a little smaller": plan.smaller}
+    beside = {"fastest model": plan.fastest, "largest batch": plan.largest_batch, "a little smaller": plan.smaller}
     rows += [(name, _in_a_line(choice, noun)) for name, choice in beside.items() if choice is not None]
     return rows
 
 
 def _in_a_line(choice: Choice, noun: str) -> str:
     speed = f"{rate(choice.throughput)} {rate_unit(noun)}"
-    return f"{_model(choice.knobs)}, batch {choice.batch_size} under {choice.allocator}, {speed}"
+    return f"{_model(choice.knobs)}, batch {choice.batch_size} under {choice.allocator}, {speed} predicted"

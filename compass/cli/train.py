@@ -22,6 +22,7 @@ from compass.cli.options import (
     SetOption,
     TrustOption,
     WordsArgument,
+    stage_option,
 )
 from compass.cli.plain_console import PlainConsole
 from compass.cli.say import say
@@ -39,9 +40,7 @@ if TYPE_CHECKING:
     from compass.training.results import Results
     from compass.training.run_spec import Amount, RunSpec
 
-StageOption = Annotated[
-    str | None, typer.Option("--stage", metavar="STAGE", help="Stage whose plan is trained. With --resume: the run's.")
-]
+StageOption = Annotated[list[str] | None, stage_option("Stage whose plan is trained. With --resume: the run's.")]
 RunFolder = Annotated[
     Path | None, typer.Option("--out", metavar="FOLDER", help="Folder of the run. Default: runs/STAGE.")
 ]
@@ -123,7 +122,7 @@ def train_command(
     from compass.probe.store import default_cache
     from compass.training.prepare import TrainRequest
 
-    stages, profile_path = named(words, [stage] if stage else [], profile_path)
+    stages, profile_path = named(words, stage, profile_path)
     name, folder, before = _run_of(one_stage(stages), out, resume=resume, restart=restart)
     profile, before = _profile_of(name, profile_path, before, restart=restart)
     request = TrainRequest(

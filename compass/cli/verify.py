@@ -17,6 +17,7 @@ from compass.cli.options import (
     ProfileOption,
     TrustOption,
     WordsArgument,
+    stage_option,
 )
 from compass.cli.plain_console import PlainConsole
 from compass.cli.say import say
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 def verify_command(
     words: WordsArgument = None,
     stage: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STAGE", help="Stage whose plan is verified; may be repeated. Default: all."),
+        list[str] | None, stage_option("Stages whose plans are verified, with commas or repeated. Default: all.")
     ] = None,
     profile_path: ProfileOption = None,
     update: Annotated[
@@ -56,7 +56,7 @@ def verify_command(
     from compass.profile import PROFILE_NAME, read_profile, write_profile
     from compass.verifying import updated, verify
 
-    stages, given = named(words, stage or [], profile_path)
+    stages, given = named(words, stage, profile_path)
     path = given or Path(PROFILE_NAME)
     profile = read_profile(path)
     if update:

@@ -31,6 +31,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
             **dict(knobs.variant.options),
             **_on_axes(knobs, of_model=True),
         },
+        "batching": plan.recommended,
         "batch_size": plan.choice.batch_size,
         **({} if budget is None else {"batch_budget_bytes": budget.budget_bytes}),
         **({} if plan.ranks is None else {"devices": plan.ranks.n_devices, "nodes": plan.ranks.n_nodes}),

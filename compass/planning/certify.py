@@ -60,8 +60,6 @@ SPILLING_FILL, SPILLING_SLOWS = 0.7, 1.5
 bytes at a hundredth of a device's pace."""
 MOST_FAILED = 2
 """Failures of a stage before it gives up, in rounds: each costs a process, and models that all fail would take a day."""
-START_S = 8.0
-"""Seconds until a fresh process has imported torch and warmed up, on two cores."""
 REPETITIONS = 1.3
 """A certificate in three is repeated, or followed by another choice's."""
 WITH_BUDGETED = 1.7
@@ -152,10 +150,7 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             break
         text = f"{pick.knobs}, batch {pick.batch_size}"
         spec = certificate_spec(policy, experiment, pick)
-        prober.forecast.expect(
-            stage_part("certify", policy.stage),
-            certificate_s(spec, pick.step_s, budgeted=_budgeted_too(policy, experiment)),
-        )
+        _expect(policy, experiment, prober, spec, pick.step_s)
         prober.report("certify", text, n_round, n_round + 1, stage=policy.stage)
         probed = _run(policy, experiment, prober, spec)
         if probed.outcome.ok and probed.outcome.step is not None:
@@ -191,10 +186,10 @@ def seems_spilled(experiment: Experiment, probed: Probed) -> bool:
     return held > SPILLING_FILL * experiment.budget_bytes and step.median_s > SPILLING_SLOWS * expected.step_s
 
 
-def certificate_s(spec: ProbeSpec, step_s: float, *, budgeted: bool = False) -> float:
-    """Seconds that a certificate is expected to take, with the start of its process, evaluation and repetitions."""
+def certificate_s(spec: ProbeSpec, step_s: float, start_s: float, *, budgeted: bool = False) -> float:
+    """Seconds that a certificate is expected to take, with `start_s` for its process, evaluation and repetitions."""
     unsettled = min(UNSETTLED_SHARE * (spec.max_steps - spec.min_steps), MOST_UNSETTLED)
-    seconds = START_S + REPETITIONS * step_s * (spec.min_steps + unsettled + len(spec.evaluated) + SLOW_STEPS)
+    seconds = REPETITIONS * (start_s + step_s * (spec.min_steps + unsettled + len(spec.evaluated) + SLOW_STEPS))
     return seconds * WITH_BUDGETED if budgeted else seconds
 
 
@@ -205,13 +200,16 @@ def expect_certificates(experiment: Experiment, prober: Prober, stages: Iterable
         ranking = policy.rank(known)
         if ranking is not None:
             spec = certificate_spec(policy, experiment, ranking.pick)
-            seconds = certificate_s(spec, ranking.pick.step_s, budgeted=_budgeted_too(policy, experiment))
-            prober.forecast.expect(stage_part("certify", policy.stage), seconds)
+            _expect(policy, experiment, prober, spec, ranking.pick.step_s)
 
 
-def _budgeted_too(policy: Policy, experiment: Experiment) -> bool:
-    """Whether batches that fill the budget are certified beside the others."""
-    return policy.certified and experiment.dataset is not None
+def _expect(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec, step_s: float) -> None:
+    """Expect the stage's certificate to take what is predicted of `spec`; nothing if the ledger holds it."""
+    seconds = 0.0
+    if not prober.knows(spec):
+        budgeted = policy.certified and experiment.dataset is not None  # then batches that fill the budget run too
+        seconds = certificate_s(spec, step_s, prober.forecast.start_s, budgeted=budgeted)
+    prober.forecast.expect(stage_part("certify", policy.stage), seconds)
 
 
 def _run(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Probed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -77,7 +78,10 @@ class Prober:
         A crash while calibrating is tried once more, since a device may crash for a reason of its own and all that follows rests on
         the probe.
         """
+        began_s = time.monotonic()
         outcome, reused = self._runner.probe(phase, spec)
+        if spec.fresh and not reused:
+            self.forecast.started(time.monotonic() - began_s - outcome.wall_s)
         if phase == "calibrate" and not reused:
             outcome = self._tried_again(phase, spec, outcome)
         probed = Probed(spec, outcome, expected, reused, phase, stage)
@@ -151,6 +155,7 @@ class Prober:
                 n_done=n_done,
                 n_expected=n_expected,
                 in_all_s=in_all_s,
+                later_s=min(in_all_s, self.forecast.later_s()),
                 stage=self.forecast.place(stage),
             )
         )

@@ -454,5 +454,7 @@ class Progress(Record):
     """Seconds that the phase still takes; None: unknown."""
     in_all_s: float | None = None
     """Seconds that the whole run still takes; None: unknown, or the phase is all of it."""
+    later_s: float = 0.0
+    """Of these, the seconds of what comes after the present step: they are left even if it takes longer than expected."""
     stage: str = ""
     """The stage that is decided, with its place: `stage 2 of 4, production`."""

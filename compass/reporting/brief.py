@@ -38,6 +38,7 @@ def _plan(plan: StagePlan) -> dict[str, Any]:
         "channels": knobs.channels,
         **{name: value for name, value in knobs.variant.choices.items() if value not in {False, "fp32", "full"}},
         "parameters": plan.choice.capacity,
+        "batching": plan.recommended,
         "batch_size": plan.choice.batch_size,
         "accumulate": plan.accumulate,
         **({} if plan.ranks is None else _ranks(plan.ranks)),

@@ -246,7 +246,7 @@ def _gains(now: Candidate, then: Candidate, noun: str, *, scored: bool) -> list[
         gain = change(now.throughput, then.throughput)
         parts.append("no faster" if gain == "the same" else f"{gain} in {rate_unit(noun)}")
     if scored and now.score and then.score and f"{now.score:.3f}" != f"{then.score:.3f}":
-        parts.append(f"score {now.score:.3f} → {then.score:.3f}")
+        parts.append(f"predicted score {now.score:.3f} → {then.score:.3f}")
     return parts
 
 

@@ -34,7 +34,7 @@ LIMITED_BY = {
     "nothing": "Limited by nothing: this stage takes the smallest model and one {sample}.",
     "memory": "Limited by memory: a larger batch might not fit.",
     "time": "Limited by time: with one more {sample} the cycle would be longer than its target.",
-    "data": "Limited by data: the dataset allows no larger model or batch.",
+    "data": "Limited by data: with more of it, the model or its batch could be larger.",
     "space": "Limited by the space: no larger model or batch is configured.",
     "score": "Limited by the score: a larger batch would be no faster, and no other model scores better.",
 }

@@ -3,9 +3,11 @@
 Every `bash` and `python` block is run in the order of the site, or is marked by `<!-- not run: REASON -->` on the line before
 it. What differs from a reader's terminal, so that all pages take some minutes:
 
-- `compass` is a wrapper that adds the settings of `SHORT` to `optimize` and `estimate`: a space of small models, one C
+- `compass` is a wrapper that adds the settings of `SHORT` to the commands of `PLANNING`: a space of small models, one C
   allocator, fewer and shorter probes, a cycle of ten batches, two epochs. Profiles hold their settings, so `train` and
-  `verify` follow. `optimize` plans two stages. With the defaults, it takes four minutes.
+  `verify` follow. `optimize` plans two stages. With the defaults, it takes four minutes. Functions of `compass` in Python
+  have the same settings.
+- `python` and `torchrun` are those of this environment.
 - `--memory-limit` is at most `MOST_MEMORY`, and is added where it is missing, so that a plan does not depend on what other
   programs hold.
 - A command of `ONCE` is not run a second time with the same words. `optimize` then puts back the profile that it wrote.
@@ -28,10 +30,11 @@ from compass.demo.writing import write_demo
 
 ROOT = Path(__file__).parents[2]
 RUN, SHOWN = {"bash", "python"}, {"text", "mermaid"}
+ALL_STAGES = ("smoke_test", "prototyping", "validation", "production")
 SHORT = [
-    *(f'stages.{stage}.allocator=["fast"]' for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f'stages.{stage}.allocator=["fast"]' for stage in ALL_STAGES),
     *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
-    *(f"stages.{stage}.fused=[false]" for stage in ("smoke_test", "prototyping", "validation", "production")),
+    *(f"stages.{stage}.fused=[false]" for stage in ALL_STAGES),
     "runtime.waiting=sleep", "space.layers=[2,3]", "space.channels=[16,48]", "space.channels_per_layer=[4,32]",
     "space.small_share=[0.01,1]", "space.large_share=[0.01,1]", "cycle_batches=10", "training.epochs=2", "batch.max_batch=4",
     "probe.anchor_architectures_cpu=[[2,16],[3,48]]", "probe.anchor_step_s_cpu=[0.1]", "probe.smoke_steps=4",
@@ -40,6 +43,7 @@ SHORT = [
 ]  # fmt: skip
 MOST_MEMORY = "2GiB"
 STAGES = "prototyping,production"
+PLANNING = {"optimize", "estimate", "fit", "fleet optimize"}
 ONCE = {"scan", "workload", "doctor", "estimate", "optimize"}
 MADE_ANEW = ("demo", "my_config.py", "runs")
 """Made by commands of several pages, which refuse to overwrite them. Each page starts without them."""
@@ -53,21 +57,21 @@ from compass.cli import main
 
 def run():
     args, before = sys.argv[1:], Path(__file__).parent / "before"
-    name = args[0] if args else ""
+    name = " ".join(args[:2]) if args[:1] == ["fleet"] else args[0] if args else ""
     profile = Path(args[args.index("--out") + 1] if "--out" in args else "hardware_profile.json")
     kept = before / " ".join(args).replace("/", "|")
     if name in {ONCE!r} and kept.exists():
         if name == "optimize":
             shutil.copy(kept, profile)
         return
-    if name in ("optimize", "estimate"):
+    if name in {PLANNING!r}:
         sys.argv += [word for setting in {SHORT!r} for word in ("--set", setting)]
         if "--memory-limit" in args:
             sys.argv[1 + args.index("--memory-limit") + 1] = {MOST_MEMORY!r}
         else:
             sys.argv += ["--memory-limit", {MOST_MEMORY!r}]
-    if name == "optimize" and "--stages" not in args:
-        sys.argv += ["--stages", {STAGES!r}]
+    if name.endswith("optimize") and not {{"--stage", "--stages", *{ALL_STAGES!r}}} & set(args):
+        sys.argv += ["--stage", {STAGES!r}]
     try:
         main()
     except SystemExit as end:
@@ -80,6 +84,20 @@ def run():
 if __name__ == "__main__":  # the processes of a scan import this file
     run()
 """
+
+SHORT_PYTHON = f"""\
+import runpy
+import sys
+
+import compass.api.arguments as arguments
+
+plain = arguments.load_config
+arguments.load_config = lambda path, changes=(), *base: plain(path, changes if base else [*{SHORT!r}, *changes], *base)
+sys.path.insert(0, ".")
+runpy.run_path("snippet.py", run_name="__main__")
+"""
+PROGRAMS = {"python": '"$@"', "torchrun": '-m torch.distributed.run "$@"'}
+"""Programs that the commands name, with the arguments that this Python is given for them."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +167,11 @@ def workplace(tmp_path_factory):
     (place / "bin").mkdir()
     wrapper = place / "bin" / "compass"
     wrapper.write_text(WRAPPER)
-    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    for name, arguments in PROGRAMS.items():
+        (place / "bin" / name).write_text(f"#!/bin/sh\nexec {sys.executable} {arguments}\n")
+    for program in (place / "bin").iterdir():
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (place / "short.py").write_text(SHORT_PYTHON)
     env = {
         **{name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"},
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
@@ -172,6 +194,6 @@ def test_a_block_runs(workplace, block):
         command = ["bash", "-euo", "pipefail", "-c", block.code]
     else:
         (folder / "snippet.py").write_text(block.code)
-        command = [sys.executable, "snippet.py"]
+        command = [sys.executable, "../short.py"]
     ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, f"{block}\n{block.code}\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"

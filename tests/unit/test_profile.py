@@ -281,7 +281,7 @@ def test_a_stage_without_a_plan_says_why(profile):
         profile.plan("validation")
     assert str(caught.value) == (
         "stage validation: got no plan: No model of the large space is fast enough.; expected a stage with a "
-        "plan (smoke_test, prototyping). Run `compass optimize --stages validation`."
+        "plan (smoke_test, prototyping). Run `compass optimize --stage validation`."
     )
     with pytest.raises(InputError, match=r"^stage production: got no plan: the stage was not planned; "):
         profile.plan("production")

@@ -145,7 +145,7 @@ def test_a_plan_that_is_not_there(profile):
         verify(profile, ["production"], runner=Machine(profile))
     assert str(caught.value) == (
         "stage production: got no plan: the stage was not planned; expected a stage with a plan (smoke_test, prototyping). "
-        "Run `compass optimize --stages production`."
+        "Run `compass optimize --stage production`."
     )
 
 

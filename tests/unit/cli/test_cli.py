@@ -18,7 +18,7 @@ from compass.demo.writing import write_demo
 from compass.errors import InputError, WorkerError
 from compass.optimizer import Request
 from compass.profile import Profile, write_profile
-from compass.records import Description, Family, Load, Progress
+from compass.records import BatchBudget, Description, Family, Load, Progress
 
 
 @pytest.fixture(autouse=True)
@@ -191,13 +191,13 @@ HELP = "`compass config` shows every key with its reason."
     ("args", "message"),
     [
         (["--stages", "prototypin"],
-         "--stages: got 'prototypin'; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got 'prototypin'; expected one of smoke_test, prototyping, validation, production. "
          "Did you mean prototyping?"),
         (["--stages", "xyz"],
-         "--stages: got 'xyz'; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got 'xyz'; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--stages", "smoke_test,"],
-         "--stages: got ''; expected one of smoke_test, prototyping, validation, production. "
+         "--stage: got ''; expected one of smoke_test, prototyping, validation, production. "
          "Name one or more of these."),
         (["--dataset-size", "0"],
          "--dataset-size: got '0'; expected a whole number above zero, such as 19000 or 19k. Give the number of complexes, or other samples, that you train on."),
@@ -365,11 +365,28 @@ def test_show_one_stage(profile):
     lines = [line.strip().split(maxsplit=1) for line in result.stdout.splitlines()]
     assert ["step", "2 s, 1.96 to 2.05 s in 9 steps"] in lines
     assert ["certificate", "12 steps under 4.00 GiB, enforced"] in lines
-    assert "runners-up" in result.stdout
+    assert "runners-up, predicted" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
-    assert "throughput alone  2 × 48 fp32, batch 64 under fast" in result.stdout
+    assert "fastest model  2 × 48 fp32, batch 64 under fast" in result.stdout
     as_json = compass("show", "p.json", "--stage", "prototyping", "--json").stdout
     assert json.loads(as_json) == json.loads(profile.plans["prototyping"].model_dump_json())
+
+
+def test_predictions_and_measurements_of_one_stage_are_told_apart(profile):
+    """A certified cycle stands beside other choices' predictions; the throughput is that of the epoch beside it."""
+    plan = profile.plans["prototyping"]
+    budget = BatchBudget(
+        budget_bytes=2**32, max_graphs=64, max_step_s=None, n_batches=10, mean_graphs=40.0, median_fill=0.9, throughput=20.0, gain=0.25,
+        footprint_bytes=2**31,
+    )  # fmt: skip
+    plan = plan.model_copy(update={"batch_budget": budget, "recommended": "batch_budget"}).with_times(1000, 10)
+    write_profile(profile.model_copy(update={"plans": {"prototyping": plan}}), Path("p.json"))
+    text = " ".join(compass("show", "p.json", "prototyping").stdout.split())
+    assert "throughput 20 graphs/s in batches that fill the memory, as recommended; 16 in batches of 32 graphs" in text
+    assert "epoch 50 s training 8 min for 100 epochs" in text
+    assert "runners-up, predicted" in text
+    brief = json.loads(compass("show", "p.json", "--json", "--brief").stdout)["stages"]["prototyping"]
+    assert (brief["batching"], brief["graphs_per_s"]) == ("batch_budget", 20.0)
 
 
 def test_show_a_doubt(profile):
@@ -410,7 +427,7 @@ def test_many_graphs_a_second_are_written_out(profile):
     ("stage", "message"),
     [
         ("production", "stage production: got nothing in this profile; expected a plan. "
-                       "Run `compass optimize --stages production --out p.json`."),
+                       "Run `compass optimize --stage production --out p.json`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
         ("production,prototyping", "--stage: got prototyping, production; expected one stage. Name prototyping or production."),

@@ -122,6 +122,23 @@ def test_the_time_of_the_whole_run_comes_first():
     assert described(now) == "stage 2 of 4, production: search 6 × 128, batch 32"
 
 
+def test_what_comes_after_an_overdue_step_is_still_to_come():
+    clock = Clock()
+    rest = Pace(clock).rest(NOW.model_copy(update={"in_all_s": 100.0, "later_s": 80.0}))
+    said = []
+    for seconds in (10, 10, 40, 160):
+        clock.now_s += seconds
+        said.append(str(rest))
+    assert said == [
+        "3/14, 90 s left in all", "3/14, 80 s left in all", "3/14, 2 min left in all", "3/14, 3 min left in all",
+    ]  # fmt: skip
+    last = Pace(clock).rest(NOW.model_copy(update={"in_all_s": 10.0}))
+    clock.now_s += 10.5
+    assert str(last) == "3/14, longer than expected"
+    clock.now_s += 40
+    assert str(last) == "3/14, 20 s left in all"
+
+
 def test_a_step_of_minutes_is_reported_too():
     clock, console = Clock(), Console(file=io.StringIO(), force_terminal=False)
     shown = PlainProgress(console, clock)

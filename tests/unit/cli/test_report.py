@@ -191,7 +191,7 @@ def test_explain_a_stage_that_found_nothing(told):
     ("stage", "message"),
     [
         ("production", "stage production: got nothing in this profile; expected a plan. "
-                       "Run `compass optimize --stages production`."),
+                       "Run `compass optimize --stage production`."),
         ("produce", "--stage: got 'produce'; expected one of smoke_test, prototyping, validation, production. "
                     "Did you mean production?"),
         ("smoke_test,validation", "--stage: got smoke_test, validation; expected one stage. Name smoke_test or validation."),

@@ -39,6 +39,7 @@ def test_settings_say_what_the_plan_is(profile):
         "accelerator": "cpu", "devices": 1, "precision": "32-true", "accumulate_grad_batches": 2,
         "gradient_clip_val": profile.config.training.clip_norm,
     }  # fmt: skip
+    assert settings["batching"] == "batch_size"
     plans = {"prototyping": profile.plans["prototyping"].model_copy(update={"accumulate": 8})}
     more = settings_of(profile.model_copy(update={"plans": plans}), "prototyping")
     assert more["learning_rate"] == learning_rate(256, profile.config.training) == 2 * settings["learning_rate"]

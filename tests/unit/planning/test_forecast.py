@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, Forecast, stage_part
+from compass.planning.forecast import EXPECTED_CERTIFY_S, EXPECTED_S, FASTEST, SLOWEST, Forecast, stage_part
 
 GROUPS = [["smoke_test"], ["production"], ["prototyping", "validation"]]
 PARTS = [
@@ -61,12 +61,66 @@ def test_what_is_predicted_replaces_what_was_expected(clock):
     forecast.enter(stage_part("certify", "production"))
     clock.now_s += 545
     forecast.expect(stage_part("certify", "production"), 50)  # a second round
-    after_s = forecast.left_s() - forecast.pace * sum(
-        forecast._expected_s[part] for part in PARTS[PARTS.index("search prototyping") :]
-    )
+    later = PARTS[PARTS.index("search prototyping") :]
+    after_s = forecast.left_s() - sum(forecast.pace(part) * forecast._expected_s[part] for part in later)
     assert after_s == pytest.approx(50, rel=0.2)
     forecast.expect("certify nothing", 1e9)  # not a part of this run
     assert forecast.left_s() < 1e4
+
+
+def as_expected(forecast, clock, until):
+    """Let every part before `until` take what is expected of it."""
+    for part in PARTS[: PARTS.index(until)]:
+        forecast.enter(part)
+        clock.now_s += forecast._expected_s[part]
+
+
+def test_a_prediction_that_errs_teaches_the_others_that_are_predicted(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    certificates = [stage_part("certify", stage) for stage in ("production", "prototyping", "validation")]
+    for part in certificates:
+        forecast.expect(part, 100.0)
+    as_expected(forecast, clock, certificates[0])
+    forecast.enter(certificates[0])
+    clock.now_s += 200.0
+    forecast.enter("search prototyping")
+    assert 1.5 < forecast.pace(certificates[2]) < 2.0
+    assert forecast.pace("search validation") == pytest.approx(1.0)  # a guess
+    forecast.expect(certificates[2], 100.0)  # predicted anew, with the same error
+    assert 1.5 < forecast.pace(certificates[2]) < 2.0
+
+
+def test_one_part_that_hangs_says_little_of_the_others(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    as_expected(forecast, clock, "runtime")
+    before_s = forecast.enter("runtime")
+    clock.now_s += 9 * EXPECTED_S["runtime"]
+    assert forecast.enter("calibrate") < 3 * before_s
+
+
+def test_unequal_steps_of_a_part_do_not_slow_the_others(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    as_expected(forecast, clock, "calibrate")
+    forecast.enter("calibrate")
+    clock.now_s += EXPECTED_S["calibrate"] / 2
+    before = forecast.pace("certify production")
+    forecast.enter("calibrate", 0.1)
+    assert forecast.pace("certify production") == before
+    forecast.enter("calibrate", 0.9)
+    assert forecast.pace("certify production") < before
+
+
+def test_a_fresh_process_starts_as_those_before_it(clock):
+    forecast = Forecast(GROUPS, clock=clock)
+    assert forecast.start_s == EXPECTED_S["start"]
+    clock.now_s += 14.0
+    forecast.enter("runtime")
+    assert forecast.start_s == 14.0
+    forecast.started(20.0)
+    forecast.started(30.0)
+    assert forecast.start_s == 25.0
+    forecast.started(-1.0)  # the seconds of a simulated step
+    assert forecast.start_s == pytest.approx(50 / 3)
 
 
 def test_parts_that_did_not_happen_are_forgotten(clock):
@@ -89,4 +143,4 @@ def test_it_is_never_less_than_nothing(steps):
         assert forecast.enter(part, share) >= 0
         clock.now_s += took_s
         assert forecast.left_s() >= 0
-        assert forecast.pace >= FASTEST
+        assert all(FASTEST <= forecast.pace(part) <= SLOWEST for part in PARTS)

@@ -1,7 +1,10 @@
 """The prober repeats a certificate only while it is clearly slower than predicted, and keeps one entry for it."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from compass.planning.forecast import EXPECTED_S, Forecast
 from compass.planning.prober import Prober
 from compass.probe.recorded import Recorded
 from compass.records import Batch, Expectation, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status, StepTime
@@ -97,3 +100,25 @@ def test_a_model_that_crashed_while_searched_is_not_tried_again():
 
 def test_a_certificate_that_crashed_is_tried_once_more():
     assert prober_of(None, 1.0).certify(SPEC, stage="validation", expected=EXPECTED).outcome.ok
+
+
+def test_the_starts_of_fresh_processes_are_noted(monkeypatch):
+    """What a probe of a fresh process takes beyond its steps; one of a lasting worker says nothing."""
+    now_s = iter([0.0, 20.0, 30.0])
+    monkeypatch.setattr("compass.planning.prober.time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    prober = prober_of(1.0, 1.0)
+    fresh = SPEC.model_copy(update={"fresh": True})
+    for spec in (fresh, SPEC):
+        prober.probe("certify", spec)
+    assert prober.forecast.start_s == 20.0
+
+
+def test_progress_has_the_rest_and_what_of_it_comes_later():
+    told = []
+    forecast = Forecast([["production"]], clock=lambda: 0.0)
+    Prober(Recorded(Machine(), None, "f"), certify_again=0, watch=told.append, forecast=forecast).report(
+        "calibrate", "a", 0, 9
+    )
+    assert (
+        told[0].in_all_s == forecast.left_s() == told[0].later_s + EXPECTED_S["calibrate"] * forecast.pace("calibrate")
+    )

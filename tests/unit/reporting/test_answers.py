@@ -74,7 +74,7 @@ def test_where_memory_was_too_small_the_least_limit_is_named(profile):
     small = profile.model_copy(update={"plans": {}, "failures": {"production": failed(profile, 5 * GIB)}})
     assert next_commands(small, Path("p.json")) == [
         (
-            "compass optimize --stages production --memory-limit 5GiB",
+            "compass optimize --stage production --memory-limit 5GiB",
             "by its bound, the nearest miss fits under this limit",
         )
     ]

@@ -11,7 +11,7 @@ def test_the_answers_of_a_profile_are_few_and_have_units(profile):
     plans = {stage: plan.with_times(19_000, 100) for stage, plan in profile.plans.items()}
     told = brief_answers(profile.model_copy(update={"plans": plans}))
     assert told["stages"]["prototyping"] == {
-        "layers": 6, "channels": 128, "parameters": 96_000, "batch_size": 32, "accumulate": 2, "allocator": "fast", "step_s": 2.0,
+        "layers": 6, "channels": 128, "parameters": 96_000, "batching": "batch_size", "batch_size": 32, "accumulate": 2, "allocator": "fast", "step_s": 2.0,
         "cycle_s": 900.0, "epoch_s": 1188.0, "training_s": 118_800.0, "graphs_per_s": 16.0, "footprint_bytes": 1_415_577_600,
         "ceiling_bytes": 4 * 1024**3, "proven_steps": 12, "enforced": True, "indicative": False, "discouraged": "", "limited_by": "score",
     }  # fmt: skip

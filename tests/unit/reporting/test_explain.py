@@ -106,7 +106,7 @@ def test_a_score_that_changes_is_told_where_one_decides(whole):
     [found] = purchases(
         plan.model_copy(update={"what_ifs": (now, WhatIf(change="time", amount=60, pick=row(3, score=0.8)))}), ""
     )
-    assert found.says == "3 × 48 fp32, batch 10: no faster, score 0.900 → 0.800"
+    assert found.says == "3 × 48 fp32, batch 10: no faster, predicted score 0.900 → 0.800"
 
 
 # --------------------------------------------------------------------------------------------------------------- words
