@@ -38,9 +38,9 @@ def run(forecast, clock, factor):
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 1.0, 3.0, 8.0])
-def test_a_machine_of_any_speed_is_known_after_its_first_plan(clock, factor):
+def test_a_machine_of_any_speed_is_known_after_its_calibration(clock, factor):
     for place, (true_s, left_s) in enumerate(run(Forecast(GROUPS, clock=clock), clock, factor)):
-        if place > PARTS.index("certify smoke_test"):
+        if place > PARTS.index("times"):
             assert true_s / 1.5 <= left_s <= 1.5 * true_s
 
 
@@ -95,18 +95,18 @@ def test_one_part_that_hangs_says_little_of_the_others(clock):
     as_expected(forecast, clock, "runtime")
     before_s = forecast.enter("runtime")
     clock.now_s += 9 * EXPECTED_S["runtime"]
-    assert forecast.enter("calibrate") < 3 * before_s
+    assert forecast.enter("memory") < 3 * before_s
 
 
 def test_unequal_steps_of_a_part_do_not_slow_the_others(clock):
     forecast = Forecast(GROUPS, clock=clock)
-    as_expected(forecast, clock, "calibrate")
-    forecast.enter("calibrate")
-    clock.now_s += EXPECTED_S["calibrate"] / 2
+    as_expected(forecast, clock, "times")
+    forecast.enter("times")
+    clock.now_s += EXPECTED_S["times"] / 2
     before = forecast.pace("certify production")
-    forecast.enter("calibrate", 0.1)
+    forecast.enter("times", 0.1)
     assert forecast.pace("certify production") == before
-    forecast.enter("calibrate", 0.9)
+    forecast.enter("times", 0.9)
     assert forecast.pace("certify production") < before
 
 

@@ -117,8 +117,6 @@ def test_progress_has_the_rest_and_what_of_it_comes_later():
     told = []
     forecast = Forecast([["production"]], clock=lambda: 0.0)
     Prober(Recorded(Machine(), None, "f"), certify_again=0, watch=told.append, forecast=forecast).report(
-        "calibrate", "a", 0, 9
+        "calibrate", "a", 0, 9, part="memory"
     )
-    assert (
-        told[0].in_all_s == forecast.left_s() == told[0].later_s + EXPECTED_S["calibrate"] * forecast.pace("calibrate")
-    )
+    assert told[0].in_all_s == forecast.left_s() == told[0].later_s + EXPECTED_S["memory"] * forecast.pace("memory")
