@@ -79,7 +79,8 @@ class Forecast:
     def pace(self, part: str) -> float:
         """Seconds that parts such as `part` take here, for each that was expected.
 
-        What was predicted for this machine errs in another way than what was guessed, and each kind tells of its own. It is the geometric mean of the parts, by what was expected of each: one that another program holds up for minutes says
+        What was predicted for this machine errs in another way than what was guessed, and each kind tells of its own. It is the
+        geometric mean of the parts, by what was expected of each: one that another program holds up for minutes says
         little of the others.
         """
         is_predicted = part in self._predicted

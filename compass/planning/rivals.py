@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from compass.planning.calibration import timing_spec
 from compass.planning.experiment import Experiment
-from compass.planning.prober import Prober
 from compass.records import Choice, Knobs, ProbeSpec
 from compass.search.acquisition import Losses
 from compass.search.knowledge import Knowledge
@@ -55,15 +54,17 @@ def losses_of(policy: Policy, known: Knowledge, choices: Sequence[Choice]) -> Lo
     return losses
 
 
-def timings_of(
-    policy: Policy, experiment: Experiment, prober: Prober, choices: Sequence[Choice]
-) -> Iterator[tuple[Choice, ProbeSpec]]:
-    """The timings of the first of `choices` that were not made yet, each with what is predicted at its batch."""
+def timings_of(policy: Policy, experiment: Experiment, choices: Sequence[Choice]) -> Iterator[tuple[Choice, ProbeSpec]]:
+    """The timings of the first of `choices` that this run has not made yet, each with what is predicted at its batch.
+
+    One that the ledger holds is among them: a repeated run takes the same steps, and finds their outcomes there.
+    """
     known, seen = experiment.known(), set[tuple[Knobs, int]]()
+    made = {spec.key for spec, _ in experiment.runner.probes}
     rules = known.config.stages[policy.stage]
     for choice in choices[:CONSIDERED]:
         spec = timing_spec(experiment, choice.knobs, at_most=choice.batch_size, fill_share=RIVAL_FILL_SHARE)
-        if spec is None or prober.knows(spec):
+        if spec is None or spec.key in made:
             continue
         n_graphs = sum(copies for _, copies in spec.batches[-1].members)
         if (choice.knobs, n_graphs) not in seen:

@@ -52,7 +52,7 @@ def time_rivals(policy: Policy, experiment: Experiment, prober: Prober, *, gain_
         if ranking is None:
             break
         choices = rivals(policy, known, ranking)
-        specs = list(timings_of(policy, experiment, prober, choices))
+        specs = list(timings_of(policy, experiment, choices))
         probes = [probe for probe, _ in specs]
         choice = most_promising(known, losses_of(policy, known, choices), choices, probes, gain_share=gain_share)
         if choice is None:

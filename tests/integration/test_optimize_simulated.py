@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,8 @@ from compass.planning.calibration import calibrate
 from compass.planning.certify import certify_stage
 from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import MACHINES, SimulatedRunner, load_of, machine_named
+from compass.probe.site import Site, this_host
+from compass.probe.store import Store
 from compass.profile import read_profile
 from compass.records import Knobs, Outcome, RuntimeSettings, Status
 from compass.reporting.answers import epoch_words, memory_words, model_words
@@ -598,3 +601,17 @@ def test_where_no_model_runs_every_stage_says_why(tmp_path, kind):
     assert profile.plans == {}
     assert {failure.limited_by for failure in profile.failures.values()} == {"model"}
     assert all(failure.reason.endswith("no such kernel") for failure in profile.failures.values())
+
+
+@pytest.mark.parametrize("kind", ["numa", "linear"])
+def test_a_repeated_run_makes_no_probe(tmp_path, kind):
+    scenario = make_scenario(kind, 0, seed=0)
+    asked = Request(config=scenario.config, dataset_size=scenario.dataset_size, out=tmp_path / "p.json")
+    with closing(Store(tmp_path / "ledger.sqlite")) as store:
+        site = Site(lambda _: ForeignRunner(scenario), store, this_host())
+        first = optimize(asked, runner=site)
+        again = optimize(asked, runner=site)
+    assert picks(first) == picks(again)
+    assert again.probe_costs.reused > 0
+    made = again.probe_costs.model_dump(exclude={"reused", "wall_s"})
+    assert set(made.values()) <= {0, None}

@@ -57,17 +57,19 @@ def test_a_timing_is_offered_once_and_never_again(known, monkeypatch):
     knowledge, choices = found(known)
     spec = SimpleNamespace(key="spec", batches=(Batch(members=(("one", 8),)),))
     monkeypatch.setattr(module, "timing_spec", lambda *_, **__: spec)
-    experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast")
 
-    def offered(*, knows):
-        return list(timings_of(PRODUCTION, experiment, SimpleNamespace(knows=lambda _: knows), choices))
+    def offered(*made):
+        runner = SimpleNamespace(probes=[(one, None) for one in made])
+        experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast", runner=runner)
+        return list(timings_of(PRODUCTION, experiment, choices))
 
-    assert [(probe.batch_size, one) for probe, one in offered(knows=False)] == [(8, spec)] * 2  # one of each model
-    assert offered(knows=True) == []
+    assert [(probe.batch_size, one) for probe, one in offered()] == [(8, spec)] * 2  # one of each model
+    assert offered(spec) == []
 
 
 def test_what_fits_no_graph_is_not_timed(known, monkeypatch):
     knowledge, choices = found(known)
     monkeypatch.setattr(module, "timing_spec", lambda *_, **__: None)
-    experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast")
-    assert list(timings_of(PRODUCTION, experiment, SimpleNamespace(knows=lambda _: False), choices)) == []
+    runner = SimpleNamespace(probes=[])
+    experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast", runner=runner)
+    assert list(timings_of(PRODUCTION, experiment, choices)) == []
