@@ -121,7 +121,7 @@ class FixedModel:
             alike, mixed, others = (
                 _n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
             )
-        except RuntimeError:  # they cannot be in one batch, which the probes of such a batch will say
+        except Exception:  # noqa: BLE001 - the code is the user's; the probes of such a batch will say what is wrong
             return ()
         # Without padding, a mixed batch is half of either; with it, it is as large as one of two long items.
         return ("elements",) if mixed > (alike + 3 * others) / 4 else ()
