@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -31,6 +31,8 @@ class CostModels:
     footprint: FootprintModel
     time: TimeModel
     allocators: AllocatorTimes
+    _laws: dict[tuple[Knobs, Allocator], BytesLaw] = field(init=False, default_factory=dict, compare=False, repr=False)
+    """The laws that were asked for: a ranking asks for the same several times."""
 
     def hopeful(self) -> CostModels:
         """The same with the memory margins that models would have if they were probed."""
@@ -38,6 +40,11 @@ class CostModels:
 
     def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load."""
+        if (knobs, allocator) not in self._laws:
+            self._laws[knobs, allocator] = self._made_law(knobs, allocator)
+        return self._laws[knobs, allocator]
+
+    def _made_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         law = self.footprint.complete(self.memory.law(knobs), knobs, allocator)
         extra_bytes = law.footprint_ratio * self.memory.margin(knobs)[1]
         return law.model_copy(update={"baseline_bytes": law.baseline_bytes + math.ceil(extra_bytes)})

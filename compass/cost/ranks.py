@@ -25,9 +25,9 @@ class RankedCosts(CostModels):
         """The models of a rank, of those of a process that trains alone."""
         return cls(alone.memory, alone.footprint, alone.time, alone.allocators, ranks, capacities)
 
-    def bytes_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
+    def _made_law(self, knobs: Knobs, allocator: Allocator) -> BytesLaw:
         """The memory of `knobs` as a function of the load of one rank."""
-        law = super().bytes_law(knobs, allocator)
+        law = super()._made_law(knobs, allocator)
         return law.in_ranks(self.capacities.get(knobs, 0), self.ranks.host_bytes)
 
     def step_s(

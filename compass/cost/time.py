@@ -89,7 +89,7 @@ class _Process:
 
     def _alike(self, knobs: Knobs, log_s: _Floats) -> _Floats:
         """(m, r) covariances with the residuals of the timings."""
-        return residual_covariance([knobs] * len(log_s), log_s, self.knobs, self.log_s)
+        return residual_covariance([knobs], log_s, self.knobs, self.log_s)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,10 @@ def _process(
 def residual_covariance(
     some: Sequence[Knobs], some_log_s: _Floats, others: Sequence[Knobs], others_log_s: _Floats
 ) -> _Floats:
-    """(n, m) covariances of what the form misses of `some` configurations and `others`, at loads with these logarithms of the step."""
+    """(n, m) covariances of what the form misses of `some` configurations and `others`, at loads with these logarithms of the step.
+
+    One of `some` may stand for all n loads.
+    """
     places, aligned = _places_of(some), np.array([alignment(knobs) for knobs in some])
     other_places, other_aligned = _places_of(others), np.array([alignment(knobs) for knobs in others])
     apart = ((places[:, None, :] - other_places[None, :, :]) ** 2).sum(axis=-1)

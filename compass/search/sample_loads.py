@@ -63,13 +63,15 @@ class SampleLoads:
 
     def worst(self, n_graphs: int, law: BytesLaw) -> Batch:
         """The batch of `n_graphs` graphs with the largest predicted memory that the data can form."""
-        heavy = self._heavy(n_graphs)
-        orders = [heavy[np.argsort(-self._weights(heavy, piece.per_unit), kind="stable")] for _, piece in law.segments]
-        orders += [
+        heavy, (bases, rates) = self._heavy(n_graphs), self._pieces(law)
+        orders = heavy[np.argsort(-(self.sizes[heavy] @ rates.T), axis=0, kind="stable").T]
+        longest_first = [
             _with_first(order, int(self.sizes[order, column].argmax())) for order in orders for column in self._padded
         ]
-        batches = [order[self._copies(n_graphs, len(order))] for order in orders]
-        return self._batch(max(batches, key=lambda places: law.live(self._load(places))))
+        orders = np.array([*orders, *longest_first])
+        batches = orders[:, self._copies(n_graphs, len(heavy))]
+        totals = np.array([self._total(batch) for batch in batches])
+        return self._batch(batches[int((bases + totals @ rates.T).max(axis=1).argmax())])
 
     def shared(self) -> tuple[tuple[str, ...], _Floats]:
         """The samples that share batches: ids, and sizes (n, F)."""
@@ -107,13 +109,14 @@ class SampleLoads:
 
     def upper_footprints(self, n_graphs: int, law: BytesLaw) -> _Floats:
         """(n_graphs,) upper footprint of the worst batches of 1, 2, … graphs."""
-        live, heavy = np.zeros(n_graphs), self._heavy(n_graphs)
-        for _, piece in law.segments:
-            summed = tuple((name, rate * (name not in self.padded)) for name, rate in piece.per_unit)
-            weights = np.sort(self._weights(heavy, summed))[::-1]
-            longest = sum(dict(piece.per_unit)[self.features[i]] * self.sizes[heavy, i].max() for i in self._padded)
-            of_members = np.cumsum(weights[self._copies(n_graphs, len(heavy))]) + longest * np.arange(1, n_graphs + 1)
-            live = np.maximum(live, piece.base + of_members)
+        heavy, (bases, rates) = self._heavy(n_graphs), self._pieces(law)
+        padded = list(self._padded)
+        summed = rates.copy()
+        summed[:, padded] = 0.0
+        weights = np.sort(self.sizes[heavy] @ summed.T, axis=0)[::-1]
+        longest = self.sizes[heavy][:, padded].max(axis=0) @ rates[:, padded].T
+        of_members = weights[self._copies(n_graphs, len(heavy))].cumsum(axis=0)
+        live = np.maximum(0.0, (bases + of_members + np.outer(np.arange(1, n_graphs + 1), longest)).max(axis=1))
         upper = law.baseline_bytes + law.footprint_ratio * (1 + law.margin_share) * live
         return np.asarray(np.maximum.accumulate(upper))
 
@@ -205,16 +208,21 @@ class SampleLoads:
         """(n_graphs,) places in an order of samples, each as often as it stands for complexes, then from the start."""
         return (np.arange(n_graphs) // self.stands_for) % n_samples
 
-    def _weights(self, places: _Indices, per_unit: Sequence[tuple[str, float]]) -> _Floats:
-        """Bytes that each sample adds to a segment."""
-        rates = np.array([dict(per_unit)[name] for name in self.features])
-        return np.asarray(self.sizes[places] @ rates)
+    def _pieces(self, law: BytesLaw) -> tuple[_Floats, _Floats]:
+        """The bytes of each of the law's S segments at a load of zero (S,), and those of each unit of the features (S, F)."""
+        per_unit = [dict(piece.per_unit) for _, piece in law.segments]
+        rates = np.array([[rates[name] for name in self.features] for rates in per_unit])
+        return np.array([piece.base for _, piece in law.segments]), rates
 
-    def _load(self, places: _Indices) -> Load:
+    def _total(self, places: _Indices) -> _Floats:
+        """(F,) of a batch."""
         total = self.sizes[places].sum(axis=0)
         for column in self._padded:
             total[column] = len(places) * self.sizes[places, column].max(initial=0.0)
-        sizes = tuple(zip(self.features, map(float, total), strict=True))
+        return np.asarray(total)
+
+    def _load(self, places: _Indices) -> Load:
+        sizes = tuple(zip(self.features, map(float, self._total(places)), strict=True))
         return Load(graphs=len(places), sizes=sizes, padded=self.padded)
 
     def _batch(self, places: _Indices) -> Batch:
