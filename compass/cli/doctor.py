@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 
@@ -47,12 +46,10 @@ def doctor(
     from compass.cli.parse import dataset_changes, load_settings, one_profile
     from compass.doctor.examination import Examination, examine
     from compass.probe.store import default_cache
-    from compass.profile import PROFILE_NAME
 
     flags = dataset_changes(dataset, index, pocket_radius=None, max_atoms=None)
     config = load_settings(config_file, [*(set_values or ()), *flags])
-    path = one_profile(profile, profile_path) or Path(PROFILE_NAME)
-    asked = Examination(config, cache or default_cache(), path)
+    asked = Examination(config, cache or default_cache(), one_profile(profile, profile_path))
     found = examine(asked, others)
     if as_json:
         print_json(json.dumps({"checks": [asdict(result) for result in found]}, indent=2))

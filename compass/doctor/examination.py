@@ -33,6 +33,7 @@ from compass.doctor.software import check_device_memory, check_extras, check_pac
 from compass.doctor.torch_build import LIMIT_S, TorchBuild, installed_torch
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.preload import is_offered
+from compass.profile import PROFILE_NAME
 from compass.records import ALLOCATORS
 
 DISTRIBUTION = "compass-optimizer"
@@ -46,8 +47,8 @@ class Examination:
 
     config: OptimizerConfig
     cache: Path
-    profile: Path
-    """It need not be there."""
+    profile: Path | None
+    """The profile that the user names; None: the usual one, which need not be there."""
 
 
 def examine(asked: Examination, others: OtherPrograms) -> tuple[CheckResult, ...]:
@@ -79,9 +80,13 @@ def examine(asked: Examination, others: OtherPrograms) -> tuple[CheckResult, ...
         Check("cache", partial(check_writable, "cache", asked.cache, "Name another folder with --cache.")),
         Check("folder", partial(check_writable, "folder", Path(), "Change to another folder.")),
         *_of_dataset(asked.config),
-        Check("profile", lambda: check_profile(asked.profile, _here(build.result()))),
+        Check("profile", lambda: _profile(asked.profile, build.result())),
     ]
     return run_checks(checks, limit_s=LIMIT_S + 5)
+
+
+def _profile(named: Path | None, build: TorchBuild) -> CheckResult:
+    return check_profile(named or Path(PROFILE_NAME), _here(build), named=named is not None)
 
 
 def _in_the_background() -> Future[TorchBuild]:

@@ -92,13 +92,16 @@ def _of_listing(source: Path, listing: Listing) -> CheckResult:
     return CheckResult("dataset", "ok", says)
 
 
-def check_profile(path: Path, here: Mapping[str, tuple[str, ...]]) -> CheckResult:
+def check_profile(path: Path, here: Mapping[str, tuple[str, ...]], *, named: bool = False) -> CheckResult:
     """An earlier profile: whether it can be read, and whether it was measured on this machine, as far as that is cheap to tell.
 
     Args:
         path: the profile.
         here: name → values that hold on this machine, for `device`, `torch` and names of the fingerprint's versions.
+        named: whether the user named it, so that it should be there.
     """
+    if not path.exists() and named:
+        return CheckResult("profile", "fail", f"there is no {path}", "Correct its name, or leave it out.")
     if not path.exists():
         return CheckResult("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
     try:

@@ -40,7 +40,7 @@ def settings_of(profile: Profile, stage: Stage) -> dict[str, Any]:
         "step_s": plan.measured.step.median_s,
         "epochs": rules.epochs,
         **{name: value for name, value in (("epoch_s", plan.epoch_s), ("training_s", plan.training_s)) if value},
-        "peak_bytes": plan.measured.footprint_bytes,
+        "footprint_bytes": plan.measured.footprint_bytes,
         "ceiling_bytes": plan.certificate.ceiling_bytes,
         "learning_rate": learning_rate(plan.choice.batch_size * plan.n_ranks * plan.accumulate, rules),
         "weight_decay": rules.weight_decay,

@@ -58,4 +58,9 @@ def _reason(cycle: Cycle, runtime: RuntimeSettings, busy_cores: float | None, *,
         )
     if others:
         return f"{others}End them, or run `{again}` beside them"
-    return "No other program explains it: `compass verify` shows whether the plan still holds on this machine"
+    why = (
+        "Other programs may use the cores, which this run cannot count"
+        if busy_cores is None
+        else "No other program explains it"
+    )
+    return f"{why}: `compass verify` shows whether the plan still holds on this machine"

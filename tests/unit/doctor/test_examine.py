@@ -44,7 +44,7 @@ def doctor(*args):
 def test_this_machine(monkeypatch, tmp_path):
     build = TorchBuild(version="2.13.0+cpu", devices=("cpu",))
     monkeypatch.setattr("compass.doctor.examination.installed_torch", lambda: build)
-    asked = Examination(load_config(None, ["dataset.path=absent"]), tmp_path / "cache", Path("hardware_profile.json"))
+    asked = Examination(load_config(None, ["dataset.path=absent"]), tmp_path / "cache", None)
     answers = {finding.check: finding for finding in examine(asked, OtherPrograms())}
     assert list(answers) == [*CHECKS[:-1], "dataset", "profile"]
     assert not [finding.says for finding in answers.values() if "could not be checked" in finding.says]
@@ -58,7 +58,7 @@ def test_a_torch_that_cannot_be_asked_costs_only_its_own_checks(monkeypatch, tmp
         raise OSError("no more processes")
 
     monkeypatch.setattr("compass.doctor.examination.installed_torch", broken)
-    asked = Examination(load_config(), tmp_path, Path("hardware_profile.json"))
+    asked = Examination(load_config(), tmp_path, None)
     answers = {finding.check: finding for finding in examine(asked, OtherPrograms())}
     unknown = [check for check, finding in answers.items() if "could not be checked" in finding.says]
     assert unknown == ["torch", "allocators", "profile"]

@@ -163,6 +163,12 @@ def test_no_profile(tmp_path):
     assert check_profile(path, {}) == CheckResult("profile", "ok", f"no {path} yet", "`compass optimize` writes it.")
 
 
+def test_a_profile_that_is_named_should_be_there(tmp_path):
+    path = tmp_path / "p.json"
+    fails = CheckResult("profile", "fail", f"there is no {path}", "Correct its name, or leave it out.")
+    assert check_profile(path, {}, named=True) == fails
+
+
 def test_a_profile_of_this_machine(written):
     path, here = written
     assert check_profile(path, here) == CheckResult("profile", "ok", f"{path} has plans for smoke_test, prototyping")

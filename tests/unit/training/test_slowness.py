@@ -49,6 +49,9 @@ def test_fast_batches_are_judged_after_some_seconds():
         (3.0, 0.0, SLEEPS, 0.1, True,
          "30 batches took 3.0 times as long as predicted. No other program explains it: `compass verify` shows whether the plan "
          "still holds on this machine"),
+        (3.0, 0.0, SLEEPS, None, True,
+         "30 batches took 3.0 times as long as predicted. Other programs may use the cores, which this run cannot count: "
+         "`compass verify` shows whether the plan still holds on this machine"),
         (3.0, 0.0, SLEEPS, None, False,
          "30 batches took 3.0 times as long as predicted. Another program may use the device; `compass verify` shows whether the "
          "plan still holds"),
