@@ -65,17 +65,19 @@ def learn_times(experiment: Experiment, prober: Prober, variants: Sequence[Varia
 
 
 class _Progress:
-    """Counts the probes of one part of a calibration and reports each before it runs."""
+    """Counts the probes of one part of a calibration and reports each before it runs. Those that were made before take no time."""
 
     def __init__(self, prober: Prober, part: str, n_probes: int) -> None:
         self._prober, self._part, self._n_probes, self._n_done = prober, part, n_probes, 0
 
     def report(self, spec: ProbeSpec) -> None:
-        share = min(1.0, self._n_done / self._n_probes)
+        is_made = self._prober.knows(spec)
+        self._n_probes = max(1, self._n_done, self._n_probes - is_made)
+        share = self._n_done / self._n_probes
         self._prober.report(
             "calibrate", str(spec.knobs), self._n_done, self._n_probes, part=self._part, done_share=share
         )
-        self._n_done += 1
+        self._n_done += not is_made
 
 
 # --------------------------------------------------------------------------------------------------------- the passes

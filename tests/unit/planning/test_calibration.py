@@ -1,11 +1,13 @@
 """The passes of a calibration, on a simulated machine."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from benchmarks.foreign.runner import ForeignRunner
 from benchmarks.foreign.scenarios import make_scenario
 from compass.config_files import load_config
-from compass.planning.calibration import calibrate, launching, learn_warming, look_at_models, timing_spec
+from compass.planning.calibration import _Progress, calibrate, launching, learn_warming, look_at_models, timing_spec
 from compass.planning.request import Request
 from compass.planning.session import make_experiment, make_prober, wanted_variants
 from compass.probe.simulation import SimulatedRunner, machine_named
@@ -52,6 +54,17 @@ def test_progress_counts_to_its_end(calibrated):
     for part in (seen[:memory], seen[memory:]):
         assert [now.n_done for now in part] == list(range(len(part)))
         assert {now.n_expected for now in part} == {len(part)}
+
+
+def test_probes_that_were_made_before_are_no_progress(calibrated):
+    specs, told = [spec for spec, _ in calibrated[0].runner.probes[:4]], []
+    prober = SimpleNamespace(
+        knows=lambda spec: spec in specs[1:3], report=lambda *step, **_: told.append((step[2], step[3]))
+    )
+    progress = _Progress(prober, "times", len(specs))
+    for spec in specs:
+        progress.report(spec)
+    assert told == [(0, 4), (1, 3), (1, 2), (1, 2)]
 
 
 def test_later_probes_have_a_predicted_time(calibrated):
