@@ -41,9 +41,9 @@ def stages_of(given: Stage | Iterable[Stage]) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES if stage in wanted)
 
 
-def bytes_of(given: int | str | None) -> int | None:
+def bytes_of(given: int | str | None, *, where: str = "memory_limit") -> int | None:
     """Bytes, given as a number or as a size such as `"6GiB"`; None stays None."""
-    return parse_bytes(given, where="memory_limit") if isinstance(given, str) else given
+    return parse_bytes(given, where=where) if isinstance(given, str) else given
 
 
 def check_count(name: str, given: int | None) -> None:

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from compass.api.arguments import AnyPath, WorkloadSource, config_of, path_of, profile_of, source_of
+from compass.api.arguments import AnyPath, WorkloadSource, bytes_of, config_of, path_of, profile_of, source_of
 from compass.checksum import json_without_checksum
 from compass.errors import CompassError, InputError
 from compass.files import read_record
@@ -53,6 +53,10 @@ class TrainingOptions(TypedDict, total=False):
     """Use a profile although hardware, versions or data differ."""
     devices: int
     """Processes on this machine."""
+    rank_memory: Sequence[int | str]
+    """What each of them may hold, where they differ: bytes, or sizes such as `"8GiB"`."""
+    rank_speed: Sequence[float]
+    """Their speeds relative to the plan's slowest, where they differ."""
     device: str
     """A torch device; by default the profile's."""
     workload: WorkloadSource
@@ -130,6 +134,8 @@ def _of_request(options: TrainingOptions) -> dict[str, Any]:
         "batching": options.get("batching"),
         "device": options.get("device"),
         "n_devices": options.get("devices"),
+        "rank_bytes": tuple(bytes_of(one, where="rank_memory") or 0 for one in options.get("rank_memory", ())),
+        "rank_speeds": tuple(options.get("rank_speed", ())),
         "stale": options.get("stale", False),
         "allow_changes": options.get("allow_changes", False),
         "workload": None if workload is None else source_of(workload),

@@ -6,6 +6,7 @@ The starting process does this. The run itself is another process, under the pla
 from __future__ import annotations
 
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +208,7 @@ def shares_of_ranks(plan: StagePlan, request: TrainRequest, n_ranks: int) -> tup
     """What each of `n_ranks` may hold and how fast it is; empty if all are alike.
 
     Raises:
-        InputError: the request names another number of ranks.
+        InputError: the request names another number of ranks, or no memory or no speed for one.
     """
     if not request.rank_bytes and not request.rank_speeds:
         planned = () if plan.ranks is None else plan.ranks.shares
@@ -220,6 +221,12 @@ def shares_of_ranks(plan: StagePlan, request: TrainRequest, n_ranks: int) -> tup
                 expected=f"one for each of {n_ranks} ranks",
                 fix="Name as many, or change --devices.",
             )
+    for option, values in (("--rank-memory", request.rank_bytes), ("--rank-speed", request.rank_speeds)):
+        for value in values:
+            if not 0 < value < math.inf:
+                raise InputError(
+                    option, got=f"{value:g}", expected="a number above 0 for each rank", fix="Name what each rank has."
+                )
     sizes = request.rank_bytes or (plan.certificate.ceiling_bytes,) * n_ranks
     speeds = request.rank_speeds or (1.0,) * n_ranks
     return tuple(RankShare(budget_bytes=size, speed=speed) for size, speed in zip(sizes, speeds, strict=True))

@@ -114,6 +114,11 @@ def test_shares_of_ranks(several):
     assert str(error.value) == (
         "--rank-memory: got 1 values; expected one for each of 2 ranks. Name as many, or change --devices."
     )
+    with pytest.raises(InputError) as error:
+        shares_of_ranks(plan, request_of(several, rank_speeds=(1.0, -2.0)), 2)
+    assert str(error.value) == (
+        "--rank-speed: got -2; expected a number above 0 for each rank. Name what each rank has."
+    )
 
 
 def test_certificates_are_repeated_with_all_ranks(several):

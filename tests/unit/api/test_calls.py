@@ -78,6 +78,7 @@ def test_estimating_and_verifying_on_another_machine(tmp_path):
     ("given", "message"),
     [
         ({"max_time": "soon"}, "max_time: got 'soon'; expected a time above zero such as 90s, 20min or 1.5h. Write a number and a unit."),
+        ({"devices": 2, "rank_memory": ["1GiB", "much"]}, "rank_memory: got 'much'; expected a size such as 6GiB, 512MB or 1073741824. Write a number and a unit."),
         ({"settings": {"training.epoch": 3}},
          "settings['training.epoch']: got the unknown key 'epoch'; expected a setting of Compass. Did you mean epochs?"),
     ],
