@@ -87,6 +87,8 @@ def probe_micro(experiment: Experiment, prober: Prober, variants: Sequence[Varia
     """Micro-probes of every variant, which determine the memory model."""
     specs = micro_specs(experiment, variants)
     progress = _Progress(prober, MEMORY, len(specs))
+    if experiment.n_devices > 1 and not experiment.on_cpu:
+        prober.prepare(specs)  # all devices make them, side by side: no time is read from them
     for spec in specs:
         progress.report(spec)
         prober.probe("calibrate", spec)

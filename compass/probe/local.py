@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from compass.device import device_of_rank
 from compass.errors import WorkerError
 from compass.optimizer_config import OptimizerConfig
 from compass.probe.failures import classify_exit
 from compass.probe.lazy_imports import Readiness
 from compass.probe.process import WorkerDied, WorkerProcess, WorkerStartError, WorkerTimedOut
 from compass.probe.ranks import RankPlace, ask_ranks
+from compass.probe.side_by_side import SideBySide, is_of_memory
 from compass.records import Description, Knobs, Outcome, ProbeSpec, RuntimeSettings, Status
 from compass.temporary import TemporaryFolder
 
@@ -50,6 +52,9 @@ class LocalRunner:
         self._lasting: dict[RuntimeSettings, WorkerProcess] = {}
         self._fresh: dict[RuntimeSettings, WorkerProcess] = {}
         """Started in advance, and not used yet."""
+        self._n_ranks = n_ranks
+        self._side_by_side: SideBySide | None = None
+        """The accelerators of several ranks, while memory is probed on all of them."""
 
     def describe(self, knobs: Iterable[Knobs] = ()) -> Description:
         """The machine, the samples' loads, and the trainable parameters of `knobs`."""
@@ -60,10 +65,23 @@ class LocalRunner:
             )
         except (WorkerDied, WorkerTimedOut) as error:
             raise WorkerError(f"the worker could not describe itself: {error}") from error
-        return Description.model_validate(answer)
+        description = Description.model_validate(answer)
+        if self._n_ranks > 1 and not description.hardware.on_host and self._side_by_side is None:
+            first = description.hardware.device
+            self._side_by_side = SideBySide(
+                self._n_ranks, lambda spec, place: self._of_device(spec, device_of_rank(first, place)), _probe
+            )
+        return description
 
     def prepare(self, specs: Iterable[ProbeSpec]) -> None:
-        """Start the workers for `specs` side by side, because each start takes seconds."""
+        """Start the workers for `specs` side by side, because each start takes seconds.
+
+        Where there are several accelerators, probes of memory alone are begun on all of them.
+        """
+        specs = list(specs)
+        if self._side_by_side is not None:
+            self._side_by_side.begin(filter(is_of_memory, specs))
+            specs = [spec for spec in specs if not is_of_memory(spec)]
         for spec in specs:
             if spec.ranks > 1:  # they run alone, so their workers start when it is their turn
                 continue
@@ -79,6 +97,8 @@ class LocalRunner:
         """Run `spec` in the lasting worker, or in a fresh one if it demands that; under a ceiling, no other worker runs."""
         if spec.ranks > 1:
             return self._probe_in_ranks(spec)
+        if self._side_by_side is not None and (begun := self._side_by_side.take(spec)) is not None:
+            return begun
         if not spec.fresh:
             return _probe(self._started(self._lasting, spec.runtime, PROBING), spec)
         if spec.ceiling_bytes is not None:
@@ -108,10 +128,19 @@ class LocalRunner:
 
     def close(self) -> None:
         """End every worker."""
+        if self._side_by_side is not None:
+            self._side_by_side.end()
+            self._side_by_side = None
         for workers in (self._lasting, self._fresh):
             for worker in workers.values():
                 worker.kill()
             workers.clear()
+
+    def _of_device(self, spec: ProbeSpec, device: str) -> WorkerProcess:
+        """A worker under the settings of `spec` on one of several devices."""
+        worker = WorkerProcess(spec.runtime, self._opening | {"ready": PROBING, "device": device})
+        worker.wait()
+        return worker
 
     def _alive(
         self, workers: dict[RuntimeSettings, WorkerProcess], runtime: RuntimeSettings, ready: Readiness
