@@ -12,7 +12,8 @@ from itertools import chain
 from compass.device import available_cores
 from compass.planning.allocators import measure_allocators
 from compass.planning.calibration import can_show_steps, learn_memory, learn_times
-from compass.planning.certify import certify_stage, expect_certificates
+from compass.planning.certificate import expect_certificates
+from compass.planning.certify import certify_stage
 from compass.planning.experiment import Experiment
 from compass.planning.forecast import Forecast
 from compass.planning.optuna_export import study_of

@@ -4,45 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
-from compass.cost.ranks import RankedCosts
-from compass.planning.alternatives import candidates, what_ifs
 from compass.planning.budgeted import with_budget
+from compass.planning.certificate import Certified, Failed, certificate_spec, expect_certificate, measured_choice
+from compass.planning.certified_plan import make_plan, no_plan, too_slow
 from compass.planning.experiment import Experiment
-from compass.planning.forecast import stage_part
-from compass.planning.prober import BEYOND_DOUBT, Probed, Prober
+from compass.planning.prober import Probed, Prober
 from compass.planning.ranks import with_ranks
 from compass.planning.strategies import time_rivals
 from compass.planning.unequal import with_shares
-from compass.probe.requests import certificate_probe
-from compass.probe.settle import LEAST_REST, is_settled
-from compass.records import (
-    Affine,
-    BytesLaw,
-    Certificate,
-    Choice,
-    Knobs,
-    Measured,
-    Outcome,
-    ProbeSpec,
-    RuntimeSettings,
-    ScoreTerms,
-    Stage,
-    StageFailure,
-    StagePlan,
-    Status,
-    StepTime,
-)
+from compass.records import Choice, Outcome, ProbeSpec, StageFailure, StagePlan, Status
 from compass.search.knowledge import Knowledge
-from compass.search.score import terms
-from compass.stages import POLICIES
-from compass.stages.options import options_words
-from compass.stages.policy import Policy, Ranking, largest_batch_pick, pareto_front, smaller_pick
-from compass.units import format_seconds
+from compass.stages.policy import Policy
 
 log = logging.getLogger(__name__)
 
@@ -51,59 +25,11 @@ WORTH_TIMING = 0.01
 CAPPED_SHARE = 0.01
 """A certificate may raise the bound of the very batch that it ran. Up to this share above the budget, the law is capped by what was
 certified: it costs a sixth of the slack at most. Beyond, a smaller batch is certified."""
-POOR_TIME = 0.15
-"""Step times are said to be doubtful where a timing misses the form by more: the usual error of a model never timed is 3 to 4 %."""
-WRONG_LAW = 0.2
-"""A plan is not recommended if a law that it was chosen by is off by more: another model, or another batch, may be better by as much."""
 SPILLING_FILL, SPILLING_SLOWS = 0.7, 1.5
 """A certificate seems to have spilled if it filled more than this share of the budget, in so many times the predicted step: a bus moves
 bytes at a hundredth of a device's pace."""
 MOST_FAILED = 2
 """Failures of a stage before it gives up, in rounds: each costs a process, and models that all fail would take a day."""
-REPETITIONS = 1.3
-"""A certificate in three is repeated, or followed by another choice's."""
-WITH_BUDGETED = 1.7
-"""With a dataset, batches that fill the budget are certified too, in a process of their own and without evaluation."""
-UNSETTLED_SHARE, MOST_UNSETTLED, SLOW_STEPS = 0.6, 8.0, 2.0
-"""Steps until the time settles, as a share of those that patience allows and at most so many, and what the profiled step and the
-first one take beyond others. Three certificates of 7 to 16 steps took 12.6, 15.9 and 18.2 times their median."""
-
-
-@dataclass(frozen=True)
-class Certified:
-    """A choice that ran under the ceiling, and how."""
-
-    choice: Choice
-    known: Knowledge
-    """Everything known when it was chosen, which holds the reason why it is no larger."""
-    spec: ProbeSpec
-    outcome: Outcome
-    timed: Outcome
-    """The outcome whose step time is believed: this certificate's, or that of a training cycle under the same settings."""
-
-    @property
-    def step(self) -> StepTime:
-        """The believed step time."""
-        assert self.timed.step is not None  # noqa: S101 - without one it is not certified
-        return self.timed.step
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A choice whose certificate failed."""
-
-    choice: Choice
-    outcome: Outcome
-
-    @property
-    def rules_out(self) -> bool:
-        """Whether it removes models from the choice; running out of memory only makes the batch smaller."""
-        return self.outcome.status is not Status.OUT_OF_MEMORY
-
-    @property
-    def reason(self) -> str:
-        """Status and reason in a line."""
-        return self.outcome.summary
 
 
 def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> StagePlan | StageFailure:
@@ -117,11 +43,11 @@ def certify_stage(policy: Policy, experiment: Experiment, prober: Prober) -> Sta
         plan = with_budget(with_ranks(plan, experiment), policy, experiment, prober)
         return with_shares(plan, policy, experiment, prober)
     if certified:
-        return _too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
+        return too_slow(policy, known, min(certified, key=lambda one: one.step.median_s))
     if failed:
         limit = "memory" if failed[-1].outcome.status is Status.OUT_OF_MEMORY else "model"
-        return _failure(policy, known, limit, failed[-1].reason, failed[-1].choice)
-    return _failure(policy, known, *policy.nearest(known))
+        return no_plan(policy, known, limit, failed[-1].reason, failed[-1].choice)
+    return no_plan(policy, known, *policy.nearest(known))
 
 
 # -------------------------------------------------------------------------------------------------------- the rounds
@@ -150,7 +76,7 @@ def run_certificates(policy: Policy, experiment: Experiment, prober: Prober) -> 
             break
         text = f"{pick.knobs}, batch {pick.batch_size}"
         spec = certificate_spec(policy, experiment, pick)
-        _expect(policy, experiment, prober, spec, pick.step_s)
+        expect_certificate(policy, experiment, prober, spec, pick.step_s)
         prober.report("certify", text, n_round, n_round + 1, stage=policy.stage)
         probed = _run(policy, experiment, prober, spec)
         if probed.outcome.ok and probed.outcome.step is not None:
@@ -184,32 +110,6 @@ def seems_spilled(experiment: Experiment, probed: Probed) -> bool:
     ):
         return False
     return held > SPILLING_FILL * experiment.budget_bytes and step.median_s > SPILLING_SLOWS * expected.step_s
-
-
-def certificate_s(spec: ProbeSpec, step_s: float, start_s: float, *, budgeted: bool = False) -> float:
-    """Seconds that a certificate is expected to take, with `start_s` for its process, evaluation and repetitions."""
-    unsettled = min(UNSETTLED_SHARE * (spec.max_steps - spec.min_steps), MOST_UNSETTLED)
-    seconds = REPETITIONS * (start_s + step_s * (spec.min_steps + unsettled + len(spec.evaluated) + SLOW_STEPS))
-    return seconds * WITH_BUDGETED if budgeted else seconds
-
-
-def expect_certificates(experiment: Experiment, prober: Prober, stages: Iterable[Stage]) -> None:
-    """Expect the certificates of `stages` to take what is predicted now."""
-    known = experiment.known()
-    for policy in (POLICIES[stage] for stage in stages):
-        ranking = policy.rank(known)
-        if ranking is not None:
-            spec = certificate_spec(policy, experiment, ranking.pick)
-            _expect(policy, experiment, prober, spec, ranking.pick.step_s)
-
-
-def _expect(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec, step_s: float) -> None:
-    """Expect the stage's certificate to take what is predicted of `spec`; nothing if the ledger holds it."""
-    seconds = 0.0
-    if not prober.knows(spec):
-        budgeted = policy.certified and experiment.dataset is not None  # then batches that fill the budget run too
-        seconds = certificate_s(spec, step_s, prober.forecast.start_s, budgeted=budgeted)
-    prober.forecast.expect(stage_part("certify", policy.stage), seconds)
 
 
 def _run(policy: Policy, experiment: Experiment, prober: Prober, spec: ProbeSpec) -> Probed:
@@ -316,228 +216,3 @@ def best_of(policy: Policy, known: Knowledge, certified: Sequence[Certified]) ->
 
 def _score(choice: Choice) -> float:
     return math.inf if choice.score is None else choice.score
-
-
-def measured_choice(policy: Policy, known: Knowledge, certified: Certified) -> Choice:
-    """The certified choice with its measured time."""
-    choice, step_s = certified.choice, certified.step.median_s
-    rules = known.config.stages[policy.stage]
-    return choice.model_copy(
-        update={
-            "step_s": step_s,
-            "cycle_s": step_s * known.config.cycle_batches,
-            "throughput": choice.batch_size / step_s,
-            "score": known.score(choice.capacity, choice.batch_size, np.array([step_s]), rules)[0],
-        }
-    )
-
-
-# --------------------------------------------------------------------------------------------------------- its batches
-
-
-def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> ProbeSpec:
-    """The certificate: the worst batch, the largest isolated sample, shuffled batches, the worst again, then a typical one."""
-    rules, runtime = experiment.config.probe, experiment.runtime(pick.allocator)
-    if not policy.certified:
-        return _few_steps(experiment, pick, runtime)
-    loads, law = experiment.sample_loads, experiment.costs().bytes_law(pick.knobs, pick.allocator)
-    worst, typical = loads.worst(pick.batch_size, law), loads.typical(pick.batch_size)
-    alone, _ = loads.alone(law, experiment.budget_bytes)
-    n_shuffled = max(1, min(rules.shuffled_batches, int(rules.shuffled_s / pick.step_s)))
-    shuffled = loads.shuffled(pick.batch_size, n_shuffled)
-    return certificate_probe(
-        rules,
-        pick.knobs,
-        (worst, *([alone] if alone else []), *shuffled, worst),
-        step_s=pick.step_s,
-        ceiling_bytes=experiment.budget_bytes,
-        runtime=runtime,
-        evaluated=(worst,) if experiment.description.family.evaluates else (),
-        timed=None if typical == worst else typical,
-        ranks=experiment.n_devices,
-    )
-
-
-def _few_steps(experiment: Experiment, pick: Choice, runtime: RuntimeSettings) -> ProbeSpec:
-    """A few steps with one graph, which show that it runs; their time is not the question."""
-    rules = experiment.config.probe
-    spec = certificate_probe(
-        rules,
-        pick.knobs,
-        (experiment.sample_loads.typical(experiment.least_batch),) * rules.smoke_steps,
-        step_s=pick.step_s,
-        ceiling_bytes=experiment.budget_bytes,
-        runtime=runtime,
-        ranks=experiment.n_devices,
-    )
-    n_steps = spec.min_steps + (experiment.n_warming + LEAST_REST if experiment.n_warming else 0)
-    return spec.model_copy(update={"min_steps": n_steps, "max_steps": n_steps})
-
-
-# ------------------------------------------------------------------------------------------------------------ the plan
-
-
-def make_plan(policy: Policy, experiment: Experiment, certified: Certified) -> StagePlan:
-    """The plan of a certified choice, with the alternatives as they are known now."""
-    known = experiment.known()
-    pick = measured_choice(policy, known, certified)
-    ranking = policy.rank(known) or Ranking((pick,), None)
-    others = [choice for choice in ranking.choices if choice.knobs != pick.knobs]
-    rules = known.config.stages[policy.stage]
-    worst = known.work.worst_load(pick.batch_size, known.costs.bytes_law(pick.knobs, pick.allocator))
-    unsettled = policy.certified and not is_settled(certified.step, known.config.probe.settle_share)
-    # What ran under the ceiling is the law, also where no round is left for a smaller batch.
-    law = known.costs.bytes_law(pick.knobs, pick.allocator).capped(worst, known.budget_bytes)
-    return StagePlan(
-        stage=policy.stage,
-        choice=certified.choice.configuration,
-        predicted=certified.choice.prediction,
-        measured=_measured(policy, known, certified),
-        least_batch=experiment.least_batch,
-        accumulate=max(1, math.ceil(known.config.batch.effective_batch / pick.batch_size)),
-        runtime=certified.spec.runtime,
-        bytes_law=law,
-        step_law=_step_law(known, certified),
-        indicative=not policy.certified
-        or unsettled
-        or _mostly_launching(experiment, pick.knobs, certified.step.median_s),
-        unsettled=unsettled,
-        doubts=doubts(policy, experiment, certified),
-        discouraged=discouraged(policy, experiment, certified),
-        limited_by=policy.limited_by(certified.known, pick),
-        why=policy.why(certified.known, Ranking((pick, *others), ranking.fastest))
-        + options_words(certified.known, certified.choice, others),
-        certificate=_certificate(experiment, certified, law),
-        fastest=ranking.fastest,
-        largest_batch=largest_batch_pick(known, rules, pick) if policy.explained else None,
-        smaller=None if policy.timed else smaller_pick(pick, others, known.config.score.tie_share),
-        runners_up=tuple(others[: known.config.search.runners_up]),
-        front=tuple(certified.choice if choice is pick else choice for choice in pareto_front([pick, *others])),
-        candidates=candidates(policy, known, ranking, certified.choice),
-        what_ifs=what_ifs(policy, known),
-    )
-
-
-def doubts(policy: Policy, experiment: Experiment, certified: Certified) -> tuple[str, ...]:
-    """What the laws of the choice's variant are known to miss, in sentences without a full stop.
-
-    Nothing of a stage that only shows that a model runs: it rests on no law.
-    """
-    if not policy.certified:
-        return ()
-    costs, variant, rules = experiment.costs(), certified.choice.knobs.variant, experiment.config.probe
-    off = costs.memory.misfits.get(variant.of_memory, 0.0)
-    late, before_s = costs.time.misfits.get(variant, 0.0), certified.choice.step_s
-    found = []
-    if off > rules.poor_fit:
-        found.append(
-            f"memory laws of this kind of model missed a probe by {off:.0%}, so other models and batches of it may be missed too"
-        )
-    if late > POOR_TIME:
-        found.append(f"step times of this kind of model follow the usual form only within {late:.0%}")
-    spread = certified.known.spread_of(certified.choice)
-    if abs(math.log(certified.step.median_s / before_s)) > BEYOND_DOUBT * spread:
-        found.append(
-            f"the step took {certified.step.median_s / before_s:.2f} times as long as predicted, more than the prediction allowed: "
-            "other predictions may be as wrong"
-        )
-    return tuple(found)
-
-
-def discouraged(policy: Policy, experiment: Experiment, certified: Certified) -> str:
-    """Why the plan of a choice is not recommended though it ran, as the end of a sentence; empty if it is.
-
-    A memory law that is off by tens of per cent counts where the model was not probed itself, for then its law holds what that showed.
-    A time law counts where the certificate missed its own prediction by as much.
-    """
-    if not policy.certified:
-        return ""
-    costs, knobs = experiment.costs(), certified.choice.knobs
-    off = 0.0 if costs.memory.observed(knobs) else costs.memory.misfits.get(knobs.variant.of_memory, 0.0)
-    late = certified.step.median_s / certified.choice.step_s - 1
-    if off > WRONG_LAW:
-        return f"the memory law that it was chosen by is off by up to {off:.0%}, so it may be much larger or smaller than it could be"
-    if abs(late) > WRONG_LAW and costs.time.misfits.get(knobs.variant, 0.0) > WRONG_LAW:
-        return f"the time law that it was chosen by is off by {abs(late):.0%} here, so another model may be better"
-    return ""
-
-
-def _measured(policy: Policy, known: Knowledge, certified: Certified) -> Measured:
-    pick, outcome = measured_choice(policy, known, certified), certified.outcome
-    return Measured(
-        step=certified.step,
-        cycle_s=pick.cycle_s,
-        throughput=pick.throughput,
-        live_bytes=outcome.live_bytes or 0,
-        footprint_bytes=outcome.footprint_bytes or 0,
-        update_s=_update_s(certified, known) if certified.timed is outcome else None,
-        collate_s=outcome.collate_s if known.work.stands_for == 1 else None,
-        terms=_score_terms(policy, known, pick),
-    )
-
-
-def _update_s(certified: Certified, known: Knowledge) -> float | None:
-    """Seconds of every timed step that training spends once per update: on the weights and, in ranks, on averaging gradients."""
-    update_s, costs = certified.outcome.update_s, known.costs
-    if update_s is None or not isinstance(costs, RankedCosts):
-        return update_s
-    return update_s + costs.ranks.sync_of(certified.choice.capacity, costs.ranks.n_ranks)
-
-
-def _certificate(experiment: Experiment, certified: Certified, law: BytesLaw) -> Certificate:
-    spec, outcome, loads = certified.spec, certified.outcome, experiment.sample_loads
-    return Certificate(
-        ceiling_bytes=experiment.budget_bytes,
-        batches=spec.batches,
-        evaluated=spec.evaluated,
-        timed=spec.timed,
-        worst=loads.worst_load(certified.choice.batch_size, law),
-        footprint_bound_bytes=int(max(law.upper_footprint(loads.load(batch)) for batch in spec.batches)),
-        left_out=loads.alone(law, experiment.budget_bytes)[1],
-        n_steps=outcome.n_steps,
-        enforced=outcome.enforced,
-    )
-
-
-def _step_law(known: Knowledge, certified: Certified) -> Affine:
-    load = certified.timed.step_load or certified.choice.load
-    return known.step_law(certified.choice, certified.step.median_s, load)
-
-
-def _mostly_launching(experiment: Experiment, knobs: Knobs, step_s: float) -> bool:
-    """Whether most of a step on an accelerator is launch overhead, which differs by half between two processes."""
-    return not experiment.on_cpu and experiment.costs().launch_s(knobs) > step_s / 2
-
-
-def _score_terms(policy: Policy, known: Knowledge, pick: Choice) -> ScoreTerms | None:
-    if not policy.timed or known.reference is None:
-        return None
-    rules = known.config.stages[policy.stage]
-    return terms(pick.throughput, pick.cycle_s, pick.capacity, known.reference, rules, known.config.score)
-
-
-# --------------------------------------------------------------------------------------------------------- the failure
-
-
-def _too_slow(policy: Policy, known: Knowledge, nearest: Certified) -> StageFailure:
-    rules, cycle_s = known.config.stages[policy.stage], measured_choice(policy, known, nearest).cycle_s
-    allowed_s = (rules.target_s or math.inf) + rules.window_s
-    reason = (
-        f"the best model was predicted to be in time, but its cycle took {format_seconds(cycle_s)}; "
-        f"at most {format_seconds(allowed_s)} are allowed"
-    )
-    failure = _failure(policy, known, "time", reason, nearest.choice)
-    return failure.model_copy(update={"nearest_cycle_s": cycle_s})
-
-
-def _failure(policy: Policy, known: Knowledge, limit: str, reason: str, nearest: Choice | None) -> StageFailure:
-    if nearest is not None:  # its score may be infinite, which JSON cannot express
-        nearest = nearest.model_copy(update={"score": None})
-    return StageFailure(
-        stage=policy.stage,
-        limited_by=limit,
-        reason=reason,
-        nearest=nearest,
-        candidates=candidates(policy, known, policy.rank(known), None),
-        what_ifs=what_ifs(policy, known),
-    )

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from compass.optimizer_config import ProbeRules
-from compass.planning.certify import discouraged, doubts
+from compass.planning.certified_plan import discouraged, doubts
 from compass.records import Knobs, Variant
 
 PLAIN = Variant()
