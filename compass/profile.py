@@ -286,6 +286,10 @@ def write_profile(profile: Profile, path: Path) -> None:
     profile._place.path = path  # noqa: SLF001 - ours
 
 
+_IN_A_LINE = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: `json.dumps` would make an encoder for each of some ten thousand values."""
+
+
 def laid_out(value: Any, indent: str = "") -> str:
     """`value` as indented JSON, where an object or list of plain values takes one line."""
     inner = indent + "  "
@@ -294,7 +298,7 @@ def laid_out(value: Any, indent: str = "") -> str:
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         return "[\n" + ",\n".join(inner + laid_out(item, inner) for item in value) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False)
+    return _IN_A_LINE(value)
 
 
 def read_profile(path: Path | str) -> Profile:

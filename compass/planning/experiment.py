@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from compass.cost.models import CostModels, fit_costs
 from compass.cost.observation import Probe
@@ -80,6 +80,8 @@ class Experiment:
     spilled: set[str] = field(default_factory=set)
     """Keys of certificates whose memory seems to have moved to the host: they count as having run out of it."""
     _fitted: tuple[Probes, int, CostModels] | None = None
+    _last: tuple[int, Knowledge] | None = field(init=False, default=None)
+    """Facts about what cannot work, and what was known with them."""
 
     @property
     def n_ranks(self) -> int:
@@ -122,10 +124,16 @@ class Experiment:
         return self.settings.model_copy(update={"allocator": allocator, "library": library})
 
     def known(self) -> Knowledge:
-        """Everything that a stage decides from."""
+        """Everything that a stage decides from: the same object while nothing is added, which then knows its answers."""
         for spec, outcome in self.runner.probes:
             if outcome.ok or outcome.status is Status.INVALID:
                 self.pruned.observe(spec.knobs, None if outcome.ok else outcome.summary)
+        known, n_facts = self._known(), self.pruned.n_facts
+        if self._last is None or self._last[0] != n_facts or not _is_same(known, self._last[1]):
+            self._last = n_facts, known
+        return self._last[1]
+
+    def _known(self) -> Knowledge:
         return Knowledge(
             n_ranks=self.n_ranks,
             config=self.config,
@@ -215,6 +223,12 @@ class Experiment:
         return Expectation(
             live_bytes=law.live(loads[-1]), footprint_bound_bytes=max(law.upper_footprint(load) for load in loads)
         )
+
+
+def _is_same(one: Knowledge, other: Knowledge) -> bool:
+    """Whether both are made of the same objects; numbers, words and names are compared."""
+    parts = [(getattr(one, part.name), getattr(other, part.name)) for part in fields(one) if part.init]
+    return all(a is b or (isinstance(a, (int, float, str, tuple)) and a == b) for a, b in parts)
 
 
 def with_load(spec: ProbeSpec, outcome: Outcome, samples: Mapping[str, Load]) -> Outcome:

@@ -60,11 +60,10 @@ def timings_of(policy: Policy, experiment: Experiment, choices: Sequence[Choice]
     One that the ledger holds is among them: a repeated run takes the same steps, and finds their outcomes there.
     """
     known, seen = experiment.known(), set[tuple[Knobs, int]]()
-    made = {spec.key for spec, _ in experiment.runner.probes}
     rules = known.config.stages[policy.stage]
     for choice in choices[:CONSIDERED]:
         spec = timing_spec(experiment, choice.knobs, at_most=choice.batch_size, fill_share=RIVAL_FILL_SHARE)
-        if spec is None or spec.key in made:
+        if spec is None or spec.key in experiment.runner.keys:
             continue
         n_graphs = sum(copies for _, copies in spec.batches[-1].members)
         if (choice.knobs, n_graphs) not in seen:

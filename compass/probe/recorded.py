@@ -30,6 +30,8 @@ class Recorded:
     def __init__(self, runner: Runner, store: Store | None, fingerprint: str) -> None:
         self._runner, self._store, self._fingerprint = runner, store, fingerprint
         self.probes: list[tuple[ProbeSpec, Outcome]] = []
+        self.keys: set[str] = set()
+        """Those of all probes of this run."""
         self.counts: Counter[str] = Counter()
         self._failed: dict[str, Outcome] = {}
         self.trained = lessons(self.history())
@@ -44,6 +46,7 @@ class Recorded:
         if found is None:
             self._keep(spec, outcome)
         self.probes.append((spec, outcome))
+        self.keys.add(spec.key)
         _log(phase, spec, outcome)
         return Recall(outcome, reused=found is not None)
 

@@ -84,6 +84,10 @@ class Knowledge:
     """Processes that train together, which share out an update's batch."""
     noun: str = ""
     """What the workload's data consist of, in the plural; empty: of complexes, in batches of graphs."""
+    _best: dict[tuple[Knobs, StageRules, float], Choice | None] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+    """The choices that were asked for: a run ranks the same models several times between two probes."""
 
     @property
     def has_one_model(self) -> bool:
@@ -143,6 +147,12 @@ class Knowledge:
         Every allocator of the stage is considered; of two that hold the same batch, the faster is taken. Batches under the
         configured minimum are taken only if no other is admissible.
         """
+        asked = (knobs, stage, level_share)
+        if asked not in self._best:
+            self._best[asked] = self._chosen(knobs, stage, level_share)
+        return self._best[asked]
+
+    def _chosen(self, knobs: Knobs, stage: StageRules, level_share: float) -> Choice | None:
         ways = [way for one in self.allocators_of(stage) for way in self._ways(knobs, stage, one, level_share)]
         ways = [way for way in ways if way.batch_size >= self.config.batch.min_batch] or ways
         if not ways:

@@ -15,6 +15,11 @@ class Pruned:
         self._invalid: dict[Knobs, str] = {}
         self._ran: set[Knobs] = set()
 
+    @property
+    def n_facts(self) -> int:
+        """How much was remembered so far; it grows with everything that may rule out another model."""
+        return len(self._too_big) + len(self._broken) + len(self._distrusted) + len(self._invalid) + len(self._ran)
+
     def rule_out(self, knobs: Knobs, allocator: Allocator, reason: str) -> None:
         """Remember that `knobs` were too big at the smallest batch under `allocator`; every larger model then is, too."""
         self._too_big.append((knobs, allocator, reason))

@@ -221,7 +221,7 @@ QUICK = [
 
 def test_a_limit_below_an_idle_worker_and_one_just_above(folder):
     process = start("--memory-limit", "100MiB")
-    said, error = process.communicate(timeout=120)
+    said, error = process.communicate(timeout=280)
     assert (process.returncode, said) == (2, "")
     match = re.fullmatch(
         r"error: memory limit: got 100.00 MiB; expected at least (\d+\.\d+) MiB, of which an idle worker holds "
@@ -234,7 +234,7 @@ def test_a_limit_below_an_idle_worker_and_one_just_above(folder):
     limit = f"{float(match[1]) + 4:.0f}MiB"
     args = ["--stages", "production", "--log-level", "error", "--pocket-radius", "14"]
     process = start("--memory-limit", limit, *args, *QUICK)
-    said, error = process.communicate(timeout=120)
+    said, error = process.communicate(timeout=280)
     assert process.returncode == 3, error
     assert "production: no plan, limited by memory: " in error.splitlines()[-1]
     assert "Nearest miss: 2 × 32 fp32, batch 1, " in error.splitlines()[-1]
