@@ -59,7 +59,7 @@ def test_a_timing_is_offered_once_and_never_again(known, monkeypatch):
     monkeypatch.setattr(module, "timing_spec", lambda *_, **__: spec)
 
     def offered(*made):
-        runner = SimpleNamespace(probes=[(one, None) for one in made])
+        runner = SimpleNamespace(probes=[(one, None) for one in made], keys={one.key for one in made})
         experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast", runner=runner)
         return list(timings_of(PRODUCTION, experiment, choices))
 
@@ -70,6 +70,6 @@ def test_a_timing_is_offered_once_and_never_again(known, monkeypatch):
 def test_what_fits_no_graph_is_not_timed(known, monkeypatch):
     knowledge, choices = found(known)
     monkeypatch.setattr(module, "timing_spec", lambda *_, **__: None)
-    runner = SimpleNamespace(probes=[])
+    runner = SimpleNamespace(probes=[], keys=set())
     experiment = SimpleNamespace(known=lambda: knowledge, calibrated_allocator="fast", runner=runner)
     assert list(timings_of(PRODUCTION, experiment, choices)) == []
