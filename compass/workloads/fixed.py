@@ -22,15 +22,17 @@ from compass.errors import InputError
 from compass.records import digest
 from compass.records.nouns import SAMPLES
 from compass.workloads.lightning_step import (
+    attach,
     closure_step,
+    configured,
     is_lightning,
-    log_nothing,
     loss_of_step,
     manual_step,
     own_optimizers,
     unused_members,
 )
 from compass.workloads.optimizers import needs_closure
+from compass.workloads.trainer_stand_in import TrainerStandIn, attached
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
@@ -42,6 +44,9 @@ N_SIZED = 2_000
 """Most items whose sizes are read, evenly spaced: reading a million images would take longer than planning."""
 N_STREAMED = 256
 """Items kept of a dataset that can only be iterated over."""
+
+N_UNTOLD_BATCHES = 1_000
+"""Batches that an epoch of an endless dataset is said to have, where an optimizer asks for them."""
 
 _LIGHTNING = ("pytorch_lightning.", "lightning.")
 
@@ -77,20 +82,25 @@ class FixedModel:
         self._module, self._loss, self._collate = module, loss, loader.collate_fn
         self.name = type(module).__name__
         self._items = _items_of(loader.dataset)
-        self._n_samples = None if isinstance(loader.dataset, IterableDataset) else len(self._items)
+        self._n_samples = _length_of(loader.dataset)
+        self.is_stream = self._n_samples is None
         self._is_lightning = is_lightning(module) and loss is None
-        self.remarks = unused_members(module) if self._is_lightning else ()
+        self._n_batches = _n_batches(loader)
+        self.remarks: tuple[str, ...] = ()
         if self._is_lightning:
-            self.optimizer = own_optimizers
-            self.zeroes_late = True
-            self.evaluates = module.automatic_optimization
-            if not module.automatic_optimization:
-                self.step = manual_step
-            elif asking := _asking_optimizer(module):
-                self.step = closure_step
-                n_kept = asking.defaults.get("history_size")
-                kept = f"{type(asking).__name__} goes on filling its memory for {n_kept} updates, with two copies of the weights each"
-                self.remarks += (f"{kept}: plans do not count them",) if n_kept else ()
+            self._follow(module)
+
+    def _follow(self, module: Any) -> None:
+        """Take the optimizers, the step and the remarks of a LightningModule."""
+        self.optimizer = own_optimizers
+        self.zeroes_late = True
+        self.evaluates = module.automatic_optimization
+        asking, is_scheduled = _optimizers_of(module, self._n_batches)
+        self.remarks = (*unused_members(module), *_remarks_on(type(module).__name__, asking, is_scheduled=is_scheduled))
+        if not module.automatic_optimization:
+            self.step = manual_step
+        elif asking:
+            self.step = closure_step
 
     @property
     def n_samples(self) -> int | None:
@@ -137,7 +147,7 @@ class FixedModel:
         """A copy of the module, with the weights that it was given with, on the device that is the default now."""
         model = copy.deepcopy(self._module).to(torch.get_default_device())
         if self._is_lightning:
-            log_nothing(model)
+            attach(model, self._n_batches)
         return model
 
     def collate(self, batch: Batch) -> Any:
@@ -177,12 +187,38 @@ def fixed_model(made: Any) -> FixedModel | None:
     return FixedModel(module, loader_of(module, loader), loss)
 
 
-def _asking_optimizer(module: torch.nn.Module) -> torch.optim.Optimizer | None:
-    """The module's optimizer that asks for the loss itself. One that cannot be made yet says so when it is made for a step."""
+def _optimizers_of(module: Any, n_batches: int) -> tuple[torch.optim.Optimizer | None, bool]:
+    """The module's optimizer that asks for the loss itself, and whether there is a learning-rate scheduler.
+
+    Optimizers that cannot be made yet say so when they are made for a step.
+    """
     try:
-        return next(filter(needs_closure, own_optimizers(module)), None)
+        with attached(module, TrainerStandIn(n_batches)):
+            optimizers, schedulers = configured(module)
+        return next(filter(needs_closure, optimizers), None), bool(schedulers)
     except Exception:  # noqa: BLE001 - the code is the user's
-        return None
+        return None, False
+
+
+def _remarks_on(name: str, asking: torch.optim.Optimizer | None, *, is_scheduled: bool) -> tuple[str, ...]:
+    """What plans leave out of the optimizers of the module `name`, a sentence each."""
+    remarks = []
+    if is_scheduled:
+        remarks.append(f"the learning-rate scheduler of {name} is not stepped: it changes neither memory nor time")
+    if asking is not None and (n_kept := asking.defaults.get("history_size")):
+        remarks.append(
+            f"{type(asking).__name__} goes on filling its memory for {n_kept} updates, with two copies of the weights each: "
+            "plans do not count them"
+        )
+    return tuple(remarks)
+
+
+def _n_batches(loader: DataLoader[Any]) -> int:
+    """Batches of an epoch of the user's; 1,000 of a stream that does not tell."""
+    try:
+        return len(loader)
+    except TypeError:
+        return N_UNTOLD_BATCHES
 
 
 def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
@@ -210,6 +246,14 @@ def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
         expected="a torch DataLoader, or a module or data module whose train_dataloader() returns one",
         fix="Pass the loader that you train with.",
     )
+
+
+def _length_of(dataset: Any) -> int | None:
+    """Items of the dataset; None for a stream that does not tell."""
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
 
 
 def _items_of(dataset: Any) -> Any:

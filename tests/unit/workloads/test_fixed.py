@@ -20,6 +20,7 @@ from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
 from compass.workloads.defaults import family_of, micro_batches, samples_of
 from compass.workloads.fixed import N_SIZED, N_STREAMED, FixedModel, fixed_model, loader_of
+from compass.workloads.lightning_step import configured, own_optimizers
 from compass.workloads.model_file import read_model, write_model
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.registry import load_workload
@@ -105,7 +106,10 @@ def test_a_lightning_module_as_lightning_runs_it():
     model = FixedModel(Regression(), rows())
     family = family_of(model)
     assert (family.own_optimizer, family.own_step, family.uses_adamw) == (True, False, False)
-    assert family.remarks == ("Regression.on_after_backward is not called: plans hold for a step without it",)
+    assert family.remarks == (
+        "Regression.on_after_backward is not called: plans hold for a step without it",
+        "the learning-rate scheduler of Regression is not stepped: it changes neither memory nor time",
+    )
     built = model.build(FIXED)
     optimizer = make_optimizer(model, built, Variant(), RULES)
     assert isinstance(optimizer, torch.optim.SGD)
@@ -144,6 +148,81 @@ def test_manual_optimization():
     changed = [not torch.equal(one, other) for one, other in zip(before, built.parameters(), strict=True)]
     assert changed == [True, False, True, True]  # a frozen weight stays frozen
     assert [weight.requires_grad for weight in built.parameters()] == changed
+
+
+class Scheduled(pl.LightningModule):
+    """Asks its trainer how long it lasts, logs to it, and steps its schedulers itself, as Lightning's documentation shows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch, _):
+        optimizer, schedulers = self.optimizers(), self.lr_schedulers()
+        loss = mean_square(self.layer, batch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        for one in schedulers:
+            one.step()
+        if self.trainer.is_last_batch or self.global_step % 10 == 0:
+            self.logger.log_metrics({"rate": schedulers[0].get_last_lr()[0]}, step=self.current_epoch)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        schedulers = (
+            torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=n_steps),
+            torch.optim.lr_scheduler.StepLR(optimizer, 1),
+        )
+        return [optimizer], [{"scheduler": one, "interval": "step"} for one in schedulers]
+
+
+def test_a_module_that_asks_its_trainer_and_steps_its_schedulers():
+    module = Scheduled()
+    model = FixedModel(module, rows())
+    assert family_of(model).remarks == (
+        "the learning-rate scheduler of Scheduled is not stepped: it changes neither memory nor time",
+    )
+    with pytest.raises(RuntimeError, match="not attached to a"):
+        _ = module.trainer.max_epochs
+    built = model.build(FIXED)
+    optimizer = make_optimizer(model, built, Variant(), RULES)
+    rate = optimizer.param_groups[0]["lr"]
+    training_step(model, built, optimizer, model.collate(Batch(members=(("0", 4),))), Variant(), RULES)
+    assert optimizer.param_groups[0]["lr"] == rate
+    with pytest.raises(AttributeError) as caught:
+        _ = built.trainer.checkpoint_callback
+    assert str(caught.value) == (
+        "trainer.checkpoint_callback is not known where no trainer runs the step, as in the probes of Compass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "n_optimizers", "n_schedulers"),
+    [
+        (lambda one, rate: one, 1, 0),
+        (lambda one, rate: [one, one], 2, 0),
+        (lambda one, rate: (one, one), 2, 0),
+        (lambda one, rate: {"optimizer": one}, 1, 0),
+        (lambda one, rate: {"optimizer": one, "lr_scheduler": rate}, 1, 1),
+        (lambda one, rate: {"optimizer": one, "lr_scheduler": {"scheduler": rate, "interval": "step"}}, 1, 1),
+        (lambda one, rate: ([one, one], [rate]), 2, 1),
+        (lambda one, rate: ([one], []), 1, 0),
+        (lambda one, rate: ({"optimizer": one, "lr_scheduler": rate}, {"optimizer": one}), 2, 1),
+    ],
+)
+def test_every_form_in_which_lightning_takes_optimizers(form, n_optimizers, n_schedulers):
+    module = Regression()
+    one = torch.optim.SGD(module.parameters(), 0.1)
+    module.configure_optimizers = lambda: form(one, torch.optim.lr_scheduler.StepLR(one, 1))
+    optimizers, schedulers = configured(module)
+    assert (len(optimizers), len(schedulers)) == (n_optimizers, n_schedulers)
+    own_optimizers(module)
+    given = module.lr_schedulers()
+    assert (0 if given is None else 1) == n_schedulers
 
 
 class Precise(pl.LightningModule):
@@ -292,6 +371,18 @@ class Endless(IterableDataset):
 def test_a_stream_gives_its_first_items():
     model = FixedModel(torch.nn.Linear(2, 1), DataLoader(Endless()), mean_square)
     assert (len(model.samples()), model.n_samples) == (N_STREAMED, None)
+    assert not family_of(model).is_trainable(N_STREAMED)
+
+
+class Counted(Endless):
+    def __len__(self):
+        return 5000
+
+
+def test_a_stream_that_tells_its_length():
+    family = family_of(FixedModel(torch.nn.Linear(2, 1), DataLoader(Counted()), mean_square))
+    assert (family.n_samples, family.is_stream) == (5000, False)
+    assert not family.is_trainable(N_STREAMED)
 
 
 def test_the_loader_of_a_lightning_module_or_data_module():
