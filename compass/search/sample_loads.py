@@ -145,6 +145,8 @@ class SampleLoads:
         sizes, typical = self.sizes[self._shared], self.sizes[self._from_mean[0]]
         unlike = np.ptp(np.log(np.maximum(sizes, 1e-9) / np.maximum(typical, 1e-9)), axis=1)
         unlike *= (sizes <= typical).all(axis=1)  # one graph of a larger sample may take longer than a timing should
+        for column in self._padded:  # copies of the shortest sample have none beside them that is shorter
+            unlike *= sizes[:, column] > sizes[:, column].min()
         place = int(unlike.argmax())
         return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
@@ -166,12 +168,12 @@ class SampleLoads:
         return self._by_length[np.arange(first, first + n_drawn) // self.stands_for]
 
     def _with_a_shorter(self, places: _Indices) -> _Indices:
-        """`places`, of which one is the shortest sample if all are of one length: a model may hold less where nothing is padded."""
+        """`places`, of which one is the next shorter sample if all are of one length: where nothing is padded, a model may hold other amounts."""
         lengths = self.sizes[:, self._padded[0]]
-        shortest = self._by_length[0]
-        if np.ptp(lengths[places]) > 0 or lengths[shortest] == lengths[places[0]]:
+        n_shorter = int(np.searchsorted(lengths[self._by_length], lengths[places[0]]))
+        if np.ptp(lengths[places]) > 0 or not n_shorter:
             return places
-        return np.concatenate([places[:-1], [shortest]])
+        return np.concatenate([places[:-1], self._by_length[n_shorter - 1 : n_shorter]])
 
     def _near_mean(self, n_graphs: int) -> _Indices:
         if self._padded:

@@ -7,20 +7,19 @@ loss alone, or the whole update where a LightningModule optimizes manually or it
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
 from compass.records.nouns import SAMPLES
+from compass.workloads.item_sizes import cutoff_of, n_elements, sizes_of
 from compass.workloads.lightning_step import (
     attach,
     closure_step,
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
     from compass.records import Batch, Knobs
     from compass.workloads.protocol import PlainLoad
 
-N_ALIKE = 64
-"""If so many items, evenly spaced, are of one size, all are taken to be."""
-N_SIZED = 2_000
-"""Most items whose sizes are read, evenly spaced: reading a million images would take longer than planning."""
 N_STREAMED = 256
 """Items kept of a dataset that can only be iterated over."""
 
@@ -109,7 +104,7 @@ class FixedModel:
 
     @cached_property
     def _sizes(self) -> dict[str, dict[str, float]]:
-        return _sizes_of(self._items)
+        return sizes_of(self._items, cutoff_of(self._module))
 
     @property
     def noun(self) -> str:
@@ -129,7 +124,7 @@ class FixedModel:
         short, long = (self._items[int(f(self._sizes, key=self._n_elements))] for f in (min, max))
         try:
             alike, mixed, others = (
-                _n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
+                n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
             )
         except Exception:  # noqa: BLE001 - the code is the user's; the probes of such a batch will say what is wrong
             return ()
@@ -264,62 +259,3 @@ def _items_of(dataset: Any) -> Any:
     if not len(items):
         raise InputError("loader", got="an empty dataset", expected="at least one item", fix="Give it data.")
     return items
-
-
-def _sizes_of(items: Any) -> dict[str, dict[str, float]]:
-    """The size of each item, by its index: of all, if some are alike, else of those that are read."""
-    few = [_size(items[i]) for i in _spread(len(items), N_ALIKE)]
-    if all(size == few[0] for size in few):
-        sizes = {str(i): few[0] for i in range(min(len(items), N_SIZED))}
-    else:
-        sizes = {str(i): _size(items[i]) for i in _spread(len(items), N_SIZED)}
-    varies = len({size["elements"] for size in sizes.values()}) > 1
-    return sizes if varies else {name: _without(size, "elements") for name, size in sizes.items()}
-
-
-def _without(size: dict[str, float], left_out: str) -> dict[str, float]:
-    return {name: amount for name, amount in size.items() if name != left_out}
-
-
-def _spread(n: int, most: int) -> list[int]:
-    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n, most)).round())]
-
-
-def _size(item: Any) -> dict[str, float]:
-    """The nodes and edges of all graphs in an item, or that it is one sample; and the elements of its other tensors."""
-    graphs = [part for part in _parts(item) if _is_graph(part)]
-    size = (
-        {"nodes": _sum_of(graphs, "num_nodes"), "edges": _sum_of(graphs, "num_edges")} if graphs else {"samples": 1.0}
-    )
-    return {**size, "elements": float(_n_elements(item))}
-
-
-def _sum_of(graphs: Iterable[Any], name: str) -> float:
-    """The sum over `graphs` of what is a property of PyG's, and a method of DGL's."""
-    counts = (getattr(graph, name) for graph in graphs)
-    return float(sum(count() if callable(count) else count for count in counts))
-
-
-def _is_graph(part: Any) -> bool:
-    return getattr(part, "num_nodes", None) is not None and getattr(part, "num_edges", None) is not None
-
-
-def _n_elements(tree: Any) -> int:
-    return sum(int(np.prod(part.shape)) for part in _parts(tree) if isinstance(part, torch.Tensor | np.ndarray))
-
-
-def _parts(tree: Any) -> Iterable[Any]:
-    """What a tree of mappings, sequences and dataclasses holds; graphs are not opened."""
-    if _is_graph(tree):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from _parts(part)
-    elif isinstance(tree, list | tuple):
-        for part in tree:
-            yield from _parts(part)
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        for field in dataclasses.fields(tree):
-            yield from _parts(getattr(tree, field.name))
-    else:
-        yield tree

@@ -89,6 +89,15 @@ def test_training_and_its_certificate_batch_samples_of_like_length():
     assert work.typical_load(8)["tokens"] == pytest.approx(8 * mean, rel=0.05)
 
 
+def test_copies_of_a_sample_get_its_neighbour_in_length():
+    """An LSTM over packed sequences holds twice as much for a batch of one length; a much shorter neighbour would hold less itself."""
+    samples = tuple((f"of {n}", load(n, 1)) for n in (30, 60, 90, 150))
+    work = make_sample_loads(samples, 400)
+    assert [dict(work.typical(n).members) for n in (1, 4)] == [{"of 90": 1}, {"of 60": 1, "of 90": 3}]
+    assert dict(work.worst(4, LAW).members) == {"of 90": 1, "of 150": 3}
+    assert dict(work.contrasting(4).members) == {"of 30": 1, "of 60": 3}  # not of the shortest, which has none below it
+
+
 def test_a_batch_of_one_length_gets_a_shorter_member():
     """A model may take another path, which holds less, where nothing is padded."""
     samples = (("long", load(90, 1)), ("short", load(30, 1)))

@@ -19,7 +19,8 @@ from compass.files import MODEL_SUFFIX
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
 from compass.workloads.defaults import family_of, micro_batches, samples_of
-from compass.workloads.fixed import N_SIZED, N_STREAMED, FixedModel, fixed_model, loader_of
+from compass.workloads.fixed import N_STREAMED, FixedModel, fixed_model, loader_of
+from compass.workloads.item_sizes import N_SIZED
 from compass.workloads.lightning_step import configured, own_optimizers
 from compass.workloads.model_file import read_model, write_model
 from compass.workloads.optimizers import make_optimizer
@@ -264,6 +265,39 @@ def test_graphs_have_nodes_and_edges():
     model = FixedModel(torch.nn.Linear(2, 1), GraphLoader(graphs), lambda net, batch: net(batch.x).mean())
     assert samples_of(model)["1"].sizes == (("nodes", 5.0), ("edges", 15.0))
     assert model.collate(Batch(members=(("0", 1), ("2", 1)))).num_nodes == 11
+
+
+class Joined(torch.nn.Module):
+    """Makes its edges itself, as PyG's SchNet and MACE do."""
+
+    def __init__(self, **lengths):
+        super().__init__()
+        self.part = torch.nn.Linear(2, 1)
+        for name, length in lengths.items():
+            setattr(self.part, name, length)
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [
+        (Joined(cutoff=1.5), (("nodes", 4.0), ("edges", 6.0))),
+        (Joined(r_max=2), (("nodes", 4.0), ("edges", 10.0))),
+        (Joined(), (("nodes", 4.0),)),
+        (Joined(cutoff=True), (("nodes", 4.0),)),
+        (Joined(cutoff=1.5, radius=9.0), (("nodes", 4.0),)),
+    ],
+)
+def test_edges_that_a_model_makes_within_its_cutoff(module, sizes):
+    in_a_row = [Data(x=torch.ones(n, 2), pos=_row(n)) for n in (2, 4)]
+    model = FixedModel(module, GraphLoader(in_a_row), lambda net, batch: net.part(batch.x).mean())
+    assert samples_of(model)["1"].sizes == sizes
+    flat = [Data(x=torch.ones(n, 2)) for n in (2, 4)]  # no positions, so no edges
+    model = FixedModel(module, GraphLoader(flat), lambda net, batch: net.part(batch.x).mean())
+    assert samples_of(model)["1"].sizes == (("nodes", 4.0),)
+
+
+def _row(n):
+    return torch.stack([torch.arange(float(n)), torch.zeros(n), torch.zeros(n)], dim=1)
 
 
 class Bonds:
