@@ -73,6 +73,21 @@ class SampleLoads:
         totals = np.array([self._total(batch) for batch in batches])
         return self._batch(batches[int((bases + totals @ rates.T).max(axis=1).argmax())])
 
+    def of_one_length(self, n_graphs: int) -> Batch | None:
+        """A batch in which nothing is padded, of the longest samples of which the data have so many; None if there is none.
+
+        Some code takes another path then: an LSTM over packed sequences holds twice as much.
+        """
+        if not self._padded or n_graphs < 2:
+            return None
+        lengths = self.sizes[self._by_length, self._padded[0]]
+        firsts, counts = np.unique(lengths, return_index=True, return_counts=True)[1:]
+        many = np.flatnonzero(counts * self.stands_for >= n_graphs)
+        if not len(many):
+            return None
+        first = int(firsts[many[-1]])
+        return self._members(self._by_length[first + self._copies(n_graphs, int(counts[many[-1]]))])
+
     def shared(self) -> tuple[tuple[str, ...], _Floats]:
         """The samples that share batches: ids, and sizes (n, F)."""
         return tuple(self.samples[i] for i in self._shared), self.sizes[self._shared]
@@ -230,6 +245,9 @@ class SampleLoads:
     def _batch(self, places: _Indices) -> Batch:
         if self._padded and len(places) > 1:
             places = self._with_a_shorter(places)
+        return self._members(places)
+
+    def _members(self, places: _Indices) -> Batch:
         found, counts = np.unique(places, return_counts=True)
         return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
 

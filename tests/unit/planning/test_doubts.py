@@ -30,7 +30,7 @@ def test_a_fixed_model_may_make_sizes_that_its_items_do_not_tell():
     (doubt,) = found(memory=0.04, knobs=Knobs.fixed(PLAIN))
     assert doubt == (
         "memory does not follow nodes and edges alone, which missed a probe by 4%: other sizes that the model makes itself, such as edges "
-        "within a distance, count if a workload declares them as features"
+        "within a distance or items padded to the longest, count if a workload declares them as features"
     )
 
 
