@@ -2,7 +2,7 @@
 
 Each is checked as by `compass workload check`, then planned for production as by `compass optimize` under a limit, and the plan is proven
 once more by a fresh process, as by `compass verify`. Live bytes and step are those that were predicted before the certificate ran.
-`--quick` only checks those that need no further package. A model whose package is not installed is named and left out.
+`--quick` only checks those that need no further package; `--limit` is that of the plans. A model whose package is not installed is named and left out.
 
 The last line is JSON: for each model its package, added lines, verdict, plan, errors, and the steps that both runs survived.
 """
@@ -47,6 +47,7 @@ ELSEWHERE = {
 }
 DATASET_SIZE = 20_000
 LIMIT = "3GiB"
+"""Of plans, unless another one is asked for."""
 SETTINGS = {"runtime.waiting": "sleep", "stages.production.checkpointing": (False,)}
 
 
@@ -79,14 +80,14 @@ def checked(workload: str) -> dict[str, Any]:
     return {"ok": report.ok, "verdict": report.verdict, "worst_load_error": worst, "check_s": round(report.seconds)}
 
 
-def planned(workload: str, folder: str) -> dict[str, Any]:
+def planned(workload: str, folder: str, limit: str) -> dict[str, Any]:
     """The production plan, its errors, and its second proof."""
     out = f"{folder}/profile.json"
     profile = compass.optimize(
         workload,
         stages="production",
         dataset_size=DATASET_SIZE,
-        memory_limit=LIMIT,
+        memory_limit=limit,
         settings=SETTINGS,
         out=out,
         cache=folder,
@@ -110,6 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--limit", default=LIMIT)
     asked = parser.parse_args()
     rows: dict[str, dict[str, Any]] = {}
     for name, workload, package in sources():
@@ -121,7 +123,7 @@ def main() -> None:
         rows[name] = {"package": package, "lines": added_lines(workload), **checked(workload)}
         if not asked.quick:
             with TemporaryDirectory() as folder:
-                rows[name] |= planned(workload, folder)
+                rows[name] |= planned(workload, folder, asked.limit)
         print(name, json.dumps(rows[name]), flush=True)
     errors = [abs(row["live_error"]) for row in rows.values() if row.get("plan")]
     summary = {"n": len(rows), "ok": sum(row["ok"] for row in rows.values())}

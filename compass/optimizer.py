@@ -129,6 +129,7 @@ def blank_profile(request: Request, experiment: Experiment) -> Profile:
         noun=experiment.noun,
         asked=request.asked,
         dataset_size=experiment.dataset_size,
+        trainable=experiment.description.family.is_trainable(len(experiment.description.samples)),
         dataset=experiment.dataset,
         data_cap=None if math.isinf(experiment.data_cap) else int(experiment.data_cap),
         reference=experiment.reference,

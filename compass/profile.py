@@ -101,6 +101,9 @@ class Profile(Record):
     """The request behind this profile, from which its commands are made."""
     dataset_size: int
     """Complexes, or other samples, to train on."""
+    trainable: bool = True
+    """Whether `compass train` can follow the plans. Otherwise only the user's own trainer can: a step has no loss, or not all samples
+    are known."""
     dataset: DatasetSummary | None = None
     """None: no dataset was given; the test bench's complex stood for it, or the workload has its own samples."""
     data_cap: int | None

@@ -25,7 +25,7 @@ from compass.records import (
 from compass.records.nouns import counted, of_batch, of_data
 from compass.reporting.answers import memory_words, model_words, stand_in_words, training_words
 from compass.reporting.devices import devices_table, devices_words
-from compass.reporting.words import batch_words, limit_words, rate, rate_unit
+from compass.reporting.words import batch_words, plan_limit_words, rate, rate_unit
 from compass.stages import POLICIES
 from compass.units import format_bytes, format_count, format_duration, format_seconds
 
@@ -78,7 +78,7 @@ def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> 
     says = [model_words(plan, profile.noun)]
     if POLICIES[plan.stage].certified:
         says.append(training_words(plan, profile.dataset_size, profile.config, profile.noun))
-    limited_by = limit_words(plan.limited_by, profile.noun)
+    limited_by = plan_limit_words(plan, profile.noun, profile.config)
     says += [memory_words(plan), limited_by, plan.why, *_batch_lines(plan, profile.noun)]
     says += [devices_words(plan, profile.noun)] if plan.ranks is not None else []
     says += [f"not recommended: {plan.discouraged}"] if plan.discouraged else []

@@ -81,19 +81,23 @@ def measured_choice(policy: Policy, known: Knowledge, certified: Certified) -> C
 
 
 def certificate_spec(policy: Policy, experiment: Experiment, pick: Choice) -> ProbeSpec:
-    """The certificate: the worst batch, the largest isolated sample, shuffled batches, the worst again, then a typical one."""
+    """The certificate: the worst batch, the largest isolated sample, shuffled batches, the worst again, then a typical one.
+
+    Where members are padded, a batch of equal lengths is among them.
+    """
     rules, runtime = experiment.config.probe, experiment.runtime(pick.allocator)
     if not policy.certified:
         return _few_steps(experiment, pick, runtime)
     loads, law = experiment.sample_loads, experiment.costs().bytes_law(pick.knobs, pick.allocator)
     worst, typical = loads.worst(pick.batch_size, law), loads.typical(pick.batch_size)
     alone, _ = loads.alone(law, experiment.budget_bytes)
+    others = [one for one in (loads.of_one_length(pick.batch_size), alone) if one is not None]
     n_shuffled = max(1, min(rules.shuffled_batches, int(rules.shuffled_s / pick.step_s)))
     shuffled = loads.shuffled(pick.batch_size, n_shuffled)
     return certificate_probe(
         rules,
         pick.knobs,
-        (worst, *([alone] if alone else []), *shuffled, worst),
+        (worst, *others, *shuffled, worst),
         step_s=pick.step_s,
         ceiling_bytes=experiment.budget_bytes,
         runtime=runtime,

@@ -85,7 +85,13 @@ def doubts(policy: Policy, experiment: Experiment, certified: Certified) -> tupl
     off = costs.memory.misfits.get(variant.of_memory, 0.0)
     late, before_s = costs.time.misfits.get(variant, 0.0), certified.choice.step_s
     found = []
-    if off > rules.poor_fit:
+    if off > rules.poor_fit and certified.choice.knobs.is_fixed:
+        sizes = " and ".join(experiment.sample_loads.features)
+        found.append(
+            f"memory does not follow {sizes} alone, which missed a probe by {off:.0%}: other sizes that the model makes itself, such as edges "
+            "within a distance or items padded to the longest, count if a workload declares them as features"
+        )
+    elif off > rules.poor_fit:
         found.append(
             f"memory laws of this kind of model missed a probe by {off:.0%}, so other models and batches of it may be missed too"
         )

@@ -47,7 +47,7 @@ from compass.search.family import follow
 from compass.search.sample_loads import make_sample_loads
 from compass.search.space import architectures, data_cap, knobs_of, variants, with_tried_values
 from compass.search.storage import JOURNAL, check_storage
-from compass.units import format_bytes
+from compass.units import format_bytes, format_count
 
 log = logging.getLogger(__name__)
 
@@ -291,7 +291,9 @@ def make_experiment(
     data = dataset_of(config)
     n_known = data.n_trained if data else description.family.n_samples or len(description.samples)
     dataset_size = request.dataset_size
-    if dataset_size is None:
+    if dataset_size is None and description.family.is_stream:
+        dataset_size, config = config.dataset.default_size, without_cap(config)
+    elif dataset_size is None:
         dataset_size = n_known if data or n_known > 1 else config.dataset.default_size
     isolated: tuple[str, ...] = ()
     if config.dataset.oversize == "isolate" and n_known > 1:
@@ -309,6 +311,16 @@ def make_experiment(
         n_devices=request.n_devices,
         n_nodes=request.n_nodes,
     )
+
+
+def without_cap(config: OptimizerConfig) -> OptimizerConfig:
+    """`config` for a dataset of unknown length, of which no batch is too large a share."""
+    log.warning(
+        "the dataset does not tell its length: an epoch is reckoned as %s samples, and no batch is too large a share of it; "
+        "--dataset-size N tells",
+        format_count(config.dataset.default_size),
+    )
+    return config.model_copy(update={"batch": config.batch.model_copy(update={"training_share": 1.0})})
 
 
 def take_tried_values(experiment: Experiment, asked: OptimizerConfig, choices: Iterable[RuntimeChoice]) -> None:

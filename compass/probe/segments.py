@@ -292,5 +292,5 @@ def _holders(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """Bytes of the storages behind `tensors`, each counted once."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values())
+    held = [part.untyped_storage() for tensor in tensors for part in _holders(tensor)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in held}.values())

@@ -232,8 +232,14 @@ class Family(Record):
     """What its data consist of, in the plural, e.g. `images`; empty: of complexes, in batches of graphs."""
     n_samples: int | None = None
     """Samples that those of the description stand for; None: these are all."""
+    is_stream: bool = False
+    """Whether its samples are the first of a dataset that does not tell its length."""
     remarks: tuple[str, ...] = ()
     """What of the user's code is not used, a line each."""
+
+    def is_trainable(self, n_known: int) -> bool:
+        """Whether `compass train` can train it, if the sizes of `n_known` samples are known: it needs those of all, and a loss."""
+        return self.evaluates and not self.is_stream and (self.n_samples is None or self.n_samples <= n_known)
 
     @property
     def uses_adamw(self) -> bool:

@@ -87,7 +87,9 @@ def next_commands(profile: Profile | Evidence, path: Path) -> list[tuple[str, st
         found.append((text, "by its bound, the nearest miss fits under this limit"))
     given = {"--profile": as_option(path)}
     stage = next((one for one in reversed(STAGES) if one in plans and one != "smoke_test"), None)
-    if stage is not None:
+    if stage is not None and not profile.trainable:
+        found.append((command("export", {"--stage": stage, **given}), "the plan as settings for your own trainer"))
+    elif stage is not None:
         has_data = profile.noun or (profile.asked and profile.asked.dataset)
         data = {} if has_data else {"--dataset": "YOUR_DATASET"}
         found.append((command("train", {"--stage": stage, **given, **data}), "train this plan"))

@@ -52,6 +52,7 @@ class Evidence:
     noun: str = ""
     asked: Asked | None = None
     dataset_size: int | None = None
+    trainable: bool = True
     dataset: DatasetSummary | None = None
     data_cap: int | None = None
     reference: Choice | None = None

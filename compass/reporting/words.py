@@ -47,6 +47,14 @@ def limit_words(limited_by: str, noun: str) -> str:
     return f"Limited by {limited_by}." if known is None else known.format(sample=singular(of_batch(noun)))
 
 
+def plan_limit_words(plan: StagePlan, noun: str, config: OptimizerConfig | None) -> str:
+    """The limit on `plan` in a sentence. More data would not enlarge a fixed model, so there the setting that limits its batch is named."""
+    if config is None or plan.limited_by != "data" or not plan.choice.knobs.is_fixed:
+        return limit_words(plan.limited_by, noun)
+    share = f"{config.batch.training_share:.0%} of the training set"
+    return f"Limited by data: a batch is at most {share}, the setting batch.training_share."
+
+
 def model_name(one: Knobs | Model) -> str:
     """Layers, channels and variant, e.g. `5 × 96 fp32`."""
     label = one.variant.label if isinstance(one, Knobs) else one.label

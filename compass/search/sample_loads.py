@@ -73,6 +73,21 @@ class SampleLoads:
         totals = np.array([self._total(batch) for batch in batches])
         return self._batch(batches[int((bases + totals @ rates.T).max(axis=1).argmax())])
 
+    def of_one_length(self, n_graphs: int) -> Batch | None:
+        """A batch in which nothing is padded, of the longest samples of which the data have so many; None if there is none.
+
+        Some code takes another path then: an LSTM over packed sequences holds twice as much.
+        """
+        if not self._padded or n_graphs < 2:
+            return None
+        lengths = self.sizes[self._by_length, self._padded[0]]
+        firsts, counts = np.unique(lengths, return_index=True, return_counts=True)[1:]
+        many = np.flatnonzero(counts * self.stands_for >= n_graphs)
+        if not len(many):
+            return None
+        first = int(firsts[many[-1]])
+        return self._members(self._by_length[first + self._copies(n_graphs, int(counts[many[-1]]))])
+
     def shared(self) -> tuple[tuple[str, ...], _Floats]:
         """The samples that share batches: ids, and sizes (n, F)."""
         return tuple(self.samples[i] for i in self._shared), self.sizes[self._shared]
@@ -145,6 +160,8 @@ class SampleLoads:
         sizes, typical = self.sizes[self._shared], self.sizes[self._from_mean[0]]
         unlike = np.ptp(np.log(np.maximum(sizes, 1e-9) / np.maximum(typical, 1e-9)), axis=1)
         unlike *= (sizes <= typical).all(axis=1)  # one graph of a larger sample may take longer than a timing should
+        for column in self._padded:  # copies of the shortest sample have none beside them that is shorter
+            unlike *= sizes[:, column] > sizes[:, column].min()
         place = int(unlike.argmax())
         return int(self._shared[place]) if unlike[place] >= ALIKE else None
 
@@ -166,12 +183,12 @@ class SampleLoads:
         return self._by_length[np.arange(first, first + n_drawn) // self.stands_for]
 
     def _with_a_shorter(self, places: _Indices) -> _Indices:
-        """`places`, of which one is the shortest sample if all are of one length: a model may hold less where nothing is padded."""
+        """`places`, of which one is the next shorter sample if all are of one length: where nothing is padded, a model may hold other amounts."""
         lengths = self.sizes[:, self._padded[0]]
-        shortest = self._by_length[0]
-        if np.ptp(lengths[places]) > 0 or lengths[shortest] == lengths[places[0]]:
+        n_shorter = int(np.searchsorted(lengths[self._by_length], lengths[places[0]]))
+        if np.ptp(lengths[places]) > 0 or not n_shorter:
             return places
-        return np.concatenate([places[:-1], [shortest]])
+        return np.concatenate([places[:-1], self._by_length[n_shorter - 1 : n_shorter]])
 
     def _near_mean(self, n_graphs: int) -> _Indices:
         if self._padded:
@@ -228,6 +245,9 @@ class SampleLoads:
     def _batch(self, places: _Indices) -> Batch:
         if self._padded and len(places) > 1:
             places = self._with_a_shorter(places)
+        return self._members(places)
+
+    def _members(self, places: _Indices) -> Batch:
         found, counts = np.unique(places, return_counts=True)
         return Batch(members=tuple((self.samples[i], int(n)) for i, n in zip(found, counts, strict=True)))
 

@@ -16,6 +16,7 @@ from compass.data.splits.splits import Split, split_dataset
 from compass.errors import InputError
 from compass.records import Load, StagePlan
 from compass.records.nouns import counted, of_data
+from compass.workloads.defaults import family_of
 
 if TYPE_CHECKING:
     from compass.data.scan.rows import Label
@@ -65,10 +66,11 @@ def open_data(workload: Workload, config: OptimizerConfig) -> TrainingData:
 
 def _check_trainable(workload: Workload, n_known: int) -> None:
     """Refuse a module of the user's that Compass can plan for and not train."""
-    n_samples, evaluates = getattr(workload, "n_samples", None), getattr(workload, "evaluates", True)
-    if evaluates and (n_samples is None or n_samples <= n_known):
+    family = family_of(workload)
+    if family.is_trainable(n_known):
         return
-    got = f"{n_known} of its {n_samples} samples" if evaluates else "a step without a loss, so nothing can be evaluated"
+    of_all = "an unknown number of" if family.is_stream else f"its {family.n_samples}"
+    got = f"{n_known} of {of_all} samples" if family.evaluates else "a step without a loss, so nothing can be evaluated"
     raise InputError(
         f"workload {workload.name}",
         got=got,

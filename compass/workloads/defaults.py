@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def family_of(workload: object) -> Family:
         evaluates=bool(getattr(workload, "evaluates", True)),
         noun=_noun(workload),
         n_samples=getattr(workload, "n_samples", None),
+        is_stream=bool(getattr(workload, "is_stream", False)),
         remarks=tuple(getattr(workload, "remarks", ())),
     )
 
@@ -157,13 +159,12 @@ def spread_batches(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
     """Batches of copies of one sample each, whose loads lie as far as possible from the planes through each other.
 
     The first is the smallest. Sizes are measured as shares of those of eight copies of a median sample, and batches larger
-    than that are not used. Where members are padded, one of each batch is the shortest sample, as in training: a model may take another
-    path, which holds less, where nothing is padded.
+    than that are not used. Where members are padded, one of each batch is the next shorter sample, as in training, whose batches are of like
+    length: a model may take another path, which holds less, where nothing is padded.
     """
     ordered = sorted(samples, key=lambda name: tuple(size for _, size in samples[name].sizes))
-    shortest, *longer = ordered
-    is_padded = bool(samples[shortest].padded and longer)
-    ordered = longer if is_padded else ordered
+    shorter = _next_shorter(samples)
+    ordered = [name for name in ordered if name in shorter] or ordered
     looked_at = [ordered[i] for i in sorted({*np.linspace(0, len(ordered) - 1, N_LOOKED_AT).round().astype(int)})]
     sizes = np.array([[size for _, size in samples[name].sizes] for name in looked_at])
     cap = np.maximum(max(COPIES) * np.median(sizes, axis=0), 1e-9)
@@ -180,9 +181,24 @@ def spread_batches(samples: Mapping[str, Load]) -> tuple[Batch, ...]:
     if spread.max() > FLAT:
         places.append(int(spread.argmax()))
     chosen = [(name, n) for name, n, _ in (options[place] for place in places)]
-    if is_padded:
-        return tuple(Batch(members=((name, n - 1), (shortest, 1))) for name, n in chosen)
-    return tuple(Batch(members=(one,)) for one in chosen)
+    return tuple(
+        Batch(members=((name, n - 1), (shorter[name], 1)) if name in shorter else ((name, n),)) for name, n in chosen
+    )
+
+
+def _next_shorter(samples: Mapping[str, Load]) -> dict[str, str]:
+    """For each sample the next one below it in the sizes that are padded; empty where nothing is padded."""
+    found: dict[str, str] = {}
+    for shorter, name in pairwise(sorted(samples, key=lambda name: _padded_sizes(samples[name]))):
+        is_shorter = _padded_sizes(samples[shorter]) != _padded_sizes(samples[name])
+        below = shorter if is_shorter else found.get(shorter)
+        if below is not None:
+            found[name] = below
+    return found
+
+
+def _padded_sizes(load: Load) -> list[float]:
+    return [size for name, size in load.sizes if name in load.padded]
 
 
 def _out_of_plane(points: np.ndarray, places: list[int]) -> np.ndarray:

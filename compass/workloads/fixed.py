@@ -7,41 +7,41 @@ loss alone, or the whole update where a LightningModule optimizes manually or it
 from __future__ import annotations
 
 import copy
-import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from compass.errors import InputError
 from compass.records import digest
 from compass.records.nouns import SAMPLES
+from compass.workloads.item_sizes import cutoff_of, n_elements, sizes_of
 from compass.workloads.lightning_step import (
+    attach,
     closure_step,
+    configured,
     is_lightning,
-    log_nothing,
     loss_of_step,
     manual_step,
     own_optimizers,
     unused_members,
 )
 from compass.workloads.optimizers import needs_closure
+from compass.workloads.trainer_stand_in import TrainerStandIn, attached
 
 if TYPE_CHECKING:
     from compass.records import Batch, Knobs
     from compass.workloads.protocol import PlainLoad
 
-N_ALIKE = 64
-"""If so many items, evenly spaced, are of one size, all are taken to be."""
-N_SIZED = 2_000
-"""Most items whose sizes are read, evenly spaced: reading a million images would take longer than planning."""
 N_STREAMED = 256
 """Items kept of a dataset that can only be iterated over."""
+
+N_UNTOLD_BATCHES = 1_000
+"""Batches that an epoch of an endless dataset is said to have, where an optimizer asks for them."""
 
 _LIGHTNING = ("pytorch_lightning.", "lightning.")
 
@@ -77,20 +77,25 @@ class FixedModel:
         self._module, self._loss, self._collate = module, loss, loader.collate_fn
         self.name = type(module).__name__
         self._items = _items_of(loader.dataset)
-        self._n_samples = None if isinstance(loader.dataset, IterableDataset) else len(self._items)
+        self._n_samples = _length_of(loader.dataset)
+        self.is_stream = self._n_samples is None
         self._is_lightning = is_lightning(module) and loss is None
-        self.remarks = unused_members(module) if self._is_lightning else ()
+        self._n_batches = _n_batches(loader)
+        self.remarks: tuple[str, ...] = ()
         if self._is_lightning:
-            self.optimizer = own_optimizers
-            self.zeroes_late = True
-            self.evaluates = module.automatic_optimization
-            if not module.automatic_optimization:
-                self.step = manual_step
-            elif asking := _asking_optimizer(module):
-                self.step = closure_step
-                n_kept = asking.defaults.get("history_size")
-                kept = f"{type(asking).__name__} goes on filling its memory for {n_kept} updates, with two copies of the weights each"
-                self.remarks += (f"{kept}: plans do not count them",) if n_kept else ()
+            self._follow(module)
+
+    def _follow(self, module: Any) -> None:
+        """Take the optimizers, the step and the remarks of a LightningModule."""
+        self.optimizer = own_optimizers
+        self.zeroes_late = True
+        self.evaluates = module.automatic_optimization
+        asking, is_scheduled = _optimizers_of(module, self._n_batches)
+        self.remarks = (*unused_members(module), *_remarks_on(type(module).__name__, asking, is_scheduled=is_scheduled))
+        if not module.automatic_optimization:
+            self.step = manual_step
+        elif asking:
+            self.step = closure_step
 
     @property
     def n_samples(self) -> int | None:
@@ -99,7 +104,7 @@ class FixedModel:
 
     @cached_property
     def _sizes(self) -> dict[str, dict[str, float]]:
-        return _sizes_of(self._items)
+        return sizes_of(self._items, cutoff_of(self._module))
 
     @property
     def noun(self) -> str:
@@ -119,7 +124,7 @@ class FixedModel:
         short, long = (self._items[int(f(self._sizes, key=self._n_elements))] for f in (min, max))
         try:
             alike, mixed, others = (
-                _n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
+                n_elements(self._collate(list(pair))) for pair in ((short, short), (short, long), (long, long))
             )
         except Exception:  # noqa: BLE001 - the code is the user's; the probes of such a batch will say what is wrong
             return ()
@@ -137,7 +142,7 @@ class FixedModel:
         """A copy of the module, with the weights that it was given with, on the device that is the default now."""
         model = copy.deepcopy(self._module).to(torch.get_default_device())
         if self._is_lightning:
-            log_nothing(model)
+            attach(model, self._n_batches)
         return model
 
     def collate(self, batch: Batch) -> Any:
@@ -177,12 +182,38 @@ def fixed_model(made: Any) -> FixedModel | None:
     return FixedModel(module, loader_of(module, loader), loss)
 
 
-def _asking_optimizer(module: torch.nn.Module) -> torch.optim.Optimizer | None:
-    """The module's optimizer that asks for the loss itself. One that cannot be made yet says so when it is made for a step."""
+def _optimizers_of(module: Any, n_batches: int) -> tuple[torch.optim.Optimizer | None, bool]:
+    """The module's optimizer that asks for the loss itself, and whether there is a learning-rate scheduler.
+
+    Optimizers that cannot be made yet say so when they are made for a step.
+    """
     try:
-        return next(filter(needs_closure, own_optimizers(module)), None)
+        with attached(module, TrainerStandIn(n_batches)):
+            optimizers, schedulers = configured(module)
+        return next(filter(needs_closure, optimizers), None), bool(schedulers)
     except Exception:  # noqa: BLE001 - the code is the user's
-        return None
+        return None, False
+
+
+def _remarks_on(name: str, asking: torch.optim.Optimizer | None, *, is_scheduled: bool) -> tuple[str, ...]:
+    """What plans leave out of the optimizers of the module `name`, a sentence each."""
+    remarks = []
+    if is_scheduled:
+        remarks.append(f"the learning-rate scheduler of {name} is not stepped: it changes neither memory nor time")
+    if asking is not None and (n_kept := asking.defaults.get("history_size")):
+        remarks.append(
+            f"{type(asking).__name__} goes on filling its memory for {n_kept} updates, with two copies of the weights each: "
+            "plans do not count them"
+        )
+    return tuple(remarks)
+
+
+def _n_batches(loader: DataLoader[Any]) -> int:
+    """Batches of an epoch of the user's; 1,000 of a stream that does not tell."""
+    try:
+        return len(loader)
+    except TypeError:
+        return N_UNTOLD_BATCHES
 
 
 def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
@@ -212,6 +243,14 @@ def loader_of(module: torch.nn.Module, given: Any = None) -> DataLoader[Any]:
     )
 
 
+def _length_of(dataset: Any) -> int | None:
+    """Items of the dataset; None for a stream that does not tell."""
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
+
+
 def _items_of(dataset: Any) -> Any:
     if isinstance(dataset, IterableDataset):
         items = [item for _, item in zip(range(N_STREAMED), dataset, strict=False)]
@@ -220,62 +259,3 @@ def _items_of(dataset: Any) -> Any:
     if not len(items):
         raise InputError("loader", got="an empty dataset", expected="at least one item", fix="Give it data.")
     return items
-
-
-def _sizes_of(items: Any) -> dict[str, dict[str, float]]:
-    """The size of each item, by its index: of all, if some are alike, else of those that are read."""
-    few = [_size(items[i]) for i in _spread(len(items), N_ALIKE)]
-    if all(size == few[0] for size in few):
-        sizes = {str(i): few[0] for i in range(min(len(items), N_SIZED))}
-    else:
-        sizes = {str(i): _size(items[i]) for i in _spread(len(items), N_SIZED)}
-    varies = len({size["elements"] for size in sizes.values()}) > 1
-    return sizes if varies else {name: _without(size, "elements") for name, size in sizes.items()}
-
-
-def _without(size: dict[str, float], left_out: str) -> dict[str, float]:
-    return {name: amount for name, amount in size.items() if name != left_out}
-
-
-def _spread(n: int, most: int) -> list[int]:
-    return [int(i) for i in np.unique(np.linspace(0, n - 1, min(n, most)).round())]
-
-
-def _size(item: Any) -> dict[str, float]:
-    """The nodes and edges of all graphs in an item, or that it is one sample; and the elements of its other tensors."""
-    graphs = [part for part in _parts(item) if _is_graph(part)]
-    size = (
-        {"nodes": _sum_of(graphs, "num_nodes"), "edges": _sum_of(graphs, "num_edges")} if graphs else {"samples": 1.0}
-    )
-    return {**size, "elements": float(_n_elements(item))}
-
-
-def _sum_of(graphs: Iterable[Any], name: str) -> float:
-    """The sum over `graphs` of what is a property of PyG's, and a method of DGL's."""
-    counts = (getattr(graph, name) for graph in graphs)
-    return float(sum(count() if callable(count) else count for count in counts))
-
-
-def _is_graph(part: Any) -> bool:
-    return getattr(part, "num_nodes", None) is not None and getattr(part, "num_edges", None) is not None
-
-
-def _n_elements(tree: Any) -> int:
-    return sum(int(np.prod(part.shape)) for part in _parts(tree) if isinstance(part, torch.Tensor | np.ndarray))
-
-
-def _parts(tree: Any) -> Iterable[Any]:
-    """What a tree of mappings, sequences and dataclasses holds; graphs are not opened."""
-    if _is_graph(tree):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from _parts(part)
-    elif isinstance(tree, list | tuple):
-        for part in tree:
-            yield from _parts(part)
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        for field in dataclasses.fields(tree):
-            yield from _parts(getattr(tree, field.name))
-    else:
-        yield tree

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from compass.errors import InputError
+from compass.workloads.trainer_stand_in import IdleSchedule, TrainerStandIn
 
 UNUSED_HOOKS = (
     "on_train_batch_start",
@@ -46,8 +47,9 @@ def unused_members(module: Any) -> tuple[str, ...]:
     return tuple(f"{type(module).__name__}.{name} is not called: plans hold for a step without it" for name in own)
 
 
-def log_nothing(model: Any) -> None:
-    """What a step logs has no trainer to go to."""
+def attach(model: Any, n_batches: int) -> None:
+    """Give `model` a trainer's stand-in, in an epoch of `n_batches`. What a step logs has no trainer to go to."""
+    model.trainer = TrainerStandIn(n_batches)
     model.log = model.log_dict = lambda *_, **__: None
 
 
@@ -70,12 +72,23 @@ def loss_of_step(model: Any, batch: Any) -> torch.Tensor:
 
 
 def own_optimizers(model: Any) -> list[torch.optim.Optimizer]:
-    """The optimizers of `configure_optimizers`, without its schedulers: the learning rate follows Compass's schedule."""
+    """The optimizers of `configure_optimizers`. A step may call its schedulers; the learning rate follows Compass's schedule."""
+    optimizers, schedulers = configured(model)
+    idle = [IdleSchedule(one) for one in schedulers]
+    model.lr_schedulers = lambda: (idle if len(idle) > 1 else idle[0]) if idle else None
+    return optimizers
+
+
+def configured(model: Any) -> tuple[list[torch.optim.Optimizer], list[Any]]:
+    """The optimizers and the learning-rate schedulers of `configure_optimizers`, in whichever form it returns them."""
     given = model.configure_optimizers()
-    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], list):
-        given = given[0]
+    schedulers: list[Any] = []
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], list | tuple):
+        given, schedulers = given[0], list(given[1])
     each = given if isinstance(given, list | tuple) else [given]
-    return [cast("Any", one["optimizer"] if isinstance(one, dict) else one) for one in each]
+    schedulers += [one["lr_scheduler"] for one in each if isinstance(one, dict) and one.get("lr_scheduler") is not None]
+    optimizers = [cast("Any", one["optimizer"] if isinstance(one, dict) else one) for one in each]
+    return optimizers, [one["scheduler"] if isinstance(one, dict) else one for one in schedulers]
 
 
 def manual_step(model: Any, optimizer: Any, batch: Any) -> Any:
@@ -84,7 +97,6 @@ def manual_step(model: Any, optimizer: Any, batch: Any) -> Any:
     model.optimizers = lambda use_pl_optimizer=True: each if len(each) > 1 else each[0]  # noqa: ARG005
     model.manual_backward = lambda loss, *given, **named: loss.backward(*given, **named)
     model.toggle_optimizer, model.untoggle_optimizer = _toggles(each)
-    model.lr_schedulers = lambda: None
     model.clip_gradients = _clip
     told = _step(model, batch)
     return told.get("loss") if isinstance(told, dict) else told

@@ -111,7 +111,7 @@ def _own_step(workload: Any, model: torch.nn.Module, optimizer: AnyOptimizer, ba
         told = workload.step(model, as_given(optimizer), batch)
     if told is None:
         return math.nan
-    value = float(told)
+    value = float(told.detach() if isinstance(told, torch.Tensor) else told)
     if not math.isfinite(value):
         raise NonFiniteLoss(value)
     return value
@@ -129,12 +129,25 @@ def update(model: torch.nn.Module, optimizer: AnyOptimizer, rules: TrainingRules
     scaled = optimizer if isinstance(optimizer, ScaledOptimizers) else None
     if scaled is not None:
         scaled.unscale()
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), rules.clip_norm))
+    norm = _clipped(model, rules.clip_norm)
     if not math.isfinite(norm):
         if scaled is not None and scaled.shrink() >= LEAST_SCALE and math.isfinite(loss):
             raise Overflow(norm)
         raise NonFiniteLoss(norm, "gradient's norm") if math.isfinite(loss) else NonFiniteLoss(loss)
     optimizer.step()
+
+
+def _clipped(model: torch.nn.Module, most: float) -> float:
+    """Scale the gradients down so that their norm is at most `most`, and return the norm as it was.
+
+    Sparse gradients, as of an embedding with `sparse=True`, have no norm in PyTorch: they stay as they are, and count only by being finite.
+    """
+    pairs = [(weight, weight.grad) for weight in model.parameters() if weight.grad is not None]
+    sparse = [grad for _, grad in pairs if grad.is_sparse]
+    if not all(bool(grad._values().isfinite().all()) for grad in sparse):  # noqa: SLF001 - `values` would first add up repeated rows
+        return math.nan
+    dense = [weight for weight, grad in pairs if not grad.is_sparse]
+    return float(torch.nn.utils.clip_grad_norm_(dense, most))
 
 
 def evaluation_step(workload: Workload, model: torch.nn.Module, batch: Any, variant: Variant) -> float:

@@ -89,6 +89,28 @@ def test_training_and_its_certificate_batch_samples_of_like_length():
     assert work.typical_load(8)["tokens"] == pytest.approx(8 * mean, rel=0.05)
 
 
+def test_copies_of_a_sample_get_its_neighbour_in_length():
+    """An LSTM over packed sequences holds twice as much for a batch of one length; a much shorter neighbour would hold less itself."""
+    samples = tuple((f"of {n}", load(n, 1)) for n in (30, 60, 90, 150))
+    work = make_sample_loads(samples, 400)
+    assert [dict(work.typical(n).members) for n in (1, 4)] == [{"of 90": 1}, {"of 60": 1, "of 90": 3}]
+    assert dict(work.worst(4, LAW).members) == {"of 90": 1, "of 150": 3}
+    assert dict(work.contrasting(4).members) == {"of 30": 1, "of 60": 3}  # not of the shortest, which has none below it
+
+
+def test_the_batch_of_one_length_that_the_data_can_form():
+    lengths = (30, 30, 30, 60, 60, 90)
+    work = make_sample_loads([(f"{place}: {n}", load(n, 1)) for place, n in enumerate(lengths)], 6)
+    assert [work.of_one_length(n) and work.of_one_length(n).members for n in (1, 2, 3, 4)] == [
+        None,
+        (("3: 60", 1), ("4: 60", 1)),
+        (("0: 30", 1), ("1: 30", 1), ("2: 30", 1)),
+        None,
+    ]
+    each_for_ten = make_sample_loads([("short", load(30, 1)), ("long", load(90, 1))], 20)
+    assert each_for_ten.of_one_length(8).members == (("long", 8),)
+
+
 def test_a_batch_of_one_length_gets_a_shorter_member():
     """A model may take another path, which holds less, where nothing is padded."""
     samples = (("long", load(90, 1)), ("short", load(30, 1)))

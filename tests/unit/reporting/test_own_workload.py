@@ -19,7 +19,7 @@ from compass.reporting.run_evidence import read_run
 from compass.reporting.run_markdown import run_markdown
 from compass.reporting.run_view import run_view_of
 from compass.reporting.view import view_of
-from compass.reporting.words import batch_words, limit_words
+from compass.reporting.words import batch_words, limit_words, plan_limit_words
 
 COMMANDS = (
     ["show"],
@@ -179,6 +179,25 @@ def test_the_column_of_a_fixed_model_has_no_layers(profile, tmp_path, monkeypatc
     assert "stood in for the dataset" not in text
     assert "<th>model</th>" in own._repr_html_()
     assert "<th>layers × channels</th>" in profile._repr_html_()
+
+
+def test_what_compass_cannot_train_is_exported(profile):
+    own = fixed(profile).model_copy(update={"trainable": False})
+    for of in (own, of_profile(own, "p.json")):
+        assert next_commands(of, Path("my plan.json"))[0] == (
+            "compass export --stage prototyping --profile 'my plan.json'",
+            "the plan as settings for your own trainer",
+        )
+
+
+def test_the_share_that_limits_the_batch_of_a_fixed_model_is_named(profile):
+    of_model = profile.plans["prototyping"].model_copy(update={"limited_by": "data"})
+    plan = fixed(profile).plans["prototyping"].model_copy(update={"limited_by": "data"})
+    assert plan_limit_words(plan, "images", profile.config) == (
+        "Limited by data: a batch is at most 5% of the training set, the setting batch.training_share."
+    )
+    assert plan_limit_words(plan, "images", None) == limit_words("data", "images")  # a damaged profile
+    assert plan_limit_words(of_model, "", profile.config) == limit_words("data", "")
 
 
 def test_a_fixed_model_has_no_map_of_the_space(images):

@@ -19,7 +19,9 @@ from compass.files import MODEL_SUFFIX
 from compass.optimizer_config import OptimizerConfig, TrainingRules
 from compass.records import Batch, Knobs, Variant
 from compass.workloads.defaults import family_of, micro_batches, samples_of
-from compass.workloads.fixed import N_SIZED, N_STREAMED, FixedModel, fixed_model, loader_of
+from compass.workloads.fixed import N_STREAMED, FixedModel, fixed_model, loader_of
+from compass.workloads.item_sizes import N_SIZED
+from compass.workloads.lightning_step import configured, own_optimizers
 from compass.workloads.model_file import read_model, write_model
 from compass.workloads.optimizers import make_optimizer
 from compass.workloads.registry import load_workload
@@ -105,7 +107,10 @@ def test_a_lightning_module_as_lightning_runs_it():
     model = FixedModel(Regression(), rows())
     family = family_of(model)
     assert (family.own_optimizer, family.own_step, family.uses_adamw) == (True, False, False)
-    assert family.remarks == ("Regression.on_after_backward is not called: plans hold for a step without it",)
+    assert family.remarks == (
+        "Regression.on_after_backward is not called: plans hold for a step without it",
+        "the learning-rate scheduler of Regression is not stepped: it changes neither memory nor time",
+    )
     built = model.build(FIXED)
     optimizer = make_optimizer(model, built, Variant(), RULES)
     assert isinstance(optimizer, torch.optim.SGD)
@@ -144,6 +149,81 @@ def test_manual_optimization():
     changed = [not torch.equal(one, other) for one, other in zip(before, built.parameters(), strict=True)]
     assert changed == [True, False, True, True]  # a frozen weight stays frozen
     assert [weight.requires_grad for weight in built.parameters()] == changed
+
+
+class Scheduled(pl.LightningModule):
+    """Asks its trainer how long it lasts, logs to it, and steps its schedulers itself, as Lightning's documentation shows it."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.layer = torch.nn.Linear(4, 1)
+
+    def training_step(self, batch, _):
+        optimizer, schedulers = self.optimizers(), self.lr_schedulers()
+        loss = mean_square(self.layer, batch)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        for one in schedulers:
+            one.step()
+        if self.trainer.is_last_batch or self.global_step % 10 == 0:
+            self.logger.log_metrics({"rate": schedulers[0].get_last_lr()[0]}, step=self.current_epoch)
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), 0.1)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        schedulers = (
+            torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=n_steps),
+            torch.optim.lr_scheduler.StepLR(optimizer, 1),
+        )
+        return [optimizer], [{"scheduler": one, "interval": "step"} for one in schedulers]
+
+
+def test_a_module_that_asks_its_trainer_and_steps_its_schedulers():
+    module = Scheduled()
+    model = FixedModel(module, rows())
+    assert family_of(model).remarks == (
+        "the learning-rate scheduler of Scheduled is not stepped: it changes neither memory nor time",
+    )
+    with pytest.raises(RuntimeError, match="not attached to a"):
+        _ = module.trainer.max_epochs
+    built = model.build(FIXED)
+    optimizer = make_optimizer(model, built, Variant(), RULES)
+    rate = optimizer.param_groups[0]["lr"]
+    training_step(model, built, optimizer, model.collate(Batch(members=(("0", 4),))), Variant(), RULES)
+    assert optimizer.param_groups[0]["lr"] == rate
+    with pytest.raises(AttributeError) as caught:
+        _ = built.trainer.checkpoint_callback
+    assert str(caught.value) == (
+        "trainer.checkpoint_callback is not known where no trainer runs the step, as in the probes of Compass"
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "n_optimizers", "n_schedulers"),
+    [
+        (lambda one, rate: one, 1, 0),
+        (lambda one, rate: [one, one], 2, 0),
+        (lambda one, rate: (one, one), 2, 0),
+        (lambda one, rate: {"optimizer": one}, 1, 0),
+        (lambda one, rate: {"optimizer": one, "lr_scheduler": rate}, 1, 1),
+        (lambda one, rate: {"optimizer": one, "lr_scheduler": {"scheduler": rate, "interval": "step"}}, 1, 1),
+        (lambda one, rate: ([one, one], [rate]), 2, 1),
+        (lambda one, rate: ([one], []), 1, 0),
+        (lambda one, rate: ({"optimizer": one, "lr_scheduler": rate}, {"optimizer": one}), 2, 1),
+    ],
+)
+def test_every_form_in_which_lightning_takes_optimizers(form, n_optimizers, n_schedulers):
+    module = Regression()
+    one = torch.optim.SGD(module.parameters(), 0.1)
+    module.configure_optimizers = lambda: form(one, torch.optim.lr_scheduler.StepLR(one, 1))
+    optimizers, schedulers = configured(module)
+    assert (len(optimizers), len(schedulers)) == (n_optimizers, n_schedulers)
+    own_optimizers(module)
+    given = module.lr_schedulers()
+    assert (0 if given is None else 1) == n_schedulers
 
 
 class Precise(pl.LightningModule):
@@ -185,6 +265,39 @@ def test_graphs_have_nodes_and_edges():
     model = FixedModel(torch.nn.Linear(2, 1), GraphLoader(graphs), lambda net, batch: net(batch.x).mean())
     assert samples_of(model)["1"].sizes == (("nodes", 5.0), ("edges", 15.0))
     assert model.collate(Batch(members=(("0", 1), ("2", 1)))).num_nodes == 11
+
+
+class Joined(torch.nn.Module):
+    """Makes its edges itself, as PyG's SchNet and MACE do."""
+
+    def __init__(self, **lengths):
+        super().__init__()
+        self.part = torch.nn.Linear(2, 1)
+        for name, length in lengths.items():
+            setattr(self.part, name, length)
+
+
+@pytest.mark.parametrize(
+    ("module", "sizes"),
+    [
+        (Joined(cutoff=1.5), (("nodes", 4.0), ("edges", 6.0))),
+        (Joined(r_max=2), (("nodes", 4.0), ("edges", 10.0))),
+        (Joined(), (("nodes", 4.0),)),
+        (Joined(cutoff=True), (("nodes", 4.0),)),
+        (Joined(cutoff=1.5, radius=9.0), (("nodes", 4.0),)),
+    ],
+)
+def test_edges_that_a_model_makes_within_its_cutoff(module, sizes):
+    in_a_row = [Data(x=torch.ones(n, 2), pos=_row(n)) for n in (2, 4)]
+    model = FixedModel(module, GraphLoader(in_a_row), lambda net, batch: net.part(batch.x).mean())
+    assert samples_of(model)["1"].sizes == sizes
+    flat = [Data(x=torch.ones(n, 2)) for n in (2, 4)]  # no positions, so no edges
+    model = FixedModel(module, GraphLoader(flat), lambda net, batch: net.part(batch.x).mean())
+    assert samples_of(model)["1"].sizes == (("nodes", 4.0),)
+
+
+def _row(n):
+    return torch.stack([torch.arange(float(n)), torch.zeros(n), torch.zeros(n)], dim=1)
 
 
 class Bonds:
@@ -292,6 +405,18 @@ class Endless(IterableDataset):
 def test_a_stream_gives_its_first_items():
     model = FixedModel(torch.nn.Linear(2, 1), DataLoader(Endless()), mean_square)
     assert (len(model.samples()), model.n_samples) == (N_STREAMED, None)
+    assert not family_of(model).is_trainable(N_STREAMED)
+
+
+class Counted(Endless):
+    def __len__(self):
+        return 5000
+
+
+def test_a_stream_that_tells_its_length():
+    family = family_of(FixedModel(torch.nn.Linear(2, 1), DataLoader(Counted()), mean_square))
+    assert (family.n_samples, family.is_stream) == (5000, False)
+    assert not family.is_trainable(N_STREAMED)
 
 
 def test_the_loader_of_a_lightning_module_or_data_module():

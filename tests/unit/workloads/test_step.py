@@ -25,6 +25,27 @@ class Given:
         return model(rows).mean() * factor
 
 
+def test_sparse_gradients_train_unclipped():
+    table = torch.nn.Embedding(5, 2, sparse=True)
+    optimizer = torch.optim.SGD(table.parameters(), 1.0)
+
+    class Looked:
+        def loss(self, model, batch):
+            return batch[1](model(batch[0]))
+
+    before = table.weight.detach().clone()
+    training_step(
+        Looked(), table, optimizer, (torch.tensor([0, 3, 3]), lambda rows: 100 * rows.sum()), Variant(), RULES
+    )
+    assert (before - table.weight)[:, 0].tolist() == pytest.approx([100.0, 0.0, 0.0, 200.0, 0.0], abs=1e-3)
+    before = table.weight.detach().clone()
+    with pytest.raises(NonFiniteLoss, match="gradient's norm"):
+        training_step(
+            Looked(), table, optimizer, (torch.tensor([1]), lambda rows: (0 * rows.sum()).sqrt()), Variant(), RULES
+        )
+    assert torch.equal(before, table.weight)
+
+
 @pytest.fixture
 def model():
     torch.manual_seed(0)
