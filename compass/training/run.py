@@ -65,9 +65,13 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
                 "Checkpoints are kept. Go on",
                 command("train", flags, ["--resume", "--allow-changes", *change]),
             )
-        row = f", {rules.most_not_finite} times in a row" if isinstance(error, NonFiniteLoss) else ""
+        is_loss = isinstance(error, NonFiniteLoss)
+        row = f", {rules.most_not_finite} times in a row" if is_loss else ""
+        epoch = at.position.epoch + (
+            is_loss or at.position.batch > 0
+        )  # weights are looked at after their update was counted
         super().__init__(
-            f"{error}{row}, in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
+            f"{error}{row}, in epoch {epoch}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
             f"`{again}`; or lower training.clip_norm, or train in fp32"
         )
 
