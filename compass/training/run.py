@@ -13,7 +13,7 @@ from compass.checksum import json_with_checksum
 from compass.commands import command
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
-from compass.records import Evaluation, Progress, RunVerdict
+from compass.records import Cycle, Evaluation, Progress, RunVerdict
 from compass.records.training import CYCLES, EPOCHS, RESULTS
 from compass.training.announcement import announce
 from compass.training.build_run import TrainingRun, open_run
@@ -26,7 +26,7 @@ from compass.training.checkpoints import (
     load_weights,
     run_spec_in,
 )
-from compass.training.cycle_report import drop_rows
+from compass.training.cycle_report import drop_rows, epoch_headers
 from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
@@ -196,8 +196,8 @@ def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> No
     callback.clock.number = at.n_batches // run.spec.config.cycle_batches
     # Batches after the checkpoint are trained again, and so is an epoch that its time cut short.
     if run.ranks.rank == 0:
-        callback.clock.number = drop_rows(run.folder / CYCLES, "ends_at", at.n_batches)
-        drop_rows(run.folder / EPOCHS, "epoch", run.stream.start.epoch)
+        callback.clock.number = drop_rows(run.folder / CYCLES, "ends_at", at.n_batches, [[*Cycle.model_fields]])
+        drop_rows(run.folder / EPOCHS, "epoch", run.stream.start.epoch, epoch_headers())
 
 
 def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:

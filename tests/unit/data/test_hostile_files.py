@@ -1,5 +1,6 @@
 """What fuzzing found in the files of a dataset: pipes, bombs, crowds of atoms, lines without end."""
 
+import gzip
 import os
 
 import pytest
@@ -155,3 +156,27 @@ def test_cells_of_text_that_is_written_out_are_read_and_limited(tmp_path):
     parquet.write_table(pa.table(long), tmp_path / "m.parquet", use_dictionary=False)
     with pytest.raises(InputError, match=r"got a cell of more than 10,000 characters"):
         list_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "words"),
+    [
+        ("a.pdb", b"\n" * 2_000_001, "too_many_atoms", "got more than 2,000,000 lines; expected at most 2,000,000."),
+        ("a.pdb", b"\r" * 2_000_001, "too_many_atoms", "got more than 2,000,000 lines; expected at most 2,000,000."),
+        ("a.pdb.gz", gzip.compress(b"", mtime=0) * 20_001, "unreadable", "got a gzip stream of more than 20,000 parts"),
+        (
+            "a.cif",
+            b"data_\n" * 100_001,
+            "unreadable",
+            "got more than 100,000 data blocks; expected the block of one entry",
+        ),
+    ],
+    ids=["line feeds", "carriage returns", "gzip members", "blocks"],
+)
+def test_many_small_parts_are_refused_before_they_take_time(tmp_path, name, content, reason, words):
+    """64 MiB of each took from half a minute to an hour."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StructureError) as caught:
+        read_protein(tmp_path / name, StructureRules())
+    assert caught.value.reason == reason
+    assert words in str(caught.value)
