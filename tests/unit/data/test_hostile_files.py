@@ -180,3 +180,20 @@ def test_many_small_parts_are_refused_before_they_take_time(tmp_path, name, cont
         read_protein(tmp_path / name, StructureRules())
     assert caught.value.reason == reason
     assert words in str(caught.value)
+
+
+def test_residues_that_take_turns_are_refused_before_they_are_compared(tmp_path):
+    """Two numbers in turn, 20,000 times, took minutes."""
+    path, line = tmp_path / "a.pdb", "ATOM  {:5d}  CA  ALA A{:4d}    {:8.3f}{:8.3f}  13.000  1.00  0.00           C  \n"
+    path.write_text("".join(line.format(i, i % 2, 5.0 * (i % 90), 5.0 * (i // 90)) for i in range(2_004)))
+    error = refused(lambda: read_protein(path, StructureRules()))
+    assert (error.reason, error.got) == (
+        Reason.UNREADABLE,
+        "one residue number in more than 1,000 parts of the file",
+    )
+
+
+def test_waters_whose_numbers_begin_again_are_read(tmp_path):
+    path, line = tmp_path / "a.pdb", "HETATM{:5d}  O   HOH W{:4d}    {:8.3f}{:8.3f}  13.000  1.00  0.00           O  \n"
+    path.write_text("".join(line.format(i, i % 50, 5.1 * (i % 90), 5.1 * (i // 90)) for i in range(2_000)))
+    assert len(read_protein(path, StructureRules(waters="keep"))) == 2_000
