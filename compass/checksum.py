@@ -1,13 +1,20 @@
-"""A checksum inside a JSON object, over its values: layout and order of keys do not matter, a changed digit does."""
+"""Checksums inside files of text.
+
+- in a JSON object, over its values: layout and order of keys do not matter, a changed digit does;
+- in each row of a CSV table, over its cells and the names of their columns.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 CHECKSUM = "checksum"
+ROW_CHECKSUM = "crc32"
+"""The last column of a table whose rows have a checksum."""
 
 
 def with_checksum(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +50,18 @@ def json_without_checksum(text: str) -> str:
     if not as_written:
         raise ValueError("its checksum is not that of its content")
     return json.dumps(values)
+
+
+def row_with_checksum(row: Mapping[str, object]) -> dict[str, str]:
+    """The cells of a row of a table by column, as text, with their checksum as the last one."""
+    cells = {name: "" if value is None else str(value) for name, value in row.items() if name != ROW_CHECKSUM}
+    text = "\n".join(f"{name}={cell}" for name, cell in cells.items())
+    return {**cells, ROW_CHECKSUM: f"{zlib.crc32(text.encode(errors='replace')):08x}"}
+
+
+def is_row_whole(row: Mapping[str, str]) -> bool:
+    """Whether a row is as it was written. Tables of older versions have no checksums, and their rows count as whole."""
+    return ROW_CHECKSUM not in row or row == row_with_checksum(row)
 
 
 def _of(values: Mapping[str, Any]) -> str:

@@ -248,6 +248,11 @@ def write_text(text: str, path: Path, *, option: str = "--out") -> None:
         file.write(text)
 
 
+def spreadsheet_cell(text: str) -> str:
+    """`text` for a cell of a CSV table, with a quote before it if a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
 def first_of(folder: Path, names: Sequence[str]) -> Path | None:
     """The first file of these names that `folder` has."""
     return next((folder / name for name in names if (folder / name).exists()), None)

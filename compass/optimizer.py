@@ -61,13 +61,14 @@ def optimize(request: Request, *, runner: Runner | Site | None = None, watch: Wa
     started = time.monotonic()
     earlier = read_earlier(request.out)
     check_replaced(request, earlier)
+    known = earlier if earlier and earlier.as_written else None
     request = scanned(request, watch)
     if runner is None:
         build_graphs(request.config, watch)
     storage = study_place(request, runner)
     groups = stage_groups(request)
     with (
-        open_experiment(request, runner, watch, earlier=earlier, forecast=Forecast(groups)) as (experiment, prober),
+        open_experiment(request, runner, watch, earlier=known, forecast=Forecast(groups)) as (experiment, prober),
         study_of(experiment, storage),
     ):
         variants = wanted_variants(experiment.config)

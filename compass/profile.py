@@ -72,9 +72,10 @@ class ProbeCosts(Record):
 
 
 class _Place:
-    """Where a profile lies. It is no part of the profile, so that copies in two files are equal."""
+    """Where a profile lies, and whether it is as Compass wrote it. No part of the profile, so that copies in two files are equal."""
 
     path: Path | None = None
+    as_written: bool = True
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Place)
@@ -158,6 +159,8 @@ class Profile(Record):
 
     def changed_since(self, earlier: Profile) -> tuple[str, ...]:
         """The conditions that differ from those of `earlier`, in words; empty if its plans hold for this profile too."""
+        if not earlier.as_written:
+            return ("its checksum is not that of its content",)
         pairs = zip(self.conditions.items(), earlier.conditions.values(), strict=True)
         return tuple(
             name if name.startswith("machine") else f"{name} {then}, now {now}"
@@ -183,6 +186,11 @@ class Profile(Record):
     def path(self) -> Path | None:
         """The file that it was read from or written to."""
         return self._place.path
+
+    @property
+    def as_written(self) -> bool:
+        """Whether its file is as Compass wrote it. One that is not can be read, but nothing of it goes into another profile."""
+        return self._place.as_written
 
     @property
     def verified_anew(self) -> str:
@@ -283,10 +291,26 @@ def write_profile(profile: Profile, path: Path) -> None:
     """Write `profile` to `path`, whole.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or the profile is not as Compass wrote it.
     """
+    check_as_written(profile)
     write_text(laid_out(with_checksum(profile.model_dump(mode="json"))) + "\n", path)
     profile._place.path = path  # noqa: SLF001 - ours
+
+
+def check_as_written(profile: Profile) -> None:
+    """Refuse to give a profile that was changed, or is damaged, a checksum that calls it whole.
+
+    Raises:
+        InputError: its file is not as Compass wrote it.
+    """
+    if not profile.as_written:
+        raise InputError(
+            f"profile {profile.path}",
+            got="one that was changed after Compass wrote it, or is damaged",
+            expected="one as it was written",
+            fix=f"Run `{profile.again()}`; it starts from the measurements in the ledger.",
+        )
 
 
 _IN_A_LINE = json.JSONEncoder(ensure_ascii=False).encode
@@ -325,6 +349,7 @@ def read_profile(path: Path | str) -> Profile:
             expected=f"a {PROFILE_NAME}",
             fix="Run `compass optimize` to write it anew.",
         ) from error
+    as_written = True
     if isinstance(data, dict):
         data, as_written = without_checksum(data)
         if not as_written:
@@ -346,7 +371,8 @@ def read_profile(path: Path | str) -> Profile:
         raise InputError(
             f"{where}, {field}", got=got, expected=expected_value(first), fix="Run `compass optimize` to write it anew."
         ) from error
-    profile._place.path = path  # noqa: SLF001 - ours
+    place = profile._place  # noqa: SLF001 - ours
+    place.path, place.as_written = path, as_written
     return profile
 
 

@@ -76,15 +76,12 @@ def _report_unanswered(found: Predictions) -> None:
 
 
 def _write(file: IO[str], found: Predictions) -> None:
+    from compass.files import spreadsheet_cell
+
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["id", "predicted_pk", "relation", "pk", "reason"])
-    # A spreadsheet would run a cell that begins like a formula.
     for row in found.rows:
         pk = "" if row.pk is None else f"{row.pk:.3f}"
-        writer.writerow([_cell(row.id), f"{row.predicted_pk:.3f}", row.relation, pk, ""])
+        writer.writerow([spreadsheet_cell(row.id), f"{row.predicted_pk:.3f}", row.relation, pk, ""])
     for left in found.unanswered:
-        writer.writerow([_cell(left.id), "", "", "", _cell(left.reason)])
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+        writer.writerow([spreadsheet_cell(left.id), "", "", "", spreadsheet_cell(left.reason)])

@@ -84,7 +84,7 @@ def _print_answers(console: PlainConsole, profile: Profile, plan: StagePlan) -> 
     says += [f"not recommended: {plan.discouraged}"] if plan.discouraged else []
     says += plan.doubts
     console.print(plan.stage)
-    for text in says:
+    for text in filter(None, says):
         sentence = f"{text[0].upper()}{text[1:].removesuffix('.')}."
         console.print(textwrap.fill(sentence, console.width - 1, initial_indent="  ", subsequent_indent="  "))
     if plan.ranks is not None:

@@ -359,8 +359,8 @@ def _report(results: Results, folder: Path, noun: str = "") -> None:
         _print_table(RESULTS_TITLE, results_table(results.evaluations, noun))
     say(f"\n{sentence(str(results.verdict))}")
     if results.not_finite:
-        n = format_count(results.not_finite)
-        say(f"{n} updates were left out: their loss or gradient was not finite", fg="yellow", err=True)
+        were = "1 update was" if results.not_finite == 1 else f"{format_count(results.not_finite)} updates were"
+        say(f"{were} left out: loss or gradient was not finite", fg="yellow", err=True)
     is_saved = CHECKPOINT not in dict(results.unwritten)
     stopped = "stopped, with a checkpoint:" if is_saved else "stopped, without a new checkpoint:"
     say(f"\n{'wrote' if results.finished else stopped} {folder}")

@@ -53,7 +53,7 @@ def verify_command(
     from compass.cli.parse import check_output, named
     from compass.cli.progress import live_progress
     from compass.planning.trust import check_trusted
-    from compass.profile import PROFILE_NAME, read_profile, write_profile
+    from compass.profile import PROFILE_NAME, check_as_written, read_profile, write_profile
     from compass.verifying import updated, verify
 
     stages, given = named(words, stage, profile_path)
@@ -61,6 +61,7 @@ def verify_command(
     profile = read_profile(path)
     if update:
         check_output(path, "--profile")
+        check_as_written(profile)
     check_trusted(profile.workload, named=workload, trust=trust)
     with live_progress(Console(stderr=True)) as watch:
         report = verify(profile, stages, device=device, cache=cache, watch=watch)

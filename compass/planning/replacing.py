@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 from compass.errors import InputError
+from compass.files import read_file, replacing, unwritable
 from compass.planning.request import Request
 from compass.profile import Profile
 
@@ -40,14 +40,22 @@ def _place(text: str) -> str:
 
 
 def keep_dropped(request: Request, earlier: Profile | None, now: Profile) -> None:
-    """Copy the earlier profile aside if its plans do not hold any more, and log which of them are dropped, and why."""
+    """Copy the earlier profile aside if its plans do not hold any more, and log which of them are dropped, and why.
+
+    Raises:
+        InputError: the copy cannot be written.
+    """
     if earlier is None or not (earlier.plans or earlier.failures):
         return
     changes = now.changed_since(earlier)
     dropped = [stage for stage in (*earlier.plans, *earlier.failures) if stage not in request.stages]
     if request.force or changes:
         copy = request.out.with_name(f"{request.out.name}.bak")
-        shutil.copyfile(request.out, copy)
+        try:
+            with replacing(copy) as file:
+                file.write(read_file(request.out))
+        except OSError as error:
+            raise unwritable(copy, error) from error
         log.info("%s: the earlier profile is kept as %s", request.out, copy)
     if changes and dropped:
         log.warning("%s: dropping earlier plans (%s): %s", request.out, ", ".join(dropped), "; ".join(changes))

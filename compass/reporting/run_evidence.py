@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from compass.checksum import without_checksum
+from compass.checksum import ROW_CHECKSUM, is_row_whole, without_checksum
 from compass.errors import InputError
 from compass.files import MOST_TABLE_BYTES, read_file, read_record
 from compass.optimizer_config import OptimizerConfig
@@ -210,7 +210,9 @@ def _rows(path: Path, read: Any, missing: list[str], without: str) -> Iterator[A
     n_bad = 0
     for row in rows:
         try:
-            yield read(row)
+            if not is_row_whole(row):
+                raise ValueError(row)  # noqa: TRY301 - as one that cannot be read
+            yield read({name: cell for name, cell in row.items() if name != ROW_CHECKSUM})
         except (ValueError, KeyError, TypeError):
             n_bad += 1
             if n_bad > _MOST_BAD_ROWS:

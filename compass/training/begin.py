@@ -39,7 +39,7 @@ def begin(request: TrainRequest, spec: RunSpec) -> Results | None:
         is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # other ranks would wait for the settings
         if is_alone and (found := finished_results(spec, folder)):
             return found
-        check_resumable(checkpoints)
+        check_resumable(folder, checkpoints)
     if int(os.environ.get("GROUP_RANK", "0")) == 0:  # the others hold no lock on a folder that they may share
         _tidy(folder, checkpoints, spec, restart=request.restart)
     write_run_spec(spec, folder)
@@ -70,16 +70,17 @@ def finished_results(spec: RunSpec, folder: Path) -> Results | None:
     return found if found.finished and not spec.allow_changes and spec.amount == before.amount else None
 
 
-def check_resumable(checkpoints: Checkpoints) -> None:
-    """Refuse to resume a run whose checkpoints are all damaged: it would silently begin at zero.
+def check_resumable(folder: Path, checkpoints: Checkpoints) -> None:
+    """Refuse to resume a run whose checkpoints are all damaged or deleted: it would begin at zero, without its best model.
 
     Raises:
-        InputError: there are checkpoints, and none can be read.
+        InputError: none can be read, and the run has had some: they are there, or it wrote results at its end.
     """
-    if not checkpoints.is_empty and checkpoints.newest() is None:
+    has_had_some = not checkpoints.is_empty or (folder / RESULTS).exists()
+    if has_had_some and checkpoints.newest() is None:
         raise InputError(
             f"checkpoints {checkpoints.folder}",
-            got="none that can be read",
+            got="none" if checkpoints.is_empty else "none that can be read",
             expected="at least one to resume from",
             fix="Begin the run anew with --restart, which deletes its checkpoints and tables.",
         )

@@ -156,6 +156,22 @@ class Checkpoints:
             log.warning("checkpoint %s: %s is not finite (using the checkpoint before it)", path, broken)
         return None
 
+    def best(self) -> dict[str, Any] | None:
+        """The content of the best model's file; None if there is none that can be read."""
+        path = self.folder / BEST
+        try:
+            return read_checkpoint(path) if path.exists() else None
+        except InputError as error:
+            log.warning("%s", error)
+            return None
+
+    @property
+    def kept(self) -> tuple[str, str]:
+        """(what a run that ends with an error says of them before a command, the flag of that command)."""
+        if self.is_empty:
+            return "No checkpoint was written yet. Begin anew", "--restart"
+        return "Checkpoints are kept. Go on", "--resume"
+
     @property
     def is_empty(self) -> bool:
         """Whether no checkpoint to resume from has been written; the best model alone is none."""

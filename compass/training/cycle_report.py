@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from compass.checksum import ROW_CHECKSUM, is_row_whole, row_with_checksum
 from compass.files import MOST_TABLE_BYTES, append_whole, read_file, write_text
-from compass.records import Batch, Cycle, Evaluation, Load, StagePlan
+from compass.records import Batch, Cycle, Evaluation, Load, Metrics, StagePlan
 
 log = logging.getLogger(__name__)
 
@@ -119,18 +119,23 @@ def predicted_batch_s(plan: StagePlan, mean_load: Load, *, budgeted: bool) -> fl
     return hiccups * (step_s - saved_s) + collate_s
 
 
-def drop_rows(path: Path, column: str, last: int) -> int:
+def drop_rows(path: Path, column: str, last: int, headers: Iterable[Sequence[str]] = ()) -> int:
     """Delete the rows whose `column` exceeds `last` from the CSV table at `path`; returns the number of those that stay.
 
-    A row that was cut when the process was killed is deleted too.
+    A row that was cut when the process was killed is deleted too, and one that was damaged, with a warning. A damaged header is
+    replaced by the one of `headers` under which the rows are whole.
     """
     if not path.exists():
         return 0
-    lines = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace").splitlines(keepends=True)
-    reader = csv.DictReader(line for line in lines if len(line) < _LONGEST_LINE)
-    names = reader.fieldnames or ()
-    rows = [row for row in reader if _is_whole(row) and (column not in names or _at_most(row[column], last))]
-    if not names:  # an empty file, as a loss of power may leave it
+    lines = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace").splitlines()
+    header, *cells = [next(csv.reader([line]), []) for line in lines if len(line) < _LONGEST_LINE] or [[]]
+    # The table's own header comes last: of equals it is the damaged one, whose rows seem to have no checksum.
+    tried = [_rows_under(names, cells) for names in (*([*names, ROW_CHECKSUM] for names in headers), header)]
+    names, whole = max(tried, key=lambda one: len(one[1]))
+    if n_damaged := len([row for row in cells if row]) - len(whole):
+        log.warning("%s: %d damaged or incomplete rows are left out", path, n_damaged)
+    rows = [row for row in whole if column not in names or _at_most(row[column], last)]
+    if not rows:  # the next row begins the table anew
         path.unlink()
         return 0
     text = StringIO(newline="")
@@ -145,14 +150,22 @@ def _at_most(text: str, last: int) -> bool:
     return text.isdecimal() and len(text) < _LONGEST_COUNT and int(text) <= last
 
 
-def _is_whole(row: Mapping[str | None, Any]) -> bool:
-    return None not in row and None not in row.values()
+def _rows_under(names: Sequence[str], cells: Iterable[Sequence[str]]) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """`names` of columns, and the rows of `cells` that are whole under them."""
+    rows = [dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)]
+    return names, [row for row in rows if is_row_whole(row)]
 
 
 def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation | None) -> dict[str, object]:
     """A row of the table of epochs; it has the same columns in every epoch, empty where a metric is not defined."""
     metrics = {} if found is None else {f"{found.part}_{name}": value for name, value in found.metrics}
     return {"epoch": epoch, "updates": n_updates, "train_loss": train_loss, **metrics}
+
+
+def epoch_headers() -> list[list[str]]:
+    """The columns that a table of epochs may have: without a validation set, and with one."""
+    nothing = Metrics(n=0, rmse=None, mae=None, pearson=None, spearman=None)
+    return [list(epoch_row(0, 0, 0.0, found)) for found in (None, Evaluation(part="val", metrics=nothing))]
 
 
 def append_row(row: Mapping[str, object], path: Path) -> None:
@@ -163,13 +176,15 @@ def append_row(row: Mapping[str, object], path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    is_new, names = not path.exists() or not path.stat().st_size, list(row)
+    is_new, cells = not path.exists() or not path.stat().st_size, row_with_checksum(row)
+    names = list(cells)
     if not is_new:
-        with path.open(newline="", encoding="utf-8") as file:
-            names = next(csv.reader(file), names)
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            header = next(csv.reader([file.readline(_LONGEST_LINE)]), names)
+        names = names if len(header) == len(names) else header  # as many, but others: it was damaged meanwhile
     text = StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=names, extrasaction="ignore")
     if is_new:
         writer.writeheader()
-    writer.writerow(row)
+    writer.writerow(cells)
     append_whole(text.getvalue().encode(), path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from compass.commands import command
 from compass.errors import CompassError, InputError
+from compass.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,13 @@ def one_line_for_disk_errors(folder: Path) -> Iterator[None]:
         if (number := _disk_error_behind(error)) is None:
             raise
         _silence_last_writes()
-        again = command("train", {"--out": str(folder)}, ["--resume"])
+        kept, flag = Checkpoints(folder / "checkpoints", keep_last=1).kept
+        again = command("train", {"--out": str(folder)}, [flag])
         raise InputError(
             f"run folder {folder}",
             got=os.strerror(number),
             expected="room for the run's files, and the right to write them",
-            fix=f"Checkpoints so far are kept. Make room, then go on with `{again}`.",
+            fix=f"Make room. {kept} with `{again}`.",
         ) from error
     finally:
         threading.excepthook = of_threads

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compass.checksum import ROW_CHECKSUM, row_with_checksum
 from compass.data.splits.splits import PARTS
 from compass.data.structures.structure_file import StructureError
-from compass.files import write_text
+from compass.files import spreadsheet_cell, write_text
 from compass.records import Evaluation, RunVerdict
 from compass.records.training import OF_LIGAND, OF_MEAN, OF_MODEL, PREDICTIONS
 from compass.training.baselines import LIGAND, MEAN, baselines
@@ -104,12 +105,20 @@ def write_predictions(data: TrainingData, chosen: Evaluated, answers: Answers, p
     """Write a CSV table with a row for each evaluated complex."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(PREDICTION_FIELDS)
+    writer.writerow([*PREDICTION_FIELDS, ROW_CHECKSUM])
     for part, ids in chosen.ids.items():
         for name in ids:
             label, ligand = data.labels[name], answers.get(OF_LIGAND, {}).get(name)
             told = "" if ligand is None else f"{ligand:.3f}"
-            writer.writerow([name, part, f"{label.pk:.3f}", label.relation, f"{answers[OF_MODEL][name]:.3f}", told])
+            cells = (
+                spreadsheet_cell(name),
+                part,
+                f"{label.pk:.3f}",
+                label.relation,
+                f"{answers[OF_MODEL][name]:.3f}",
+                told,
+            )
+            writer.writerow(row_with_checksum(dict(zip(PREDICTION_FIELDS, cells, strict=True))).values())
     write_text(text.getvalue(), path)
 
 

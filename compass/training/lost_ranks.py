@@ -16,19 +16,14 @@ class RankLost(CompassError):  # noqa: N818 - it names what happened
     exit_code = 1
 
     def __init__(self, run: TrainingRun) -> None:
-        kept = (
-            "No checkpoint was written yet. Begin anew"
-            if run.checkpoints.is_empty
-            else "The last checkpoint is kept. Go on"
-        )
+        kept, again = run.checkpoints.kept
         flags = {"--out": str(run.folder)}
-        again = ["--restart"] if run.checkpoints.is_empty else ["--resume"]
         by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
         if not by_torchrun:
             flags["--devices"] = str(run.spec.n_devices)
         super().__init__(
-            f"process {run.ranks.rank} of {run.ranks.n}: another process of this run has ended, and it cannot go on alone. {kept}: "
-            f"`{command('train', flags, again)}`{', started by torchrun as before' if by_torchrun else ''}"
+            f"process {run.ranks.rank} of {run.ranks.n}: another process of this run has ended, and it cannot go on alone. {kept} with "
+            f"`{command('train', flags, [again])}`{', started by torchrun as before' if by_torchrun else ''}"
         )
 
 

@@ -13,7 +13,7 @@ from compass.checksum import json_with_checksum
 from compass.commands import command
 from compass.errors import CompassError, NonFiniteLoss
 from compass.files import write_text
-from compass.records import Evaluation, Progress, RunVerdict
+from compass.records import Cycle, Evaluation, Progress, RunVerdict
 from compass.records.training import CYCLES, EPOCHS, RESULTS
 from compass.training.announcement import announce
 from compass.training.build_run import TrainingRun, open_run
@@ -24,10 +24,9 @@ from compass.training.checkpoints import (
     check_split,
     check_unchanged,
     load_weights,
-    read_checkpoint,
     run_spec_in,
 )
-from compass.training.cycle_report import drop_rows
+from compass.training.cycle_report import drop_rows, epoch_headers
 from compass.training.disk_errors import one_line_for_disk_errors
 from compass.training.guard import batch_of
 from compass.training.last_evaluation import evaluate_last
@@ -66,9 +65,13 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
                 "Checkpoints are kept. Go on",
                 command("train", flags, ["--resume", "--allow-changes", *change]),
             )
-        row = f", {rules.most_not_finite} times in a row" if isinstance(error, NonFiniteLoss) else ""
+        is_loss = isinstance(error, NonFiniteLoss)
+        row = f", {rules.most_not_finite} times in a row" if is_loss else ""
+        epoch = at.position.epoch + (
+            is_loss or at.position.batch > 0
+        )  # weights are looked at after their update was counted
         super().__init__(
-            f"{error}{row}, in epoch {at.position.epoch + 1}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
+            f"{error}{row}, in epoch {epoch}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
             f"`{again}`; or lower training.clip_norm, or train in fp32"
         )
 
@@ -79,10 +82,9 @@ class LoaderDied(CompassError):  # noqa: N818 - it names what happened
     exit_code = 1
 
     def __init__(self, reason: str, run: TrainingRun) -> None:
-        again = command("train", {"--out": str(run.folder)}, ["--resume"])
-        super().__init__(
-            f"a process that loads batches has ended: {reason}. Checkpoints are kept. Go on with `{again}`"
-        )
+        kept, flag = run.checkpoints.kept
+        again = command("train", {"--out": str(run.folder)}, [flag])
+        super().__init__(f"a process that loads batches has ended: {reason}. {kept} with `{again}`")
 
 
 def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] = lambda _: None) -> Results:
@@ -139,6 +141,9 @@ def resume(run: TrainingRun, callback: RunCallback) -> None:
     if not run.spec.allow_changes:
         check_unchanged(run_spec_in(content), run.spec)
         check_split(at.split, run.data.split.digest)
+    if at.best is not None and run.checkpoints.best() is None:
+        log.warning("the best model so far is lost: the best one of the epochs from here on takes its place")
+        at = at.model_copy(update={"best": None})
     callback.at = at.model_copy(update={"split": run.data.split.digest})
     callback.resumed = content
     load_weights(run.module.model, content)
@@ -151,10 +156,13 @@ def resume(run: TrainingRun, callback: RunCallback) -> None:
 
 def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
     """The results of a run, with the best model's metrics beside the baselines'; the first rank writes them."""
-    best = run.checkpoints.folder / BEST
+    path = run.checkpoints.folder / BEST
     finished = callback.signals.stop is None
-    if finished and best.exists():
-        run.module.model.load_state_dict(read_checkpoint(best)["model"])
+    best = run.checkpoints.best()
+    if finished and best is not None:
+        run.module.model.load_state_dict(best["model"])
+    elif finished and path.exists():
+        log.warning("the best model cannot be read: the model of the last update is evaluated")
     run.module.model.to(run.device)
     evaluations, verdict = _judged(run, callback, finished=finished)
     counts = run.module.updates.counts if run.module.updates else Counts()
@@ -170,7 +178,7 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         out_of_memory=counts.out_of_memory,
         not_finite=counts.not_finite,
         skipped=tuple(counts.skipped),
-        checkpoint=str(best if best.exists() else ""),
+        checkpoint="" if best is None else str(path),
     )
     if run.ranks.rank == 0 and not callback.unwritten.reasons:  # else a run that is resumed would count as finished
         with callback.unwritten.going_on(RESULTS):
@@ -188,8 +196,8 @@ def _set_position(run: TrainingRun, callback: RunCallback, at: Progressed) -> No
     callback.clock.number = at.n_batches // run.spec.config.cycle_batches
     # Batches after the checkpoint are trained again, and so is an epoch that its time cut short.
     if run.ranks.rank == 0:
-        callback.clock.number = drop_rows(run.folder / CYCLES, "ends_at", at.n_batches)
-        drop_rows(run.folder / EPOCHS, "epoch", run.stream.start.epoch)
+        callback.clock.number = drop_rows(run.folder / CYCLES, "ends_at", at.n_batches, [[*Cycle.model_fields]])
+        drop_rows(run.folder / EPOCHS, "epoch", run.stream.start.epoch, epoch_headers())
 
 
 def _fit(run: TrainingRun, trainer: pl.Trainer, callback: RunCallback) -> None:

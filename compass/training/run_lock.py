@@ -11,6 +11,7 @@ import json
 import os
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -91,10 +92,20 @@ def keep_lock(folder: Path) -> int:
 
 
 def _noted_until_the_end(descriptor: int, folder: Path) -> int:
-    """Take the note away when this process ends, so that it holds nothing where only the note counts."""
+    """Take the note away when this process ends, so that it holds nothing where only the note counts.
+
+    Its forks let go of the lock at once: a loader process outlives a killed run by seconds, and would lock out the next one.
+    """
     if descriptor >= 0:
         atexit.register(_take_note_away, descriptor, folder / LOCK)
+        os.register_at_fork(after_in_child=partial(_let_go, descriptor, os.fstat(descriptor)))
     return descriptor
+
+
+def _let_go(descriptor: int, of: os.stat_result) -> None:
+    with suppress(OSError):  # it was closed
+        if os.path.samestat(os.fstat(descriptor), of):
+            os.close(descriptor)
 
 
 def _take_note_away(descriptor: int, path: Path) -> None:

@@ -6,6 +6,7 @@ Lightning sees them as a single pass. Its own loops resume only at epochs; our p
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import random
 import signal
@@ -153,6 +154,9 @@ def loader(stream: Stream, workload: Workload, spec: RunSpec, rank: int = 0) -> 
     """
     if spec.loader_workers:
         check_temporary_folder(tempfile.gettempdir())
+        # Loader processes listen in this process's folder. One of their own each would remove when it ends, while its thread may
+        # still send a batch, and print a traceback.
+        multiprocessing.util.get_temp_dir()
     return DataLoader(
         _Collated(workload, spec.workload, spec.config, rank),
         sampler=stream,

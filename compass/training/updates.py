@@ -262,8 +262,8 @@ class Updates:
             n_before, parts = len(parts), self._halved(parts)
             if len(parts) == n_before:
                 raise OutOfMemoryAgain(
-                    f"{self._counted(item.batch)} ran out of memory, and so did their smallest parts. Checkpoints are "
-                    f"kept: free memory, or run `{self.again}`, and resume"
+                    f"{self._counted(item.batch)} ran out of memory, and so did their smallest parts. Free "
+                    f"memory, or run `{self.again}`; then go on with --resume"
                 )
         return loss
 

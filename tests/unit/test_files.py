@@ -8,7 +8,7 @@ import pytest
 
 from compass import files
 from compass.errors import InputError
-from compass.files import append_whole, failed_by_machine, is_special, replacing, sweep, write_text
+from compass.files import append_whole, failed_by_machine, is_special, replacing, spreadsheet_cell, sweep, write_text
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -204,3 +204,11 @@ def test_without_a_temporary_folder():
 
 def test_other_errors_are_bugs():
     assert failed_by_machine(OSError(errno.EBADF, "Bad file descriptor")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [("1abc", "1abc"), ("=1+1", "'=1+1"), ("@x", "'@x"), ("-2", "'-2"), ("\t=1", "'\t=1"), (" +1", "' +1"), ("", "")],
+)
+def test_a_cell_is_never_a_formula(text, cell):
+    assert spreadsheet_cell(text) == cell

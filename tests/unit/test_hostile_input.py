@@ -194,3 +194,11 @@ def test_settings_are_never_awaited_from_a_pipe(tmp_path):
         with pytest.raises(InputError, match="got a pipe or a device, not a file"):
             load_config(tmp_path / name)
     assert project_file(tmp_path) is None
+
+
+def test_a_plan_without_a_reason_is_shown(profile, capsys):
+    from compass.cli.tables import print_profile
+
+    plan = profile.plans["prototyping"].model_copy(update={"why": "", "doubts": ("",)})
+    print_profile(profile.model_copy(update={"plans": {"prototyping": plan}}))
+    assert "prototyping" in capsys.readouterr().out

@@ -39,6 +39,18 @@ _SCHEMA = (
 )
 _PATIENCE_S = 60.0
 """Seconds to wait while another scan of the same dataset writes."""
+_OF_THE_MACHINE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+"""Kinds of errors that say nothing of the file's content."""
 _AGAIN = "Run `compass scan` again"
 
 
@@ -259,9 +271,9 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, frozenset[str]]:
         return db, frozenset(entry[0] for entry in db.execute("SELECT * FROM results") if _is_whole(*entry))
     except (sqlite3.DatabaseError, ValueError, OverflowError) as error:
         db.close()
-        if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
+        if _is_of_the_machine(error):
             raise
-        raise _DamagedError(str(error)) from error
+        raise _DamagedError(ascii(str(error))[1:-1]) from error
 
 
 def _tables(db: sqlite3.Connection) -> set[str]:
@@ -284,13 +296,22 @@ def _writable(path: Path) -> sqlite3.Connection:
             verdict = "its header is not that of a catalogue"
         if verdict == "ok":
             return db
-    except sqlite3.OperationalError:  # locked, or the disk is full: the file itself is sound
+    except (sqlite3.DatabaseError, ValueError, OverflowError) as error:
         db.close()
-        raise
-    except sqlite3.DatabaseError as error:
-        verdict = str(error)
+        if _is_of_the_machine(error):
+            raise
+        raise _DamagedError(ascii(str(error))[1:-1]) from error
     db.close()
     raise _DamagedError(verdict)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether the machine is the reason of `error`, so that the file may be sound. All others come from a damaged file.
+
+    sqlite3 raises an `OperationalError` for both, and a `UnicodeDecodeError` if its message quotes damaged text.
+    """
+    code = getattr(error, "sqlite_errorcode", None)  # extended: its last byte is the kind
+    return code is not None and code & 0xFF in _OF_THE_MACHINE
 
 
 def _unusable(path: Path, got: str, fix: str) -> InputError:

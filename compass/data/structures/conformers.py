@@ -30,6 +30,13 @@ SAME_RESIDUE_ANGSTROM = 2.4
 CONFORMERS_ANGSTROM = 5.0
 """The same for conformers with letters and for side chains alone: they may lie further from each other, but not as far as another chain does."""
 
+MOST_PARTS = 1_000
+"""Of a file under one number. The waters of the largest box of 800,000 atoms are numbered 80 times over."""
+
+
+class TooManyPartsError(ValueError):
+    """One number stands in so many parts of a file that to compare them would take minutes."""
+
 
 def one_conformer(table: AtomTable, rules: StructureRules) -> AtomTable:
     """`table` with one conformer for each residue; atoms without an alternate stay.
@@ -67,14 +74,22 @@ def _sites(table: AtomTable) -> NDArray[np.int64]:
     if len(set(keys)) == len(keys):
         return sites
     parts = np.split(np.arange(len(table)), starts[1:])
+    low, high = np.minimum.reduceat(table.positions, starts), np.maximum.reduceat(table.positions, starts)
     merged = np.arange(len(starts))
-    before: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    by_key: dict[tuple[int, str, str], list[int]] = defaultdict(list)
     for site, key in enumerate(keys):
-        for other in before[key]:
-            if _at_one_place(table, parts[other], parts[site]):
-                merged[site] = merged[other]
-                break
-        before[key].append(site)
+        by_key[key].append(site)
+    if max(map(len, by_key.values())) > MOST_PARTS:
+        raise TooManyPartsError(f"one residue number in more than {MOST_PARTS:,} parts of the file")
+    for group in filter(lambda group: len(group) > 1, map(np.array, by_key.values())):
+        for at in range(1, len(group)):
+            site, before = group[at], group[:at]
+            # Waters of a large box are numbered many times over: most of one number are far apart.
+            gaps = np.maximum(low[before] - high[site], low[site] - high[before]).max(axis=1)
+            for other in before[gaps < CONFORMERS_ANGSTROM]:
+                if _at_one_place(table, parts[other], parts[site]):
+                    merged[site] = merged[other]
+                    break
     return np.asarray(merged[sites])
 
 
@@ -104,7 +119,9 @@ def _in_question(table: AtomTable, sites: NDArray[np.int64]) -> list[NDArray[np.
     _, where, counts = np.unique(code[heavy], return_inverse=True, return_counts=True)
     odd = table.alternates != ""
     odd[heavy] |= counts[where] > 1
-    return [np.flatnonzero(sites == site) for site in np.unique(sites[odd])]
+    order, wanted = np.argsort(sites, kind="stable"), set(sites[odd].tolist())
+    groups = np.split(order, np.flatnonzero(np.diff(sites[order])) + 1)
+    return [places for places in groups if int(sites[places[0]]) in wanted]
 
 
 def _labels(table: AtomTable, places: NDArray[np.int64]) -> tuple[NDArray[np.str_] | None, bool]:

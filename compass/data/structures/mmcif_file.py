@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d+\))?")
 """With the standard uncertainty in brackets that CIF allows."""
+_MOST_BLOCKS = 100_000
+"""Names of blocks are compared with each other: the time grows with the square."""
 _PLAIN = frozenset("+-.0123456789")
 
 
@@ -30,6 +32,8 @@ def parse_mmcif(path: Path, text: str) -> AtomTable:
     Raises:
         StructureError: truncated or unreadable.
     """
+    if text.lower().count("data_") > _MOST_BLOCKS:
+        raise unreadable(path, why=f"more than {_MOST_BLOCKS:,} data blocks", expected="the block of one entry")
     try:
         document = gemmi.cif.read_string(text)
     except (RuntimeError, ValueError) as error:

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from compass.data.structures.conformers import one_conformer
+from compass.data.structures.conformers import MOST_PARTS, TooManyPartsError, one_conformer
 from compass.data.structures.elements import ATOMIC_NUMBERS, WATERS, is_polymeric, is_standard, with_elements
 from compass.data.structures.mmcif_file import parse_mmcif
 from compass.data.structures.pdb_file import parse_pdb
-from compass.data.structures.structure_file import Reason, StructureError, read_text, require_finite, require_room
+from compass.data.structures.structure_file import (
+    Reason,
+    StructureError,
+    read_text,
+    require_finite,
+    require_room,
+    unreadable,
+)
 from compass.units import format_count
 
 if TYPE_CHECKING:
@@ -77,11 +84,9 @@ def read_protein(
     whole = table
     if near is not None:
         table = _residues_near(table, *near)
-    require_room(path, table.positions)
-    kept = _kept(table, rules)
+    kept = _kept_of(path, table, rules)
     if not len(kept) and near is not None:
-        require_room(path, whole.positions)
-        kept = _kept(whole, rules)
+        kept = _kept_of(path, whole, rules)
     if not len(kept):
         raise StructureError(
             Reason.NO_ATOMS,
@@ -91,6 +96,19 @@ def read_protein(
             fix="Check that the file holds the protein, or keep more in structures.waters, .metals or .cofactors.",
         )
     return kept
+
+
+def _kept_of(path: Path, table: AtomTable, rules: StructureRules) -> AtomTable:
+    """The atoms that `rules` keep.
+
+    Raises:
+        StructureError: overlapping, or unreadable: to look at them would take minutes.
+    """
+    require_room(path, table.positions)
+    try:
+        return _kept(table, rules)
+    except TooManyPartsError as error:
+        raise unreadable(path, why=error, expected=f"at most {MOST_PARTS:,}") from None
 
 
 def _kept(table: AtomTable, rules: StructureRules) -> AtomTable:

@@ -29,6 +29,12 @@ MOST_BYTES = 64 * MIB
 """Largest text of a structure: 800,000 atoms in PDB columns. A gzipped file of 1 MB may unpack to 1 GB of blanks."""
 MOST_COORDINATE = 10_000.0
 """Å. The columns of PDB files end here, and a neighbour search divides space into cells up to the farthest atom."""
+_MOST_LINES = 2_000_000
+"""Readers take a microsecond for each, also for an empty one."""
+_MEMBER = b"\x1f\x8b\x08"
+"""How a member of a gzip stream begins."""
+_MOST_MEMBERS = 20_000
+"""Of a gzip stream. Those of bgzip hold up to 64 KiB each; a million empty ones take ten seconds."""
 _CELL_ANGSTROM = 3.0
 _MOST_PAIRS = 30_000_000
 """Of atoms in one cell. 800,000 atoms of a protein with hydrogens have 8 million, twenty models over each other 12 million."""
@@ -123,6 +129,8 @@ def read_text(path: Path, formats: Mapping[str, str], *, what: str) -> tuple[str
     data = _read_bytes(path, what=what)
     if gzipped and data:
         data = _gunzip(path, data)
+    if max(data.count(b"\n"), data.count(b"\r")) > _MOST_LINES:
+        raise _too_large(path, f"more than {_MOST_LINES:,} lines", f"at most {_MOST_LINES:,}")
     if not data.strip():
         raise StructureError(
             Reason.EMPTY, path, got="an empty file", expected=what, fix="Fetch or export the file again."
@@ -190,7 +198,7 @@ def unreadable(path: Path, *, why: Any, expected: str) -> StructureError:
         Reason.UNREADABLE,
         path,
         got=" ".join(str(why).split()),
-        expected=expected,
+        expected=expected or f"at most {format_bytes(MOST_BYTES)}, which is {MOST_BYTES // 81:,} atoms",
         fix="Fetch or export the file again.",
     )
 
@@ -218,17 +226,25 @@ def _read_bytes(path: Path, *, what: str) -> bytes:
         ) from None
 
 
-def _too_large(path: Path, got: str) -> StructureError:
+def _too_large(path: Path, got: str, expected: str = "") -> StructureError:
     return StructureError(
         Reason.TOO_MANY_ATOMS,
         path,
         got=got,
-        expected=f"at most {format_bytes(MOST_BYTES)}, which is {MOST_BYTES // 81:,} atoms",
+        expected=expected or f"at most {format_bytes(MOST_BYTES)}, which is {MOST_BYTES // 81:,} atoms",
         fix="Cut the structure to the chains around the ligand.",
     )
 
 
 def _gunzip(path: Path, data: bytes) -> bytes:
+    if data.count(_MEMBER) > _MOST_MEMBERS:
+        raise StructureError(
+            Reason.UNREADABLE,
+            path,
+            got=f"a gzip stream of more than {_MOST_MEMBERS:,} parts",
+            expected="a gzipped file",
+            fix="Unpack the file and pack it again.",
+        )
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             text = file.read(MOST_BYTES + 1)

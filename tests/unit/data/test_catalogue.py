@@ -169,6 +169,25 @@ def test_no_flipped_bit_gives_other_rows_or_atoms(tmp_path):
     assert n_refused > 5
 
 
+def test_a_flipped_bit_in_the_schema_or_the_version_of_the_file_sets_it_aside(tmp_path):
+    """sqlite3 calls it an operational error, as a full disk, or fails to decode its own message."""
+    path = tmp_path / "c"
+    write(path, ok())
+    whole = path.read_bytes()
+    schema = whole.index(b"CREATE TABLE about")
+    for place in (
+        8 * 47,
+        *range(8 * schema + 7, 8 * (schema + 48), 8),
+    ):  # the schema's format; the top bit of each letter
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with ScanStore(path) as store:
+            assert store.warnings[0].startswith("the cache of earlier scans was damaged (")
+            assert store.warnings[0].isascii()
+        path.with_suffix(".damaged").unlink()
+
+
 def test_a_scan_that_did_not_finish(tmp_path):
     with ScanStore(tmp_path / "c") as store:
         store.add([(ok(), reading("ka"))])

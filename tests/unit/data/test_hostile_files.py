@@ -1,5 +1,6 @@
 """What fuzzing found in the files of a dataset: pipes, bombs, crowds of atoms, lines without end."""
 
+import gzip
 import os
 
 import pytest
@@ -155,3 +156,44 @@ def test_cells_of_text_that_is_written_out_are_read_and_limited(tmp_path):
     parquet.write_table(pa.table(long), tmp_path / "m.parquet", use_dictionary=False)
     with pytest.raises(InputError, match=r"got a cell of more than 10,000 characters"):
         list_manifest(tmp_path / "m.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason", "words"),
+    [
+        ("a.pdb", b"\n" * 2_000_001, "too_many_atoms", "got more than 2,000,000 lines; expected at most 2,000,000."),
+        ("a.pdb", b"\r" * 2_000_001, "too_many_atoms", "got more than 2,000,000 lines; expected at most 2,000,000."),
+        ("a.pdb.gz", gzip.compress(b"", mtime=0) * 20_001, "unreadable", "got a gzip stream of more than 20,000 parts"),
+        (
+            "a.cif",
+            b"data_\n" * 100_001,
+            "unreadable",
+            "got more than 100,000 data blocks; expected the block of one entry",
+        ),
+    ],
+    ids=["line feeds", "carriage returns", "gzip members", "blocks"],
+)
+def test_many_small_parts_are_refused_before_they_take_time(tmp_path, name, content, reason, words):
+    """64 MiB of each took from half a minute to an hour."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StructureError) as caught:
+        read_protein(tmp_path / name, StructureRules())
+    assert caught.value.reason == reason
+    assert words in str(caught.value)
+
+
+def test_residues_that_take_turns_are_refused_before_they_are_compared(tmp_path):
+    """Two numbers in turn, 20,000 times, took minutes."""
+    path, line = tmp_path / "a.pdb", "ATOM  {:5d}  CA  ALA A{:4d}    {:8.3f}{:8.3f}  13.000  1.00  0.00           C  \n"
+    path.write_text("".join(line.format(i, i % 2, 5.0 * (i % 90), 5.0 * (i // 90)) for i in range(2_004)))
+    error = refused(lambda: read_protein(path, StructureRules()))
+    assert (error.reason, error.got) == (
+        Reason.UNREADABLE,
+        "one residue number in more than 1,000 parts of the file",
+    )
+
+
+def test_waters_whose_numbers_begin_again_are_read(tmp_path):
+    path, line = tmp_path / "a.pdb", "HETATM{:5d}  O   HOH W{:4d}    {:8.3f}{:8.3f}  13.000  1.00  0.00           O  \n"
+    path.write_text("".join(line.format(i, i % 50, 5.1 * (i % 90), 5.1 * (i // 90)) for i in range(2_000)))
+    assert len(read_protein(path, StructureRules(waters="keep"))) == 2_000

@@ -77,3 +77,32 @@ def test_a_run_may_be_interrupted_before_all_is_planned_anew(earlier, tmp_path, 
     keep_dropped(request_of(tmp_path), earlier, earlier.model_copy(update={"dataset_size": 300}))
     assert read_profile(tmp_path / "p.json.bak") == earlier
     assert not any("dropping" in message for message in caplog.messages)
+
+
+def test_a_damaged_profile_is_kept_as_a_copy_and_nothing_of_it_goes_on(profile, tmp_path, caplog):
+    """Else the new file's checksum would call the changed figure whole."""
+    path = tmp_path / "p.json"
+    write_profile(profile, path)
+    path.write_text(path.read_text().replace('"batch_size": 32', '"batch_size": 33', 1))
+    damaged = read_profile(path)
+    blank = profile.model_copy(update={"plans": {}, "failures": {}})
+    keep_dropped(request_of(tmp_path, stages=("validation",)), damaged, blank)
+    assert (tmp_path / "p.json.bak").read_bytes() == path.read_bytes()
+    assert caplog.messages[-1] == (
+        f"{path}: dropping earlier plans (smoke_test, prototyping): its checksum is not that of its content"
+    )
+    assert blank.with_earlier(damaged).plans == {}
+    assert blank.with_earlier(profile).plans == profile.plans
+    with pytest.raises(InputError) as caught:
+        write_profile(damaged, tmp_path / "other.json")
+    assert str(caught.value) == (
+        f"profile {path}: got one that was changed after Compass wrote it, or is damaged; expected one as it was written. "
+        f"Run `{damaged.again()}`; it starts from the measurements in the ledger."
+    )
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_a_copy_that_cannot_be_written_is_named(earlier, tmp_path):
+    (tmp_path / "p.json.bak").mkdir()
+    with pytest.raises(InputError, match=r"p\.json\.bak: got Is a directory; expected a file in a writable folder"):
+        keep_dropped(request_of(tmp_path), earlier, earlier.model_copy(update={"dataset_size": 300}))

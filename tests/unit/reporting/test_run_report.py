@@ -225,6 +225,19 @@ def test_damaged_rows_and_settings_are_left_out(run_folder):
     run_page(view)
 
 
+@pytest.mark.parametrize("name", ["epochs.csv", "cycles.csv"])
+def test_a_changed_digit_or_name_in_a_table_is_said(run_folder, name):
+    path = run_folder / name
+    whole = path.read_text()
+    header, row, *others = whole.splitlines()
+    digit = next(at for at in range(len(row) - 10, 0, -1) if row[at].isdigit())
+    changed = f"{row[:digit]}{(int(row[digit]) + 1) % 10}{row[digit + 1 :]}"
+    path.write_text("\n".join([header, changed, *others]))
+    assert view_in(run_folder).missing == (f"1 of {1 + len(others)} rows of {name} cannot be read.",)
+    path.write_text(whole.replace("e", "d", 1))
+    assert view_in(run_folder).missing == (f"{1 + len(others)} of {1 + len(others)} rows of {name} cannot be read.",)
+
+
 # -------------------------------------------------------------------------------------------------------- the command
 
 

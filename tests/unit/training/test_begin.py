@@ -93,6 +93,7 @@ def test_other_ranks_do_not_wait_for_a_run_that_has_ended(begun, spec, monkeypat
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew_and_says_so(begun, spec, caplog):
     request = begun(resume=True)
     (request.folder / "checkpoints" / "batch-000000009.ckpt").unlink()
+    (request.folder / RESULTS).unlink()
     with caplog.at_level(logging.WARNING):
         begin(request, spec.model_copy(update={"resume": True}))
     assert files(request.folder) == ["run.json"]
@@ -110,6 +111,19 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew_in_silence(be
         f"checkpoints {request.folder / 'checkpoints'}: got none that can be read; expected at least one to resume from. "
         "Begin the run anew with --restart, which deletes its checkpoints and tables."
     )
+    assert files(request.folder) == before
+
+
+def test_a_run_whose_checkpoints_were_deleted_after_its_end_is_not_begun_anew_in_silence(begun, spec):
+    """Its tables and its best model would go."""
+    request = begun(resume=True)
+    (request.folder / RESULTS).write_text(results().model_dump_json())
+    (request.folder / "checkpoints" / "batch-000000009.ckpt").unlink()
+    before = files(request.folder)
+    with pytest.raises(
+        InputError, match=r": got none; expected at least one to resume from\. Begin the run anew with --restart"
+    ):
+        begin(request, spec.model_copy(update={"resume": True, "amount": Amount(epochs=200)}))
     assert files(request.folder) == before
 
 

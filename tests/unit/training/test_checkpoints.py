@@ -1,4 +1,6 @@
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from compass.errors import InputError
 from compass.training.checkpoints import (
+    BEST,
     BrokenWeights,
     Checkpoints,
     Progressed,
@@ -17,6 +20,7 @@ from compass.training.checkpoints import (
     run_spec_in,
     set_random_state,
 )
+from compass.training.run import resume
 from compass.training.stream import Position
 
 
@@ -246,3 +250,36 @@ def test_the_folder_of_the_checkpoints_is_made(tmp_path, spec):
     Checkpoints(folder, keep_last=1).write_best(spec, 0.5, {"w": torch.ones(2)})
     assert [path.name for path in folder.iterdir()] == ["best.ckpt"]
     assert Checkpoints(tmp_path / "none", keep_last=1).newest() is None
+
+
+def test_a_best_model_that_is_lost_is_found_anew(spec, tmp_path, caplog, monkeypatch):
+    """Else no later epoch would be kept unless it beat the lost one, and the run could not be evaluated at its end."""
+    monkeypatch.setattr("compass.training.run._set_position", lambda *_: None)
+    model = torch.nn.Linear(2, 1)
+    checkpoints = Checkpoints(tmp_path, 2)
+    checkpoints.write(spec, Progressed(n_batches=9, best=0.5), model.state_dict(), {}, [])
+    checkpoints.write_best(spec, 0.5, model.state_dict())
+    left = SimpleNamespace(training_s=lambda *_: 1.0, evaluation_s=lambda: 1.0)
+    callback = SimpleNamespace(display=SimpleNamespace(left=left))
+    run = SimpleNamespace(
+        checkpoints=checkpoints, spec=spec.model_copy(update={"resume": True}),
+        data=SimpleNamespace(split=SimpleNamespace(digest="")), module=SimpleNamespace(model=model),
+    )  # fmt: skip
+    resume(run, callback)
+    assert callback.at.best == 0.5
+    for damage in (lambda path: path.write_bytes(path.read_bytes()[:-1]), Path.unlink):
+        damage(tmp_path / BEST)
+        resume(run, callback)
+        assert callback.at.best is None
+    assert [line for line in caplog.messages if "best model" in line] == [
+        "the best model so far is lost: the best one of the epochs from here on takes its place"
+    ] * 2
+    assert f"checkpoint {tmp_path / BEST}: got a file that is damaged" in caplog.text
+
+
+def test_checkpoints_are_called_kept_only_if_there_are_some(spec, tmp_path):
+    checkpoints = Checkpoints(tmp_path, 2)
+    checkpoints.write_best(spec, 0.5, {"w": torch.ones(2)})
+    assert checkpoints.kept == ("No checkpoint was written yet. Begin anew", "--restart")
+    checkpoints.write(spec, Progressed(n_batches=9), {"w": torch.ones(2)}, {}, [])
+    assert checkpoints.kept == ("Checkpoints are kept. Go on", "--resume")

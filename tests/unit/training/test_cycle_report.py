@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from compass.records import Affine, Batch, Evaluation, Load, Metrics
-from compass.training.cycle_report import CycleClock, append_row, drop_rows, epoch_row, predicted_batch_s
+from compass.training.cycle_report import CycleClock, append_row, drop_rows, epoch_headers, epoch_row, predicted_batch_s
 
 LOAD = Load(graphs=4, sizes=(("nodes", 40.0),))
 
@@ -96,13 +96,46 @@ def test_rows_after_a_checkpoint_are_dropped_on_resuming(tmp_path):
         append_row({"number": number, "note": "a, b"}, path)
     assert drop_rows(path, "number", 2) == 2
     append_row({"number": 3, "note": "again"}, path)
-    assert path.read_text().splitlines() == ["number,note", '1,"a, b"', '2,"a, b"', "3,again"]
+    lines = [line.rpartition(",")[0] for line in path.read_text().splitlines()]
+    assert lines == ["number,note", '1,"a, b"', '2,"a, b"', "3,again"]
     with path.open("a") as file:
         file.write("4")  # the process was killed
     assert drop_rows(path, "number", 9) == 3
     assert drop_rows(path, "ends_at", 0) == 3  # a table of an older version has no such column
+    path.write_text("number,note\n3,again\n")
     append_row({"number": 4, "note": "new", "ends_at": 40}, path)
     assert path.read_text().splitlines()[-1] == "4,new"
+
+
+def test_no_flipped_bit_of_a_table_goes_on_in_silence(tmp_path, caplog, monkeypatch):
+    """A damaged row is left out with a warning; a damaged header is restored."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    path = tmp_path / "epochs.csv"
+    for epoch in (1, 2, 3):
+        append_row(epoch_row(epoch, 4 * epoch, 1.0 / epoch, None), path)
+    whole = path.read_bytes()
+    header, *rows = whole.decode().splitlines()
+    for place in range(3, 8 * len(whole), 5):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        caplog.clear()
+        n_kept = drop_rows(path, "epoch", 9, epoch_headers())
+        left_header, *left = path.read_text().splitlines()
+        assert left_header == header
+        assert n_kept == len(left)
+        assert set(left) <= set(rows)
+        assert len(left) >= 1  # of three: a line break may go
+        assert len(left) == 3 or "damaged or incomplete rows are left out" in caplog.text
+
+
+def test_a_header_that_is_damaged_while_a_run_goes_on_loses_nothing(tmp_path):
+    path = tmp_path / "epochs.csv"
+    append_row(epoch_row(1, 4, 1.0, None), path)
+    path.write_bytes(path.read_bytes().replace(b"epoch", b"eqoch"))
+    append_row(epoch_row(2, 8, 0.5, None), path)
+    assert drop_rows(path, "epoch", 1, epoch_headers()) == 1
+    assert path.read_text().startswith("epoch,updates,train_loss,crc32\n1,4,1.0,")
 
 
 @pytest.mark.parametrize("damage", ["x" * 200_000, "9" * 5_000, "\udcff", '"'])

@@ -24,7 +24,7 @@ def test_a_full_or_read_only_disk_is_one_line(number):
         raise OSError(number, os.strerror(number), "runs/prototyping/checkpoints/.best.ckpt.0")
     assert str(caught.value) == (
         f"run folder runs/prototyping: got {os.strerror(number)}; expected room for the run's files, and the right to write them. "
-        "Checkpoints so far are kept. Make room, then go on with `compass train --out runs/prototyping --resume`."
+        "Make room. No checkpoint was written yet. Begin anew with `compass train --out runs/prototyping --restart`."
     )
 
 

@@ -63,7 +63,11 @@ def test_a_checkpoint_on_a_full_disk_is_an_error_of_the_disk(tmp_path, monkeypat
 def run_of(n, *, is_empty=False):
     return SimpleNamespace(
         ranks=SimpleNamespace(n=n, rank=0),
-        checkpoints=SimpleNamespace(is_empty=is_empty),
+        checkpoints=SimpleNamespace(
+            kept=("No checkpoint was written yet. Begin anew", "--restart")
+            if is_empty
+            else ("Checkpoints are kept. Go on", "--resume")
+        ),
         spec=SimpleNamespace(n_devices=n),
         folder=Path("runs/x"),
     )
@@ -95,12 +99,12 @@ def test_how_to_go_on(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     start = "process 0 of 2: another process of this run has ended, and it cannot go on alone. "
     assert str(RankLost(run_of(2))) == (
-        f"{start}The last checkpoint is kept. Go on: `compass train --out runs/x --devices 2 --resume`"
+        f"{start}Checkpoints are kept. Go on with `compass train --out runs/x --devices 2 --resume`"
     )
     assert str(RankLost(run_of(2, is_empty=True))) == (
-        f"{start}No checkpoint was written yet. Begin anew: `compass train --out runs/x --devices 2 --restart`"
+        f"{start}No checkpoint was written yet. Begin anew with `compass train --out runs/x --devices 2 --restart`"
     )
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     assert str(RankLost(run_of(2))) == (
-        f"{start}The last checkpoint is kept. Go on: `compass train --out runs/x --resume`, started by torchrun as before"
+        f"{start}Checkpoints are kept. Go on with `compass train --out runs/x --resume`, started by torchrun as before"
     )

@@ -65,6 +65,23 @@ def test_the_lock_goes_over_to_the_process_that_a_process_becomes_or_starts(tmp_
     os.close(keep_lock(tmp_path))
 
 
+def test_a_fork_does_not_hold_the_lock_of_a_killed_process(tmp_path):
+    """Loader processes are forks, and live on for seconds."""
+    code = HOLDS.replace("lock_run", "keep_lock").replace(
+        "print(", "import os\nif not os.fork(): time.sleep(60)\nprint("
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InputError):
+            lock_run(tmp_path)
+        process.kill()
+        process.wait()
+        os.close(lock_run(tmp_path))
+        os.killpg(process.pid, signal.SIGKILL)  # the fork
+
+
 def test_without_locks_the_note_decides(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(run_lock.errno.ENOLCK, "no locks")

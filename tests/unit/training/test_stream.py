@@ -1,5 +1,8 @@
+import multiprocessing
 import pickle
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,6 +123,15 @@ def test_random_numbers_of_loaders_follow_from_the_position(noisy):
     assert all(map(torch.equal, one[3:], rest))
     assert not any(map(torch.equal, one, other))
     assert len({tuple(drawn.tolist()) for drawn in one}) == len(one)
+
+
+def test_loader_processes_share_a_folder_for_sockets_that_outlives_them(noisy, monkeypatch, tmp_path):
+    """Else a process that ends removes its own, while its thread may still send a batch."""
+    settings = multiprocessing.current_process()._config  # which its processes inherit
+    monkeypatch.delitem(settings, "tempdir", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    noisy(1)
+    assert Path(settings["tempdir"]).parent == tmp_path
 
 
 def test_a_workload_from_a_file_reaches_spawned_processes(noisy, monkeypatch):

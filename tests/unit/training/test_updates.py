@@ -236,7 +236,7 @@ def test_the_smallest_parts_that_run_out_of_memory_end_the_run(model):
     made = updates(model)
     made.workload.fail = 4
     with pytest.raises(
-        OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their smallest parts\. Checkpoints"
+        OutOfMemoryAgain, match=r"^8 graphs ran out of memory, and so did their smallest parts\. Free memory, or run"
     ):
         take(made, NAMES)
 
