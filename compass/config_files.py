@@ -202,10 +202,16 @@ def _read_yaml(text: str) -> Any:
 
     try:
         found = yaml.load(text, Loader=_yaml_loader())  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+    ) as error:  # the latter of tags, such as `!!int` of nothing
         raise ValueError(str(error)) from error
     _check_amount(found)
-    if (bad := _no_text(found)) is not None:
+    for bad in _not_text(found):
         raise ValueError(f"the key {bad!r} is no text: put it in quotes")
     return {} if found is None else found
 
@@ -252,12 +258,13 @@ def _check_amount(tree: Any) -> None:
         waiting += children
 
 
-def _no_text(tree: Any) -> Any:
-    """A key that is no text, as YAML makes of `on` and `1`; None if all are."""
-    if not isinstance(tree, dict):
-        return None
-    keys = (key for key in tree if not isinstance(key, str))
-    return next(keys, next((bad for bad in map(_no_text, tree.values()) if bad is not None), None))
+def _not_text(tree: Any) -> Iterator[Any]:
+    """The keys that are no text, as YAML makes of `on`, `1` and nothing."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                yield key
+            yield from _not_text(value)
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

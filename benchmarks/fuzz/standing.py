@@ -94,8 +94,8 @@ def invented_in_words(data: bytes, atoms: tuple[Any, Any]) -> str:
 
 def invented_labels(data: bytes, rows: list[tuple[str, float | None]]) -> str:
     """An id that is no part of the file, or a pK that is neither one of its numbers nor −log10 of a concentration in it."""
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        data = data.decode("utf-16", "replace").encode()
+    # Whatever a file begins with, it may be UTF-16, UTF-8 or Latin-1.
+    data = b"\n".join([data, *(data.decode(code, "replace").encode() for code in ("utf-16", "latin-1"))])
     data = _BLANK.sub(b" ", data)  # between a number and its unit any blank will do
     numbers = {round(float(word), 9) for word in _NUMBER.findall(data)}
     for value, unit in _MOLAR.findall(data):
@@ -113,7 +113,7 @@ def invented_labels(data: bytes, rows: list[tuple[str, float | None]]) -> str:
 
 def invented_leaves(data: bytes, leaves: list[tuple[str, Any]]) -> str:
     """A setting (key, value) whose value is no word of the text; durations and sizes count with their units."""
-    text = data.decode("utf-8", "replace").lower()
+    text = " ".join(data.decode("utf-8", "replace").lower().split())  # YAML folds the lines of a text into one
     numbers = {float(word) for word in _NUMBER.findall(data.replace(b"_", b""))}
     numbers |= {float(int(word, 0)) for word in _OTHER_BASE.findall(text.replace("_", ""))}  # TOML writes integers so
     for key, value in leaves:
@@ -131,7 +131,7 @@ def invented_leaves(data: bytes, leaves: list[tuple[str, Any]]) -> str:
             and value.isascii()
             and value.isprintable()
             and "\\" not in text
-            and value.lower() not in text
+            and " ".join(value.lower().split()) not in text
         ):
             return f"{key} = {value!r}"
     return ""

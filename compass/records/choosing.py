@@ -256,7 +256,7 @@ class BatchBudget(Record):
 class Certificate(Record):
     """How a plan was certified: its worst batch, shuffled ones, the worst again, in one process under the ceiling."""
 
-    ceiling_bytes: int
+    ceiling_bytes: int = Field(ge=1)
     """The footprint that the process was allowed."""
     batches: tuple[Batch, ...]
     """In the order they ran, with their members' ids. The first is the worst that the data can form. The second, if it is

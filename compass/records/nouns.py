@@ -34,4 +34,5 @@ def singular(plural: str) -> str:
 
 def counted(count: float, plural: str) -> str:
     """A whole number with its noun, e.g. `1 graph`, `1,200 graphs`."""
-    return f"{count:,.0f} {singular(plural) if round(count) == 1 else plural}"
+    whole = round(count)  # a number of 400 digits, as a damaged file may have, is no float
+    return f"{whole:,} {singular(plural) if whole == 1 else plural}"

@@ -39,6 +39,8 @@ class Progressed(Record):
     n_batches: int = 0
     """Batches of this rank in all epochs."""
     n_updates: int = 0
+    n_left_out: int = 0
+    """Of the updates, those that changed nothing, because their loss or their gradient was not finite."""
     n_graphs: int = 0
     """Graphs of all ranks in all epochs."""
     elapsed_s: float = 0.0
@@ -51,6 +53,11 @@ class Progressed(Record):
     epoch_loss: float = 0.0
     """Sum of the loss over the graphs of this rank in the present epoch."""
     epoch_graphs: int = 0
+
+    @property
+    def n_made(self) -> int:
+        """Updates that changed the weights."""
+        return self.n_updates - self.n_left_out
 
 
 def random_state(device: str) -> dict[str, Any]:

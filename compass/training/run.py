@@ -56,24 +56,32 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
     exit_code = 3
 
     def __init__(self, error: NonFiniteLoss | BrokenWeights, run: TrainingRun, at: Progressed) -> None:
-        rules, flags = run.spec.config.training, {"--out": str(run.folder)}
-        change = ["--set", f"training.learning_rate={rules.learning_rate / SLOWER:.2g}"]
-        if run.checkpoints.is_empty:
-            kept, again = "No checkpoint was written yet. Begin", command("train", flags, ["--restart", *change])
-        else:
-            kept, again = (
-                "Checkpoints are kept. Go on",
-                command("train", flags, ["--resume", "--allow-changes", *change]),
-            )
+        rules = run.spec.config.training
         is_loss = isinstance(error, NonFiniteLoss)
         row = f", {rules.most_not_finite} times in a row" if is_loss else ""
         epoch = at.position.epoch + (
             is_loss or at.position.batch > 0
         )  # weights are looked at after their update was counted
-        super().__init__(
-            f"{error}{row}, in epoch {epoch}, after {at.n_updates:,} updates. {kept} with a lower learning rate: "
-            f"`{again}`; or lower training.clip_norm, or train in fp32"
-        )
+        super().__init__(f"{error}{row}, in epoch {epoch}, after {at.n_updates:,} updates. {_slower_again(run)}")
+
+
+class NothingLearnt(CompassError):  # noqa: N818 - it names what happened
+    """Every update of a run was left out: its model is the one that it began with."""
+
+    exit_code = 3
+
+    def __init__(self, run: TrainingRun, at: Progressed) -> None:
+        were = "the only update was" if at.n_updates == 1 else f"all {at.n_updates:,} updates were"
+        super().__init__(f"{were} left out: loss or gradient was not finite. {_slower_again(run)}")
+
+
+def _slower_again(run: TrainingRun) -> str:
+    """What to do where losses or gradients are not finite, in a sentence without its full stop."""
+    rate = run.spec.config.training.learning_rate / SLOWER
+    kept, flag = run.checkpoints.kept
+    flags = [flag, *(["--allow-changes"] if flag == "--resume" else []), "--set", f"training.learning_rate={rate:.2g}"]
+    again = command("train", {"--out": str(run.folder)}, flags)
+    return f"{kept} with a lower learning rate: `{again}`; or lower training.clip_norm, or train in fp32"
 
 
 class LoaderDied(CompassError):  # noqa: N818 - it names what happened
@@ -94,6 +102,7 @@ def run_training(spec: RunSpec, folder: Path, watch: Callable[[Progress], None] 
         InputError: a setting cannot be used, or the disk is full or read-only.
         OutOfMemoryAgain: a batch does not fit, not even in its smallest parts.
         Diverged: the loss is not a finite number.
+        NothingLearnt: no update had a finite loss and gradient.
         LoaderDied: a process that loads batches was ended from outside.
         RankLost: another process of the run has ended.
     """
@@ -125,6 +134,8 @@ def _trained(run: TrainingRun, watch: Callable[[Progress], None]) -> Results:
             _fit(run, trainer, callback)
     finally:
         ceiling.lift()
+    if callback.signals.stop is None and callback.at.n_made == 0 < callback.at.n_updates:
+        raise NothingLearnt(run, callback.at)
     return evaluate_run(run, callback)
 
 
@@ -176,7 +187,7 @@ def evaluate_run(run: TrainingRun, callback: RunCallback) -> Results:
         split=counts.split,
         deferred=counts.deferred,
         out_of_memory=counts.out_of_memory,
-        not_finite=counts.not_finite,
+        not_finite=callback.at.n_left_out,
         skipped=tuple(counts.skipped),
         checkpoint="" if best is None else str(path),
     )
@@ -239,7 +250,7 @@ def signal_behind(error: SystemExit, stop: int | None) -> int | None:
 
 def _judged(run: TrainingRun, callback: RunCallback, *, finished: bool) -> tuple[tuple[Evaluation, ...], RunVerdict]:
     """The evaluations of a run's model and of the baselines, and the verdict; a stopped run has neither."""
-    n_updates = callback.at.n_updates
+    n_updates = callback.at.n_made
     if not finished:
         return (), no_verdict(STOPPED, n_updates, run.spec.config.training.few_updates)
     evaluations, verdict = evaluate_last(run, n_updates, callback.unwritten, callback.display.show_last)

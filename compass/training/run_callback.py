@@ -145,6 +145,7 @@ class RunCallback(pl.Callback):
                 "position": item.next_position,
                 "n_batches": self.at.n_batches + 1,
                 "n_updates": module.n_updates_done,
+                "n_left_out": self._started_at.n_left_out + self._updates.counts.not_finite,
                 "n_graphs": self.at.n_graphs + load.graphs * module.trainer.world_size,
                 "elapsed_s": times.elapsed_s,
             }

@@ -25,20 +25,24 @@ class Regression:
     """Sums of an atom-wise network, compared with labels."""
 
     def loss(self, model, batch):
-        per_graph = torch.zeros(batch.num_graphs).index_add_(0, batch.batch, model(batch.x).squeeze(1))
+        per_graph = torch.zeros(batch.num_graphs, dtype=batch.x.dtype).index_add_(
+            0, batch.batch, model(batch.x).squeeze(1)
+        )
         return (per_graph - batch.y).square().mean()
 
 
 def graphs():
+    """Of double precision: sums of single precision in another order differ by as much as what is looked for."""
     generator = torch.Generator().manual_seed(1)
     for place in range(N_GRAPHS):
         n_nodes = 40 + 37 * place
-        yield Data(x=torch.randn(n_nodes, 8, generator=generator) / n_nodes**0.5, y=torch.randn(1, generator=generator))
+        x, y = torch.randn(n_nodes, 8, generator=generator) / n_nodes**0.5, torch.randn(1, generator=generator)
+        yield Data(x=x.double(), y=y.double())
 
 
 def network():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1))
+    return torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.SiLU(), torch.nn.Linear(64, 1)).double()
 
 
 def gradients(group, members, weight):

@@ -12,6 +12,7 @@ from compass.files import open_file, read_file, read_record
 from compass.probe.process import answer_in
 from compass.probe.store import Store, read_ledger
 from compass.profile import read_profile, write_profile
+from compass.records.nouns import counted
 from compass.reporting.evidence import read_evidence
 from compass.training.run_lock import lock_run
 from compass.units import parse_bytes, parse_seconds
@@ -102,7 +103,31 @@ def test_counts_that_cannot_be_read_are_made_anew(tmp_path):
     assert cached_counts(tmp_path / "counts.json", "d", ["x"], len) == {"x": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: !!int ''", "a tag on a value that it does not suit"),
+        ("seed: !!timestamp soon", "a tag on a value that it does not suit"),
+        ("stages:\n  : {target_s: 3}", "the key None is no text"),
+    ],
+)
+def test_tags_and_keys_of_yaml_that_are_none(tmp_path, text, says):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=says):
+        load_config(tmp_path / "a.yaml")
+
+
 # --------------------------------------------------------------------------------------------------------------- words
+
+
+def test_a_count_of_400_digits_is_written_out():
+    assert counted(10**400, "graphs").startswith("10,000,000")
+    assert [counted(count, "graphs") for count in (0, 1, 1.0, 1200.4)] == [
+        "0 graphs",
+        "1 graph",
+        "1 graph",
+        "1,200 graphs",
+    ]
 
 
 def test_a_message_shows_the_ends_of_a_word_of_megabytes():

@@ -53,6 +53,8 @@ def _v2000(lines: Sequence[str], counts: str) -> FileMolecule:
     for i, line in enumerate(atoms):
         positions[i] = [plain_number(line[start : start + 10], line) for start in (0, 10, 20)]
         elements[i] = _element(line[30:34].strip() or line[34:].split(" ")[0], line)
+        if line[30] != " " and not elements[i]:  # more digits, or an exponent, than the columns of a coordinate hold
+            raise MoleculeFault(f"the atom line {line.strip()[:60]!r}")
     for line in bonds:
         match = _BOND.match(line)
         if not match or not 0 < int(match[1]) <= n_atoms or not 0 < int(match[2]) <= n_atoms:

@@ -127,6 +127,13 @@ def test_no_atoms(read, tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("more", ["e-999", "e999", "123456"])
+def test_a_coordinate_that_goes_on_beyond_its_columns(read, tmp_path, more):
+    line = f"    1.0000    2.0000   17.8201{more} C   0  0"
+    with pytest.raises(StructureError, match=r"the atom line '1\.0000    2\.0000   17\.8201"):
+        read("wide\n\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n" + line + "\nM  END\n$$$$\n")
+
+
 def test_truncated_mol2(read, tmp_path):
     fails(
         read, MOL2[:200], Reason.TRUNCATED,

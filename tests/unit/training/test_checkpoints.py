@@ -240,7 +240,7 @@ def test_whole_numbers_and_tensors_alone_are_judged_as_weights(tmp_path, spec):
 
 def test_a_run_begins_at_nothing():
     assert Progressed().model_dump() == {
-        "position": (0, 0), "n_batches": 0, "n_updates": 0, "n_graphs": 0, "elapsed_s": 0.0, "best": None, "split": "", "waiting": (),
+        "position": (0, 0), "n_batches": 0, "n_updates": 0, "n_left_out": 0, "n_graphs": 0, "elapsed_s": 0.0, "best": None, "split": "", "waiting": (),
         "epoch_loss": 0.0, "epoch_graphs": 0,
     }  # fmt: skip
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from compass.errors import InputError
-from compass.training.checkpoints import _write
+from compass.optimizer_config import OptimizerConfig
+from compass.training.checkpoints import Progressed, _write
 from compass.training.going_on import Unwritten, forgive
 from compass.training.lost_ranks import RankLost, is_lost
 
@@ -68,7 +69,7 @@ def run_of(n, *, is_empty=False):
             if is_empty
             else ("Checkpoints are kept. Go on", "--resume")
         ),
-        spec=SimpleNamespace(n_devices=n),
+        spec=SimpleNamespace(n_devices=n, config=OptimizerConfig()),
         folder=Path("runs/x"),
     )
 
@@ -108,3 +109,21 @@ def test_how_to_go_on(monkeypatch):
     assert str(RankLost(run_of(2))) == (
         f"{start}Checkpoints are kept. Go on with `compass train --out runs/x --resume`, started by torchrun as before"
     )
+
+
+def test_a_run_whose_updates_were_all_left_out_is_an_error():
+    from compass.training.run import NothingLearnt
+
+    at = Progressed(n_updates=12, n_left_out=12)
+    assert at.n_made == 0
+    lower = OptimizerConfig().training.learning_rate / 3
+    assert str(NothingLearnt(run_of(1), at)) == (
+        "all 12 updates were left out: loss or gradient was not finite. Checkpoints are kept. Go on with a lower learning rate: "
+        f"`compass train --out runs/x --resume --allow-changes --set training.learning_rate={lower:.2g}`; "
+        "or lower training.clip_norm, or train in fp32"
+    )
+    [only] = str(NothingLearnt(run_of(1, is_empty=True), Progressed(n_updates=1, n_left_out=1))).splitlines()
+    assert only.startswith(
+        "the only update was left out: loss or gradient was not finite. No checkpoint was written yet. Begin anew "
+    )
+    assert "--restart --set" in only
