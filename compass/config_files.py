@@ -202,14 +202,10 @@ def _read_yaml(text: str) -> Any:
 
     try:
         found = yaml.load(text, Loader=_yaml_loader())  # noqa: S506 - a safe loader
-    except (
-        yaml.YAMLError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-    ) as error:  # the latter of tags, such as `!!int` of nothing
+    except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:  # what yaml makes of `!!int ''`
+        raise ValueError("a tag on a value that it does not suit") from error
     _check_amount(found)
     for bad in _not_text(found):
         raise ValueError(f"the key {bad!r} is no text: put it in quotes")

@@ -108,7 +108,7 @@ def test_counts_that_cannot_be_read_are_made_anew(tmp_path):
     [
         ("seed: !!int ''", "a tag on a value that it does not suit"),
         ("seed: !!timestamp soon", "a tag on a value that it does not suit"),
-        ("stages:\n  : {target_s: 3}", "the key None is no text"),
+        ("stages:\n  ~: {target_s: 3}", "the key None is no text"),
     ],
 )
 def test_tags_and_keys_of_yaml_that_are_none(tmp_path, text, says):
