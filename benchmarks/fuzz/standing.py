@@ -92,10 +92,20 @@ def invented_in_words(data: bytes, atoms: tuple[Any, Any]) -> str:
     return ""
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def invented_labels(data: bytes, rows: list[tuple[str, float | None]]) -> str:
     """An id that is no part of the file, or a pK that is neither one of its numbers nor −log10 of a concentration in it."""
-    # Whatever a file begins with, it may be UTF-16, UTF-8 or Latin-1.
-    data = b"\n".join([data, *(data.decode(code, "replace").encode() for code in ("utf-16", "latin-1"))])
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:  # UTF-16, or not, whatever it begins with
+        data += b"\n" + data.decode("utf-16", "replace").encode()
+    elif not _is_utf8(data):
+        data += b"\n" + data.decode("latin-1").encode()
     data = _BLANK.sub(b" ", data)  # between a number and its unit any blank will do
     numbers = {round(float(word), 9) for word in _NUMBER.findall(data)}
     for value, unit in _MOLAR.findall(data):
