@@ -12,12 +12,15 @@ NEEDS = {"chemprop_smiles": "chemprop", "mace_molecules": "mace"}
 """Packages that not everybody has; CI installs them (the extra `examples`)."""
 LONG = {*NEEDS, "public_models"}
 """Minutes each, so that they do not run in `make test`."""
+TAUGHT = {"optimize"}
+"""Of the transformer: the commands of the tutorial, which CI runs, plan the same model with fewer probes. `make examples` runs it as it is."""
 SCRIPTS = [*sorted(HOME.glob("*.py")), HOME / "transformer" / "train.py", HOME / "transformer" / "optimize.py"]
 ADDED_LINES = 25
 
 
 def arguments(path):
     marks = [pytest.mark.slow, pytest.mark.harness] if path.stem in LONG else []
+    marks += [pytest.mark.docs] if path.stem in TAUGHT else []
     return pytest.param(path, id=path.stem, marks=marks)
 
 
