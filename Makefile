@@ -46,7 +46,7 @@ fuzz: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.fuzz --inputs $(INPUTS) --seed $(SEED)
 
 examples: $(VENV)/.installed-examples
-	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py tests/integration/test_notebook.py
+	$(BIN)/python -m pytest tests/integration/test_examples.py tests/integration/test_docs_commands.py tests/integration/test_notebook.py tests/integration/test_philosophy.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -24,7 +24,7 @@ def compass(*arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.harness  # three minutes
+@pytest.mark.docs  # three minutes; `make examples` runs it
 @pytest.mark.timeout(900)
 def test_in_the_same_time_a_prototype_sees_more_and_production_holds_more(tmp_path):
     manifest = write_crops(tmp_path, np.linspace(4.0, 7.0, 40))
