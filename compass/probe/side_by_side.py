@@ -18,7 +18,7 @@ def is_of_memory(spec: ProbeSpec) -> bool:
 
 
 class SideBySide:
-    """A thread and a worker for each device, and the outcomes that nobody has asked for yet."""
+    """Runs probes on several devices at once, with a worker process on each, and keeps an outcome until it is asked for."""
 
     def __init__(
         self,

@@ -59,9 +59,8 @@ class Diverged(CompassError):  # noqa: N818 - it names what happened
         rules = run.spec.config.training
         is_loss = isinstance(error, NonFiniteLoss)
         row = f", {rules.most_not_finite} times in a row" if is_loss else ""
-        epoch = at.position.epoch + (
-            is_loss or at.position.batch > 0
-        )  # weights are looked at after their update was counted
+        # Weights are looked at after their update was counted, which may have ended the epoch.
+        epoch = at.position.epoch + (is_loss or at.position.batch > 0)
         super().__init__(f"{error}{row}, in epoch {epoch}, after {at.n_updates:,} updates. {_slower_again(run)}")
 
 
