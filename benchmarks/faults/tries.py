@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,8 +191,9 @@ class Try:
     def _age_temporary_folders(self) -> None:
         """Let a minute pass for the folders of killed processes: the next process removes those that are no younger."""
         long_ago_s = time.time() - AGED_S
-        for lock in (self.folder / "tmp").glob(f"{PREFIX}*/*"):
-            os.utime(lock, (long_ago_s, long_ago_s))
+        with suppress(FileNotFoundError):  # a process that is ending removes its own
+            for lock in (self.folder / "tmp").glob(f"{PREFIX}*/*"):
+                os.utime(lock, (long_ago_s, long_ago_s))
 
 
 def measure_undisturbed(target: Target, folder: Path) -> Iterator[Finding]:

@@ -1,10 +1,16 @@
 """The command line: parse → call → print. Each command imports what it needs when it runs, so that help is quick."""
 
-from compass.cli.app import app
-from compass.cli.streams import prepare_streams
+import sys
 
 
 def main() -> None:
     """Run the `compass` command."""
-    prepare_streams()
-    app()
+    try:
+        from compass.cli.app import app
+        from compass.cli.streams import prepare_streams
+
+        prepare_streams()
+        app()
+    except KeyboardInterrupt:  # before a command could take it
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -146,8 +147,25 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
 
 def _submit(pool: ProcessPoolExecutor, call: Callable[..., R], *given: Any) -> Future[R]:
     """Give `pool` a call, for which it may start another process."""
-    with _nameless_script():
+    with _interrupts_wait(), _nameless_script():
         return pool.submit(call, *given)
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, and keep it from processes that start in it.
+
+    It reaches the whole group of a terminal, and an interpreter that is just starting would show its traceback. The parent ends
+    them.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -167,9 +185,7 @@ def _nameless_script() -> Iterator[None]:
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent ends the workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it cannot be kept away
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _work["work"] = work
 

@@ -200,26 +200,37 @@ def _rows(path: Path, read: Any, missing: list[str], without: str) -> Iterator[A
     """The rows of a table, each as `read` makes it; `without` says what it means that there is no table."""
     try:
         text = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace")
-        rows = list(csv.DictReader(StringIO(text, newline="")))
     except FileNotFoundError:
         missing.append(f"{without}: there is no {path.name}.")
         return
-    except (OSError, csv.Error):
+    except OSError:
         missing.append(f"{path.name} cannot be read.")
         return
-    n_bad = 0
-    for row in rows:
-        try:
-            if not is_row_whole(row):
-                raise ValueError(row)  # noqa: TRY301 - as one that cannot be read
-            yield read({name: cell for name, cell in row.items() if name != ROW_CHECKSUM})
-        except (ValueError, KeyError, TypeError):
+    n_rows = n_bad = 0
+    try:
+        for row in csv.DictReader(StringIO(text, newline="")):
+            n_rows += 1
+            if (found := _row_as(read, row)) is not None:
+                yield found
+                continue
             n_bad += 1
             if n_bad > _MOST_BAD_ROWS:
                 missing.append(f"{path.name} is damaged: more than {_MOST_BAD_ROWS:,} of its rows cannot be read.")
                 return
+    except csv.Error:
+        missing.append(f"{path.name} cannot be read after row {n_rows}.")
     if n_bad:
-        missing.append(f"{n_bad} of {len(rows)} rows of {path.name} cannot be read.")
+        missing.append(f"{n_bad} of {n_rows} rows of {path.name} cannot be read.")
+
+
+def _row_as(read: Any, row: Mapping[str, str]) -> Any:
+    """What `read` makes of a row; None if it is not whole or cannot be read."""
+    try:
+        if is_row_whole(row):
+            return read({name: cell for name, cell in row.items() if name != ROW_CHECKSUM})
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def _cycle(row: Mapping[str, str]) -> Cycle:

@@ -128,32 +128,40 @@ def drop_rows(path: Path, column: str, last: int, headers: Iterable[Sequence[str
     if not path.exists():
         return 0
     lines = read_file(path, MOST_TABLE_BYTES).decode("utf-8", errors="replace").splitlines()
-    header, *cells = [next(csv.reader([line]), []) for line in lines if len(line) < _LONGEST_LINE] or [[]]
+    header, *cells = [_cells(line) for line in lines if len(line) < _LONGEST_LINE] or [[]]
     # The table's own header comes last: of equals it is the damaged one, whose rows seem to have no checksum.
-    tried = [_rows_under(names, cells) for names in (*([*names, ROW_CHECKSUM] for names in headers), header)]
+    tried = [(names, _whole_under(names, cells)) for names in (*([*names, ROW_CHECKSUM] for names in headers), header)]
     names, whole = max(tried, key=lambda one: len(one[1]))
-    if n_damaged := len([row for row in cells if row]) - len(whole):
+    if n_damaged := len(cells) - cells.count([]) - len(whole):
         log.warning("%s: %d damaged or incomplete rows are left out", path, n_damaged)
-    rows = [row for row in whole if column not in names or _at_most(row[column], last)]
+    at = names.index(column) if column in names else None
+    rows = whole if at is None else [row for row in whole if _at_most(row[at], last)]
     if not rows:  # the next row begins the table anew
         path.unlink()
         return 0
     text = StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=names)
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(text).writerows([names, *rows])
     write_text(text.getvalue(), path)
     return len(rows)
+
+
+def _cells(line: str) -> list[str]:
+    """Each line is read on its own: a quotation mark that damage has set must not swallow those that follow."""
+    if '"' in line:
+        return next(csv.reader([line]), [])
+    return line.split(",") if line else []
 
 
 def _at_most(text: str, last: int) -> bool:
     return text.isdecimal() and len(text) < _LONGEST_COUNT and int(text) <= last
 
 
-def _rows_under(names: Sequence[str], cells: Iterable[Sequence[str]]) -> tuple[Sequence[str], list[dict[str, str]]]:
-    """`names` of columns, and the rows of `cells` that are whole under them."""
-    rows = [dict(zip(names, row, strict=True)) for row in cells if len(row) == len(names)]
-    return names, [row for row in rows if is_row_whole(row)]
+def _whole_under(names: Sequence[str], cells: Iterable[list[str]]) -> list[list[str]]:
+    """Those of `cells` that are whole rows under `names` of columns."""
+    rows = [row for row in cells if len(row) == len(names)]
+    if ROW_CHECKSUM not in names:
+        return rows
+    return [row for row in rows if is_row_whole(dict(zip(names, row, strict=True)))]
 
 
 def epoch_row(epoch: int, n_updates: int, train_loss: float, found: Evaluation | None) -> dict[str, object]:

@@ -19,6 +19,7 @@ from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.errors import InputError
 from compass.probe.worker import serve
 from compass.profile import SCHEMA_VERSION, read_profile
+from compass.records import STAGES
 
 PDB = gzip.decompress(EMBEDDED_PROTEIN.read_bytes()).decode()
 SDF = EMBEDDED_LIGAND.read_text()
@@ -210,9 +211,10 @@ def start(*args):
 QUICK = [
     word
     for change in (
-        *(f"stages.{stage}.checkpointing=[false]" for stage in ("prototyping", "validation", "production")),
+        *(f"stages.{stage}.checkpointing=[false]" for stage in STAGES[1:]),
         "probe.micro_loads=[[100,8],[300,32]]", "probe.micro_architectures=[[3,16],[6,64]]",
-        "probe.extra_architectures=[]", "probe.anchor_architectures=[[2,32]]", "runtime.threads=1",
+        "probe.extra_architectures=[]", "probe.anchor_architectures_cpu=[[2,32]]", "probe.anchor_step_s_cpu=[0.1]",
+        "runtime.threads=1", "runtime.waiting=sleep", *(f'stages.{stage}.allocator=["fast"]' for stage in STAGES),
     )
     for word in ("--set", change)
 ]  # fmt: skip

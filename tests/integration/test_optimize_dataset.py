@@ -115,10 +115,16 @@ def test_filling_the_memory_is_offered_beside_it(planned, stage):
 
 # ------------------------------------------------------------------------------------------------------ on this machine
 
-QUICK = ["--set", "stages.prototyping.checkpointing=[false]", "--set", "stages.validation.checkpointing=[false]",
-         "--set", "stages.production.checkpointing=[false]", "--set", "runtime.waiting=sleep",  # other tests run beside
-         "--set", "space.layers=[2,3]", "--set", "space.channels=[16,32]",
-         "--set", "space.channels_per_layer=[4,32]", "--set", "space.small_share=[0,1]"]  # fmt: skip
+QUICK = [
+    word
+    for change in (
+        *(f"stages.{stage}.checkpointing=[false]" for stage in STAGES), *(f'stages.{stage}.allocator=["fast"]' for stage in STAGES),
+        "runtime.waiting=sleep",  # other tests run beside
+        "space.layers=[2,3]", "space.channels=[16,32]", "space.channels_per_layer=[4,32]", "space.small_share=[0,1]",
+        "probe.anchor_architectures_cpu=[[2,32]]", "probe.anchor_step_s_cpu=[0.1]",
+    )
+    for word in ("--set", change)
+]  # fmt: skip
 
 
 def run(tmp_path, *args):

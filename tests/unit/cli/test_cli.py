@@ -497,6 +497,18 @@ def test_version():
     assert compass("--version").stdout == f"{__version__}\n"
 
 
+def test_an_interrupt_before_a_command_runs(monkeypatch, capsys):
+    from compass.cli import main, streams
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streams, "prepare_streams", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
 # ------------------------------------------------------------------------------------------------------- on a terminal
 
 SCRIPT = """

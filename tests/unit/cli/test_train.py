@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from compass.cli import app
+from compass.cli.app import app
 from compass.config_files import load_config
 from compass.data.graphs.bench import EMBEDDED_LIGAND, EMBEDDED_PROTEIN
 from compass.profile import write_profile

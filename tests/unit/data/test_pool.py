@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import operator
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -62,6 +63,15 @@ def test_tasks_are_drawn_as_they_are_needed():
     assert len(next(results)) == CHUNK
     assert drawn <= 5 * CHUNK
     results.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no masks of signals")
+def test_processes_never_see_an_interrupt():
+    """It reaches the whole group of a terminal, while they start too."""
+    block_nothing = partial(signal.pthread_sigmask, signal.SIG_BLOCK)
+    ((_, blocked),) = next(each(block_nothing, [()], n_workers=1, died=lambda _: None))
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in block_nothing(())
 
 
 def test_nothing_to_do():

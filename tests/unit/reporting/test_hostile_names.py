@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from compass.cli import app
+from compass.cli.app import app
 from compass.integrations.slurm import slurm_script
 from compass.profile import write_profile
 from compass.records import Variant

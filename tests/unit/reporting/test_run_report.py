@@ -284,7 +284,7 @@ def test_folders_and_options_that_are_refused(run_folder, tmp_path):
 @pytest.mark.parametrize("damage", ["x" * 200_000, '"' + "x" * 200_000], ids=["a long cell", "an open quote"])
 def test_a_table_with_a_cell_of_megabytes_is_missing(run_folder, damage):
     (run_folder / "cycles.csv").write_text(f"number\n{damage}\n")
-    assert "cycles.csv cannot be read." in view_in(run_folder).missing
+    assert "cycles.csv cannot be read after row 0." in view_in(run_folder).missing
 
 
 def test_a_table_of_nonsense_is_given_up(run_folder):
