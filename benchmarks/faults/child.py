@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import datetime as dt
 import json
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -143,6 +144,7 @@ def become(settings: Settings) -> NoReturn:
         traceback.print_exc()
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - what an interpreter does first
     atexit._run_exitfuncs()  # noqa: SLF001
+    multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - it is among those of the harness
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

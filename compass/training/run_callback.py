@@ -113,14 +113,6 @@ class RunCallback(pl.Callback):
         self.display.show_batch(self.at)
         self._stopwatch.wait_for_data()
 
-    def on_train_end(self, *_: Any) -> None:
-        """The run is finished, or stops as requested."""
-        self.signals.restore()
-
-    def on_exception(self, *_: Any) -> None:
-        """The run ends with an error."""
-        self.signals.restore()
-
     # ----------------------------------------------------------------------------------------------- batches, cycles, epochs
 
     def _restore_state(self) -> None:

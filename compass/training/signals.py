@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Any
 
 _SAVE_SIGNALS = (signal.SIGUSR1,) if hasattr(signal, "SIGUSR1") else ()
 
@@ -20,17 +19,14 @@ class Signals:
     def __init__(self) -> None:
         self.stop: int | None = None
         self.save = False
-        self._previous: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Install the handlers; call it after Lightning has installed its own."""
-        for number in (signal.SIGTERM, signal.SIGINT, *_SAVE_SIGNALS):
-            self._previous[number] = signal.signal(number, self._receive)
+        """Install the handlers after Lightning's own, which restores those before them once the loaders have ended.
 
-    def restore(self) -> None:
-        """Install the previous handlers again."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        Until then, an interrupt that was not taken here could be raised where a loader is deleted, and be lost in a traceback.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, *_SAVE_SIGNALS):
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         if number in _SAVE_SIGNALS:
