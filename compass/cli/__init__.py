@@ -2,10 +2,13 @@
 
 import sys
 
+from compass.interrupts import take_interrupts
+
 
 def main() -> None:
     """Run the `compass` command."""
     try:
+        take_interrupts()
         from compass.cli.app import app
         from compass.cli.streams import prepare_streams
 

@@ -16,6 +16,7 @@ from multiprocessing import active_children, get_context, parent_process
 from typing import Any, TypeVar
 
 from compass.errors import WorkerError
+from compass.interrupts import interrupts_wait
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -147,25 +148,8 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
 
 def _submit(pool: ProcessPoolExecutor, call: Callable[..., R], *given: Any) -> Future[R]:
     """Give `pool` a call, for which it may start another process."""
-    with _interrupts_wait(), _nameless_script():
+    with interrupts_wait(), _nameless_script():
         return pool.submit(call, *given)
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block, and keep it from processes that start in it.
-
-    It reaches the whole group of a terminal, and an interpreter that is just starting would show its traceback. The parent ends
-    them.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

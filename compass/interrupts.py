@@ -1,0 +1,36 @@
+"""Ctrl-C while an interpreter starts: it waits, or is kept away, because the interpreter would show a traceback.
+
+A blocked signal stays blocked in a process that starts, and in one that replaces this one. Windows has no such thing.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block. Processes that start in it never see one: whoever starts them ends them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hold_interrupts() -> None:
+    """Let Ctrl-C wait for `take_interrupts`, which the process that replaces this one calls."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+def take_interrupts() -> None:
+    """Raise `KeyboardInterrupt` for a Ctrl-C that waited, and for each one from now on."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
