@@ -143,7 +143,23 @@ def _pool(work: Callable[[T], R], n_workers: int) -> Iterator[ProcessPoolExecuto
             process.terminate()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Let the processes of `pool` end.
+
+    An idle process waits for its next task with a lock in its hand. If it is killed now, the others never learn that they should
+    end, and the pool would wait for them for ever.
+    """
+    processes = list((pool._processes or {}).values())  # noqa: SLF001 - nothing public tells
+    thread = pool._executor_manager_thread  # type: ignore[attr-defined]  # noqa: SLF001
+    pool.shutdown(wait=False, cancel_futures=True)
+    while thread is not None and thread.is_alive():
+        thread.join(LOOK_S)
+        if any(process.exitcode for process in processes):
+            for process in processes:
+                process.kill()
 
 
 def _submit(pool: ProcessPoolExecutor, call: Callable[..., R], *given: Any) -> Future[R]:

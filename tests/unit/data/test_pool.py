@@ -10,6 +10,7 @@ import subprocess
 import sys
 from functools import partial
 from itertools import chain
+from threading import Timer
 
 import pytest
 
@@ -63,6 +64,26 @@ def test_tasks_are_drawn_as_they_are_needed():
     assert len(next(results)) == CHUNK
     assert drawn <= 5 * CHUNK
     results.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals that stop")
+def test_processes_that_are_killed_while_all_end_do_not_keep_the_others(monkeypatch):
+    """One of the idle processes holds the lock under which all wait for the end: of five that stand still, four are killed."""
+    monkeypatch.setattr(pool, "LOOK_S", 0.2)
+
+    def kill_all_but_the_last():
+        for process in alive[:-1]:
+            process.kill()
+        os.kill(alive[-1].pid, signal.SIGCONT)
+
+    with pool._pool(abs, 5) as processes:
+        for task in [processes.submit(pool._do, (number,)) for number in range(20)]:
+            task.result()
+        alive = list(processes._processes.values())
+        for process in alive:
+            os.kill(process.pid, signal.SIGSTOP)
+        Timer(0.5, kill_all_but_the_last).start()
+    assert not any(process.is_alive() for process in alive)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no masks of signals")
