@@ -153,7 +153,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
     end, and the pool would wait for them for ever.
     """
     processes = list((pool._processes or {}).values())  # noqa: SLF001 - nothing public tells
-    thread = pool._executor_manager_thread  # type: ignore[attr-defined]  # noqa: SLF001
+    thread: threading.Thread | None = getattr(pool, "_executor_manager_thread", None)
     pool.shutdown(wait=False, cancel_futures=True)
     while thread is not None and thread.is_alive():
         thread.join(LOOK_S)
