@@ -13,7 +13,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of the block. Processes that start in it never see one: whoever starts them ends them."""
+    """Let Ctrl-C wait for the end of the block.
+
+    Processes that start in it never see one: whoever starts them ends them. A process that replaces this one in it calls
+    `take_interrupts`.
+    """
     if sys.platform == "win32":
         yield
         return
@@ -22,12 +26,6 @@ def interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def hold_interrupts() -> None:
-    """Let Ctrl-C wait for `take_interrupts`, which the process that replaces this one calls."""
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def take_interrupts() -> None:

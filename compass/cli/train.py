@@ -27,7 +27,7 @@ from compass.cli.options import (
 from compass.cli.plain_console import PlainConsole
 from compass.cli.say import say
 from compass.errors import InputError
-from compass.interrupts import hold_interrupts
+from compass.interrupts import interrupts_wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -336,8 +336,8 @@ def _become(request: TrainRequest, *, as_json: bool) -> None:
     flags = [*(["--json"] if as_json else []), *as_flags()]
     command = [sys.executable, "-m", "compass", "train-run", str(request.folder), *flags]
     sys.stdout.flush()
-    hold_interrupts()
-    os.execve(sys.executable, command, process_environment(spec) | handed)  # noqa: S606 - our own interpreter
+    with interrupts_wait():  # for the process that takes over, in `main`
+        os.execve(sys.executable, command, process_environment(spec) | handed)  # noqa: S606 - our own interpreter
 
 
 def _report_finished(results: Results, folder: Path, noun: str, *, as_json: bool) -> None:

@@ -11,10 +11,10 @@ from compass.interrupts import interrupts_wait
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no masks of signals")
 REPLACED = """
 import os, signal, sys
-from compass.interrupts import hold_interrupts
-hold_interrupts()
-signal.raise_signal(signal.SIGINT)
-os.execv(sys.executable, [sys.executable, "-m", "compass", "--version"])
+from compass.interrupts import interrupts_wait
+with interrupts_wait():
+    signal.raise_signal(signal.SIGINT)
+    os.execv(sys.executable, [sys.executable, "-m", "compass", "--version"])
 """
 
 
