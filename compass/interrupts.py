@@ -15,8 +15,8 @@ from contextlib import contextmanager
 def interrupts_wait() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block.
 
-    Processes that start in it never see one: whoever starts them ends them. A process that replaces this one in it calls
-    `take_interrupts`.
+    A process that starts in the block never receives it, and is ended by its parent. A process that replaces this one in the
+    block receives it when it calls `take_interrupts`.
     """
     if sys.platform == "win32":
         yield
